@@ -1,0 +1,186 @@
+"""The table of error codes: one place, so that no two places say the same thing in different words."""
+
+from vmferry.core.errors import (
+    AccessError,
+    CancelledError,
+    InternalError,
+    PreflightError,
+    UnreachableError,
+    UsageError,
+    VmferryError,
+)
+
+# --- the request itself -------------------------------------------------------------------------------------
+VM_UNKNOWN = UsageError.define(
+    "vm-unknown", "There is no VM {vm} on {host}.", "See `vmferry vm list --host {host}`.", status=404
+)
+HOST_UNKNOWN = UsageError.define(
+    "host-unknown", "{host} is not paired with {local}.", "Pair them first: `vmferry host pair {host}`.", status=404
+)
+JOB_UNKNOWN = UsageError.define("job-unknown", "There is no job {job} on {host}.", "See `vmferry job list`.", status=404)
+DISK_UNKNOWN = UsageError.define(
+    "disk-unknown", "{vm} has no disk {disk}.", "Its disks are {disks}; see `vmferry vm show {vm}`.", status=404
+)
+SAME_HOST = UsageError.define(
+    "same-host", "{vm} is on {host} already.", "Name another host; `vmferry host list` shows the paired ones."
+)
+NOT_BUILT = UsageError.define(
+    "not-built", "{option} {value} is not built yet.", "Use {option} {instead}.", status=501
+)
+BAD_REQUEST = UsageError.define("bad-request", "The request is not valid: {detail}.", "Correct it and send it again.")
+STORAGE_PATH_NEEDS_STORAGE = UsageError.define(
+    "storage-path-needs-storage",
+    "--storage-path and --disk say where copied disks go, but no storage was to be moved.",
+    "Add --include-storage.",
+)
+
+# --- the two hosts as they stand --------------------------------------------------------------------------------
+VM_NOT_RUNNING = PreflightError.define(
+    "vm-not-running", "{vm} is {state} on {host}, not running.", "Start it first: `virsh start {vm}`."
+)
+VM_BUSY = PreflightError.define(
+    "vm-busy", "{vm} is being moved already, by job {job}.", "Watch it with `vmferry job watch {job}`, or cancel it."
+)
+NAME_TAKEN = PreflightError.define(
+    "name-taken", "{host} has a VM named {vm} already.", "Rename or remove that one, then move again."
+)
+UUID_TAKEN = PreflightError.define(
+    "uuid-taken", "{host} has a VM with the UUID {uuid} already ({vm}).", "Remove that one, then move again."
+)
+STORAGE_PATH_MISSING = PreflightError.define(
+    "storage-path-missing",
+    "The folder {path} for disk {disk} does not exist on {host}.",
+    "Create it there, or name another with --storage-path.",
+)
+STORAGE_PATH_FORBIDDEN = PreflightError.define(
+    "storage-path-forbidden",
+    "{host} allows no VM disks in {path}.",
+    "Name a folder below one of {allowed}, or add it to `disk_folders` in {host}'s vmferry.toml.",
+)
+STORAGE_FULL = PreflightError.define(
+    "storage-full",
+    "{path} on {host} has {free} bytes free, and disk {disk} needs {needed}.",
+    "Free some space there, or name another folder with --storage-path.",
+)
+DISK_EXISTS = PreflightError.define(
+    "disk-exists",
+    "{path} exists on {host} already, and is not the disk {disk} of {vm}.",
+    "Remove that file, or put the disk elsewhere with --disk {disk}=PATH.",
+)
+DISK_NOT_SHARED = PreflightError.define(
+    "disk-not-shared",
+    "{host} does not see the disk {disk} of {vm} ({path}).",
+    "Move it too: add --include-storage.",
+)
+DISK_UNSUPPORTED = PreflightError.define(
+    "disk-unsupported",
+    "The disk {disk} of {vm} cannot be moved: {why}.",
+    "Only qcow2 and raw files without a backing file are moved; flatten or convert it (`qemu-img convert`).",
+)
+DEVICE_FORBIDDEN = PreflightError.define(
+    "device-forbidden",
+    "{host} does not accept {vm}: {why}.",
+    "Take that out of the VM's configuration, or allow it in {host}'s vmferry.toml.",
+)
+MEMORY_SHORT = PreflightError.define(
+    "memory-short",
+    "{host} has {free} bytes of memory available, and {vm} needs {needed}.",
+    "Free memory there, or choose another host.",
+)
+SHARED_DISK_SAME_HOST_UUID = PreflightError.define(
+    "same-host-uuid",
+    "{source} and {host} have the same host UUID {uuid}, so libvirt takes them for one host.",
+    "Set a `host_uuid` of its own in /etc/libvirt/libvirtd.conf on one of them and restart libvirtd.",
+)
+ENCRYPTION_DIFFERS = PreflightError.define(
+    "encryption-required",
+    "Encryption was to be off, but {host} requires it.",
+    'Leave --encryption off out, or set encryption = "optional" in {host}\'s vmferry.toml.',
+)
+LIBVIRT_REFUSED = PreflightError.define(
+    "libvirt-refused", "libvirt on {host} refused {vm}: {detail}.", "Mend what it names, then move again."
+)
+VERSION_DIFFERS = PreflightError.define(
+    "version-differs", "{source} and {host} share no version of {what}.", "Install the same release of vmferry on both."
+)
+
+# --- who may ----------------------------------------------------------------------------------------------------
+NOT_ALLOWED = AccessError.define(
+    "not-allowed",
+    "{host} does not allow {caller} to {action}.",
+    "Ask an administrator of {host} for the role {role}.",
+)
+NOT_PAIRED = AccessError.define(
+    "not-paired",
+    "{host} does not know the host that is calling.",
+    "Pair the two: `vmferry host pair` on either of them.",
+)
+JOB_KEY_WRONG = AccessError.define(
+    "job-key-wrong", "The key shown for job {job} is not its key.", "Start the move again.", status=401
+)
+TOKEN_WRONG = AccessError.define(
+    "pairing-token-wrong",
+    "{host} did not accept the pairing token: it is wrong, used, or older than 10 minutes.",
+    "Make a new one on {host}: `vmferry host pair --invite`.",
+)
+TOKEN_RATE = AccessError.define(
+    "pairing-rate-limited",
+    "{host} has seen too many wrong pairing tokens.",
+    "Wait {seconds} seconds, then make a new one with `vmferry host pair --invite`.",
+    status=429,
+)
+CERTIFICATE_CHANGED = AccessError.define(
+    "certificate-changed",
+    "{host} shows another certificate than the one it was paired with.",
+    "If it was set up anew: `vmferry host unpair {host}`, then pair again. If not, find out who answers at its address.",
+)
+
+# --- who does not answer ------------------------------------------------------------------------------------------
+HOST_UNREACHABLE = UnreachableError.define(
+    "host-unreachable",
+    "{host} does not answer at {address}: {why}.",
+    "See whether it is up and vmferryd runs there (`systemctl status vmferryd`), and whether TCP 6601 is open.",
+)
+DAEMON_UNREACHABLE = UnreachableError.define(
+    "daemon-unreachable",
+    "vmferryd does not answer at {address}: {why}.",
+    "Start it: `systemctl start vmferryd`.",
+)
+DATA_UNREACHABLE = UnreachableError.define(
+    "data-port-unreachable",
+    "{host} does not answer on any of its migration addresses ({addresses}): {why}.",
+    "Open TCP 6610-6659 between the hosts on that network.",
+)
+LIBVIRT_UNREACHABLE = UnreachableError.define(
+    "libvirt-unreachable", "libvirt on {host} does not answer: {why}.", "Start it: `systemctl start libvirtd`."
+)
+
+# --- a move that ended otherwise ------------------------------------------------------------------------------------
+CANCELLED = CancelledError.define(
+    "cancelled", "Job {job} was cancelled by {caller}.", "{vm} runs on {host}; move it again when you like."
+)
+TOO_LATE = UsageError.define(
+    "too-late", "Job {job} has passed its commit and cannot be cancelled.", "Let it finish, then move the VM back.", 409
+)
+MOVE_FAILED = VmferryError.define(
+    "move-failed", "The move of {vm} failed in phase {phase}: {why}.", "{vm} runs on {host}; {advice}."
+)
+LINK_LOST = VmferryError.define(
+    "link-lost",
+    "The connection to {peer} broke in phase {phase}: {why}.",
+    "{vm} runs on {host}; see to the network between the hosts, then move again.",
+)
+WORKER_DIED = VmferryError.define(
+    "worker-died",
+    "The transfer process of job {job} on {host} ended unexpectedly in phase {phase}.",
+    "{vm} runs on {owner}; see `journalctl -u vmferry-transfer@{job}`, then move again.",
+)
+RPC_REFUSED = AccessError.define(
+    "rpc-refused",
+    "{host} refused a libvirt call that was not authorised for this move: {why}.",
+    "If you did not change the VM during the move, treat the source host as compromised.",
+)
+PROTOCOL = InternalError.define(
+    "protocol", "The peer broke the transfer protocol: {why}.", "Report it, with the log of both hosts."
+)
+INTERNAL = InternalError.define("internal", "vmferry failed: {why}.", "Report it, with the log of vmferryd.")

@@ -1,0 +1,166 @@
+"""Every error that vmferry shows to a person or a program.
+
+The tree::
+
+    VmferryError                 exit code 1
+     +- UsageError               2   the request itself is wrong
+     +- PreflightError           3   the move cannot work as things are
+     +- AccessError              4   not authenticated, or not allowed
+     +- UnreachableError         5   a host or service does not answer
+     +- CancelledError           6   somebody cancelled it
+     +- InternalError            1   a fault of ours
+
+An error is raised with the name of its `code`; the code carries the sentence pattern for what happened and why
+(`reason`) and for the way out (`remedy`), so that the same thing is said in the same words everywhere.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, ClassVar
+
+
+class Exit(IntEnum):
+    """Exit codes of the command line (docs/design.md)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    PREFLIGHT = 3
+    ACCESS = 4
+    UNREACHABLE = 5
+    CANCELLED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A stable error code: its kebab-case name, the patterns of its sentences, its HTTP status.
+
+    Arguments:
+        name: stable, kebab-case; people script it.
+        reason: one sentence naming the thing and the reason; `str.format` fields come from the error's `fields`.
+        remedy: one sentence naming the way out, with the same fields.
+        status: HTTP status for RFC 9457 problems.
+    """
+
+    name: str
+    reason: str
+    remedy: str
+    status: int = 500
+
+
+class VmferryError(Exception):
+    """Base of all errors; holds a `Code` and the fields that fill its sentences.
+
+    Arguments:
+        code: which error this is.
+        fields: what the sentences name (VM, host, disk, path ...); must be JSON-serialisable and never secret.
+    """
+
+    exit_code: ClassVar[Exit] = Exit.FAILED
+    registry: ClassVar[dict[str, tuple[type["VmferryError"], Code]]] = {}
+
+    def __init__(self, code: Code, **fields: Any) -> None:
+        self.code = code
+        self.fields = fields
+        self.reason = code.reason.format(**fields)
+        self.remedy = code.remedy.format(**fields)
+        super().__init__(f"{self.reason} {self.remedy}".strip())
+
+    @classmethod
+    def define(cls, name: str, reason: str, remedy: str, status: int | None = None) -> Code:
+        """Register a code of this class of errors.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if name in VmferryError.registry:
+            raise ValueError(f"error code {name} is defined twice")
+        code = Code(name, reason, remedy, status if status is not None else _STATUS[cls.exit_code])
+        VmferryError.registry[name] = (cls, code)
+        return code
+
+    def problem(self) -> dict[str, Any]:
+        """Give the error as an RFC 9457 problem document."""
+        return {
+            "type": f"urn:vmferry:error:{self.code.name}",
+            "title": self.code.name,
+            "status": self.code.status,
+            "detail": self.reason,
+            "code": self.code.name,
+            "remedy": self.remedy,
+            "exit_code": int(self.exit_code),
+            "fields": self.fields,
+        }
+
+    @staticmethod
+    def from_problem(problem: dict[str, Any]) -> "VmferryError":
+        """Rebuild the error that a peer or the daemon sent; an unknown code keeps its sentences."""
+        name = str(problem.get("code", "unknown"))
+        fields = dict(problem.get("fields") or {})
+        if name in VmferryError.registry:
+            kind, code = VmferryError.registry[name]
+            try:
+                return kind(code, **fields)
+            except (KeyError, IndexError):  # a newer peer changed the fields: its sentences still hold
+                pass
+        kind = _KIND_BY_EXIT.get(int(problem.get("exit_code", 1)), VmferryError)
+        plain = Code(
+            name,
+            str(problem.get("detail", name)).replace("{", "{{").replace("}", "}}"),
+            str(problem.get("remedy", "")).replace("{", "{{").replace("}", "}}"),
+            int(problem.get("status", 500)),
+        )
+        error = kind(plain)
+        error.fields = fields
+        return error
+
+
+class UsageError(VmferryError):
+    """The request itself is wrong: an unknown name, a value out of range, an option that is not built."""
+
+    exit_code = Exit.USAGE
+
+
+class PreflightError(VmferryError):
+    """The move cannot work as the two hosts stand now; nothing was changed."""
+
+    exit_code = Exit.PREFLIGHT
+
+
+class AccessError(VmferryError):
+    """The caller, or the host that speaks for her, is not known or not allowed."""
+
+    exit_code = Exit.ACCESS
+
+
+class UnreachableError(VmferryError):
+    """A host or a service on it does not answer."""
+
+    exit_code = Exit.UNREACHABLE
+
+
+class CancelledError(VmferryError):
+    """The job was cancelled on somebody's request."""
+
+    exit_code = Exit.CANCELLED
+
+
+class InternalError(VmferryError):
+    """A fault of vmferry's own, or of a program below it."""
+
+
+_STATUS = {
+    Exit.FAILED: 500,
+    Exit.USAGE: 400,
+    Exit.PREFLIGHT: 409,
+    Exit.ACCESS: 403,
+    Exit.UNREACHABLE: 502,
+    Exit.CANCELLED: 409,
+}
+_KIND_BY_EXIT: dict[int, type[VmferryError]] = {
+    Exit.USAGE: UsageError,
+    Exit.PREFLIGHT: PreflightError,
+    Exit.ACCESS: AccessError,
+    Exit.UNREACHABLE: UnreachableError,
+    Exit.CANCELLED: CancelledError,
+}

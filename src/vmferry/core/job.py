@@ -1,0 +1,81 @@
+"""A job: what it is called, which phases it goes through, and how it can end."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Role(StrEnum):
+    """Which end of the move this host is."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
+class State(StrEnum):
+    """Where a job stands as a whole."""
+
+    RUNNING = "running"
+    IN_DOUBT = "in-doubt"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (State.DONE, State.FAILED, State.CANCELLED)
+
+
+class Phase(StrEnum):
+    """The steps of a job in their order; each is journaled before it is taken.
+
+    The source goes through all but `finishing`/`going`; the destination's are marked (d).
+    """
+
+    OFFERED = "offered"  # both hosts authorised; nothing made yet
+    ADMITTED = "admitted"  # (d too) disks are being created, worker started
+    CONNECTING = "connecting"  # (d too) the workers find each other
+    COPYING_FILES = "copying-files"  # read-only disks, by the worker itself
+    COPYING = "copying"  # (d too) libvirt mirrors disks, then sends memory
+    FINISHING = "finishing"  # (d) libvirt's Finish was called here: the copy may be complete, and is paused
+    COMMITTING = "committing"  # (source) the successful Finish reply may now reach the source's libvirt
+    GOING = "going"  # (d too) `go` is decided: from here the VM is the destination's
+    SETTLING = "settling"  # (d too) definitions, autostart, source's disks
+    UNDOING = "undoing"  # (d too) the move is given up: what was made is removed
+    ENDED = "ended"
+
+
+class Progress(BaseModel):
+    """What a person sees while a job runs. Sizes in bytes, times in seconds, rates in bytes a second."""
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: Phase
+    percent: float | None = None
+    disk_total: int = 0
+    disk_done: int = 0
+    memory_total: int = 0
+    memory_done: int = 0
+    remaining: int = 0
+    rate: float = 0.0
+    dirty_rate: float | None = None
+    wire_bytes: int = 0
+    elapsed: float = 0.0
+    estimated: float | None = None
+    iteration: int = 0
+
+
+class Summary(BaseModel):
+    """How a move went, once it has ended. Times in seconds, sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    total_time: float
+    downtime: float | None = None  # as the hosts saw it: source stopped -> destination resumed
+    wire_bytes: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    overhead_before: float | None = None  # from the request to the first byte
+    overhead_after: float | None = None  # from the resume to the end of the job
+    connections: list[str] = []  # "10.77.1.1 -> 10.77.1.2:6610 (TLS)"

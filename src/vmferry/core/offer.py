@@ -1,0 +1,106 @@
+"""What the source offers, what the destination answers: the values that cross between two hosts before a move."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Encryption(StrEnum):
+    """Whether the migration's bytes are encrypted on the wire."""
+
+    REQUIRED = "required"
+    OFF = "off"
+
+
+class MoveOptions(_Value):
+    """What the user asked for; the names are the command line's."""
+
+    include_storage: bool = False
+    storage_path: str | None = None
+    disk_paths: dict[str, str] = Field(default_factory=dict, description="target (vda) -> path on the destination")
+    performance: str = "tcp"
+    encryption: Encryption = Encryption.REQUIRED
+    bandwidth: int | None = Field(default=None, description="bytes a second for the memory copy")
+    max_downtime: float | None = Field(default=None, description="seconds the guest may pause, as asked of QEMU")
+    auto_converge: bool = False
+    keep_source_disks: bool = False
+
+
+class Disk(_Value):
+    """One disk of the VM as the source sees it. Sizes in bytes."""
+
+    target: str
+    path: str
+    format: str
+    virtual_size: int
+    allocated: int
+    mode: int = Field(description="permission bits of the source's file, e.g. 0o600")
+    owner: str
+    group: str
+    readonly: bool = False
+    bus: str = "virtio"
+    nonce_file: str | None = Field(default=None, description="file beside the disk that proves that both see it")
+    nonce: str | None = None
+
+
+class Caller(_Value):
+    """For whom a host acts."""
+
+    name: str
+    host: str
+    method: str = Field(description="how she was authenticated on her first host: unix, certificate, ...")
+
+
+class Offer(_Value):
+    """Source -> destination: one VM, and everything the destination needs to say yes or no."""
+
+    job: str
+    vm: str
+    uuid: str
+    caller: Caller
+    source: str
+    source_host_uuid: str
+    live_xml: str = Field(description="migratable XML of the running VM, source paths")
+    persistent_xml: str = Field(description="inactive XML, source paths")
+    autostart: bool
+    memory: int = Field(description="bytes")
+    disks: list[Disk]
+    options: MoveOptions
+    certificate: str = Field(description="PEM of the source worker's certificate for this job")
+
+
+class DiskPlan(_Value):
+    """What becomes of one disk: copied to `path` on the destination, or seen by both already."""
+
+    target: str
+    path: str
+    shared: bool
+    copied_by: str = Field(description="'mirror' (QEMU, while it runs), 'file' (read-only, by the worker) or 'none'")
+
+
+class Grant(_Value):
+    """Destination -> source: the offer is authorised; nothing is made yet."""
+
+    job_key: str = Field(description="hex; everything later shows a proof of it")
+    live_xml: str = Field(description="the XML the destination will let in, destination paths")
+    persistent_xml: str
+    disks: list[DiskPlan]
+    certificate: str = Field(description="PEM of the destination worker's certificate for this job")
+    socket_folder: str = Field(description="where both workers and QEMUs have this job's unix sockets")
+
+
+class Address(_Value):
+    """One place where the destination's worker listens."""
+
+    host: str
+    port: int
+
+
+class Admission(_Value):
+    """Destination -> source: disks exist, the worker listens."""
+
+    addresses: list[Address]
