@@ -33,6 +33,22 @@ STORAGE_PATH_NEEDS_STORAGE = UsageError.define(
     "--storage-path and --disk say where copied disks go, but no storage was to be moved.",
     "Add --include-storage.",
 )
+CONFIG_INVALID = UsageError.define(
+    "config-invalid", "The configuration {path} cannot be used: {why}.", "Correct it; see `vmferryd --print-config`."
+)
+SELF_PAIRING = UsageError.define(
+    "self-pairing", "{host} cannot be paired with itself.", "Use the token on the other host, not where it was made."
+)
+PEER_NAME_TAKEN = UsageError.define(
+    "peer-name-taken",
+    "{local} knows another host by the name {host}.",
+    "Unpair that one (`vmferry host unpair {host}` on {local}), or give one of them another `name` in vmferry.toml.",
+    status=409,
+)
+PEER_BUSY = UsageError.define(
+    "peer-busy", "{host} takes part in job {job}, which has not ended.", "Wait for its end, then unpair.", status=409
+)
+NOT_FOUND = UsageError.define("not-found", "There is nothing at {path}.", "See docs/api.md.", status=404)
 
 # --- the two hosts as they stand --------------------------------------------------------------------------------
 VM_NOT_RUNNING = PreflightError.define(
@@ -118,6 +134,11 @@ NOT_PAIRED = AccessError.define(
 JOB_KEY_WRONG = AccessError.define(
     "job-key-wrong", "The key shown for job {job} is not its key.", "Start the move again.", status=401
 )
+TOKEN_CERTIFICATE = AccessError.define(
+    "pairing-certificate-wrong",
+    "{address} shows another certificate than the pairing token names, so the token was not sent there.",
+    "See whether that is the address of the host that made the token; if it is, find out who answers there.",
+)
 TOKEN_WRONG = AccessError.define(
     "pairing-token-wrong",
     "{host} did not accept the pairing token: it is wrong, used, or older than 10 minutes.",
@@ -182,5 +203,10 @@ RPC_REFUSED = AccessError.define(
 )
 PROTOCOL = InternalError.define(
     "protocol", "The peer broke the transfer protocol: {why}.", "Report it, with the log of both hosts."
+)
+DATABASE_NEWER = InternalError.define(
+    "database-newer",
+    "The database {path} has schema {found}, and this program knows up to {known}.",
+    "Install the newer release of vmferry again.",
 )
 INTERNAL = InternalError.define("internal", "vmferry failed: {why}.", "Report it, with the log of vmferryd.")

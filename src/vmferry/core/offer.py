@@ -42,7 +42,7 @@ class Disk(_Value):
     owner: str
     group: str
     readonly: bool = False
-    bus: str = "virtio"
+    create_options: dict[str, str] = Field(default_factory=dict, description="options of qemu-img create for its like")
     nonce_file: str | None = Field(default=None, description="file beside the disk that proves that both see it")
     nonce: str | None = None
 
@@ -70,6 +70,7 @@ class Offer(_Value):
     memory: int = Field(description="bytes")
     disks: list[Disk]
     options: MoveOptions
+    memory_channels: int = Field(default=2, ge=0, le=16, description="parallel memory streams (multifd); 0: one plain stream")
     certificate: str = Field(description="PEM of the source worker's certificate for this job")
 
 

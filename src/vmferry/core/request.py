@@ -1,0 +1,107 @@
+"""What one migration asks of libvirt: built alike on both hosts, so that the destination can hold the source to it.
+
+Source for flags and parameters: libvirt's libvirt-domain.h (virDomainMigrateFlags, VIR_MIGRATE_PARAM_*).
+"""
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+from vmferry.core.offer import Grant, Offer
+
+
+class Flag(IntFlag):
+    """The virDomainMigrateFlags that vmferry uses; values are libvirt's ABI."""
+
+    LIVE = 1
+    PEER2PEER = 2
+    PAUSED = 32
+    NON_SHARED_DISK = 64
+    UNSAFE = 512
+    ABORT_ON_ERROR = 4096
+    AUTO_CONVERGE = 8192
+    PARALLEL = 131072
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """The unix sockets of one job; the same paths on both hosts.
+
+    QEMU's user makes sockets of its own in `qemu`; what root trusts (rpc, control) is kept out of its reach.
+    """
+
+    folder: str
+
+    @property
+    def qemu(self) -> str:
+        """The folder that belongs to QEMU's user."""
+        return f"{self.folder}/qemu"
+
+    @property
+    def rpc(self) -> str:
+        """Where the source's libvirt finds "the destination's libvirt"."""
+        return f"{self.folder}/rpc.sock"
+
+    @property
+    def memory(self) -> str:
+        """QEMU's migration streams."""
+        return f"{self.qemu}/memory.sock"
+
+    @property
+    def disk(self) -> str:
+        """QEMU's storage mirror (NBD)."""
+        return f"{self.qemu}/disk.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One peer-to-peer migration as libvirt is asked for it.
+
+    Arguments:
+        bandwidth: MiB a second, as libvirt counts it; 0 means no limit.
+        downtime: milliseconds the guest may pause; None leaves QEMU's default.
+        channels: parallel memory streams; 0 means one ordinary stream.
+    """
+
+    vm: str
+    uuid: str
+    flags: Flag
+    live_xml: str
+    persistent_xml: str
+    sockets: Sockets
+    mirrored: tuple[str, ...]
+    channels: int
+    bandwidth: int
+    downtime: int | None
+
+
+def build(offer: Offer, grant: Grant) -> Request:
+    """Derive the migration request from what was offered and granted.
+
+    Never PERSIST_DEST (the destination's worker defines the VM itself, so no cookie is trusted with it), never
+    UNDEFINE_SOURCE (the source's definition goes last of all), always PAUSED (docs/design.md, The commit).
+    """
+    mirrored = tuple(disk.target for disk in grant.disks if disk.copied_by == "mirror")
+    flags = Flag.LIVE | Flag.PEER2PEER | Flag.PAUSED | Flag.ABORT_ON_ERROR
+    if mirrored:
+        flags |= Flag.NON_SHARED_DISK
+    if any(disk.shared for disk in grant.disks):
+        # libvirt judges sharing by the file system's type; a nonce file has shown it for real.
+        flags |= Flag.UNSAFE
+    if offer.memory_channels:
+        flags |= Flag.PARALLEL
+    if offer.options.auto_converge:
+        flags |= Flag.AUTO_CONVERGE
+    bandwidth = offer.options.bandwidth or 0
+    downtime = offer.options.max_downtime
+    return Request(
+        vm=offer.vm,
+        uuid=offer.uuid,
+        flags=flags,
+        live_xml=grant.live_xml,
+        persistent_xml=grant.persistent_xml,
+        sockets=Sockets(grant.socket_folder),
+        mirrored=mirrored,
+        channels=offer.memory_channels,
+        bandwidth=max(1, bandwidth >> 20) if bandwidth else 0,
+        downtime=round(downtime * 1000) if downtime else None,
+    )

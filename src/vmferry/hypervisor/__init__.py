@@ -1,0 +1,1 @@
+"""The only place that imports libvirt: VMs, their disks, and the migration call itself."""

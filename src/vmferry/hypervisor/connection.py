@@ -1,0 +1,97 @@
+"""Connections to this host's libvirt, and its event loop.
+
+libvirt calls block; each caller that must not wait for another takes a connection of its own.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import libvirt
+
+from vmferry.core import codes
+from vmferry.core.errors import PreflightError, UnreachableError
+
+# Error codes of libvirt that mean "libvirtd is not there (any more)", not "the call was refused".
+_GONE = frozenset(
+    {
+        libvirt.VIR_ERR_SYSTEM_ERROR,
+        libvirt.VIR_ERR_RPC,
+        libvirt.VIR_ERR_NO_CONNECT,
+        libvirt.VIR_ERR_INVALID_CONN,
+        libvirt.VIR_ERR_INTERNAL_ERROR,
+    }
+)
+
+
+@cache
+def start_events() -> None:
+    """Run libvirt's event loop in a thread of its own, once in a process.
+
+    Without it a connection delivers no events and answers no keepalive.
+    """
+    libvirt.virEventRegisterDefaultImpl()
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors are raised; do not print them too
+
+    def loop() -> None:
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+    threading.Thread(target=loop, name="libvirt-events", daemon=True).start()
+
+
+def connect(uri: str, host: str) -> Any:
+    """Open a connection to this host's libvirt.
+
+    Arguments:
+        uri: e.g. `qemu:///system`.
+        host: this host's name, for the error.
+
+    Raises:
+        UnreachableError: libvirt-unreachable.
+    """
+    start_events()
+    try:
+        return libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise UnreachableError(codes.LIBVIRT_UNREACHABLE, host=host, why=sentence(error)) from error
+
+
+@contextmanager
+def connected(uri: str, host: str) -> Iterator[Any]:
+    """Open a connection for the length of a `with` block."""
+    connection = connect(uri, host)
+    try:
+        yield connection
+    finally:
+        close(connection)
+
+
+def close(connection: Any) -> None:
+    """Close a connection, dead ones included."""
+    try:
+        connection.close()
+    except libvirt.libvirtError:
+        pass  # libvirtd is gone: so is the connection
+
+
+def sentence(error: "libvirt.libvirtError") -> str:
+    """Give libvirt's message without its full stop, to stand inside a sentence of ours."""
+    return str(error).strip().rstrip(".")
+
+
+def is_gone(error: "libvirt.libvirtError", connection: Any) -> bool:
+    """Tell whether a call failed because libvirtd went away, not because it said no."""
+    try:
+        if not connection.isAlive():
+            return True
+    except libvirt.libvirtError:
+        return True
+    return error.get_error_domain() == libvirt.VIR_FROM_RPC and error.get_error_code() in _GONE
+
+
+def refused(error: "libvirt.libvirtError", host: str, vm: str) -> PreflightError:
+    """Wrap libvirt's refusal of a VM."""
+    return PreflightError(codes.LIBVIRT_REFUSED, host=host, vm=vm, detail=sentence(error))

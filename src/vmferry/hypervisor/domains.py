@@ -1,0 +1,148 @@
+"""VMs on this host as a job needs them: how one stands, and the few things done to it around a move."""
+
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import libvirt
+
+from vmferry.core import codes
+from vmferry.core.errors import UnreachableError
+from vmferry.hypervisor.connection import close, connect, is_gone, refused, sentence
+
+T = TypeVar("T")
+
+
+class Presence(StrEnum):
+    """How a VM stands on one host, as far as a move is concerned."""
+
+    RUNNING = "running"
+    PAUSED = "paused"  # and no libvirt job is at work on it
+    BUSY = "busy"  # paused, but a libvirt job is at work on it: it may run or go any moment
+    OFF = "off"  # defined, not active
+    ABSENT = "absent"
+
+
+_ACTIVE_STATES = {
+    libvirt.VIR_DOMAIN_PAUSED: Presence.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTOFF: Presence.OFF,
+    libvirt.VIR_DOMAIN_CRASHED: Presence.OFF,
+}
+
+
+class Domains:
+    """VMs of this host, by UUID; connects again when libvirtd was restarted.
+
+    Arguments:
+        uri: libvirt's URI, e.g. `qemu:///system`.
+        host: this host's name, for errors.
+
+    Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away, and PreflightError
+    (libvirt-refused) when libvirt says no.
+    """
+
+    def __init__(self, uri: str, host: str) -> None:
+        self._uri = uri
+        self._host = host
+        self._lock = threading.Lock()
+        self._connection: Any = None
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        with self._lock:
+            if self._connection is not None:
+                close(self._connection)
+                self._connection = None
+
+    def presence(self, uuid: str) -> Presence:
+        """Tell how the VM stands."""
+
+        def ask(connection: Any) -> Presence:
+            domain = _lookup(connection, uuid)
+            if domain is None:
+                return Presence.ABSENT
+            state, _reason = domain.state()
+            presence = _ACTIVE_STATES.get(state, Presence.RUNNING)
+            if presence is Presence.PAUSED and domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
+                return Presence.BUSY
+            return presence
+
+        return self._call(uuid, ask)
+
+    def resume(self, uuid: str) -> None:
+        """Let a paused VM run; one that runs already is left alone."""
+
+        def act(connection: Any) -> None:
+            domain = connection.lookupByUUIDString(uuid)
+            if domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
+                domain.resume()
+
+        self._call(uuid, act)
+
+    def destroy(self, uuid: str) -> None:
+        """End the VM's process at once; its definition, if any, stays. Nothing happens when it is not active."""
+
+        def act(connection: Any) -> None:
+            domain = _lookup(connection, uuid)
+            if domain is not None and domain.isActive():
+                domain.destroy()
+
+        self._call(uuid, act)
+
+    def define(self, xml: str, *, autostart: bool) -> None:
+        """Give the VM its persistent configuration; a running VM keeps running."""
+
+        def act(connection: Any) -> None:
+            connection.defineXML(xml).setAutostart(int(autostart))
+
+        self._call("VM", act)
+
+    def forget(self, uuid: str) -> None:
+        """Take autostart and the definition of a VM away; its disks stay. Nothing happens when there is none."""
+
+        def act(connection: Any) -> None:
+            domain = _lookup(connection, uuid)
+            if domain is None or not domain.isPersistent():
+                return
+            if domain.autostart():
+                domain.setAutostart(0)
+            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+
+        self._call(uuid, act)
+
+    def xml(self, uuid: str, *, inactive: bool) -> str:
+        """Give the VM's configuration: of its next start, or of the running VM."""
+        flags = libvirt.VIR_DOMAIN_XML_SECURE | (libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0)
+        return self._call(uuid, lambda connection: str(connection.lookupByUUIDString(uuid).XMLDesc(flags)))
+
+    def _call(self, vm: str, action: Callable[[Any], T]) -> T:
+        """Run a call; when libvirtd was restarted since the last one, connect again and run it once more."""
+        for attempt in (1, 2):
+            with self._lock:
+                if self._connection is None:
+                    self._connection = connect(self._uri, self._host)
+                connection = self._connection
+            try:
+                return action(connection)
+            except libvirt.libvirtError as error:
+                if not is_gone(error, connection):
+                    raise refused(error, self._host, vm) from error
+                with self._lock:
+                    if self._connection is connection:
+                        close(connection)
+                        self._connection = None
+                if attempt == 2:
+                    raise UnreachableError(
+                        codes.LIBVIRT_UNREACHABLE, host=self._host, why=sentence(error)
+                    ) from error
+        raise AssertionError("the loop returns or raises")
+
+
+def _lookup(connection: Any, uuid: str) -> Any:
+    try:
+        return connection.lookupByUUIDString(uuid)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise

@@ -1,0 +1,123 @@
+"""The migration call itself: peer-to-peer, over unix sockets that vmferry's worker serves."""
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import libvirt
+
+from vmferry.core.request import Request
+from vmferry.hypervisor.connection import close, connect, sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What libvirt tells of a running migration. Sizes in bytes, rates in bytes a second."""
+
+    disk_total: int = 0
+    disk_done: int = 0
+    memory_total: int = 0
+    memory_done: int = 0
+    memory_remaining: int = 0
+    disk_remaining: int = 0
+    dirty_rate: float | None = None
+    iteration: int = 0
+
+
+class Migration:
+    """One outgoing peer-to-peer migration on this host.
+
+    Arguments:
+        uri: libvirt's URI.
+        host: this host's name, for errors.
+        request: what to ask for.
+
+    The call blocks in a thread of its own; `done` is set when it returned, `error` then says why it failed, or is
+    None. `stopped_at` is the monotonic time at which QEMU stopped the guest for the switch, once it did.
+    """
+
+    def __init__(self, uri: str, host: str, request: Request) -> None:
+        self._request = request
+        self._connection = connect(uri, host)
+        self._domain = self._connection.lookupByUUIDString(request.uuid)
+        self._watch = self._connection.domainEventRegisterAny(
+            self._domain, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
+        )
+        self._last = Statistics()
+        self.done = threading.Event()
+        self.error: str | None = None
+        self.stopped_at: float | None = None
+
+    def start(self) -> None:
+        """Ask libvirt for the migration, in a thread of its own."""
+        threading.Thread(target=self._run, name="migrate", daemon=True).start()
+
+    def abort(self) -> None:
+        """Ask libvirt to give the migration up; no error when there is none."""
+        try:
+            self._domain.abortJob()
+        except libvirt.libvirtError:
+            pass  # it ended by itself, or libvirtd is gone: the call's own end tells
+
+    def statistics(self) -> Statistics:
+        """Ask how far it is; the last answer stands when libvirt has none (any more)."""
+        try:
+            stats = self._domain.jobStats()
+        except libvirt.libvirtError:
+            return self._last
+        if not stats or stats.get("type") == libvirt.VIR_DOMAIN_JOB_NONE:
+            return self._last
+        page = stats.get("memory_page_size", 4096)
+        dirty = stats.get("memory_dirty_rate")
+        self._last = Statistics(
+            disk_total=stats.get("disk_total", 0),
+            disk_done=stats.get("disk_processed", 0),
+            disk_remaining=stats.get("disk_remaining", 0),
+            memory_total=stats.get("memory_total", 0),
+            memory_done=stats.get("memory_processed", 0),
+            memory_remaining=stats.get("memory_remaining", 0),
+            dirty_rate=dirty * page if dirty is not None else None,
+            iteration=stats.get("memory_iteration", 0),
+        )
+        return self._last
+
+    def close(self) -> None:
+        """Close the connection to libvirt."""
+        try:
+            self._connection.domainEventDeregisterAny(self._watch)
+        except libvirt.libvirtError:
+            pass  # the connection is dead already
+        close(self._connection)
+
+    def _run(self) -> None:
+        request = self._request
+        parameters: dict[str, Any] = {
+            libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{request.sockets.memory}",
+            libvirt.VIR_MIGRATE_PARAM_DEST_XML: request.live_xml,
+        }
+        if request.mirrored:
+            parameters[libvirt.VIR_MIGRATE_PARAM_DISKS_URI] = f"unix://{request.sockets.disk}"
+            # An absent list would mean "all writable disks", shared ones too.
+            parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(request.mirrored)
+        if request.channels:
+            parameters[libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS] = request.channels
+        if request.bandwidth:
+            parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = request.bandwidth
+        target = f"qemu+unix:///system?socket={request.sockets.rpc}"
+        try:
+            if request.downtime is not None:
+                self._domain.migrateSetMaxDowntime(request.downtime)
+            self._domain.migrateToURI3(target, parameters, int(request.flags))
+        except libvirt.libvirtError as error:
+            self.error = sentence(error)
+        finally:
+            self.done.set()
+
+    def _on_lifecycle(self, _connection: Any, _domain: Any, event: int, detail: int, _opaque: object) -> None:
+        # Between the end of pre-copy and Finish libvirt reports "suspended: migrated": the guest stands still from here.
+        if event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED and detail in (
+            libvirt.VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED,
+            libvirt.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED,
+        ):
+            self.stopped_at = time.monotonic()

@@ -1,0 +1,89 @@
+"""Whether a move goes or is given up: decided once, on the source, journaled before it takes effect.
+
+    OPEN --abort--> ABORT
+    OPEN --commit--> COMMITTING --decide(go)--> GO
+                     COMMITTING --decide(abort)--> ABORT
+
+While OPEN, anyone may abort. In COMMITTING the source's libvirt may have had the reply that ends its copy, so only
+its state can tell (docs/design.md, The commit). GO and ABORT never change.
+"""
+
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+
+from vmferry.core.job import Phase
+
+
+class Verdict(StrEnum):
+    """Where the decision stands; the destination acts on `go` and `abort` alone."""
+
+    OPEN = "open"
+    COMMITTING = "committing"
+    GO = "go"
+    ABORT = "abort"
+
+
+def from_journal(phases: list[Phase]) -> Verdict:
+    """Read the decision back from the source's journal."""
+    for phase, verdict in (
+        (Phase.GOING, Verdict.GO),
+        (Phase.SETTLING, Verdict.GO),
+        (Phase.UNDOING, Verdict.ABORT),
+        (Phase.COMMITTING, Verdict.COMMITTING),
+    ):
+        if phase in phases:
+            return verdict
+    return Verdict.OPEN
+
+
+class Decision:
+    """The decision of one job, for the threads of its source worker.
+
+    Arguments:
+        journal: writes a phase durably, with details, before it returns.
+        verdict: what an earlier life of this worker had reached.
+    """
+
+    def __init__(self, journal: Callable[..., None], verdict: Verdict = Verdict.OPEN) -> None:
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._verdict = verdict
+
+    @property
+    def verdict(self) -> Verdict:
+        """Where it stands."""
+        return self._verdict
+
+    def commit(self) -> bool:
+        """Go from OPEN to COMMITTING; False when it was given up before."""
+        with self._lock:
+            if self._verdict is Verdict.OPEN:
+                self._journal(Phase.COMMITTING)
+                self._verdict = Verdict.COMMITTING
+            return self._verdict is not Verdict.ABORT
+
+    def abort(self, why: str) -> bool:
+        """Give it up while OPEN; True when it is given up, now or before."""
+        with self._lock:
+            if self._verdict is Verdict.OPEN:
+                self._journal(Phase.UNDOING, why=why)
+                self._verdict = Verdict.ABORT
+            return self._verdict is Verdict.ABORT
+
+    def read(self) -> None:
+        """Note that libvirt read the reply and so cannot run its copy again: GO. Durable through COMMITTING.
+
+        Not journaled here: COMMITTING together with libvirt's own state leads a later life to the same verdict, and
+        the guest is standing still.
+        """
+        with self._lock:
+            if self._verdict is Verdict.COMMITTING:
+                self._verdict = Verdict.GO
+
+    def decide(self, verdict: Verdict, why: str) -> None:
+        """Settle a COMMITTING decision from what libvirt showed; journaled before it is known to anybody."""
+        with self._lock:
+            if self._verdict is Verdict.COMMITTING:
+                self._journal(Phase.GOING if verdict is Verdict.GO else Phase.UNDOING, why=why)
+                self._verdict = verdict

@@ -1,0 +1,295 @@
+"""The destination's end of a move: makes the disks, lets the guarded migration in, resumes the VM on `go`."""
+
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from vmferry.core import codes
+from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
+from vmferry.core.job import Phase, State, Summary
+from vmferry.core.offer import Disk, DiskPlan
+from vmferry.core.request import build
+from vmferry.hypervisor import images
+from vmferry.hypervisor.domains import Presence
+from vmferry.transfer import files
+from vmferry.transfer.control import Message
+from vmferry.transfer.decision import Verdict
+from vmferry.transfer.endpoint import Endpoint, wait_for_libvirt
+from vmferry.transfer.guard import Authorised
+from vmferry.transfer.relay import Relay
+from vmferry.transfer.rpcrelay import GuardedRelay
+from vmferry.transfer.session import Listener, Session
+from vmferry.transfer.stream import Stream
+
+# How long a worker waits for the source to connect: after that the source has died or thought better of it.
+_CONNECT_LIMIT = 60.0
+_LIBVIRT_LIMIT = 20.0
+_ASK_AGAIN = 1.0
+
+
+class Destination(Endpoint):
+    """One incoming move."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._listener: Listener | None = None
+        self._addresses_known = threading.Event()
+        self._trouble: VmferryError | None = None
+        self._lock = threading.Lock()
+        self._finishing = False
+        self._given_up = False
+        self._ended = threading.Event()
+        self._resumed_at: float | None = None
+        super().__init__(*arguments)
+        self._request = build(self.offer, self.spec.grant)
+
+    # --- from beginning to end --------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Take part in a move from its beginning."""
+        try:
+            self._prepare()
+            self._receive()
+        except VmferryError as error:
+            self._trouble = self._trouble or error
+        except OSError as error:
+            self._trouble = self._trouble or self.failure(str(error))
+        self._conclude()
+
+    def recover(self, phases: list[Phase]) -> None:
+        """Go on after an earlier worker of this job died."""
+        self._trouble = self.died(phases[-1] if phases else Phase.ADMITTED)
+        self._finishing = Phase.FINISHING in phases
+        if Phase.GOING in phases:
+            self._go()
+        elif Phase.UNDOING in phases:
+            self._undo()
+        else:
+            self._conclude()
+
+    def answer(self, request: Message) -> Message:
+        """Answer vmferryd: where this worker listens, or the source's word that came by way of it."""
+        do = request.get("do")
+        if do == "addresses":
+            self._addresses_known.wait(20.0)
+            if self._listener is None:
+                raise self._trouble or self.failure("the worker ended before it listened")
+            return {"addresses": [{"host": host, "port": port} for host, port in self._listener.addresses]}
+        if do in ("go", "abort"):
+            self.events.put(("message", {"do": do, "why": request.get("why")}))
+            self._ended.wait(12.0)
+            return {"ended": self._ended.is_set()}
+        if do == "cancel":
+            self.say(do="cancel", caller=request.get("caller"))
+            return {}
+        raise UsageError(codes.BAD_REQUEST, detail=f"a worker cannot {do}")
+
+    # --- before the commit -------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        try:
+            made = [plan for plan in self.spec.grant.disks if not plan.shared]
+            # What is about to be made, so that a later life can remove it. `offer` saw that none of it existed.
+            self.journal(Phase.ADMITTED, files=[plan.path for plan in made])
+            for number, plan in enumerate(made):
+                try:
+                    images.create(self._disk(plan), plan.path, host=self.config.name, vm=self.offer.vm)
+                except PreflightError:
+                    # This one is somebody else's, or not there: it must not be removed with ours.
+                    self.journal(Phase.ADMITTED, files=[plan.path for plan in made[:number]])
+                    raise
+            self._listener = Listener(
+                self.config.data_addresses, self.config.data_ports, self.credentials(), self.config.connections
+            )
+        except VmferryError as error:
+            self._trouble = error
+            raise
+        finally:
+            self._addresses_known.set()
+
+    def _receive(self) -> None:
+        assert self._listener is not None
+        self.journal(Phase.CONNECTING)
+        session = self._listener.accept(_CONNECT_LIMIT)
+        session.on_open(self._take)
+        self.adopt(session)
+        self.journal(Phase.COPYING)
+        while True:
+            kind, value = self.next_event(1.0)
+            if kind == "message" and value.get("do") in ("go", "abort"):
+                self.events.put((kind, value))  # the verdict: taken up in _conclude
+                return
+            if kind == "trouble":
+                raise value
+            if kind == "broken":
+                raise self.lost(str(value))
+            if kind == "tick":
+                self.report(wire_bytes=session.received)
+
+    def _take(self, kind: str, stream: Stream) -> None:
+        """Connect a stream that the source opened to its end here."""
+        try:
+            if kind == "rpc":
+                self._take_rpc(stream)
+            elif kind == "memory":
+                Relay(stream, _dial(self.sockets.memory))
+            elif kind == "disk":
+                Relay(stream, _dial(self.sockets.disk))
+            elif kind == "file":
+                threading.Thread(target=self._take_file, args=(stream,), name="file", daemon=True).start()
+            else:
+                stream.reset(f"there is no kind {kind}")
+        except OSError as error:
+            stream.reset(str(error))
+
+    def _take_rpc(self, stream: Stream) -> None:
+        request = self._request
+        authorised = Authorised.of(request, host=self.config.name)
+        relay = GuardedRelay(stream, _dial(str(self.config.libvirt_socket)), authorised)
+        relay.on_finish = self._finish_called
+        relay.on_refused = lambda error: self.events.put(("trouble", error))
+        relay.start()
+
+    def _take_file(self, stream: Stream) -> None:
+        paths = {plan.target: plan.path for plan in self.spec.grant.disks if plan.copied_by == "file"}
+
+        def locate(target: str) -> str:
+            if target not in paths:
+                raise UsageError(codes.DISK_UNKNOWN, vm=self.offer.vm, disk=target, disks=", ".join(paths))
+            return paths[target]
+
+        try:
+            target = files.receive(stream, locate)
+            self.say(do="file", target=target)
+        except VmferryError as error:
+            self.events.put(("trouble", error))
+        except OSError as error:
+            self.events.put(("trouble", self.failure(str(error))))
+
+    def _finish_called(self) -> None:
+        """Journal that libvirt's Finish is called: from here on only the source can tell whose the VM is."""
+        with self._lock:
+            if self._given_up:
+                raise self.failure("it was given up before its last step")
+            self.journal(Phase.FINISHING)
+            self._finishing = True
+
+    # --- the verdict, and what follows from it ------------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        with self._lock:
+            self._given_up = not self._finishing
+        verdict = self._verdict()
+        if verdict is Verdict.GO:
+            self._go()
+        else:
+            self._undo()
+
+    def _verdict(self) -> Verdict:
+        """Wait for the source's decision; before Finish was called here there can be only one."""
+        doubted = False
+        while True:
+            kind, value = self.next_event(0.0 if not self._finishing else _ASK_AGAIN)
+            if kind == "message" and value.get("do") == "abort":
+                self._trouble = self._trouble or self.failure(str(value.get("why") or "the source gave it up"))
+                return Verdict.ABORT
+            if kind == "message" and value.get("do") == "go" and self._finishing:
+                return Verdict.GO
+            if not self._finishing and kind == "tick":
+                return Verdict.ABORT
+            if kind not in ("tick", "broken"):
+                continue
+            try:
+                said = self.peer().verdict(self.job, self.proof())
+            except VmferryError as error:
+                if not doubted:
+                    self.doubt(f"{self.spec.peer} alone can tell whether the VM may run here: {error.reason}")
+                    doubted = True
+                continue
+            if said in (Verdict.GO, Verdict.ABORT):
+                return Verdict(said)
+
+    def _go(self) -> None:
+        """Make the VM ours: resume, then define. Idempotent."""
+        self.journal(Phase.GOING)
+        self._trouble = None
+        while not wait_for_libvirt(self.domains, self.offer.uuid, _LIBVIRT_LIMIT):
+            self.doubt("libvirt does not answer, so the VM, which belongs here now, cannot be resumed yet")
+        try:
+            self.domains.resume(self.offer.uuid)
+            self._resumed_at = time.monotonic()
+            self.say(do="went")
+            self.journal(Phase.SETTLING)
+            self.domains.define(self.spec.grant.persistent_xml, autostart=self.offer.autostart)
+        except VmferryError as error:
+            self.say(do="stuck", problem=error.problem())
+            self.end(State.FAILED, error)
+        else:
+            self.end(State.DONE, None, self._summary())
+            self.say(do="defined")
+        self._ended.set()
+        self._linger()
+
+    def _undo(self) -> None:
+        """Remove what was made here. Idempotent."""
+        trouble = self._trouble or self.failure("the source gave it up")
+        self.journal(Phase.UNDOING, why=trouble.reason)
+        self.say(do="failed", problem=trouble.problem())
+        if self._listener is not None:
+            self._listener.close()
+        if self.session is not None:
+            self.session.abort(trouble.reason)
+        while not self._remove_copy():
+            self.doubt("libvirt does not answer, so the unfinished copy cannot be removed")
+        for plan in self.spec.grant.disks:
+            if plan.path in self._made():
+                Path(plan.path).unlink(missing_ok=True)
+        cancelled = trouble.code.name == codes.CANCELLED.name
+        self.end(State.CANCELLED if cancelled else State.FAILED, trouble)
+        self._ended.set()
+
+    def _remove_copy(self) -> bool:
+        if not wait_for_libvirt(self.domains, self.offer.uuid, _LIBVIRT_LIMIT):
+            return False
+        limit = time.monotonic() + _LIBVIRT_LIMIT
+        while time.monotonic() < limit:
+            try:
+                if self.domains.presence(self.offer.uuid) in (Presence.ABSENT, Presence.OFF):
+                    return True
+                self.domains.destroy(self.offer.uuid)
+            except (UnreachableError, PreflightError):
+                time.sleep(0.2)  # libvirt removes it itself at the same time, or was just restarted
+        return False
+
+    def _made(self) -> set[str]:
+        step = self.jobs.last(self.job, Phase.ADMITTED)
+        return set(step.detail.get("files", [])) if step else set()
+
+    def _linger(self) -> None:
+        """Stay until the source has heard the end, so that nothing it waits for is cut off."""
+        limit = time.monotonic() + 5.0
+        while self.session is not None and time.monotonic() < limit:
+            kind, value = self.next_event(0.5)
+            if kind == "broken" or (kind == "message" and value.get("do") == "bye"):
+                break
+        if self._listener is not None:
+            self._listener.close()
+
+    def _summary(self) -> Summary:
+        return Summary(
+            total_time=time.monotonic() - self.started,
+            wire_bytes=self.session.received if self.session else 0,
+            connections=self.session.connections if self.session else [],
+        )
+
+    def _disk(self, plan: DiskPlan) -> Disk:
+        return next(disk for disk in self.offer.disks if disk.target == plan.target)
+
+
+def _dial(place: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10.0)
+    connection.connect(place)
+    connection.settimeout(None)
+    return connection

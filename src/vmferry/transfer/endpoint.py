@@ -1,0 +1,203 @@
+"""What the two ends of a move share: the job's journal, its control socket, its unix sockets' folder, its events."""
+
+import os
+import pwd
+import queue
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from vmferry.config import Config
+from vmferry.core import codes, jobkey
+from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
+from vmferry.core.request import Sockets
+from vmferry.core.job import Phase, Progress, Role, State, Summary
+from vmferry.hypervisor.domains import Domains
+from vmferry.identity.peer import PeerClient
+from vmferry.store.database import Database
+from vmferry.store.jobs import Jobs
+from vmferry.store.peers import Peers
+from vmferry.transfer import control, spec
+from vmferry.transfer.session import Credentials, Session
+from vmferry.transfer.spec import Spec
+
+
+class Endpoint:
+    """One end of one move.
+
+    Arguments:
+        config: this host's configuration.
+        work: the job, as the daemon wrote it down.
+    """
+
+    def __init__(self, config: Config, work: Spec) -> None:
+        self.config = config
+        self.spec = work
+        self.offer = work.offer
+        self.job = work.job
+        self.database = Database(config.state_folder / "vmferry.db")
+        self.jobs = Jobs(self.database)
+        self.domains = Domains(config.libvirt_uri, config.name)
+        self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self.session: Session | None = None
+        self.started = time.monotonic()
+        self.phase = Phase.ADMITTED
+        self.folder = Path(work.grant.socket_folder)
+        self.sockets = Sockets(work.grant.socket_folder)
+        self._make_folder()
+        self.control = control.ControlServer(control.path(config.run_folder, self.job), self.answer)
+
+    def answer(self, request: control.Message) -> control.Message:
+        """Answer a request on the control socket; each end knows its own."""
+        raise NotImplementedError
+
+    def journal(self, phase: Phase, **detail: Any) -> None:
+        """Write a step down, durably, before it is taken."""
+        self.jobs.step(self.job, phase, **detail)
+        self.phase = phase
+        self.control.publish("phase", phase.value)
+
+    def report(self, **numbers: Any) -> None:
+        """Publish progress."""
+        progress = Progress(phase=self.phase, elapsed=round(time.monotonic() - self.started, 1), **numbers)
+        self.control.publish("progress", progress.model_dump(mode="json"))
+
+    def doubt(self, reason: str) -> None:
+        """Record that nobody can tell yet where the VM is; nothing is guessed meanwhile."""
+        self.jobs.mark(self.job, State.IN_DOUBT, reason)
+
+    def end(self, state: State, error: VmferryError | None, summary: Summary | None = None) -> None:
+        """Record the end, and remove what was only this job's: sockets and secrets."""
+        self.jobs.end(self.job, state, error.problem() if error else None, summary)
+        self.control.publish("phase", Phase.ENDED.value)
+        self.control.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        spec.forget(self.config.state_folder, self.job)
+
+    def close(self) -> None:
+        """Let go of what this process holds; what is on record stays."""
+        if self.session is not None:
+            self.session.close(linger=2.0)
+        self.domains.close()
+        self.database.close()
+
+    def next_event(self, timeout: float) -> tuple[str, Any]:
+        """Wait for what happens next; `("tick", None)` after `timeout` seconds of nothing."""
+        try:
+            return self.events.get(timeout=timeout)
+        except queue.Empty:
+            return "tick", None
+
+    def say(self, **message: Any) -> bool:
+        """Send a control message; False when the peer cannot be reached over the session."""
+        if self.session is None:
+            return False
+        try:
+            self.session.send(message)
+        except (OSError, VmferryError):
+            return False
+        return True
+
+    def credentials(self) -> Credentials:
+        """Give what the session authenticates with."""
+        mine, theirs = self.offer.certificate, self.spec.grant.certificate
+        if self.spec.role is Role.DESTINATION:
+            mine, theirs = theirs, mine
+        return Credentials(
+            job=self.job,
+            key=self.spec.grant.job_key,
+            source_fingerprint=self.spec.source_fingerprint,
+            destination_fingerprint=self.spec.destination_fingerprint,
+            certificate=mine,
+            private_key=self.spec.private_key,
+            peer_certificate=theirs,
+            encryption=self.offer.options.encryption.value == "required",
+        )
+
+    def adopt(self, session: Session) -> None:
+        """Take a session into use: its end and its messages become events."""
+        self.session = session
+        session.on_message(lambda message: self.events.put(("message", message)))
+        session.on_broken(lambda reason: self.events.put(("broken", reason)))
+
+    def proof(self) -> str:
+        """Give the proof of the job key that the peer's daemon wants to see."""
+        return jobkey.proof(
+            self.spec.grant.job_key,
+            self.job,
+            self.spec.source_fingerprint,
+            self.spec.destination_fingerprint,
+            "control",
+        )
+
+    def failure(self, why: str) -> VmferryError:
+        """Give the error of a move that failed before the commit."""
+        source = self.offer.source
+        return VmferryError(
+            codes.MOVE_FAILED,
+            vm=self.offer.vm,
+            phase=self.phase.value,
+            why=why,
+            host=source,
+            advice="mend the cause, then move it again",
+        )
+
+    def lost(self, why: str) -> VmferryError:
+        """Give the error of a connection that broke before the commit."""
+        return VmferryError(
+            codes.LINK_LOST, peer=self.spec.peer, phase=self.phase.value, why=why, vm=self.offer.vm, host=self.offer.source
+        )
+
+    def died(self, phase: Phase) -> VmferryError:
+        """Give the error of a job whose worker died before the commit."""
+        return VmferryError(
+            codes.WORKER_DIED,
+            job=self.job,
+            host=self.config.name,
+            phase=phase.value,
+            vm=self.offer.vm,
+            owner=self.offer.source,
+        )
+
+    def peer(self) -> PeerClient:
+        """Give a client for the peer's daemon, for when the session is gone.
+
+        Raises:
+            AccessError: the hosts are not paired any more.
+        """
+        found = Peers(self.database).get(self.spec.peer)
+        if found is None:
+            raise AccessError(codes.NOT_PAIRED, host=self.spec.peer)
+        return PeerClient(self.config, found)
+
+    def qemu_uid(self) -> int:
+        """Give the uid that QEMU runs as here."""
+        try:
+            return pwd.getpwnam(self.config.qemu_user).pw_uid
+        except KeyError as error:
+            raise InternalError(codes.INTERNAL, why=f"there is no user {self.config.qemu_user}") from error
+
+    def _make_folder(self) -> None:
+        """Make the folders of the job's sockets; QEMU, not root, makes some itself in its own."""
+        for place in (self.folder.parent, self.folder):
+            place.mkdir(parents=True, exist_ok=True)
+            place.chmod(0o711)
+        inner = Path(self.sockets.qemu)
+        inner.mkdir(exist_ok=True)
+        inner.chmod(0o700)
+        os.chown(inner, self.qemu_uid(), 0)
+
+
+def wait_for_libvirt(domains: Domains, uuid: str, seconds: float) -> bool:
+    """Wait until libvirt answers again; False when it does not within `seconds`."""
+    limit = time.monotonic() + seconds
+    while True:
+        try:
+            domains.presence(uuid)
+        except UnreachableError:
+            if time.monotonic() > limit:
+                return False
+            time.sleep(0.2)  # libvirtd gives no sign when it is back
+        else:
+            return True

@@ -1,0 +1,74 @@
+"""`vmferry-transfer JOB`: one end of one move, in a process of its own that outlives vmferryd.
+
+Exit code 0: the job has ended and is on record. Anything else: start it again, and it goes on from the journal.
+"""
+
+import argparse
+import fcntl
+import logging
+import os
+import sys
+from pathlib import Path
+
+from vmferry import config as configuration
+from vmferry.config import Config
+from vmferry.core import codes
+from vmferry.core.errors import InternalError
+from vmferry.core.job import Phase, Role, State
+from vmferry.store.database import Database
+from vmferry.store.jobs import Jobs
+from vmferry.transfer import spec
+from vmferry.transfer.destination import Destination
+from vmferry.transfer.source import Source
+
+log = logging.getLogger("vmferry.transfer")
+
+# What is on record before a worker has done anything.
+_FRESH = {Role.SOURCE: {Phase.OFFERED, Phase.ADMITTED}, Role.DESTINATION: {Phase.OFFERED}}
+
+
+def main() -> None:
+    """Run the worker of the job named on the command line."""
+    parser = argparse.ArgumentParser(prog="vmferry-transfer", description="Carry one end of one move; vmferryd starts it.")
+    parser.add_argument("job", help="the job's identifier")
+    parser.add_argument("--config", type=Path, help="configuration file (default: /etc/vmferry/vmferry.toml)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(work(configuration.load(arguments.config), arguments.job))
+
+
+def work(config: Config, job: str) -> int:
+    """Carry the job to its end; returns the exit code."""
+    with Database(config.state_folder / "vmferry.db") as database:
+        jobs = Jobs(database)
+        row = jobs.get(job)
+        if row is None:
+            log.error("there is no job %s", job)
+            return 0
+        if row.state.ended:
+            spec.forget(config.state_folder, job)
+            return 0
+        phases = [step.phase for step in jobs.steps(job)]
+        try:
+            todo = spec.load(config.state_folder, job)
+        except FileNotFoundError:
+            # vmferryd died between the job's row and its spec: nothing had been made.
+            error = InternalError(codes.INTERNAL, why="vmferryd ended before the job had begun")
+            jobs.end(job, State.FAILED, error.problem(), None)
+            return 0
+    lock = os.open(spec.folder(config.state_folder, job) / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("job %s has a worker already", job)
+        return 0
+    end = (Source if todo.role is Role.SOURCE else Destination)(config, todo)
+    try:
+        if set(phases) <= _FRESH[todo.role]:
+            end.run()
+        else:
+            log.warning("job %s: going on after phase %s", job, phases[-1])
+            end.recover(phases)
+    finally:
+        end.close()
+    return 0

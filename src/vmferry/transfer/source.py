@@ -1,0 +1,332 @@
+"""The source's end of a move: connects, lets libvirt copy, decides, and settles or undoes."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from vmferry.core import codes
+from vmferry.core.errors import CancelledError, UnreachableError, UsageError, VmferryError
+from vmferry.core.job import Phase, State, Summary
+from vmferry.core.request import build
+from vmferry.hypervisor.domains import Presence
+from vmferry.hypervisor.migration import Migration, Statistics
+from vmferry.transfer import files
+from vmferry.transfer.control import Message
+from vmferry.transfer.decision import Decision, Verdict, from_journal
+from vmferry.transfer.doors import Doors
+from vmferry.transfer.endpoint import Endpoint
+from vmferry.transfer.meter import Meter
+from vmferry.transfer.relay import Relay
+from vmferry.transfer.rpcrelay import CommittingRelay
+from vmferry.transfer.session import Session
+
+_TICK = 0.5
+_LIBVIRT_LIMIT = 20.0
+_ANSWER_LIMIT = 10.0
+
+
+class Source(Endpoint):
+    """One outgoing move."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._request = build(self.offer, self.spec.grant)
+        self._decision = Decision(self.journal)
+        self._migration: Migration | None = None
+        self._doors: Doors | None = None
+        self._first_byte_at: float | None = None
+        self._went_at: float | None = None
+        self._go_sent = False
+        self._trouble: VmferryError | None = None
+        self._meter = Meter()
+
+    # --- from beginning to end --------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Carry a move out from its beginning."""
+        try:
+            self._connect()
+            self._copy_files()
+            self._copy()
+        except VmferryError as error:
+            self._trouble = error
+        except OSError as error:
+            self._trouble = self.failure(str(error))
+        self._conclude()
+
+    def recover(self, phases: list[Phase]) -> None:
+        """Go on after an earlier worker of this job died."""
+        self._trouble = self.died(phases[-1] if phases else Phase.ADMITTED)
+        self._decision = Decision(self.journal, from_journal(phases))
+        self._conclude()
+
+    def answer(self, request: Message) -> Message:
+        """Answer vmferryd: a person's wish to cancel."""
+        if request.get("do") != "cancel":
+            raise UsageError(codes.BAD_REQUEST, detail=f"a worker cannot {request.get('do')}")
+        self._cancel(str(request.get("caller") or "somebody"))
+        return {}
+
+    # --- before the commit -------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        self.journal(Phase.CONNECTING)
+        addresses = [(address.host, address.port) for address in self.spec.addresses]
+        self.adopt(Session.dial(addresses, self.credentials(), self.config.connections))
+
+    def _copy_files(self) -> None:
+        """Copy the disks that nobody writes; QEMU's mirror takes only writable ones."""
+        plans = [plan for plan in self.spec.grant.disks if plan.copied_by == "file"]
+        if not plans:
+            return
+        assert self.session is not None
+        self.journal(Phase.COPYING_FILES)
+        paths = {disk.target: disk.path for disk in self.offer.disks}
+        for plan in plans:
+            files.send(self.session.open("file"), plan.target, paths[plan.target])
+            self._wait_for("file")
+
+    def _copy(self) -> None:
+        """Let libvirt copy until the decision has fallen."""
+        assert self.session is not None
+        self.journal(Phase.COPYING)
+        session = self.session
+        self._doors = Doors(self.sockets, self.qemu_uid())
+        self._doors.open(
+            rpc=self._take_rpc,
+            memory=lambda connection: Relay(session.open("memory"), connection),
+            disk=lambda connection: Relay(session.open("disk"), connection),
+        )
+        self._migration = Migration(self.config.libvirt_uri, self.config.name, self._request)
+        self._migration.start()
+        threading.Thread(target=self._await_migration, name="migration-end", daemon=True).start()
+        self._first_byte_at = time.time()
+        while self._decision.verdict in (Verdict.OPEN, Verdict.COMMITTING):
+            kind, value = self.next_event(_TICK)
+            if kind == "tick":
+                self._report()
+            elif kind == "broken":
+                raise self.lost(str(value))
+            elif kind == "trouble":
+                raise value
+            elif kind == "migrated":
+                raise self.failure(value or "libvirt ended the migration without handing the VM over")
+            elif kind == "unread":
+                raise self.failure("libvirt did not read the reply that ends the migration")
+            elif kind == "message":
+                self._heard(value)
+
+    def _take_rpc(self, connection: Any) -> None:
+        assert self.session is not None
+        relay = CommittingRelay(self.session.open("rpc"), connection)
+        relay.on_commit = self._decision.commit
+        relay.on_read = self._reply_read
+        relay.start()
+
+    def _reply_read(self, read: bool) -> None:
+        """Send `go` at once when libvirt has read the reply: the guest stands still."""
+        if read:
+            self._decision.read()
+            self._go_sent = self.say(do="go")
+            self.events.put(("decided", None))
+        else:
+            self.events.put(("unread", None))
+
+    def _await_migration(self) -> None:
+        assert self._migration is not None
+        self._migration.done.wait()
+        self.events.put(("migrated", self._migration.error))
+
+    def _heard(self, message: Message) -> None:
+        do = message.get("do")
+        if do == "failed":
+            raise VmferryError.from_problem(message["problem"])
+        if do == "cancel":
+            self._cancel(str(message.get("caller")))
+
+    def _cancel(self, caller: str) -> None:
+        if not self._decision.abort(f"cancelled by {caller}"):
+            raise UsageError(codes.TOO_LATE, job=self.job)
+        error = CancelledError(
+            codes.CANCELLED, job=self.job, caller=caller, vm=self.offer.vm, host=self.config.name
+        )
+        self.events.put(("trouble", error))
+
+    # --- the verdict, and what follows from it ------------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        why = self._trouble.reason if self._trouble else "the copy is complete"
+        self._decision.abort(why)
+        while self._decision.verdict is Verdict.COMMITTING:
+            self._ask_libvirt()
+        if self._decision.verdict is Verdict.GO:
+            self._settle()
+        else:
+            self._undo()
+
+    def _ask_libvirt(self) -> None:
+        """Find out what a broken commit came to (docs/design.md, The commit). A choice is journaled, then taken."""
+        try:
+            presence = self.domains.presence(self.offer.uuid)
+        except UnreachableError as error:
+            self.doubt(f"only libvirt can tell whether the VM was handed over: {error.reason}")
+            time.sleep(0.2)  # libvirtd gives no sign when it is back
+            return
+        if presence is Presence.RUNNING:
+            self._decision.decide(Verdict.ABORT, "libvirt runs the VM here")
+        elif presence in (Presence.OFF, Presence.ABSENT):
+            self._decision.decide(Verdict.GO, "libvirt handed the VM over")
+        elif presence is Presence.PAUSED:
+            self._decision.decide(Verdict.GO, "libvirt left the VM paused; the destination's copy is chosen")
+        else:
+            time.sleep(0.05)  # libvirt is still at work on it
+
+    def _settle(self) -> None:
+        """The VM is the destination's: see that it runs there, then take it away here."""
+        if self.phase is not Phase.GOING:
+            self.journal(Phase.GOING)
+        if not self._go_sent:
+            self._end_here()
+        stuck = self._deliver_go()
+        self._end_here()
+        if stuck is not None:
+            self.end(State.FAILED, stuck)
+            return
+        self.journal(Phase.SETTLING)
+        self.domains.forget(self.offer.uuid)
+        if not self.offer.options.keep_source_disks:
+            self._remove_disks()
+        self._remove_nonces()
+        self.say(do="bye")
+        self.end(State.DONE, None, self._summary())
+
+    def _end_here(self) -> None:
+        """Wait until this host's copy is off; libvirt ends it, unless it was killed on the way there."""
+        doubted = False
+        while True:
+            try:
+                presence = self.domains.presence(self.offer.uuid)
+                if presence in (Presence.OFF, Presence.ABSENT):
+                    return
+                if presence is Presence.PAUSED:
+                    self.domains.destroy(self.offer.uuid)
+                if presence is Presence.RUNNING and not doubted:
+                    # Nothing of ours lets it run again: a person did. Killing what she runs is hers to decide.
+                    self.doubt(f"the VM was handed to {self.spec.peer} and yet runs here; stop one of the two")
+                    doubted = True
+            except UnreachableError as error:
+                self.doubt(f"the VM is {self.spec.peer}'s; what is left of it here waits for libvirt: {error.reason}")
+                time.sleep(0.2)  # libvirtd gives no sign when it is back
+            except VmferryError:
+                pass  # libvirt ended it at the same moment
+            time.sleep(0.02)
+
+    def _deliver_go(self) -> VmferryError | None:
+        """See to it that the destination has `go`, whatever it takes; returns what kept it from resuming, if anything."""
+        limit = time.monotonic() + _ANSWER_LIMIT
+        while self.session is not None and time.monotonic() < limit:
+            kind, value = self.next_event(_TICK)
+            if kind == "broken":
+                break
+            if kind == "message" and value.get("do") == "went":
+                self._went_at = time.monotonic()
+            elif kind == "message" and value.get("do") == "defined":
+                return None
+            elif kind == "message" and value.get("do") == "stuck":
+                return VmferryError.from_problem(value["problem"])
+        while True:
+            try:
+                self.peer().go(self.job, self.proof())
+            except UnreachableError as error:
+                self.doubt(f"{self.spec.peer} has to be told that the VM is its own: {error.reason}")
+                time.sleep(0.5)
+            except VmferryError as error:
+                return error
+            else:
+                return None
+
+    def _undo(self) -> None:
+        """The VM stays here: end the migration, tell the destination, see that the VM runs."""
+        trouble = self._trouble or self.failure("it was given up")
+        if self._migration is not None:
+            self._migration.abort()
+        self._tell_abort(trouble)
+        if self._doors is not None:
+            self._doors.close()
+        if self.session is not None:
+            self.session.close(linger=1.0)
+        if self._migration is not None:
+            self._migration.done.wait(_LIBVIRT_LIMIT)
+        self._keep_running()
+        self._remove_nonces()
+        cancelled = isinstance(trouble, CancelledError)
+        self.end(State.CANCELLED if cancelled else State.FAILED, trouble)
+
+    def _tell_abort(self, trouble: VmferryError) -> None:
+        if self.say(do="abort", why=trouble.reason):
+            return
+        try:
+            self.peer().abort(self.job, self.proof(), trouble.reason)
+        except VmferryError:
+            pass  # it asks for the verdict itself as soon as it can
+
+    def _keep_running(self) -> None:
+        """Let the VM run on when libvirt left it paused: the verdict is abort, so no other copy ever will."""
+        limit = time.monotonic() + _LIBVIRT_LIMIT
+        while time.monotonic() < limit:
+            try:
+                presence = self.domains.presence(self.offer.uuid)
+                if presence is Presence.PAUSED:
+                    self.domains.resume(self.offer.uuid)
+                elif presence is not Presence.BUSY:
+                    return
+            except VmferryError:
+                pass  # libvirtd was restarted, or changed the VM's state at the same moment
+            time.sleep(0.1)
+
+    # --- small parts ---------------------------------------------------------------------------------------------
+
+    def _remove_disks(self) -> None:
+        copied = {plan.target for plan in self.spec.grant.disks if not plan.shared}
+        for disk in self.offer.disks:
+            if disk.target in copied:
+                Path(disk.path).unlink(missing_ok=True)
+
+    def _remove_nonces(self) -> None:
+        for disk in self.offer.disks:
+            if disk.nonce_file:
+                Path(disk.nonce_file).unlink(missing_ok=True)
+
+    def _wait_for(self, do: str) -> Message:
+        while True:
+            kind, value = self.next_event(_TICK)
+            if kind == "tick":
+                self._report()
+            elif kind == "broken":
+                raise self.lost(str(value))
+            elif kind == "trouble":
+                raise value
+            elif kind == "message" and value.get("do") == do:
+                return dict(value)
+            elif kind == "message":
+                self._heard(value)
+
+    def _report(self) -> None:
+        assert self.session is not None
+        stats = self._migration.statistics() if self._migration else Statistics()
+        self.report(**self._meter.read(stats, self.session.sent))
+
+    def _summary(self) -> Summary:
+        stats = self._migration.statistics() if self._migration else None
+        stopped = self._migration.stopped_at if self._migration else None
+        return Summary(
+            total_time=time.time() - self.spec.requested_at,
+            downtime=self._went_at - stopped if self._went_at and stopped else None,
+            wire_bytes=self.session.sent if self.session else 0,
+            memory_bytes=stats.memory_done if stats else 0,
+            disk_bytes=stats.disk_done if stats else 0,
+            overhead_before=self._first_byte_at - self.spec.requested_at if self._first_byte_at else None,
+            overhead_after=time.monotonic() - self._went_at if self._went_at else None,
+            connections=self.session.connections if self.session else [],
+        )
