@@ -1,0 +1,303 @@
+"""Keeps vmferryd and the transfer workers running where there is no systemd.
+
+Its promises, the same as those of the systemd units in packaging/:
+
+- vmferryd is started again whenever it ends.
+- A worker is started on request, in a session of its own, as a child of the supervisor: killing vmferryd with
+  all its children does not touch it. One that fails is started again (it recovers from its journal); exit
+  status 0 means done.
+- There is never a second process of one name. Each inherits an advisory lock on its pid file and so holds it
+  from its first moment to its last, even when the supervisor is killed between starting it and writing its
+  pid down.
+- A supervisor that was killed and started again adopts what still runs. The exit status of an adopted process
+  cannot be known, so an adopted worker is started once more when it ends; if its job is over, it exits.
+- SIGTERM stops vmferryd and leaves the workers: a move must not be cut because somebody restarts its keeper.
+
+Requests are JSON lines on run_folder/supervisor.sock: {"do": "start", "job": JOB} and {"do": "status"}.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds before a process is started again: doubled each time it fails
+STEADY = 10.0  # seconds after which a process counts as having started well
+PATIENCE = 10.0  # seconds that vmferryd has to stop in
+LOG_LIMIT = 10 << 20  # bytes of a log before it is put aside
+LOG_DAYS = 30
+
+_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_log = logging.getLogger("vmferry-supervisor")
+
+
+class Child:
+    """One program that is kept running, by name.
+
+    Arguments:
+        name: of its pid file and its log.
+        command: argument list.
+        folder: where the pid files are.
+        logs: where its output goes; a file, because a pipe or terminal that closes would take it along.
+        forever: start it again after exit status 0, too.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], folder: Path, logs: Path, *, forever: bool) -> None:
+        self.name = name
+        self.state = "waiting"  # waiting (to be started again), running, stopping, ended
+        self.pid: int | None = None
+        self.starts = 0
+        self.ended = asyncio.Event()
+        self._command = list(command)
+        self._file = folder / f"{name}.pid"
+        self._log_file = logs / f"{name}.log"
+        self._forever = forever
+        self._process: subprocess.Popen[bytes] | None = None  # None for an adopted one
+        self._pidfd = -1
+        self._since = 0.0
+        self._delay = FIRST_DELAY
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Adopt the process of this name, else start one; when neither works, try again later."""
+        self._timer = None
+        lock = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._adopt(os.pread(lock, 64, 0).decode().split())
+            else:
+                self._launch(lock)
+        except OSError as error:
+            _log.error("%s cannot be started: %s", self.name, error)
+            self._again()
+        finally:
+            os.close(lock)
+
+    def stop(self) -> None:
+        """Stop the process for good: politely, then with SIGKILL. `ended` is set when it is gone."""
+        if self.state == "running":
+            self.state = "stopping"
+            self._signal(signal.SIGTERM)
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._signal, signal.SIGKILL)
+        elif self.state == "waiting":
+            self._end()
+
+    def describe(self) -> dict[str, Any]:
+        """Give what `status` says of it."""
+        return {"state": self.state, "pid": self.pid, "starts": self.starts}
+
+    def _launch(self, lock: int) -> None:
+        os.ftruncate(lock, 0)
+        if self._log_file.exists() and self._log_file.stat().st_size > LOG_LIMIT:
+            self._log_file.replace(self._log_file.with_suffix(".log.1"))
+        with self._log_file.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=[lock],
+            )
+        pid = self._process.pid
+        os.pwrite(lock, f"{pid} {_start_time(pid)}\n".encode(), 0)
+        self.starts += 1
+        self._watch(pid)
+        _log.info("%s started, process %d", self.name, pid)
+
+    def _adopt(self, words: list[str]) -> None:
+        """Watch the process that holds the lock.
+
+        Raises:
+            OSError: it is not the one that was written down, or it has just ended.
+        """
+        if len(words) != 2 or _start_time(int(words[0])) != words[1]:
+            raise ProcessLookupError("its pid file is held by a process that is not named in it")
+        self._process = None
+        self._watch(int(words[0]))
+        _log.info("%s adopted, process %s", self.name, words[0])
+
+    def _watch(self, pid: int) -> None:
+        self._pidfd = os.pidfd_open(pid)
+        self.pid = pid
+        self._since = time.monotonic()
+        self.state = "running"
+        asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
+
+    def _exited(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        status = self._process.wait() if self._process else None
+        _log.info("%s ended, process %s, status %s", self.name, self.pid, status)
+        self.pid = None
+        if time.monotonic() - self._since > STEADY:
+            self._delay = FIRST_DELAY
+        if self.state == "stopping" or (status == 0 and not self._forever):
+            self._end()
+        else:
+            self._again()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has just ended, and _exited is about to be called
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def _again(self) -> None:
+        self.state = "waiting"
+        self._timer = asyncio.get_running_loop().call_later(self._delay, self.start)
+        self._delay = min(2 * self._delay, LAST_DELAY)
+
+    def _end(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._file.unlink(missing_ok=True)
+        self.state = "ended"
+        self.ended.set()
+
+
+class Supervisor:
+    """Keeps vmferryd, and one worker for each job it was asked to start.
+
+    Arguments:
+        run_folder: holds the socket and the pid files.
+        state_folder: holds the logs, in `log/`.
+        daemon: command of vmferryd.
+        worker: command of a worker; the job is appended.
+    """
+
+    def __init__(
+        self, run_folder: Path, state_folder: Path, daemon: Sequence[str], worker: Sequence[str]
+    ) -> None:
+        self._socket = run_folder / "supervisor.sock"
+        self._folder = run_folder / "supervisor"
+        self._logs = state_folder / "log"
+        self._worker = list(worker)
+        self._workers: dict[str, Child] = {}
+        for folder in (self._folder, self._logs):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._daemon = Child("vmferryd", daemon, self._folder, self._logs, forever=True)
+
+    async def run(self) -> None:
+        """Keep everything running until SIGTERM, SIGINT or SIGHUP.
+
+        Raises:
+            BlockingIOError: another supervisor runs on this folder.
+        """
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        self._clean()
+        for file in self._folder.glob("vmferry-transfer@*.pid"):
+            self._start(file.stem.partition("@")[2])
+        old_mask = os.umask(0o177)
+        try:
+            server = await asyncio.start_unix_server(self._serve, self._socket)
+        finally:
+            os.umask(old_mask)
+        self._daemon.start()  # last: it asks for its workers as soon as it is up
+        await stop.wait()
+        server.close()
+        self._socket.unlink(missing_ok=True)
+        self._daemon.stop()
+        await self._daemon.ended.wait()
+        os.close(lock)
+
+    def _start(self, job: str) -> Child:
+        child = self._workers.get(job)
+        if child is None or child.state == "ended":
+            name = f"vmferry-transfer@{job}"
+            child = Child(name, [*self._worker, job], self._folder, self._logs, forever=False)
+            self._workers[job] = child
+            child.start()
+        return child
+
+    def _clean(self) -> None:
+        """Remove the logs of old jobs."""
+        oldest = time.time() - LOG_DAYS * 86400
+        for file in self._logs.iterdir():
+            if file.stat().st_mtime < oldest:
+                file.unlink()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):  # gone, or a line without an end
+            pass
+        finally:
+            writer.close()
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            match request:
+                case {"do": "start", "job": str(job)} if _JOB.fullmatch(job):
+                    return {"ok": True, **self._start(job).describe()}
+                case {"do": "status"}:
+                    jobs = {job: child.describe() for job, child in self._workers.items()}
+                    return {"ok": True, "vmferryd": self._daemon.describe(), "workers": jobs}
+        except (ValueError, RecursionError):
+            pass
+        return {"ok": False, "error": 'expected {"do": "start", "job": JOB} or {"do": "status"}'}
+
+
+def _start_time(pid: int) -> str:
+    """Give the start time of a process (proc(5), stat, field 22): with the pid, it names one for good.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _program(name: str) -> str:
+    """Find a program beside this one (a virtual environment is seldom on the PATH), else on the PATH."""
+    beside = Path(sys.argv[0]).resolve().with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name) or name
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `vmferry-supervisor`."""
+    parser = argparse.ArgumentParser(
+        prog="vmferry-supervisor",
+        description="Keeps vmferryd and the transfer workers running where there is no systemd.",
+        epilog="The folders are those of vmferry.toml ($VMFERRY_CONFIG); logs go to STATE/log.",
+    )
+    add = parser.add_argument
+    add("--run-folder", type=Path, metavar="RUN", help="instead of run_folder of vmferry.toml")
+    add("--state-folder", type=Path, metavar="STATE", help="instead of state_folder of vmferry.toml")
+    add("--daemon", default=_program("vmferryd"), metavar="PROGRAM", help="default: %(default)s")
+    add("--worker", default=_program("vmferry-transfer"), metavar="PROGRAM", help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    if not (options.run_folder and options.state_folder):
+        from vmferry import config  # with both folders named, the standard library is enough
+
+        settings = config.load()
+        options.run_folder = options.run_folder or Path(settings.run_folder)
+        options.state_folder = options.state_folder or Path(settings.state_folder)
+    supervisor = Supervisor(options.run_folder, options.state_folder, [options.daemon], [options.worker])
+    try:
+        asyncio.run(supervisor.run())
+    except BlockingIOError:
+        sys.exit(f"vmferry-supervisor runs on {options.run_folder} already")
+
+
+if __name__ == "__main__":
+    main()
