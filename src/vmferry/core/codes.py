@@ -103,7 +103,7 @@ MEMORY_SHORT = PreflightError.define(
     "{host} has {free} bytes of memory available, and {vm} needs {needed}.",
     "Free memory there, or choose another host.",
 )
-SHARED_DISK_SAME_HOST_UUID = PreflightError.define(
+SAME_HOST_UUID = PreflightError.define(
     "same-host-uuid",
     "{source} and {host} have the same host UUID {uuid}, so libvirt takes them for one host.",
     "Set a `host_uuid` of its own in /etc/libvirt/libvirtd.conf on one of them and restart libvirtd.",

@@ -1,0 +1,1 @@
+"""vmferryd: the API, pairing, jobs and their events."""

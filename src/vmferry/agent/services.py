@@ -1,0 +1,115 @@
+"""What the API stands on: the interfaces behind which VMs are moved, and one host's parts put together."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vmferry.config import Config
+from vmferry.core.offer import Admission, Caller, Grant, MoveOptions, Offer
+from vmferry.core.vm import VmDetail, VmSummary
+from vmferry.identity.certificates import Identity
+from vmferry.store.database import Database
+from vmferry.store.invitations import Invitations
+from vmferry.store.jobs import Jobs
+from vmferry.store.peers import Peer, Peers
+from vmferry.store.settings import Settings
+
+
+class Outgoing(Protocol):
+    """Moves that leave this host. Every method blocks and may raise any VmferryError.
+
+    The API has checked that the caller may move VMs on this host; the rest is the implementation's.
+    """
+
+    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> str:
+        """Offer a VM to the destination and have it admitted; gives the id of the job, which runs then."""
+        ...
+
+    def cancel(self, job: str, caller: Caller) -> None:
+        """Ask a job to end; raises TOO_LATE after its commit."""
+        ...
+
+    def key(self, job: str) -> str:
+        """Give a job's key (hex), for the proof that the destination shows when it asks for the verdict."""
+        ...
+
+    def verdict(self, job: str) -> str:
+        """Say what becomes of the VM: "go", "abort" or "undecided"."""
+        ...
+
+
+class Incoming(Protocol):
+    """Moves that come to this host. Every method blocks and may raise any VmferryError.
+
+    The API has checked the peer's certificate, and its callers (offer) or the proof of the job key (the rest).
+    """
+
+    def offer(self, offer: Offer, peer: Peer) -> Grant:
+        """Say whether and how the VM may come."""
+        ...
+
+    def admit(self, job: str) -> Admission:
+        """Make the disks and start the worker; gives the same answer when it is asked again."""
+        ...
+
+    def abort(self, job: str, reason: str) -> None:
+        """Give the move up."""
+        ...
+
+    def go(self, job: str) -> None:
+        """Take the VM: the source has committed."""
+        ...
+
+    def key(self, job: str) -> str:
+        """Give a job's key (hex)."""
+        ...
+
+
+class Inventory(Protocol):
+    """The VMs of this host. Every method blocks."""
+
+    def vms(self) -> list[VmSummary]:
+        """Give all VMs, by name."""
+        ...
+
+    def vm(self, name: str) -> VmDetail:
+        """Give one VM; raises VM_UNKNOWN."""
+        ...
+
+
+class Launcher(Protocol):
+    """Starts transfer processes."""
+
+    def start(self, job: str) -> None:
+        """Start the transfer process of a job, unless it runs; blocks until that is under way."""
+        ...
+
+
+Watch = Callable[[Path, str], AsyncIterator[dict[str, Any]]]
+"""watch(run_folder, job): gives {"phase": ...} and {"progress": {...}} until the worker is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The tables, over one database."""
+
+    jobs: Jobs
+    peers: Peers
+    invitations: Invitations
+    settings: Settings
+    database: Database
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that the API needs of this host."""
+
+    config: Config
+    identity: Identity
+    stores: Stores
+    inventory: Inventory
+    outgoing: Outgoing
+    incoming: Incoming
+    launcher: Launcher
+    watch: Watch

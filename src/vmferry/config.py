@@ -1,0 +1,222 @@
+"""What is fixed when a program of vmferry starts: vmferry.toml, and its reference from the same fields."""
+
+import grp
+import json
+import os
+import pwd
+import socket
+import textwrap
+import tomllib
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+
+DEFAULT_PATH = Path("/etc/vmferry/vmferry.toml")
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _qemu_user() -> str:
+    for name in ("libvirt-qemu", "qemu"):  # Debian's and Red Hat's
+        try:
+            return pwd.getpwnam(name).pw_name
+        except KeyError:
+            continue
+    return "qemu"
+
+
+def _launcher() -> Literal["systemd", "supervisor"]:
+    return "systemd" if Path("/run/systemd/system").is_dir() else "supervisor"  # sd_booted(3)
+
+
+class Config(BaseModel):
+    """The settings of one host."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$",
+        description="What this host is called; paired hosts know it by this name. Default: its host name.",
+    )
+    state_folder: Path = Field(
+        default=Path("/var/lib/vmferry"),
+        description="The database, this host's certificate and key, the files of jobs.",
+    )
+    run_folder: Path = Field(default=Path("/run/vmferry"), description="Sockets; empty after a reboot.")
+    listen: list[str] = Field(
+        default=["0.0.0.0", "::"],  # noqa: S104 (a service for other hosts)
+        description="Addresses on which vmferryd serves its HTTPS API.",
+    )
+    port: Port = Field(default=6601, description="TCP port of the HTTPS API.")
+    advertise: str | None = Field(
+        default=None,
+        description="Address or name at which paired hosts reach this one. Default: the first of `listen` "
+        "that is not a wildcard, else the address of the default route.",
+    )
+    migration_addresses: list[str] = Field(
+        default=[],
+        description="Addresses on which an incoming migration's data is received. Empty: `advertise`.",
+    )
+    data_ports: tuple[Port, Port] = Field(
+        default=(6610, 6659), description="First and last TCP port for the data of incoming migrations."
+    )
+    disk_folders: list[Path] = Field(
+        default=[Path("/var/lib/libvirt/images")],
+        description="Folders in which (and below which) an incoming VM may have its disks.",
+    )
+    boot_folders: list[Path] = Field(
+        default=[
+            Path("/boot"),
+            Path("/usr/share/qemu"),
+            Path("/usr/share/OVMF"),
+            Path("/usr/share/AAVMF"),
+            Path("/usr/share/edk2"),
+            Path("/usr/share/seabios"),
+        ],
+        description="Folders from which an incoming VM may take its kernel, initramfs and firmware.",
+    )
+    emulators: list[Path] = Field(
+        default=[
+            Path("/usr/bin/qemu-system-x86_64"),
+            Path("/usr/bin/qemu-system-aarch64"),
+            Path("/usr/bin/kvm"),
+            Path("/usr/bin/qemu-kvm"),
+            Path("/usr/libexec/qemu-kvm"),
+        ],
+        description="Programs that an incoming VM may name as its emulator.",
+    )
+    qemu_user: str = Field(
+        default_factory=_qemu_user,
+        description="The user that libvirt runs QEMU as. Default: libvirt-qemu or qemu, whichever exists.",
+    )
+    libvirt_uri: str = Field(default="qemu:///system", description="This host's libvirt, for clients.")
+    libvirt_socket: Path = Field(
+        default=Path("/run/libvirt/libvirt-sock"),
+        description="This host's libvirt, for the calls of an incoming migration.",
+    )
+    encryption: Literal["required", "optional"] = Field(
+        default="required",
+        description="Whether migrations must be encrypted, or need not be where both hosts say `optional`.",
+    )
+    group: str = Field(
+        default="vmferry", description="Members of this group may use vmferryd's unix socket, as root may."
+    )
+    launcher: Literal["systemd", "supervisor"] = Field(
+        default_factory=_launcher,
+        description="What starts transfer processes. Default: systemd where it runs, else supervisor.",
+    )
+    connections: int = Field(
+        default=2, ge=1, le=16, description="TCP connections that carry a migration's data forward."
+    )
+    memory_channels: int = Field(
+        default=2, ge=0, le=16, description="Parallel memory streams of QEMU (multifd); 0: one plain stream."
+    )
+
+    @field_validator("data_ports")
+    @classmethod
+    def _in_order(cls, ports: tuple[int, int]) -> tuple[int, int]:
+        if ports[0] > ports[1]:
+            raise ValueError("the first port must not be above the last")
+        return ports
+
+    @property
+    def address(self) -> str:
+        """Where paired hosts reach this one: `advertise`, or the best that can be told without it."""
+        if self.advertise:
+            return self.advertise
+        for entry in self.listen:
+            if not _wildcard(entry):
+                return entry
+        return _default_route() or self.name
+
+    @property
+    def data_addresses(self) -> list[str]:
+        """Where an incoming migration's data is received."""
+        return self.migration_addresses or [self.address]
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file that vmferryd and the transfer processes share."""
+        return self.state_folder / "vmferry.db"
+
+    @property
+    def socket(self) -> Path:
+        """Vmferryd's unix socket."""
+        return self.run_folder / "api.sock"
+
+    def group_id(self) -> int | None:
+        """Give the number of `group`, or None where there is no such group."""
+        try:
+            return grp.getgrnam(self.group).gr_gid
+        except KeyError:
+            return None
+
+
+def _wildcard(entry: str) -> bool:
+    try:
+        return ip_address(entry).is_unspecified
+    except ValueError:  # a name
+        return False
+
+
+def _default_route() -> str | None:
+    """Ask the kernel for its source address; connecting a datagram socket sends nothing."""
+    for family, anywhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((anywhere, 9))
+                return str(probe.getsockname()[0])
+        except OSError:
+            continue
+    return None
+
+
+def load(path: Path | None = None) -> Config:
+    """Read the configuration; a default path that does not exist means all defaults.
+
+    Arguments:
+        path: the file; None means $VMFERRY_CONFIG, else /etc/vmferry/vmferry.toml.
+
+    Raises:
+        UsageError: the file cannot be read, is not TOML, or holds what it may not.
+    """
+    named = path or (Path(os.environ["VMFERRY_CONFIG"]) if os.environ.get("VMFERRY_CONFIG") else None)
+    file = named or DEFAULT_PATH
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        if named is not None:
+            raise UsageError(codes.CONFIG_INVALID, path=str(file), why="the file does not exist") from error
+        values = {}
+    except OSError as error:
+        raise UsageError(codes.CONFIG_INVALID, path=str(file), why=error.strerror or str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(codes.CONFIG_INVALID, path=str(file), why=str(error)) from error
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(codes.CONFIG_INVALID, path=str(file), why=f"{where}: {first['msg']}") from error
+
+
+def reference() -> str:
+    """Give vmferry.toml with every field, its meaning and its default, all commented out."""
+    parts = [f"# The configuration of vmferry ({DEFAULT_PATH}). What is commented out is the default.\n"]
+    for name, field in Config.model_fields.items():
+        make = field.default_factory
+        default: object = field.default if make is None else _call(make)
+        lines = textwrap.wrap(field.description or "", 108, initial_indent="# ", subsequent_indent="# ")
+        shown = '""' if default is None else json.dumps(default, default=str)
+        parts.append("\n".join([*lines, f"#{name} = {shown}"]) + "\n")
+    return "\n".join(parts)
+
+
+def _call(make: Callable[..., object]) -> object:
+    return make()

@@ -1,0 +1,1 @@
+"""Who is asking: host certificates, pairing, the peer client, and who may do what."""

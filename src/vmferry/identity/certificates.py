@@ -1,0 +1,125 @@
+"""Self-signed certificates: a host is known by the fingerprint of its own, by nothing else."""
+
+import hashlib
+import os
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from vmferry.config import Config
+
+NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # RFC 5280, 4.1.2.5: no expiry
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A host, as its peers know it.
+
+    Arguments:
+        certificate: PEM.
+        fingerprint: SHA-256 of the certificate's DER form, hex.
+        certificate_file: where the certificate is.
+        key_file: where its private key is (mode 0600).
+    """
+
+    name: str
+    certificate: str
+    fingerprint: str
+    certificate_file: Path
+    key_file: Path
+
+
+def create(name: str) -> tuple[str, str]:
+    """Make a self-signed certificate on P-256 and its key.
+
+    Returns:
+        The certificate and the key, as PEM.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # The hosts' clocks need not agree: whether a pairing holds is not a question of time.
+        .not_valid_before(datetime.now(UTC) - timedelta(days=365))
+        .not_valid_after(NEVER)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    return (
+        certificate.public_bytes(serialization.Encoding.PEM).decode(),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode(),
+    )
+
+
+def fingerprint(pem: str) -> str:
+    """Give the SHA-256 of a certificate's DER form, as hex.
+
+    Raises:
+        ValueError: that is no PEM.
+    """
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+
+
+def checked(pem: str) -> str:
+    """Give a certificate that came from elsewhere in its plain form: one PEM block, nothing around it.
+
+    Raises:
+        ValueError: it is not one certificate that this host's TLS library can use.
+    """
+    certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
+    plain = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=plain)
+    except ssl.SSLError as error:
+        raise ValueError(str(error)) from error
+    return plain
+
+
+def host_identity(config: Config) -> Identity:
+    """Give this host's identity, made when it is asked for the first time."""
+    certificate_file = config.state_folder / "host.pem"
+    key_file = config.state_folder / "host.key"
+    if not certificate_file.exists():
+        config.state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        certificate, key = create(config.name)
+        # The certificate comes last: where it is, the key is whole.
+        _write(key_file, key)
+        _write(certificate_file, certificate)
+    certificate = certificate_file.read_text("ascii")
+    return Identity(
+        name=config.name,
+        certificate=certificate,
+        fingerprint=fingerprint(certificate),
+        certificate_file=certificate_file,
+        key_file=key_file,
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a whole file in place, for the owner only, and on disk."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

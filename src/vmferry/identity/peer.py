@@ -1,0 +1,165 @@
+"""The client of another host's peer API: HTTPS, each side accepting the other's paired certificate only."""
+
+import hashlib
+import http.client
+import json
+import socket
+import ssl
+from typing import Any
+from urllib.parse import quote
+
+from vmferry.config import Config
+from vmferry.core import codes
+from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
+from vmferry.core.offer import Admission, Grant, Offer
+from vmferry.store.peers import Peer
+
+ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate
+PROOF_HEADER = "VMFerry-Job-Proof"
+PROOF_PURPOSE = "control"
+CONNECT_TIMEOUT = 5.0  # seconds
+READ_TIMEOUT = 15.0
+LARGEST = 4 << 20  # bytes of an answer
+
+
+class PeerClient:
+    """Calls one paired host; every call has a connection of its own, so that nothing stale is kept.
+
+    Arguments:
+        config: this host's; its certificate and key come from the state folder.
+        read_timeout: seconds that the host may take for an answer.
+    """
+
+    def __init__(self, config: Config, peer: Peer, read_timeout: float = READ_TIMEOUT) -> None:
+        self._config = config
+        self._peer = peer
+        self._read_timeout = read_timeout
+
+    def hello(self) -> dict[str, Any]:
+        """Ask the host who it is: shows that it answers and that the pairing holds."""
+        return self._call("GET", "/peer/hello")
+
+    def offer(self, offer: Offer) -> Grant:
+        """Offer a VM."""
+        return Grant.model_validate(self._call("POST", "/peer/offers", offer.model_dump(mode="json")))
+
+    def admit(self, job: str, proof: str) -> Admission:
+        """Ask the destination to make the disks and start its worker."""
+        return Admission.model_validate(self._call("POST", f"/peer/jobs/{quote(job)}/admit", {}, proof))
+
+    def abort(self, job: str, proof: str, reason: str) -> None:
+        """Tell the destination that the move is given up."""
+        self._call("POST", f"/peer/jobs/{quote(job)}/abort", {"reason": reason}, proof)
+
+    def go(self, job: str, proof: str) -> None:
+        """Tell the destination that the VM is its own now."""
+        self._call("POST", f"/peer/jobs/{quote(job)}/go", {}, proof)
+
+    def verdict(self, job: str, proof: str) -> str:
+        """Ask the source: "go", "abort" or "undecided"."""
+        return str(self._call("GET", f"/peer/jobs/{quote(job)}/verdict", proof=proof).get("verdict"))
+
+    def unpair(self) -> None:
+        """Tell the host that this one will forget it."""
+        self._call("POST", "/peer/unpair", {})
+
+    def _call(self, method: str, path: str, body: Any = None, proof: str | None = None) -> dict[str, Any]:
+        """Make one call.
+
+        Raises:
+            UnreachableError: no connection, or it broke (HOST_UNREACHABLE).
+            AccessError: the host is another one now (CERTIFICATE_CHANGED), or does not know us (NOT_PAIRED).
+            VmferryError: what the host answered.
+        """
+        headers = {"Content-Type": "application/json"}
+        if proof is not None:
+            headers[PROOF_HEADER] = proof
+        data = None if body is None else json.dumps(body).encode()
+        refused = False
+        while True:
+            try:
+                return self._exchange(method, path, data, headers)
+            except _ClosedError as error:
+                # A host that does not know our certificate closes just so (TLS 1.3 has the client finish
+                # first); so does one that is stopping. It is a refusal if it happens on a second connection.
+                if refused:
+                    raise AccessError(codes.NOT_PAIRED, host=self._peer.name) from error
+                refused = True
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise self._unreachable(error) from error
+
+    def _exchange(
+        self, method: str, path: str, data: bytes | None, headers: dict[str, str]
+    ) -> dict[str, Any]:
+        connection = http.client.HTTPConnection(self._peer.address, self._peer.port)
+        try:
+            connection.sock = self._connect()
+            try:
+                connection.request(method, f"/api/v1{path}", data, headers)
+                response = connection.getresponse()
+            except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLError) as error:
+                raise _ClosedError from error
+            text = response.read(LARGEST + 1)
+        finally:
+            connection.close()
+        if len(text) > LARGEST:
+            raise ValueError("its answer is too long")
+        answer = json.loads(text) if text else {}
+        if not isinstance(answer, dict):
+            raise ValueError("its answer is not an object")
+        if response.status >= 400:
+            raise VmferryError.from_problem(answer)
+        return answer
+
+    def _connect(self) -> ssl.SSLSocket:
+        plain = socket.create_connection((self._peer.address, self._peer.port), CONNECT_TIMEOUT)
+        try:
+            secure = _context(self._config, self._peer).wrap_socket(plain)
+        except ssl.SSLCertVerificationError as error:
+            plain.close()
+            raise AccessError(codes.CERTIFICATE_CHANGED, host=self._peer.name) from error
+        except BaseException:
+            plain.close()
+            raise
+        secure.settimeout(self._read_timeout)
+        try:
+            shown = secure.getpeercert(binary_form=True)
+            if shown is None or hashlib.sha256(shown).hexdigest() != self._peer.fingerprint:
+                raise AccessError(codes.CERTIFICATE_CHANGED, host=self._peer.name)
+            if secure.selected_alpn_protocol() != ALPN:
+                raise ValueError("what answers there is not vmferryd")
+        except BaseException:
+            secure.close()
+            raise
+        return secure
+
+    def _unreachable(self, error: Exception) -> VmferryError:
+        address = f"{self._peer.address} port {self._peer.port}"
+        if isinstance(error, TimeoutError):
+            why = "no answer in time"
+        elif isinstance(error, OSError):
+            why = error.strerror or str(error)
+        else:
+            why = str(error) or type(error).__name__
+        return UnreachableError(codes.HOST_UNREACHABLE, host=self._peer.name, address=address, why=why)
+
+
+class _ClosedError(Exception):
+    """The host took the connection and closed it without an answer."""
+
+
+def _context(config: Config, peer: Peer) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False  # the certificate itself is the name
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=peer.certificate)
+    try:
+        context.load_cert_chain(config.state_folder / "host.pem", config.state_folder / "host.key")
+    except OSError as error:
+        raise InternalError(
+            codes.INTERNAL, why=f"this host's certificate cannot be read ({error})"
+        ) from error
+    context.set_alpn_protocols([ALPN])
+    return context

@@ -1,0 +1,1 @@
+"""What outlives every process: peers, invitations, jobs and journal, settings; one SQLite file."""

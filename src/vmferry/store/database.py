@@ -1,0 +1,131 @@
+"""The SQLite file: opened by several processes at once, migrated by the first one that is newer than it."""
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+from vmferry.core import codes
+from vmferry.core.errors import InternalError
+
+BUSY = 10.0  # seconds to wait for another process's transaction
+Row = sqlite3.Row
+
+
+class Database:
+    """One connection, shared by the threads of a process; other processes have theirs.
+
+    Arguments:
+        path: the file; it and its folder are made, for the owner only.
+
+    Raises:
+        InternalError: the file was written by a newer vmferry (DATABASE_NEWER).
+        sqlite3.Error: it cannot be opened, or is not a database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._depth = 0
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its -wal and -shm files the mode of this one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        try:
+            self._connection.row_factory = sqlite3.Row
+            with _exclusive(path.parent):
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        # FULL makes each commit durable in WAL mode, where NORMAL would lose the last ones with the power.
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA foreign_keys = ON")
+        found = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+        migrations = _migrations()
+        if found > len(migrations):
+            raise InternalError(codes.DATABASE_NEWER, path=str(self.path), found=found, known=len(migrations))
+        for number, script in enumerate(migrations[found:], start=found + 1):
+            try:
+                self._connection.executescript(
+                    f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
+                )
+            except sqlite3.Error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write: all or nothing, on disk when the block is left. Transactions inside it become part of it."""
+        with self._lock:
+            if self._depth == 0:
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield self._connection
+            except BaseException:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._depth -= 1
+            if self._depth == 0:
+                self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:  # a full disk: the transaction may still be open
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Read."""
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+    def row(self, query: str, values: Sequence[Any] = ()) -> Row | None:
+        """Read the first row."""
+        found = self.rows(query, values)
+        return found[0] if found else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the object is of no use afterwards."""
+        with self._lock:
+            self._connection.close()
+
+
+def _migrations() -> list[str]:
+    """Give the scripts of store/schema in their order; number n makes schema version n."""
+    folder = resources.files("vmferry.store") / "schema"
+    scripts = sorted((entry.name, entry) for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    for number, (name, _) in enumerate(scripts, start=1):
+        assert int(name.split("_")[0]) == number, f"store/schema: {name} is not number {number}"
+    return [entry.read_text("utf-8") for _, entry in scripts]
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Let one process at a time set the file up: the switch to WAL does not wait for locks."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

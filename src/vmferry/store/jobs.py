@@ -1,0 +1,246 @@
+"""Jobs and their journal: the truth about every move, written by the daemon and by the transfer processes."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vmferry.core import codes
+from vmferry.core.errors import InternalError, PreflightError, UsageError
+from vmferry.core.job import Phase, Role, State, Summary
+from vmferry.core.offer import Caller
+from vmferry.store.database import Database, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the journal; `seq` counts from 1 in each job, `at` is Unix time."""
+
+    job: str
+    seq: int
+    at: float
+    phase: Phase
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job as it stands. Times are Unix times.
+
+    Arguments:
+        peer: the other host's name.
+        reason: why it is in its state, for a person; None while nothing is to be said.
+        error: RFC 9457 problem of a job that failed or was cancelled.
+    """
+
+    id: str
+    role: Role
+    vm: str
+    peer: str
+    caller: Caller
+    options: dict[str, Any]
+    state: State
+    phase: Phase
+    reason: str | None
+    error: dict[str, Any] | None
+    summary: Summary | None
+    created_at: float
+    updated_at: float
+    ended_at: float | None
+
+
+class Jobs:
+    """The tables `jobs` and `journal`.
+
+    Arguments:
+        host: this host's name, for errors.
+        clock: gives Unix time.
+    """
+
+    def __init__(
+        self, database: Database, host: str = "this host", clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._host = host
+        self._clock = clock
+
+    def create(
+        self, job: str, role: Role, vm: str, peer: str, caller: Caller, options: dict[str, Any]
+    ) -> None:
+        """Record a new job, with the step `offered` as the first of its journal.
+
+        Raises:
+            PreflightError: a job that has not ended moves this VM already (VM_BUSY).
+        """
+        now = self._clock()
+        with self._database.transaction() as connection:
+            busy = self.active_for(vm)
+            if busy is not None:
+                raise PreflightError(codes.VM_BUSY, vm=vm, job=busy.id)
+            connection.execute(
+                "INSERT INTO jobs (id, role, vm, peer, caller, options, state, phase, created_at, updated_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    job,
+                    role,
+                    vm,
+                    peer,
+                    caller.model_dump_json(),
+                    json.dumps(options),
+                    State.RUNNING,
+                    Phase.OFFERED,
+                    now,
+                    now,
+                ),
+            )
+            _append(connection, job, now, Phase.OFFERED, {})
+
+    def find(self, job: str) -> JobRow | None:
+        """Give a job, or None."""
+        row = self._database.row("SELECT * FROM jobs WHERE id = ?", (job,))
+        return _job(row) if row else None
+
+    def get(self, job: str) -> JobRow:
+        """Give a job.
+
+        Raises:
+            UsageError: there is none of that id (JOB_UNKNOWN).
+        """
+        found = self.find(job)
+        if found is None:
+            raise UsageError(codes.JOB_UNKNOWN, job=job, host=self._host)
+        return found
+
+    def list(self) -> Sequence[JobRow]:
+        """Give every job, the oldest first."""
+        return [_job(row) for row in self._database.rows("SELECT * FROM jobs ORDER BY created_at, id")]
+
+    def active(self) -> Sequence[JobRow]:
+        """Give the jobs that have not ended, the oldest first."""
+        rows = self._database.rows("SELECT * FROM jobs WHERE ended_at IS NULL ORDER BY created_at, id")
+        return [_job(row) for row in rows]
+
+    def active_for(self, vm: str) -> JobRow | None:
+        """Give the job that moves this VM now, in either direction."""
+        row = self._database.row("SELECT * FROM jobs WHERE ended_at IS NULL AND vm = ?", (vm,))
+        return _job(row) if row else None
+
+    def active_with(self, peer: str) -> JobRow | None:
+        """Give a job in which this peer takes part now."""
+        row = self._database.row("SELECT * FROM jobs WHERE ended_at IS NULL AND peer = ? LIMIT 1", (peer,))
+        return _job(row) if row else None
+
+    def step(self, job: str, phase: Phase, **detail: Any) -> None:
+        """Append to the journal and make it the job's phase; on disk when this returns.
+
+        Raises:
+            InternalError: the job has ended, or there is none: its journal is closed.
+        """
+        now = self._clock()
+        with self._database.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE jobs SET phase = ?, updated_at = ? WHERE id = ? AND ended_at IS NULL",
+                (phase, now, job),
+            )
+            if changed.rowcount == 0:
+                raise InternalError(
+                    codes.INTERNAL, why=f"the journal of job {job} is closed, and step {phase} came"
+                )
+            _append(connection, job, now, phase, detail)
+
+    def steps(self, job: str, after: int = 0) -> Sequence[Step]:
+        """Give the journal after the step with that number."""
+        rows = self._database.rows(
+            "SELECT * FROM journal WHERE job = ? AND seq > ? ORDER BY seq", (job, after)
+        )
+        return [_step(row) for row in rows]
+
+    def last(self, job: str, phase: Phase) -> Step | None:
+        """Give the newest step of that phase."""
+        row = self._database.row(
+            "SELECT * FROM journal WHERE job = ? AND phase = ? ORDER BY seq DESC LIMIT 1", (job, phase)
+        )
+        return _step(row) if row else None
+
+    def mark(self, job: str, state: State, reason: str | None) -> None:
+        """Set a state that is not an end, such as in-doubt, and why; does nothing to a job that has ended."""
+        assert not state.ended, "use end()"
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = ?, reason = ?, updated_at = ? WHERE id = ? AND ended_at IS NULL",
+                (state, reason, self._clock(), job),
+            )
+
+    def end(
+        self,
+        job: str,
+        state: State,
+        error: dict[str, Any] | None = None,
+        summary: Summary | None = None,
+    ) -> bool:
+        """Close the job and its journal, with the step `ended`; the row keeps the phase in which it ended.
+
+        Returns:
+            Whether this call ended it; the first one wins.
+        """
+        assert state.ended, "use mark()"
+        now = self._clock()
+        with self._database.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE jobs SET state = ?, reason = ?, error = ?, summary = ?, updated_at = ?, ended_at = ?"
+                " WHERE id = ? AND ended_at IS NULL",
+                (
+                    state,
+                    error.get("detail") if error else None,
+                    json.dumps(error) if error else None,
+                    summary.model_dump_json() if summary else None,
+                    now,
+                    now,
+                    job,
+                ),
+            )
+            if changed.rowcount == 0:
+                return False
+            _append(connection, job, now, Phase.ENDED, {"state": state})
+            return True
+
+
+def _append(
+    connection: sqlite3.Connection, job: str, at: float, phase: Phase, detail: dict[str, Any]
+) -> None:
+    connection.execute(
+        "INSERT INTO journal (job, seq, at, phase, detail)"
+        " SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ? FROM journal WHERE job = ?",
+        (job, at, phase, json.dumps(detail), job),
+    )
+
+
+def _job(row: Row) -> JobRow:
+    return JobRow(
+        id=row["id"],
+        role=Role(row["role"]),
+        vm=row["vm"],
+        peer=row["peer"],
+        caller=Caller.model_validate_json(row["caller"]),
+        options=json.loads(row["options"]),
+        state=State(row["state"]),
+        phase=Phase(row["phase"]),
+        reason=row["reason"],
+        error=json.loads(row["error"]) if row["error"] else None,
+        summary=Summary.model_validate_json(row["summary"]) if row["summary"] else None,
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+def _step(row: Row) -> Step:
+    return Step(
+        job=row["job"],
+        seq=row["seq"],
+        at=row["at"],
+        phase=Phase(row["phase"]),
+        detail=json.loads(row["detail"]),
+    )
