@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vmferry.core import codes
+from vmferry.core.api import NAME
 from vmferry.core.errors import UsageError
 
 DEFAULT_PATH = Path("/etc/vmferry/vmferry.toml")
@@ -41,7 +42,7 @@ class Config(BaseModel):
 
     name: str = Field(
         default_factory=socket.gethostname,
-        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$",
+        pattern=NAME,
         description="What this host is called; paired hosts know it by this name. Default: its host name.",
     )
     state_folder: Path = Field(
@@ -126,14 +127,16 @@ class Config(BaseModel):
         return ports
 
     @property
-    def address(self) -> str:
-        """Where paired hosts reach this one: `advertise`, or the best that can be told without it."""
+    def set_address(self) -> str | None:
+        """Where paired hosts reach this one, as far as it was set."""
         if self.advertise:
             return self.advertise
-        for entry in self.listen:
-            if not _wildcard(entry):
-                return entry
-        return _default_route() or self.name
+        return next((entry for entry in self.listen if not _wildcard(entry)), None)
+
+    @property
+    def address(self) -> str:
+        """Where paired hosts reach this one, as well as it can be told."""
+        return self.set_address or _default_route() or self.name
 
     @property
     def data_addresses(self) -> list[str]:

@@ -42,7 +42,7 @@ class Outgoing(Protocol):
 class Incoming(Protocol):
     """Moves that come to this host. Every method blocks and may raise any VmferryError.
 
-    The API has checked the peer's certificate, and its callers (offer) or the proof of the job key (the rest).
+    The API has checked the peer's certificate, and its callers (offer) or the proof of the job key (others).
     """
 
     def offer(self, offer: Offer, peer: Peer) -> Grant:

@@ -1,0 +1,173 @@
+"""The values of the HTTPS API: what crosses between vmferryd and its clients."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vmferry.core.job import Phase, Progress, Role, State, Summary
+from vmferry.core.offer import Caller, MoveOptions
+
+NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$"  # of a host
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(_Answer):
+    """An RFC 9457 problem; `code` is stable, the sentences are for people."""
+
+    type: str = Field(description="urn:vmferry:error: and the code")
+    title: str
+    status: int
+    detail: str = Field(description="what happened and why")
+    code: str
+    remedy: str = Field(description="the way out")
+    exit_code: int = Field(description="exit code of the command line for this error")
+    fields: dict[str, Any] = Field(description="what the sentences name")
+
+
+class Version(_Answer):
+    """All that a stranger is told."""
+
+    product: str = "vmferry"
+    api: list[str] = ["v1"]
+
+
+class Host(_Answer):
+    """The host that answers."""
+
+    name: str
+    version: str
+    fingerprint: str = Field(description="SHA-256 of the host's certificate, hex")
+    address: str = Field(description="where other hosts reach it")
+    port: int
+    encryption: str = Field(description="required or optional")
+    authentication: str = Field(description="how hosts know each other")
+    performance: list[str] = Field(description="performance options that it can carry out")
+    disk_folders: list[str] = Field(description="where incoming VMs may have their disks")
+
+
+class PairedHost(_Answer):
+    """A host that the answering one is paired with."""
+
+    name: str
+    address: str
+    port: int
+    fingerprint: str = Field(description="SHA-256 of its certificate, hex")
+    callers: list[str] = Field(description="for whom it may move VMs here; * is anybody it lets")
+    paired_at: datetime
+    paired_by: str
+
+
+class InvitationRequest(_Request):
+    """Whom the host that comes with the token may speak for here."""
+
+    callers: list[str] = Field(default=["*"], min_length=1)
+
+
+class Invitation(_Answer):
+    """A pairing token; shown once, good once."""
+
+    token: str
+    expires_at: datetime
+
+
+class PairRequest(_Request):
+    """Pair with the host that made the token."""
+
+    token: str = Field(max_length=1024)
+    address: str | None = Field(
+        default=None, max_length=300, description="HOST or HOST:PORT, where the token's own address is wrong"
+    )
+    callers: list[str] = Field(
+        default=["*"], min_length=1, description="for whom the other host may move VMs here"
+    )
+
+
+class PairingRequest(_Request):
+    """What a host shows to redeem a token (host to host)."""
+
+    secret: str = Field(max_length=128, description="hex")
+    name: str = Field(pattern=NAME)
+    address: str | None = Field(
+        default=None, max_length=255, description="null: where the request comes from"
+    )
+    port: int = Field(ge=1, le=65535)
+    certificate: str = Field(max_length=8192, description="PEM")
+
+
+class PairingAnswer(_Answer):
+    """The host that made the token."""
+
+    name: str = Field(pattern=NAME)
+
+
+class MoveRequest(MoveOptions):
+    """Where a VM goes, and how."""
+
+    destination: str = Field(description="name of a paired host")
+
+    def options(self) -> MoveOptions:
+        """Give the request without the destination."""
+        return MoveOptions.model_validate(self.model_dump(exclude={"destination"}))
+
+
+class Job(_Answer):
+    """A move, as one of its two hosts sees it."""
+
+    id: str
+    role: Role
+    vm: str
+    source: str
+    destination: str
+    caller: Caller
+    options: MoveOptions
+    state: State
+    phase: Phase = Field(description="the newest phase; of a job that has ended, the one in which it ended")
+    reason: str | None = Field(description="why it is in that state")
+    error: Problem | None
+    summary: Summary | None
+    progress: Progress | None = Field(description="the newest that the transfer process told, while it runs")
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+
+
+class PhaseEvent(_Answer):
+    """A step of the journal; `seq` is the id of the event."""
+
+    seq: int
+    at: datetime
+    phase: Phase
+
+
+class StateEvent(_Answer):
+    """The job's state has changed without being its end: in doubt, or running again."""
+
+    state: State
+    reason: str | None
+
+
+class Verdict(_Answer):
+    """What becomes of a VM whose move broke: go, abort or undecided (host to host)."""
+
+    verdict: str
+
+
+class Abort(_Request):
+    """Why the source gave a move up (host to host)."""
+
+    reason: str = Field(max_length=2000)
+
+
+class Hello(_Answer):
+    """Who a paired host is (host to host)."""
+
+    name: str
+    version: str
