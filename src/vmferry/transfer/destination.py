@@ -100,7 +100,7 @@ class Destination(Endpoint):
                     self.journal(Phase.ADMITTED, files=[plan.path for plan in made[:number]])
                     raise
             self._listener = Listener(
-                self.config.data_addresses, self.config.data_ports, self.credentials(), self.config.connections
+                self.config.migration_addresses or [self.config.address], self.config.data_ports, self.credentials()
             )
         except VmferryError as error:
             self._trouble = error

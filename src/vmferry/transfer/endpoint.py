@@ -36,8 +36,8 @@ class Endpoint:
         self.spec = work
         self.offer = work.offer
         self.job = work.job
-        self.database = Database(config.state_folder / "vmferry.db")
-        self.jobs = Jobs(self.database)
+        self.database = Database(config.database)
+        self.jobs = Jobs(self.database, config.name)
         self.domains = Domains(config.libvirt_uri, config.name)
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.session: Session | None = None

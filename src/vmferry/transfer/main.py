@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from vmferry import config as configuration
@@ -39,9 +40,9 @@ def main() -> None:
 
 def work(config: Config, job: str) -> int:
     """Carry the job to its end; returns the exit code."""
-    with Database(config.state_folder / "vmferry.db") as database:
+    with closing(Database(config.database)) as database:
         jobs = Jobs(database)
-        row = jobs.get(job)
+        row = jobs.find(job)
         if row is None:
             log.error("there is no job %s", job)
             return 0

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from vmferry.core import codes
+from vmferry.core.errors import AccessError
 from vmferry.core.job import Role
 from vmferry.core.offer import Address, Grant, Offer
 
@@ -39,31 +41,54 @@ def folder(state_folder: Path, job: str) -> Path:
 
 
 def save(state_folder: Path, spec: Spec) -> None:
-    """Write the spec, whole or not at all."""
+    """Write the spec and the job key, each whole or not at all."""
     place = folder(state_folder, spec.job)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = place / "spec.json.new"
-    handle = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(spec.model_dump_json())
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(place / "spec.json")
+    _write(place / "key", spec.grant.job_key)
+    _write(place / "spec.json", spec.model_dump_json())
 
 
 def load(state_folder: Path, job: str) -> Spec:
     """Read the spec.
 
     Raises:
-        FileNotFoundError: there is no such job, or it ended and its secrets are gone.
+        FileNotFoundError: there is no such job, or it has ended.
     """
     return Spec.model_validate_json((folder(state_folder, job) / "spec.json").read_text())
 
 
-def forget(state_folder: Path, job: str) -> None:
-    """Remove a job's secrets once it has ended."""
+def key(state_folder: Path, job: str) -> str:
+    """Give a job's key, hex; it outlives the job, since the peer may ask how it ended long after.
+
+    Raises:
+        AccessError: job-key-wrong; there is no such job.
+    """
+    try:
+        return (folder(state_folder, job) / "key").read_text()
+    except (FileNotFoundError, ValueError) as error:
+        raise AccessError(codes.JOB_KEY_WRONG, job=job) from error
+
+
+def forget(state_folder: Path, job: str, *, key: bool = False) -> None:
+    """Remove a job's secrets once it has ended.
+
+    Arguments:
+        key: the key too: nobody will ask how the job ended.
+    """
     place = folder(state_folder, job)
-    for file in place.glob("*"):
-        file.unlink(missing_ok=True)
-    if place.exists():
-        place.rmdir()
+    (place / "spec.json").unlink(missing_ok=True)
+    (place / "lock").unlink(missing_ok=True)
+    if key:
+        (place / "key").unlink(missing_ok=True)
+        if place.exists():
+            place.rmdir()
+
+
+def _write(place: Path, text: str) -> None:
+    draft = place.with_suffix(".new")
+    handle = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(place)

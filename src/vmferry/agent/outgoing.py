@@ -1,0 +1,195 @@
+"""A move out of this host, as far as vmferryd takes it: describe, offer, be admitted, start the worker."""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmferry.agent.services import Launcher
+from vmferry.config import Config
+from vmferry.core import codes, jobkey
+from vmferry.core.errors import InternalError, PreflightError, UsageError, VmferryError
+from vmferry.core.job import Phase, Role, State
+from vmferry.core.offer import Caller, Disk, Grant, MoveOptions, Offer
+from vmferry.hypervisor.inventory import Description, Inventory
+from vmferry.identity import certificates
+from vmferry.identity.peer import PeerClient
+from vmferry.store.jobs import Jobs
+from vmferry.store.peers import Peer, Peers
+from vmferry.transfer import control, decision, spec
+from vmferry.transfer.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Starts moves of this host's VMs to other hosts (agent/services.py: Outgoing)."""
+
+    config: Config
+    jobs: Jobs
+    peers: Peers
+    inventory: Inventory
+    launcher: Launcher
+    fingerprint: str
+    client: Callable[[Config, Peer], PeerClient] = PeerClient
+
+    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> str:
+        """Start a move; returns the job's identifier once the destination has admitted it.
+
+        Raises:
+            VmferryError: why it cannot be; nothing is changed on either host then.
+        """
+        requested_at = time.time()
+        _check(options)
+        peer = self._peer(vm, destination)
+        found = self._describe(vm, options)
+        job = secrets.token_hex(6)
+        self.jobs.create(job, Role.SOURCE, vm, peer.name, caller, options.model_dump(mode="json", exclude_defaults=True))
+        certificate, private_key = certificates.create(f"{self.config.name} job {job}")
+        disks = _with_nonces(found.disks, job)
+        offer = Offer(
+            job=job,
+            vm=vm,
+            uuid=found.uuid,
+            caller=caller,
+            source=self.config.name,
+            source_host_uuid=found.host_uuid,
+            live_xml=found.live_xml,
+            persistent_xml=found.persistent_xml,
+            autostart=found.autostart,
+            memory=found.memory,
+            disks=disks,
+            options=options,
+            memory_channels=self.config.memory_channels,
+            certificate=certificate,
+        )
+        try:
+            self._start(offer, peer, private_key, requested_at)
+        except VmferryError as error:
+            self.jobs.end(job, State.FAILED, error.problem(), None)
+            spec.forget(self.config.state_folder, job, key=True)
+            _remove_nonces(disks)
+            raise
+        return job
+
+    def cancel(self, job: str, caller: Caller) -> None:
+        """Ask a job's worker to give the move up.
+
+        Raises:
+            UsageError: job-unknown, or too-late.
+        """
+        row = self.jobs.get(job)
+        if row.state.ended:
+            raise UsageError(codes.TOO_LATE, job=job)
+        try:
+            control.call(self.config.run_folder, job, "cancel", caller=caller.name)
+        except OSError as error:
+            self.launcher.start(job)  # its worker died: started again, it gives the move up by itself
+            raise InternalError(codes.INTERNAL, why=f"the worker of job {job} does not answer") from error
+
+    def key(self, job: str) -> str:
+        """Give the job's key, to check a proof with.
+
+        Raises:
+            AccessError: job-key-wrong; there is no such job, or it has ended.
+        """
+        return spec.key(self.config.state_folder, job)
+
+    def verdict(self, job: str) -> str:
+        """Tell the destination what this host's journal says of a job: `go`, `abort`, or `undecided`.
+
+        `committing` alone is no answer: the worker is finding out, and journals what it finds.
+        """
+        row = self.jobs.get(job)
+        said = decision.from_journal([step.phase for step in self.jobs.steps(job)])
+        if said in (decision.Verdict.GO, decision.Verdict.ABORT):
+            return said.value
+        if row.state.ended:
+            return decision.Verdict.ABORT.value
+        self.launcher.start(job)
+        return "undecided"
+
+    # --- steps of a move ---------------------------------------------------------------------------------------
+
+    def _peer(self, vm: str, destination: str) -> Peer:
+        if destination == self.config.name:
+            raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
+        peer = self.peers.get(destination)
+        if peer is None:
+            raise UsageError(codes.HOST_UNKNOWN, host=destination, local=self.config.name)
+        if peer.fingerprint == self.fingerprint:
+            raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
+        return peer
+
+    def _describe(self, vm: str, options: MoveOptions) -> Description:
+        found = self.inventory.describe(vm)
+        if found.state != "running":
+            raise PreflightError(codes.VM_NOT_RUNNING, vm=vm, state=found.state, host=self.config.name)
+        targets = [disk.target for disk in found.disks]
+        for target in options.disk_paths:
+            if target not in targets:
+                raise UsageError(codes.DISK_UNKNOWN, vm=vm, disk=target, disks=", ".join(targets) or "none")
+        return found
+
+    def _start(self, offer: Offer, peer: Peer, private_key: str, requested_at: float) -> None:
+        client = self.client(self.config, peer)
+        grant = client.offer(offer)
+        _check_grant(offer, grant)
+        work = Spec(
+            role=Role.SOURCE,
+            offer=offer,
+            grant=grant,
+            private_key=private_key,
+            peer=peer.name,
+            source_fingerprint=self.fingerprint,
+            destination_fingerprint=peer.fingerprint,
+            requested_at=requested_at,
+        )
+        proof = jobkey.proof(grant.job_key, offer.job, self.fingerprint, peer.fingerprint, "control")
+        # From here on the destination may hold something of ours: whatever happens, it is told.
+        spec.save(self.config.state_folder, work)
+        try:
+            admission = client.admit(offer.job, proof)
+            spec.save(self.config.state_folder, work.model_copy(update={"addresses": admission.addresses}))
+            self.jobs.step(offer.job, Phase.ADMITTED)
+            self.launcher.start(offer.job)
+        except VmferryError as error:
+            try:
+                client.abort(offer.job, proof, error.reason)
+            except VmferryError:
+                pass  # its worker asks for the verdict, or gives up when nobody connects
+            raise
+
+
+def _check(options: MoveOptions) -> None:
+    if options.performance != "tcp":
+        raise UsageError(codes.NOT_BUILT, option="--performance", value=options.performance, instead="tcp")
+    if not options.include_storage and (options.storage_path or options.disk_paths):
+        raise UsageError(codes.STORAGE_PATH_NEEDS_STORAGE)
+
+
+def _check_grant(offer: Offer, grant: Grant) -> None:
+    """See that the destination answered for the disks that it was asked about, and no others."""
+    if {plan.target for plan in grant.disks} != {disk.target for disk in offer.disks}:
+        raise InternalError(codes.PROTOCOL, why="the destination's plan is for other disks than the VM has")
+
+
+def _with_nonces(disks: list[Disk], job: str) -> list[Disk]:
+    """Write a nonce file beside each disk: a host that can read it back sees the same storage."""
+    marked = []
+    for disk in disks:
+        nonce = secrets.token_hex(16)
+        place = Path(disk.path).parent / f".vmferry-{job}-{disk.target}"
+        try:
+            place.write_text(nonce)
+        except OSError:
+            marked.append(disk)  # a folder that cannot be written holds no disk that could be shared for writing
+        else:
+            marked.append(disk.model_copy(update={"nonce_file": str(place), "nonce": nonce}))
+    return marked
+
+
+def _remove_nonces(disks: list[Disk]) -> None:
+    for disk in disks:
+        if disk.nonce_file:
+            Path(disk.nonce_file).unlink(missing_ok=True)

@@ -1,0 +1,39 @@
+import string
+
+import pytest
+
+from vmferry.core import codes
+from vmferry.core.errors import Exit, PreflightError, UsageError, VmferryError
+
+
+def filled(pattern: str) -> dict[str, str]:
+    return {name: f"<{name}>" for _, name, _, _ in string.Formatter().parse(pattern) if name}
+
+
+@pytest.mark.parametrize("name", sorted(VmferryError.registry))
+def test_every_code_makes_two_sentences_and_survives_the_wire(name: str) -> None:
+    kind, code = VmferryError.registry[name]
+    fields = filled(code.reason) | filled(code.remedy)
+    error = kind(code, **fields)
+    again = VmferryError.from_problem(error.problem())
+    assert type(again) is kind
+    assert (again.reason, again.remedy, again.exit_code) == (error.reason, error.remedy, kind.exit_code)
+    assert error.reason.endswith(".")
+    assert error.remedy.endswith((".", "`."))
+
+
+def test_a_code_that_this_release_does_not_know_keeps_its_words() -> None:
+    problem = {"code": "from-the-future", "detail": "A {brace} broke.", "remedy": "Mend it.", "exit_code": 3, "status": 409}
+    error = VmferryError.from_problem(problem)
+    assert isinstance(error, PreflightError)
+    assert (error.reason, error.remedy, error.code.status) == ("A {brace} broke.", "Mend it.", 409)
+
+
+def test_a_name_is_defined_once() -> None:
+    with pytest.raises(ValueError, match="vm-unknown"):
+        UsageError.define("vm-unknown", "again", "again")
+
+
+def test_exit_codes_are_those_that_people_script() -> None:
+    assert [int(code) for code in Exit] == [0, 1, 2, 3, 4, 5, 6]
+    assert UsageError(codes.VM_UNKNOWN, vm="a", host="b").exit_code is Exit.USAGE

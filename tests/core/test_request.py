@@ -1,0 +1,61 @@
+from vmferry.core.offer import Caller, DiskPlan, Grant, MoveOptions, Offer
+from vmferry.core.request import Flag, build
+
+
+def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tuple[Offer, Grant]:
+    offer = Offer(
+        job="0123456789ab",
+        vm="web01",
+        uuid="5f0d4a2e-0000-4000-8000-000000000001",
+        caller=Caller(name="root", host="kvm1", method="unix"),
+        source="kvm1",
+        source_host_uuid="5f0d4a2e-0000-4000-8000-000000000002",
+        live_xml="<domain/>",
+        persistent_xml="<domain/>",
+        autostart=False,
+        memory=1 << 30,
+        disks=[],
+        options=options,
+        memory_channels=channels,
+        certificate="pem",
+    )
+    grant = Grant(
+        job_key="ab", live_xml="<a/>", persistent_xml="<b/>", disks=plans, certificate="pem", socket_folder="/run/x"
+    )
+    return offer, grant
+
+
+MIRRORED = DiskPlan(target="vda", path="/d/a", shared=False, copied_by="mirror")
+COPIED = DiskPlan(target="sda", path="/d/b", shared=False, copied_by="file")
+SHARED = DiskPlan(target="vdb", path="/d/c", shared=True, copied_by="none")
+
+
+def test_the_vm_always_arrives_paused_and_is_never_defined_or_undefined_by_libvirt() -> None:
+    for plans in ([], [MIRRORED], [SHARED], [MIRRORED, COPIED, SHARED]):
+        flags = build(*make(plans, MoveOptions())).flags
+        assert Flag.PAUSED in flags
+        assert not int(flags) & (8 | 16)  # PERSIST_DEST, UNDEFINE_SOURCE
+        assert (Flag.NON_SHARED_DISK in flags) == (MIRRORED in plans)
+        assert (Flag.UNSAFE in flags) == (SHARED in plans)
+
+
+def test_only_disks_that_qemu_mirrors_are_named() -> None:
+    assert build(*make([MIRRORED, COPIED, SHARED], MoveOptions())).mirrored == ("vda",)
+
+
+def test_units_are_libvirts() -> None:
+    request = build(*make([], MoveOptions(bandwidth=100 << 20, max_downtime=0.3, auto_converge=True), channels=0))
+    assert (request.bandwidth, request.downtime) == (100, 300)
+    assert Flag.AUTO_CONVERGE in request.flags
+    assert Flag.PARALLEL not in request.flags
+
+
+def test_a_small_bandwidth_does_not_become_no_limit() -> None:
+    assert build(*make([], MoveOptions(bandwidth=1000))).bandwidth == 1
+
+
+def test_what_root_trusts_is_out_of_qemus_reach() -> None:
+    sockets = build(*make([], MoveOptions())).sockets
+    assert sockets.memory.startswith(sockets.qemu + "/")
+    assert sockets.disk.startswith(sockets.qemu + "/")
+    assert not sockets.rpc.startswith(sockets.qemu)

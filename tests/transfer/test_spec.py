@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from vmferry.core.errors import AccessError
+from vmferry.core.job import Role
+from vmferry.core.offer import Caller, Grant, MoveOptions, Offer
+from vmferry.transfer import spec
+
+
+def make(role: Role = Role.SOURCE) -> spec.Spec:
+    offer = Offer(
+        job="0123456789ab",
+        vm="web01",
+        uuid="5f0d4a2e-0000-4000-8000-000000000001",
+        caller=Caller(name="root", host="kvm1", method="unix"),
+        source="kvm1",
+        source_host_uuid="5f0d4a2e-0000-4000-8000-000000000002",
+        live_xml="<domain/>",
+        persistent_xml="<domain/>",
+        autostart=False,
+        memory=1 << 30,
+        disks=[],
+        options=MoveOptions(),
+        certificate="pem",
+    )
+    grant = Grant(
+        job_key="ab" * 32, live_xml="<domain/>", persistent_xml="<domain/>", disks=[], certificate="pem", socket_folder="/x"
+    )
+    return spec.Spec(
+        role=role,
+        offer=offer,
+        grant=grant,
+        private_key="key",
+        peer="kvm2",
+        source_fingerprint="aa",
+        destination_fingerprint="bb",
+    )
+
+
+def test_it_is_kept_for_root_alone_and_only_the_key_outlives_the_job(tmp_path: Path) -> None:
+    written = make()
+    spec.save(tmp_path, written)
+    assert spec.load(tmp_path, written.job) == written
+    for file in spec.folder(tmp_path, written.job).iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600
+    spec.forget(tmp_path, written.job)
+    with pytest.raises(FileNotFoundError):
+        spec.load(tmp_path, written.job)
+    assert spec.key(tmp_path, written.job) == written.grant.job_key
+    spec.forget(tmp_path, written.job, key=True)
+    with pytest.raises(AccessError):
+        spec.key(tmp_path, written.job)
