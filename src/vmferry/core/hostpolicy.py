@@ -1,0 +1,234 @@
+"""What a host lets a VM from another host have: its configuration could otherwise name any file and command.
+
+libvirt, run as root, does what the XML says, so the XML is held to a list of what is known to be harmless
+(hostschema.py) and, here, to the places that this host's configuration allows. All else is a violation.
+"""
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
+
+from vmferry.core import hostschema
+from vmferry.core.domainxml import parse_domain
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What this host allows.
+
+    Folders count with all that is below them. Paths are text here; following links is the caller's part.
+
+    Arguments:
+        emulators: programs that may run a VM.
+        disk_folders: where disks may be.
+        boot_folders: where kernel, initramfs, firmware and the like may be.
+        log_folders: where a serial console may be written to.
+        nvram_folders: where UEFI variables may be, in a file that is named after the VM.
+    """
+
+    emulators: tuple[str, ...]
+    disk_folders: tuple[str, ...]
+    boot_folders: tuple[str, ...]
+    log_folders: tuple[str, ...] = ()
+    nvram_folders: tuple[str, ...] = ("/var/lib/libvirt/qemu/nvram",)
+
+
+def violations(xml: str, policy: Policy) -> list[str]:
+    """Tell what in a domain this host does not allow, as parts of a sentence; none when all is well.
+
+    Raises:
+        UsageError: bad-request; it is no domain's XML (domainxml.parse).
+    """
+    domain = parse_domain(xml)
+    return list(dict.fromkeys(_Judge(policy, (domain.findtext("name") or "").strip()).judge(domain)))
+
+
+def inside(path: str, folders: tuple[str, ...]) -> bool:
+    """Tell whether a path is below a folder by its text alone: absolute, and without `.`, `..` or `//`."""
+    if not path.startswith("/") or posixpath.normpath(path) != path or not path.isprintable():
+        return False
+    return any(path.startswith(posixpath.normpath(folder).rstrip("/") + "/") for folder in folders)
+
+
+# --- values -------------------------------------------------------------------------------------------------
+
+_PARTITION = re.compile(r"/machine(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,3}")
+_RANDOM = re.compile(r"/dev/u?random")
+_TERMINAL = re.compile(r"/dev/pts/[0-9]+")
+
+# Devices with a character device of the host behind them.
+_PORTS = ("serial", "parallel", "console", "channel")
+
+# Where libvirt takes one word of several, and not every one is harmless.
+_WORDS: dict[str, frozenset[str]] = {
+    "@type": frozenset({"kvm", "qemu"}),
+    "os/type": frozenset({"hvm"}),
+    "os/nvram@type": frozenset({"file"}),
+    "sysinfo@type": frozenset({"smbios", "fwcfg"}),
+    "memoryBacking/source@type": frozenset({"anonymous", "memfd"}),
+    "seclabel@type": frozenset({"dynamic"}),
+    "devices/disk@device": frozenset({"disk", "cdrom", "floppy"}),
+    "devices/disk/driver@name": frozenset({"qemu"}),
+    "devices/disk/driver@type": frozenset({"qcow2", "raw"}),
+    "devices/interface@type": frozenset({"network", "bridge", "user"}),
+    "devices/interface/driver@name": frozenset({"qemu", "vhost"}),
+    "devices/channel@type": frozenset({"pty", "unix", "null", "spicevmc", "qemu-vdagent", "file"}),
+    "devices/channel/source@mode": frozenset({"bind"}),
+    "devices/input@type": frozenset({"mouse", "tablet", "keyboard"}),
+    "devices/graphics@type": frozenset({"vnc", "spice"}),
+    "devices/graphics/listen@type": frozenset({"address", "network", "none", "socket"}),
+    "devices/video/driver@name": frozenset({"qemu"}),
+    "devices/audio@type": frozenset({"none", "spice"}),
+    "devices/rng/backend@model": frozenset({"random", "builtin"}),
+    "devices/tpm/backend@type": frozenset({"emulator"}),
+    "devices/memory@model": frozenset({"dimm", "virtio-mem"}),
+    "devices/crypto@type": frozenset({"qemu"}),
+    "devices/crypto/backend@model": frozenset({"builtin"}),
+}
+for _port in _PORTS[:3]:
+    _WORDS[f"devices/{_port}@type"] = frozenset({"pty", "null", "file"})
+
+# Free text: the guest's own business, or only shown to people.
+_FREE = frozenset(
+    {"title", "description", "os/cmdline", "sysinfo/entry", "sysinfo/oemStrings/entry"}
+    | {f"sysinfo/{table}/entry" for table in ("bios", "system", "baseBoard", "chassis")}
+    | {f"devices/disk/{text}" for text in ("serial", "vendor", "product")}
+    | {"devices/graphics@passwd"}
+)
+
+
+_JUDGED_WITH_DEVICE = frozenset(f"devices/{port}/source@path" for port in _PORTS)
+
+
+class _Judge:
+    """Walks one domain."""
+
+    def __init__(self, policy: Policy, name: str) -> None:
+        self._policy = policy
+        self._name = name
+        boot = self._in("boot_folders", policy.boot_folders)
+        log = self._in("log_folders", policy.log_folders)
+        self._rules: dict[str, Callable[[str], str | None]] = {
+            "resource/partition": _match(_PARTITION, "is not below /machine"),
+            "clock@timezone": _match(_ZONE, "is not a time zone"),
+            "os/loader": boot,
+            "os/nvram": self._nvram,
+            "os/nvram/source@file": self._nvram,
+            "os/nvram@template": boot,
+            "os/kernel": boot,
+            "os/initrd": boot,
+            "os/dtb": boot,
+            "os/shim": boot,
+            "os/acpi/table": boot,
+            "devices/emulator": self._emulator,
+            "devices/disk/source@file": self._in("disk_folders", policy.disk_folders),
+            "devices/interface/rom@file": boot,
+            "devices/rng/backend": _match(_RANDOM, "is not /dev/urandom or /dev/random"),
+        }
+        for port in _PORTS:
+            self._rules[f"devices/{port}/log@file"] = log
+            self._rules[f"devices/{port}@tty"] = _match(_TERMINAL, "is not a terminal that libvirt made")
+
+    def judge(self, domain: Element) -> Iterator[str]:
+        """Give the violations of a whole domain."""
+        yield from self._walk(domain, "")
+        for device in domain.findall("devices/*"):
+            if device.tag == "disk":
+                yield from _judge_disk(device)
+            elif device.tag in _PORTS:
+                yield from self._judge_port(device)
+
+    def _walk(self, element: Element, path: str) -> Iterator[str]:
+        known = hostschema.attributes(path)
+        if known is None:
+            yield f"<{_shown(path)}> is not allowed"
+            return
+        if path == "metadata":
+            return  # kept by libvirt for other programs, never acted on
+        for key, value in element.attrib.items():
+            if key not in known and ("*" not in known or ":" in key or key == "xmlns"):
+                yield f"<{_shown(path or 'domain')}> may not have the attribute {_shown(key)}"
+            else:
+                yield from self._value(f"{path}@{key}", value)
+        text = element.text or ""
+        yield from self._value(path, text if text.strip() and not len(element) else text.strip())
+        for child in element:
+            if (child.tail or "").strip():
+                yield f"<{_shown(path or 'domain')}> may not have text between its elements"
+            below = f"{path}/{child.tag}" if path else child.tag
+            if ":" in child.tag or "/" in child.tag:
+                yield f"<{_shown(below)}> is not allowed"
+            else:
+                yield from self._walk(child, below)
+
+    def _value(self, position: str, value: str) -> Iterator[str]:
+        words = _WORDS.get(position)
+        rule = self._rules.get(position)
+        if words is not None:
+            if value not in words:
+                yield f"{position} {_shown(value)} is not allowed, only {', '.join(sorted(words))}"
+        elif rule is not None:
+            reason = rule(value) if value or position.startswith("devices/disk/source") else None
+            if reason:
+                yield f"{position} {_shown(value)} {reason}"
+        elif position not in _FREE and position not in _JUDGED_WITH_DEVICE and "/" in value:
+            yield f"{position} {_shown(value)} is a path where none is expected"
+
+    # --- rules for one value: a reason, or None -------------------------------------------------------------
+
+    def _in(self, setting: str, folders: tuple[str, ...]) -> Callable[[str], str | None]:
+        places = ", ".join(folders) or "none are set"
+
+        def rule(value: str) -> str | None:
+            return None if inside(value, folders) else f"is not in this host's {setting} ({places})"
+
+        return rule
+
+    def _emulator(self, value: str) -> str | None:
+        return None if value in self._policy.emulators else "is not one of this host's emulators"
+
+    def _nvram(self, value: str) -> str | None:
+        named = posixpath.basename(value) in {f"{self._name}_VARS.fd", f"{self._name}_VARS.qcow2"}
+        if named and inside(value, self._policy.nvram_folders):
+            return None
+        return f"is not {self._name}_VARS.fd in {', '.join(self._policy.nvram_folders)}"
+
+    # --- rules for one device -------------------------------------------------------------------------------
+
+    def _judge_port(self, port: Element) -> Iterator[str]:
+        kind = port.get("type", "pty")
+        for source in port.findall("source"):
+            path = source.get("path")
+            if path is None:
+                continue
+            if kind == "file":
+                if not inside(path, self._policy.log_folders):
+                    places = ", ".join(self._policy.log_folders) or "none are set"
+                    yield f"the {port.tag}'s file {_shown(path)} is not in this host's log_folders ({places})"
+            elif kind != "pty" or not _TERMINAL.fullmatch(path):
+                # libvirt leaves out the paths it chose itself; any other could be another VM's socket.
+                yield f"the {port.tag}'s {kind} {_shown(path)} is not chosen by libvirt"
+
+
+def _judge_disk(disk: Element) -> Iterator[str]:
+    """Hold a disk to be a file; an empty drive may be of another type, as it names nothing."""
+    sources = disk.findall("source")
+    if len(sources) > 1 or len(disk.findall("driver")) > 1:
+        yield "a disk has more than one <source> or <driver>"
+    for source in sources:
+        if disk.get("type", "file") != "file":
+            yield f"a disk of type {_shown(disk.get('type', ''))} is not allowed, only files"
+        elif source.get("file") is None and disk.get("device") not in ("cdrom", "floppy"):
+            yield "a disk names no file"
+
+
+def _match(pattern: re.Pattern[str], reason: str) -> Callable[[str], str | None]:
+    return lambda value: None if pattern.fullmatch(value) else reason
+
+
+def _shown(text: str) -> str:
+    shown = text if text.isprintable() else repr(text)
+    return shown if len(shown) <= 120 else f"{shown[:100]}..."

@@ -1,0 +1,333 @@
+"""Lets a granted peer-to-peer migration, and nothing else, through to libvirtd.
+
+libvirtd's socket is as good as root: whoever may call it may run any command. So of all its procedures only
+those of a migration pass, in their order and one at a time, and the two that carry something are decoded and
+must say exactly what was granted. What crosses was captured from libvirt (tests/transfer/captures).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NoReturn
+
+from vmferry.core import codes, domainxml
+from vmferry.core.errors import AccessError, VmferryError
+from vmferry.core.request import Flag, Request
+from vmferry.transfer import cookie, rpc
+from vmferry.transfer.rpc import Message, Procedure, Status, Type
+from vmferry.transfer.xdr import COOKIE_MAX, Parameter, ParameterType, Reader, XdrError
+
+# A migration makes some fifteen calls; without a bound the harmless ones could be repeated for ever.
+_CALLS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Authorised:
+    """What one migration into this host may ask of its libvirt.
+
+    Arguments:
+        host: this host's name, for the error.
+        flags: exactly those that libvirt passes on of the ones that it was asked for.
+        bandwidth: MiB a second; 0: no such parameter.
+        channels: parallel memory streams; 0: no such parameter.
+    """
+
+    host: str
+    vm: str
+    uuid: str
+    live_xml: str
+    flags: int
+    memory_uri: str
+    disks_uri: str
+    migrate_disks: tuple[str, ...]
+    channels: int
+    bandwidth: int
+    open_uri: str = "qemu:///system"
+
+    @classmethod
+    def of(cls, request: Request, host: str) -> "Authorised":
+        """Derive it from the request that both hosts build from the grant."""
+        return cls(
+            host=host,
+            vm=request.vm,
+            uuid=request.uuid,
+            live_xml=request.live_xml,
+            # libvirt keeps these to itself: they are about the source alone (qemu_migration.c, destflags).
+            flags=int(request.flags & ~(Flag.ABORT_ON_ERROR | Flag.AUTO_CONVERGE)),
+            memory_uri=f"unix://{request.sockets.memory}",
+            disks_uri=f"unix://{request.sockets.disk}",
+            migrate_disks=request.mirrored,
+            channels=request.channels,
+            bandwidth=request.bandwidth,
+        )
+
+    def parameters(self) -> list[Parameter]:
+        """Give the parameters of Prepare, the XML apart."""
+        found = [Parameter("migrate_uri", ParameterType.STRING, self.memory_uri)]
+        if self.bandwidth:
+            found.append(Parameter("bandwidth", ParameterType.ULLONG, self.bandwidth))
+        if self.migrate_disks:
+            found += [Parameter("migrate_disks", ParameterType.STRING, disk) for disk in self.migrate_disks]
+            found.append(Parameter("disks_uri", ParameterType.STRING, self.disks_uri))
+        if self.channels:
+            found.append(Parameter("parallel.connections", ParameterType.INT, self.channels))
+        return found
+
+
+class _Step(IntEnum):
+    """How far a migration's calls have come."""
+
+    NEW = 0
+    AUTHENTICATED = 1
+    OPENED = 2
+    PREPARED = 3
+    FINISHED = 4
+    CLOSED = 5
+
+
+class _Calls:
+    """Which calls wait for their reply."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, int] = {}
+
+    def add(self, message: Message) -> None:
+        """Note a call."""
+        self._waiting[message.serial] = message.procedure
+
+    def answers(self, message: Message) -> bool:
+        """Tell whether a message is the reply to a call that waits for one; it waits no longer then."""
+        if (
+            (message.program, message.version, message.type) == (rpc.REMOTE_PROGRAM, rpc.VERSION, Type.REPLY)
+            and message.status in (Status.OK, Status.ERROR)
+            and self._waiting.get(message.serial) == message.procedure
+        ):
+            del self._waiting[message.serial]
+            return True
+        return False
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+
+class Guard:
+    """Judges every message between the source's libvirt and this host's, in both directions.
+
+    Arguments:
+        authorised: what was granted.
+
+    `finish_called` is set once Finish was let through; `finish_succeeded` once its reply said that the VM is
+    here.
+    """
+
+    def __init__(self, authorised: Authorised) -> None:
+        self._granted = authorised
+        self._targets = frozenset(disk.target for disk in domainxml.disks(authorised.live_xml))
+        self._step = _Step.NEW
+        self._calls = _Calls()
+        self._count = 0
+        self._watching = False
+        self._serial = -1
+        self.finish_called = False
+        self.finish_succeeded = False
+
+    def check_call(self, message: Message) -> bytes | None:
+        """Judge a message from the source.
+
+        Returns:
+            None: pass it on; else what to send back to the source instead of passing it on.
+
+        Raises:
+            AccessError: rpc-refused. Nothing of the message, and nothing after it, may reach libvirtd.
+        """
+        if message.program == rpc.KEEPALIVE_PROGRAM:
+            if message.raw != rpc.PING:
+                self._refuse(f"a strange keepalive ({message})")
+            return rpc.PONG
+        if (message.program, message.version, message.type, message.status) != (
+            rpc.REMOTE_PROGRAM,
+            rpc.VERSION,
+            Type.CALL,
+            Status.OK,
+        ):
+            self._refuse(f"not a call ({message})")
+        if self._calls:
+            self._refuse("a call before the last one was answered")
+        if message.serial <= self._serial:
+            self._refuse(f"a call with an old number ({message})")
+        self._count += 1
+        if self._count > _CALLS_MAX:
+            self._refuse("more calls than any migration makes")
+        try:
+            self._judge(message)
+        except XdrError as error:
+            self._refuse(f"procedure {message.procedure} cannot be read: {error}")
+        self._serial = message.serial
+        self._calls.add(message)
+        return None
+
+    def see_reply(self, message: Message) -> bytes | None:
+        """Judge a message from this host's libvirtd.
+
+        Returns:
+            None: pass it on; else what to send back to libvirtd instead of passing it on, which may be
+                nothing.
+        """
+        if message.raw == rpc.PING:
+            return rpc.PONG
+        if not self._calls.answers(message):
+            return b""  # an event that nobody in a migration asked for
+        good = message.status == Status.OK
+        if message.procedure == Procedure.PREPARE and good:
+            self._step = _Step.PREPARED
+        elif message.procedure == Procedure.FINISH:
+            self.finish_succeeded = good
+        return None
+
+    def _judge(self, message: Message) -> None:
+        reader = Reader(message.payload)
+        match message.procedure:
+            case Procedure.AUTH_LIST:
+                self._expect(message, _Step.NEW)
+                self._step = _Step.AUTHENTICATED
+            case Procedure.SUPPORTS_FEATURE:
+                self._expect(message, _Step.AUTHENTICATED, _Step.OPENED)
+                reader.i32()
+            case Procedure.OPEN:
+                self._expect(message, _Step.AUTHENTICATED)
+                self._same("the connection's URI", self._granted.open_uri, reader.optional_string())
+                self._same("the connection's flags", 0, reader.u32())
+                self._step = _Step.OPENED
+            case Procedure.REGISTER_CLOSE_CALLBACK:
+                self._expect(message, _Step.OPENED)
+                self._same("the close callback", False, self._watching)
+                self._watching = True
+            case Procedure.UNREGISTER_CLOSE_CALLBACK:
+                self._same("the close callback", True, self._watching)
+                self._watching = False
+            case Procedure.PREPARE:
+                self._expect(message, _Step.OPENED)
+                self._judge_prepare(reader)
+            case Procedure.FINISH:
+                self._expect(message, _Step.PREPARED)
+                self._judge_finish(reader)
+                self._step = _Step.FINISHED
+                self.finish_called = True
+            case Procedure.CLOSE:
+                self._expect(message, _Step.OPENED, _Step.PREPARED, _Step.FINISHED)
+                self._step = _Step.CLOSED
+            case _:
+                self._refuse(f"procedure {message.procedure} is no part of a migration")
+        reader.end()
+
+    def _judge_prepare(self, reader: Reader) -> None:
+        parameters, data, flags = reader.parameters(), reader.opaque(COOKIE_MAX), reader.u32()
+        self._judge_flags(flags)
+        xml = [parameter for parameter in parameters if parameter.name == "destination_xml"]
+        self._same("the number of XML documents", 1, len(xml))
+        self._judge_xml(xml[0])
+        # Order matters among the disks only, but libvirt keeps it for all.
+        rest = [parameter for parameter in parameters if parameter.name != "destination_xml"]
+        self._judge_parameters(rest)
+        missing = Counter(self._granted.parameters()) - Counter(rest)
+        if missing:
+            self._refuse(f"prepare without {_names(missing)}")
+        self._judge_cookie(data)
+
+    def _judge_finish(self, reader: Reader) -> None:
+        parameters, data = reader.parameters(), reader.opaque(COOKIE_MAX)
+        self._judge_flags(reader.u32())
+        if reader.i32() not in (0, 1):
+            self._refuse("finish is neither cancelled nor not")
+        name = Parameter("destination_name", ParameterType.STRING, self._granted.vm)
+        names = [parameter for parameter in parameters if parameter.name == name.name]
+        self._same("the VM's name", [name], names)
+        rest = []
+        for parameter in parameters:
+            if parameter.name == "destination_xml":
+                self._judge_xml(parameter)
+            elif parameter.name != "destination_name":
+                rest.append(parameter)
+        self._judge_parameters(rest)
+        self._judge_cookie(data)
+
+    def _judge_flags(self, flags: int) -> None:
+        if flags != self._granted.flags:
+            self._refuse(f"the flags are {flags:#x} instead of {self._granted.flags:#x}")
+
+    def _judge_parameters(self, parameters: Iterable[Parameter]) -> None:
+        unknown = Counter(parameters) - Counter(self._granted.parameters())
+        if unknown:
+            self._refuse(f"a parameter was not granted: {_names(unknown)}")
+
+    def _judge_xml(self, parameter: Parameter) -> None:
+        if not isinstance(parameter.value, str):
+            self._refuse("the XML is no text")
+        try:
+            found = domainxml.differences(self._granted.live_xml, parameter.value)
+        except VmferryError as error:
+            self._refuse(error.reason)
+        if found:
+            self._refuse(f"the VM is not the one that was granted: {_some(found)}")
+
+    def _judge_cookie(self, data: bytes) -> None:
+        found = cookie.problems(data, vm=self._granted.vm, uuid=self._granted.uuid, targets=self._targets)
+        if found:
+            self._refuse(_some(found))
+
+    def _expect(self, message: Message, *steps: _Step) -> None:
+        if self._step not in steps:
+            self._refuse(f"procedure {message.procedure} came when the calls were {self._step.name.lower()}")
+
+    def _same(self, what: str, granted: object, found: object) -> None:
+        if granted != found:
+            self._refuse(f"{what} is {str(found)[:200]!r} instead of {granted!r}")
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise AccessError(codes.RPC_REFUSED, host=self._granted.host, why=why)
+
+
+class Watcher:
+    """Follows a migration's calls on the source, to know the moment when its libvirt lets go of the VM.
+
+    `finish_wanted` is set once libvirt has called Finish for a complete copy, not for one that was cancelled.
+    """
+
+    def __init__(self) -> None:
+        self._serial: int | None = None
+        self.finish_wanted = False
+
+    def see_call(self, message: Message) -> None:
+        """Look at a message from this host's libvirt."""
+        if not _is(message, Procedure.FINISH, Type.CALL):
+            return
+        reader = Reader(message.payload)
+        reader.parameters()
+        reader.opaque(COOKIE_MAX)
+        reader.u32()
+        self.finish_wanted = reader.i32() == 0
+        self._serial = message.serial
+
+    def is_finish_success(self, message: Message) -> bool:
+        """Tell whether a message from the destination is the reply that ends this host's copy of the VM."""
+        return (
+            self.finish_wanted
+            and _is(message, Procedure.FINISH, Type.REPLY)
+            and message.serial == self._serial
+            and message.status == Status.OK
+        )
+
+
+def _is(message: Message, procedure: Procedure, kind: Type) -> bool:
+    return (message.program, message.procedure, message.type) == (rpc.REMOTE_PROGRAM, procedure, kind)
+
+
+def _names(parameters: Counter[Parameter]) -> str:
+    return _some([f"{parameter.name[:60]}={str(parameter.value)[:100]!r}" for parameter in parameters])
+
+
+def _some(reasons: list[str]) -> str:
+    """Join the first few of what may be many."""
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return "; ".join(reasons[:3]) + more
