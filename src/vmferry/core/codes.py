@@ -48,7 +48,24 @@ PEER_NAME_TAKEN = UsageError.define(
 PEER_BUSY = UsageError.define(
     "peer-busy", "{host} takes part in job {job}, which has not ended.", "Wait for its end, then unpair.", status=409
 )
+METHOD_WRONG = UsageError.define("method-wrong", "{detail}.", "See docs/api.md.", status=405)
 NOT_FOUND = UsageError.define("not-found", "There is nothing at {path}.", "See docs/api.md.", status=404)
+
+COMMAND_LINE = UsageError.define("command-line", "{detail}.", "See `{command} --help`.")
+CONFIRMATION_NEEDED = UsageError.define(
+    "confirmation-needed", "There is nobody to ask: {question}", "Add --yes if that is what you want."
+)
+TOKEN_NEEDED = UsageError.define(
+    "pairing-token-needed",
+    "Pairing takes a token, and there is no terminal to ask for it.",
+    "Make one on the other host (`vmferry host pair --invite`) and name its file, or - for standard input, "
+    "with --token-file.",
+)
+LAB_MISSING = UsageError.define(
+    "lab-missing",
+    "The lab cannot run here: {module} is not installed.",
+    "Install vmferry with what hosts need: `pip install 'vmferry[host]'`.",
+)
 
 # --- the two hosts as they stand --------------------------------------------------------------------------------
 VM_NOT_RUNNING = PreflightError.define(
@@ -125,6 +142,11 @@ NOT_ALLOWED = AccessError.define(
     "not-allowed",
     "{host} does not allow {caller} to {action}.",
     "Ask an administrator of {host} for the role {role}.",
+)
+NOT_AUTHENTICATED = AccessError.define(
+    "not-authenticated",
+    "{host} does not know who is calling.",
+    "Use vmferry on {host} itself, as root or a member of its group `vmferry`.",
 )
 NOT_PAIRED = AccessError.define(
     "not-paired",

@@ -1,0 +1,134 @@
+"""What every command has in common: the global options, the client, messages and questions.
+
+The global options may stand before or after the command: `vmferry --output json vm list` and
+`vmferry vm list --output json` are the same.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from vmferry import config
+from vmferry.client import Client
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+
+INTERRUPTED = (
+    130  # exit code of Ctrl-C, as shells have it; not 0, so that `vmferry vm move ... && next` stops
+)
+
+
+def connect() -> Client:
+    """Reach the daemon of this host; the tests put another in its place."""
+    return Client.local(config.load())
+
+
+@dataclass
+class Settings:
+    """The global options as they were given."""
+
+    output: str = "table"
+    host: str | None = None
+    yes: bool = False
+
+    @property
+    def json(self) -> bool:
+        """Whether a program reads the output."""
+        return self.output == "json"
+
+    def client(self) -> Client:
+        """Reach the daemon.
+
+        Raises:
+            UnreachableError: it does not answer.
+            UsageError: --host names another than this host.
+        """
+        client = click.get_current_context().with_resource(connect())
+        if self.host is not None:
+            here = client.host().name
+            if self.host not in (here, "localhost"):
+                raise UsageError(codes.NOT_BUILT, option="--host", value=self.host, instead=here)
+        return client
+
+    def message(self, text: str) -> None:
+        """Tell the person something that is not data."""
+        click.echo(json.dumps({"message": text}) if self.json else text, err=True)
+
+    def confirm(self, question: str) -> None:
+        """Ask before something that cannot be taken back.
+
+        Raises:
+            UsageError: nobody can be asked, and --yes was not given.
+            click.Abort: the answer is no.
+        """
+        if self.yes:
+            return
+        if self.json or not sys.stdin.isatty():
+            raise UsageError(codes.CONFIRMATION_NEEDED, question=question)
+        click.confirm(question, abort=True, err=True)
+
+
+pass_settings = click.make_pass_decorator(Settings, ensure=True)
+
+
+def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
+        settings = ctx.ensure_object(Settings)
+        if value is not None:
+            setattr(settings, name, value)
+
+    return callback
+
+
+def global_options() -> list[click.Parameter]:
+    """Make the options that the top and every command take."""
+    return [
+        click.Option(
+            ["--output"],
+            type=click.Choice(["table", "json"]),
+            expose_value=False,
+            is_eager=True,
+            callback=_keep("output"),
+            help="For a person (the default), or for a program: docs/json.md.",
+        ),
+        click.Option(
+            ["--host"],
+            metavar="NAME",
+            expose_value=False,
+            callback=_keep("host"),
+            help="Whose VMs and settings. Default: this host, the only one yet.",
+        ),
+        click.Option(
+            ["--yes"],
+            is_flag=True,
+            default=None,
+            expose_value=False,
+            callback=_keep("yes"),
+            help="Do not ask for confirmation.",
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the global options too, and has an example at the end of its help."""
+
+    def __init__(self, name: str | None, *, example: str, **settings: Any) -> None:
+        lines = "\n".join(f"  {line}" for line in example.strip().splitlines())
+        super().__init__(name, epilog=f"\b\nExample:\n{lines}", **settings)
+        self.params += global_options()
+
+
+class Group(click.Group):
+    """A group whose commands take the global options."""
+
+    command_class = Command
+    group_class = type
+
+
+def add_global_options(group: click.Group) -> None:
+    """Let a group take the global options itself."""
+    group.params += global_options()

@@ -1,0 +1,126 @@
+"""`vmferry`: the command line's top, and how it ends: with what words, and which exit code."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from vmferry import __version__
+from vmferry.cli.context import INTERRUPTED, Group, Settings, add_global_options, pass_settings
+from vmferry.cli.host import host
+from vmferry.cli.job import job
+from vmferry.cli.vm import vm
+from vmferry.core import codes
+from vmferry.core.errors import Exit, UsageError, VmferryError
+
+
+class Top(Group):
+    """The top group; `lab` is loaded only when it is asked for, and need not be installed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the nouns."""
+        return [*super().list_commands(ctx), "lab"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a noun."""
+        return _lab() if cmd_name == "lab" else super().get_command(ctx, cmd_name)
+
+
+def _lab() -> click.Command:
+    try:
+        found = importlib.import_module("vmferry.cli.lab").lab
+    except ModuleNotFoundError as error:
+        missing = error.name or "a module"
+
+        def explain() -> None:
+            raise UsageError(codes.LAB_MISSING, module=missing)
+
+        return click.Command(
+            "lab",
+            callback=explain,
+            help="Real hosts on one machine, to try vmferry (not installed here).",
+            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+            add_help_option=False,
+        )
+    assert isinstance(found, click.Command)
+    return found
+
+
+@click.group(
+    cls=Top,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 the move cannot work as things are, 4 not allowed, "
+    "5 a host does not answer, 6 cancelled, 130 Ctrl-C. Error codes: docs/errors.md.",
+)
+@click.version_option(__version__, prog_name="vmferry", message="%(prog)s %(version)s")
+@pass_settings
+def top(_settings: Settings) -> None:
+    """Move running virtual machines between standalone KVM hosts."""
+
+
+add_global_options(top)
+for noun in (host, vm, job):
+    top.add_command(noun)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and give its exit code."""
+    try:
+        result: Any = top.main(list(arguments), prog_name="vmferry", standalone_mode=False)
+        sys.stdout.flush()
+    except VmferryError as error:
+        _complain(error, arguments)
+        return int(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return int(Exit.USAGE)
+    except click.ClickException as error:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "vmferry"
+        _complain(UsageError(codes.COMMAND_LINE, detail=_sentence(error), command=command), arguments)
+        return int(Exit.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:  # `vmferry vm list | head`: nobody wants the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.FAILED)
+    return result if isinstance(result, int) else int(Exit.DONE)
+
+
+def main() -> None:
+    """Run `vmferry`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _sentence(error: click.ClickException) -> str:
+    return error.format_message().strip().rstrip(".").replace("\n", " ")
+
+
+def _complain(error: VmferryError, arguments: Sequence[str]) -> None:
+    """Say what happened, why, and what to do; as a problem document (RFC 9457) when a program reads."""
+    if _wants_json(arguments):
+        click.echo(json.dumps({"problem": error.problem()}), err=True)
+    else:
+        click.echo(
+            f"{click.style('Error:', fg='red')} {error.reason}\n{error.remedy} ({error.code.name})", err=True
+        )
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Read --output by hand: the command line that failed may be one that click could not read."""
+    chosen = "table"
+    for number, argument in enumerate(arguments):
+        if argument == "--output" and number + 1 < len(arguments):
+            chosen = arguments[number + 1]
+        elif argument.startswith("--output="):
+            chosen = argument.partition("=")[2]
+        elif argument == "--":
+            break
+    return chosen == "json"
+
+
+if __name__ == "__main__":
+    main()

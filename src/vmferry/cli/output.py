@@ -1,0 +1,99 @@
+"""Data on stdout: tables for people, JSON for programs (docs/json.md)."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import click
+from pydantic import BaseModel
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from vmferry.cli.context import Settings
+from vmferry.cli.units import duration, size
+from vmferry.core.api import Job
+
+M = TypeVar("M", bound=BaseModel)
+WIDE = 10_000  # a pipe has no edge: what reads it gets whole lines
+
+
+def show_list(settings: Settings, rows: Sequence[M], columns: Mapping[str, Callable[[M], str]]) -> None:
+    """Print values of one kind: a JSON array, or a table with these headings and what stands under each."""
+    if settings.json:
+        click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in columns:
+        table.add_column(heading.upper(), no_wrap=heading in ("name", "id", "vm"))
+    for row in rows:
+        table.add_row(*(Text(cell(row)) for cell in columns.values()))
+    _print(table)
+
+
+def show(settings: Settings, value: BaseModel, lines: Mapping[str, str]) -> None:
+    """Print one value: a line for each property, or a JSON object."""
+    if settings.json:
+        click.echo(json.dumps(value.model_dump(mode="json"), indent=2))
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for name, text in lines.items():
+        table.add_row(name, Text(text))
+    _print(table)
+
+
+def show_job(settings: Settings, job: Job) -> None:
+    """Print a job with everything that a person may want to know of it."""
+    lines = {
+        "job": job.id,
+        "VM": job.vm,
+        "from": job.source,
+        "to": job.destination,
+        "state": job.state.value,
+        "phase": job.phase.value,
+        "asked for by": f"{job.caller.name} on {job.caller.host} ({job.caller.method})",
+        "began": moment(job.created_at),
+    }
+    if job.ended_at:
+        lines["ended"] = moment(job.ended_at)
+    if job.progress and not job.state.ended and job.progress.percent is not None:
+        lines["percent"] = f"{job.progress.percent:.1f} %"
+    if job.reason:
+        lines["reason"] = job.reason
+    if job.error:
+        lines["way out"] = f"{job.error.remedy} ({job.error.code})"
+    show(settings, job, lines | summary(job))
+
+
+def summary(job: Job) -> dict[str, str]:
+    """Give what a person wants to know of a move that has ended; nothing where there is no summary."""
+    said = job.summary
+    if said is None:
+        return {}
+    lines = {"total time": duration(said.total_time)}
+    if said.downtime is not None:
+        lines["pause"] = duration(said.downtime)
+    lines["on the wire"] = size(said.wire_bytes)
+    if said.memory_bytes or said.disk_bytes:
+        lines["carried"] = f"memory {size(said.memory_bytes)}, disks {size(said.disk_bytes)}"
+    if said.connections:
+        lines["connections"] = "\n".join(said.connections)
+    return lines
+
+
+def moment(at: datetime) -> str:
+    """Write a point in time for a person, in her time zone."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _print(renderable: RenderableType) -> None:
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, width=None if terminal else WIDE, highlight=False)
+    with console.capture() as captured:
+        console.print(renderable)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())

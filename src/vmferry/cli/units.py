@@ -1,0 +1,80 @@
+"""Sizes, rates and times: as people type them and as they read them."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+_BINARY = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?b|bit)?(?:/s|ps)?", re.IGNORECASE)
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)", re.IGNORECASE)
+
+
+def parse_rate(text: str) -> int:
+    """Read bytes a second: `100M` (MiB), `1.5G`, `800Mbit`.
+
+    Raises:
+        ValueError: it is something else; a number without a unit is, because nobody agrees on one.
+    """
+    match = _RATE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text} is not a rate; write 100M for 100 MiB a second, or 800Mbit")
+    number, prefix, unit = float(match[1]), match[2].lower(), (match[3] or "").lower()
+    found = round(number * _DECIMAL[prefix] / 8 if unit == "bit" else number * _BINARY[prefix])
+    if found == 0:
+        raise ValueError(f"{text} is too little")
+    return found
+
+
+def parse_seconds(text: str) -> float:
+    """Read a time: `300ms`, `1.5s`.
+
+    Raises:
+        ValueError: it is something else, or no time at all.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"{text} is not a time; write 300ms or 1.5s")
+    return float(match[1]) / (1000 if match[2].lower() == "ms" else 1)
+
+
+def parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Make an option's callback of a function that reads one value, for options given once or often."""
+
+    def callback(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
+        try:
+            if isinstance(value, tuple):
+                return tuple(parse(one) for one in value)
+            return None if value is None else parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return callback
+
+
+def size(count: float) -> str:
+    """Write a number of bytes for a person: three digits and a binary unit."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1023.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def rate(count: float) -> str:
+    """Write bytes a second for a person."""
+    return f"{size(count)}/s"
+
+
+def duration(seconds: float) -> str:
+    """Write a time for a person: milliseconds, seconds, or minutes and hours as a clock shows them."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"

@@ -1,0 +1,175 @@
+"""`vmferry vm`: the VMs of this host, and moving them."""
+
+from typing import Any
+
+import click
+
+from vmferry.cli import complete, output
+from vmferry.cli.context import INTERRUPTED, Group, Settings, pass_settings
+from vmferry.cli.follow import Detached, detach, follow
+from vmferry.cli.output import show_list
+from vmferry.cli.units import parse_rate, parse_seconds, parsed, size
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+from vmferry.core.offer import Disk, Encryption, MoveOptions
+from vmferry.core.vm import VmDetail
+
+
+def _performance(text: str) -> str:
+    """Refuse by name what Hyper-V administrators know and vmferry does not do yet."""
+    if text in ("compression", "smb"):
+        raise UsageError(codes.NOT_BUILT, option="--performance", value=text, instead="tcp")
+    if text != "tcp":
+        raise ValueError(f"{text} is not a performance option; the only one yet is tcp")
+    return text
+
+
+def _disk_path(text: str) -> tuple[str, str]:
+    target, _, path = text.partition("=")
+    if not target or not path.startswith("/"):
+        raise ValueError(f"{text} is not TARGET=PATH with a whole path, such as vda=/srv/web01.qcow2")
+    return target, path
+
+
+@click.group(cls=Group)
+def vm() -> None:
+    """See VMs and move them."""
+
+
+@vm.command("list", example="vmferry vm list")
+@pass_settings
+def list_(settings: Settings) -> None:
+    """List the VMs of this host."""
+    show_list(
+        settings,
+        settings.client().vms(),
+        {
+            "name": lambda vm: vm.name,
+            "state": lambda vm: vm.state,
+            "memory": lambda vm: size(vm.memory),
+            "cpus": lambda vm: str(vm.vcpus),
+            "autostart": lambda vm: "yes" if vm.autostart else "no",
+            "uuid": lambda vm: vm.uuid,
+        },
+    )
+
+
+@vm.command("show", example="vmferry vm show web01")
+@click.argument("name", metavar="VM", shell_complete=complete.vms)
+@pass_settings
+def show(settings: Settings, name: str) -> None:
+    """Show a VM: what it has, and which disks would move with it."""
+    found = settings.client().vm(name)
+    output.show(settings, found, _describe(found))
+
+
+@vm.command(
+    "move",
+    example="""
+vmferry vm move web01 kvm2 --include-storage
+vmferry vm move web01 kvm2 --include-storage --storage-path /srv/vms --disk vdb=/fast/web01-db.qcow2
+vmferry vm move web01 kvm2 --bandwidth 800Mbit --detach
+""",
+)
+@click.argument("name", metavar="VM", shell_complete=complete.vms)
+@click.argument("destination", shell_complete=complete.hosts)
+@click.option(
+    "--include-storage", is_flag=True, help="Move its disks too; without it, both hosts must see them."
+)
+@click.option("--storage-path", metavar="PATH", help="Folder for the disks there. Default: the same as here.")
+@click.option(
+    "--disk",
+    "disks",
+    callback=parsed(_disk_path),
+    metavar="TARGET=PATH",
+    multiple=True,
+    help="File for one disk there, e.g. vda=/srv/web01.qcow2; may be repeated.",
+)
+@click.option(
+    "--performance",
+    callback=parsed(_performance),
+    metavar="[tcp]",
+    default="tcp",
+    help="How the bytes travel. Default: tcp, the only one yet.",
+)
+@click.option(
+    "--encryption",
+    type=click.Choice([choice.value for choice in Encryption]),
+    default=Encryption.REQUIRED.value,
+    help='Default: required; off only where both hosts have encryption = "optional".',
+)
+@click.option(
+    "--bandwidth",
+    callback=parsed(parse_rate),
+    metavar="RATE",
+    help="At most this much a second for memory: 100M (MiB), 800Mbit.",
+)
+@click.option(
+    "--max-downtime",
+    callback=parsed(parse_seconds),
+    metavar="TIME",
+    help="How long the guest may pause: 300ms, 1s.",
+)
+@click.option(
+    "--auto-converge", is_flag=True, help="Slow the guest down when it writes faster than can be sent."
+)
+@click.option("--keep-source-disks", is_flag=True, help="Leave the copied disks on this host, too.")
+@click.option("--detach", "detached", is_flag=True, help="Print the job's id and do not wait for it.")
+@pass_settings
+@click.pass_context
+def move(
+    ctx: click.Context,
+    settings: Settings,
+    /,
+    name: str,
+    destination: str,
+    disks: tuple[tuple[str, str], ...],
+    encryption: str,
+    detached: bool,
+    **rest: Any,
+) -> None:
+    """Move a running VM to DESTINATION, a paired host.
+
+    Its programs keep running; its network peers see a pause of a fraction of a second. If anything goes wrong
+    before the very end, the VM runs on where it is. Ctrl-C stops watching; the move goes on.
+    """
+    options = MoveOptions(disk_paths=dict(disks), encryption=Encryption(encryption), **rest)
+    client = settings.client()
+    try:
+        job = client.move(name, destination, options)
+    except KeyboardInterrupt:
+        settings.message("The request was on its way: `vmferry job list` shows whether the move has begun.")
+        ctx.exit(INTERRUPTED)
+    if detached:
+        detach(settings, job)
+        if settings.json:
+            output.show(settings, job, {})
+        else:
+            click.echo(job.id)
+        return
+    try:
+        follow(settings, client, job)
+    except Detached:
+        detach(settings, job)
+        ctx.exit(INTERRUPTED)
+
+
+def _describe(vm: VmDetail) -> dict[str, str]:
+    return {
+        "name": vm.name,
+        "UUID": vm.uuid,
+        "state": vm.state,
+        "memory": size(vm.memory),
+        "CPUs": str(vm.vcpus),
+        "machine": vm.machine,
+        "emulator": vm.emulator,
+        "networks": ", ".join(vm.networks) or "none",
+        "autostart": "yes" if vm.autostart else "no",
+        "persistent": "yes" if vm.persistent else "no",
+        "disks": "\n".join(_disk(disk) for disk in vm.disks) or "none",
+    }
+
+
+def _disk(disk: Disk) -> str:
+    sizes = f"{size(disk.virtual_size)}, {size(disk.allocated)} used"
+    return f"{disk.target}: {disk.path} ({disk.format}, {sizes}{', read-only' if disk.readonly else ''})"

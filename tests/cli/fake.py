@@ -1,0 +1,203 @@
+"""A daemon that is not there, behind the client's own interface."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from vmferry.client import Client, Event
+from vmferry.core import codes
+from vmferry.core.api import Host, Invitation, Job, PairedHost, PhaseEvent, Problem
+from vmferry.core.errors import UsageError, VmferryError
+from vmferry.core.job import Phase, Progress, Role, State, Summary
+from vmferry.core.offer import Caller, Disk, MoveOptions
+from vmferry.core.vm import VmDetail, VmSummary
+
+WHEN = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+JOB = Job(
+    id="7f3a9c",
+    role=Role.SOURCE,
+    vm="web01",
+    source="kvm1",
+    destination="kvm2",
+    caller=Caller(name="ann", host="kvm1", method="unix"),
+    options=MoveOptions(include_storage=True),
+    state=State.RUNNING,
+    phase=Phase.OFFERED,
+    reason=None,
+    error=None,
+    summary=None,
+    progress=None,
+    created_at=WHEN,
+    updated_at=WHEN,
+    ended_at=None,
+)
+SUMMARY = Summary(
+    total_time=12.34,
+    downtime=0.247,
+    wire_bytes=3 << 30,
+    memory_bytes=1 << 30,
+    disk_bytes=2 << 30,
+    connections=["10.77.1.1 -> 10.77.1.2:6610 (TLS)", "10.77.1.2 -> 10.77.1.1:6611 (TLS)"],
+)
+DONE = JOB.model_copy(
+    update={"state": State.DONE, "phase": Phase.SETTLING, "summary": SUMMARY, "ended_at": WHEN}
+)
+
+
+def failed(error: VmferryError, state: State = State.FAILED) -> Job:
+    """Give a job that this error has ended."""
+    problem = Problem.model_validate(error.problem())
+    return JOB.model_copy(
+        update={
+            "state": state,
+            "phase": Phase.COPYING,
+            "error": problem,
+            "reason": error.reason,
+            "ended_at": WHEN,
+        }
+    )
+
+
+def copying(percent: float, elapsed: float) -> Progress:
+    """Give progress of a copy of 3 GiB."""
+    done = round((3 << 30) * percent / 100)
+    return Progress(
+        phase=Phase.COPYING,
+        percent=percent,
+        disk_total=2 << 30,
+        disk_done=done * 2 // 3,
+        memory_total=1 << 30,
+        memory_done=done // 3,
+        remaining=(3 << 30) - done,
+        rate=300 << 20,
+        dirty_rate=12 << 20,
+        elapsed=elapsed,
+        estimated=10.0,
+    )
+
+
+class FakeClient(Client):
+    """Answers from memory, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.trouble: list[VmferryError] = []  # raised by the next calls that change something
+        self.story: list[Event | type[BaseException]] = [
+            PhaseEvent(seq=1, at=WHEN, phase=Phase.CONNECTING),
+            PhaseEvent(seq=2, at=WHEN, phase=Phase.COPYING),
+            copying(50, 5.0),
+            PhaseEvent(seq=3, at=WHEN, phase=Phase.COMMITTING),
+            DONE,
+        ]
+        self.known = [JOB]
+        self.peers = [
+            PairedHost(
+                name="kvm2",
+                address="10.77.0.2",
+                port=6601,
+                fingerprint="ab" * 32,
+                callers=["*"],
+                paired_at=WHEN,
+                paired_by="root",
+            )
+        ]
+
+    def close(self) -> None:
+        self.calls.append(("close",))
+
+    def host(self) -> Host:
+        return Host(
+            name="kvm1",
+            version="0.1.0",
+            fingerprint="cd" * 32,
+            address="10.77.0.1",
+            port=6601,
+            encryption="required",
+            authentication="certificate",
+            performance=["tcp"],
+            disk_folders=["/var/lib/libvirt/images", "/srv"],
+        )
+
+    def hosts(self) -> list[PairedHost]:
+        return self.peers
+
+    def invite(self, callers: Sequence[str] = ("*",)) -> Invitation:
+        self._change("invite", *callers)
+        return Invitation(token="VMF1-secret", expires_at=WHEN)
+
+    def pair(self, token: str, address: str | None = None, callers: Sequence[str] = ("*",)) -> PairedHost:
+        self._change("pair", token, address, *callers)
+        return self.peers[0]
+
+    def unpair(self, name: str) -> None:
+        self._change("unpair", name)
+
+    def vms(self) -> list[VmSummary]:
+        return [
+            VmSummary(
+                name="web01",
+                uuid="u-1",
+                state="running",
+                memory=1 << 30,
+                vcpus=2,
+                autostart=True,
+                persistent=True,
+            ),
+            VmSummary(
+                name="db[1]",
+                uuid="u-2",
+                state="shut off",
+                memory=1 << 31,
+                vcpus=4,
+                autostart=False,
+                persistent=True,
+            ),
+        ]
+
+    def vm(self, name: str) -> VmDetail:
+        if name != "web01":
+            raise UsageError(codes.VM_UNKNOWN, vm=name, host="kvm1")
+        disk = Disk(
+            target="vda",
+            path="/srv/web01.qcow2",
+            format="qcow2",
+            virtual_size=2 << 30,
+            allocated=500 << 20,
+            mode=0o600,
+            owner="libvirt-qemu",
+            group="kvm",
+        )
+        return VmDetail(
+            **self.vms()[0].model_dump(),
+            disks=[disk],
+            machine="pc-q35-7.2",
+            emulator="/usr/bin/qemu-system-x86_64",
+            networks=["default"],
+        )
+
+    def move(self, vm: str, destination: str, options: MoveOptions | None = None) -> Job:
+        self._change("move", vm, destination, options)
+        return JOB
+
+    def jobs(self) -> list[Job]:
+        return self.known
+
+    def job(self, id: str) -> Job:  # noqa: A002
+        found = next((job for job in self.known if job.id == id), None)
+        if found is None:
+            raise UsageError(codes.JOB_UNKNOWN, job=id, host="kvm1")
+        return found
+
+    def cancel(self, id: str) -> None:  # noqa: A002
+        self._change("cancel", id)
+
+    def events(self, id: str, after: int = 0) -> Iterator[Event]:  # noqa: A002
+        for event in self.story:
+            if isinstance(event, type):
+                raise event
+            yield event
+
+    def _change(self, *call: Any) -> None:
+        self.calls.append(call)
+        if self.trouble:
+            raise self.trouble.pop(0)
