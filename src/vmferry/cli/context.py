@@ -78,7 +78,7 @@ pass_settings = click.make_pass_decorator(Settings, ensure=True)
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def callback(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
         settings = ctx.ensure_object(Settings)
-        if value is not None:
+        if value:  # given here; if not, what was given before the command stands
             setattr(settings, name, value)
 
     return callback
@@ -105,7 +105,6 @@ def global_options() -> list[click.Parameter]:
         click.Option(
             ["--yes"],
             is_flag=True,
-            default=None,
             expose_value=False,
             callback=_keep("yes"),
             help="Do not ask for confirmation.",
