@@ -200,7 +200,9 @@ def with_paths(xml: str, paths: Mapping[str, str]) -> str:
 def for_copy(live_xml: str, targets: list[str]) -> str:
     """Give the domain as the destination starts it while disks are copied: so that sparse stays sparse.
 
-    The mirror writes zeroes for what reads as zeroes; with this, QEMU's block layer turns them into holes.
+    The mirror writes zeroes for what is unallocated; with discard, QEMU makes holes of them. detect_zeroes is
+    not needed for that (measured: libvirt 9.0, QEMU 7.2, qcow2 and raw), costs time for every write, and would
+    also shrink an image whose owner allocated it on purpose.
 
     Arguments:
         targets: the disks that are copied.
@@ -210,7 +212,6 @@ def for_copy(live_xml: str, targets: list[str]) -> str:
         driver = disk.find("driver")
         if driver is not None and _entry(disk).target in targets:
             driver.set("discard", "unmap")
-            driver.set("detect_zeroes", "unmap")
     return _serialize(domain)
 
 

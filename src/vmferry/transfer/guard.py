@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import NoReturn
 
 from vmferry.core import codes, domainxml
-from vmferry.core.errors import AccessError, VmferryError
+from vmferry.core.errors import AccessError, InternalError, VmferryError
 from vmferry.core.request import Flag, Request
 from vmferry.transfer import cookie, rpc
 from vmferry.transfer.rpc import Message, Procedure, Status, Type
@@ -86,46 +86,21 @@ class _Step(IntEnum):
     CLOSED = 5
 
 
-class _Calls:
-    """Which calls wait for their reply."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, int] = {}
-
-    def add(self, message: Message) -> None:
-        """Note a call."""
-        self._waiting[message.serial] = message.procedure
-
-    def answers(self, message: Message) -> bool:
-        """Tell whether a message is the reply to a call that waits for one; it waits no longer then."""
-        if (
-            (message.program, message.version, message.type) == (rpc.REMOTE_PROGRAM, rpc.VERSION, Type.REPLY)
-            and message.status in (Status.OK, Status.ERROR)
-            and self._waiting.get(message.serial) == message.procedure
-        ):
-            del self._waiting[message.serial]
-            return True
-        return False
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
-
 class Guard:
     """Judges every message between the source's libvirt and this host's, in both directions.
 
     Arguments:
         authorised: what was granted.
 
-    `finish_called` is set once Finish was let through; `finish_succeeded` once its reply said that the VM is
-    here.
+    `finish_called` is set once Finish was let through for a complete copy (libvirt also calls it for one that
+    was cancelled); `finish_succeeded` once its reply said that the VM is here.
     """
 
     def __init__(self, authorised: Authorised) -> None:
         self._granted = authorised
         self._targets = frozenset(disk.target for disk in domainxml.disks(authorised.live_xml))
         self._step = _Step.NEW
-        self._calls = _Calls()
+        self._waiting: Message | None = None  # the call that has no reply yet
         self._count = 0
         self._watching = False
         self._serial = -1
@@ -152,7 +127,7 @@ class Guard:
             Status.OK,
         ):
             self._refuse(f"not a call ({message})")
-        if self._calls:
+        if self._waiting is not None:
             self._refuse("a call before the last one was answered")
         if message.serial <= self._serial:
             self._refuse(f"a call with an old number ({message})")
@@ -164,7 +139,7 @@ class Guard:
         except XdrError as error:
             self._refuse(f"procedure {message.procedure} cannot be read: {error}")
         self._serial = message.serial
-        self._calls.add(message)
+        self._waiting = message
         return None
 
     def see_reply(self, message: Message) -> bytes | None:
@@ -176,13 +151,14 @@ class Guard:
         """
         if message.raw == rpc.PING:
             return rpc.PONG
-        if not self._calls.answers(message):
+        if self._waiting is None or not _answers(message, self._waiting):
             return b""  # an event that nobody in a migration asked for
-        good = message.status == Status.OK
-        if message.procedure == Procedure.PREPARE and good:
-            self._step = _Step.PREPARED
-        elif message.procedure == Procedure.FINISH:
-            self.finish_succeeded = good
+        self._waiting = None
+        if message.status == Status.OK:
+            if message.procedure == Procedure.PREPARE:
+                self._step = _Step.PREPARED
+            elif message.procedure == Procedure.FINISH:
+                self.finish_succeeded = self.finish_called
         return None
 
     def _judge(self, message: Message) -> None:
@@ -204,6 +180,7 @@ class Guard:
                 self._same("the close callback", False, self._watching)
                 self._watching = True
             case Procedure.UNREGISTER_CLOSE_CALLBACK:
+                self._expect(message, _Step.OPENED, _Step.PREPARED, _Step.FINISHED)
                 self._same("the close callback", True, self._watching)
                 self._watching = False
             case Procedure.PREPARE:
@@ -211,9 +188,8 @@ class Guard:
                 self._judge_prepare(reader)
             case Procedure.FINISH:
                 self._expect(message, _Step.PREPARED)
-                self._judge_finish(reader)
+                self.finish_called = self._judge_finish(reader)
                 self._step = _Step.FINISHED
-                self.finish_called = True
             case Procedure.CLOSE:
                 self._expect(message, _Step.OPENED, _Step.PREPARED, _Step.FINISHED)
                 self._step = _Step.CLOSED
@@ -235,10 +211,12 @@ class Guard:
             self._refuse(f"prepare without {_names(missing)}")
         self._judge_cookie(data)
 
-    def _judge_finish(self, reader: Reader) -> None:
+    def _judge_finish(self, reader: Reader) -> bool:
+        """Judge Finish; returns whether it is for a complete copy, not a cancelled one."""
         parameters, data = reader.parameters(), reader.opaque(COOKIE_MAX)
         self._judge_flags(reader.u32())
-        if reader.i32() not in (0, 1):
+        cancelled = reader.i32()
+        if cancelled not in (0, 1):
             self._refuse("finish is neither cancelled nor not")
         name = Parameter("destination_name", ParameterType.STRING, self._granted.vm)
         names = [parameter for parameter in parameters if parameter.name == name.name]
@@ -251,6 +229,8 @@ class Guard:
                 rest.append(parameter)
         self._judge_parameters(rest)
         self._judge_cookie(data)
+        reader.end()
+        return not cancelled
 
     def _judge_flags(self, flags: int) -> None:
         if flags != self._granted.flags:
@@ -285,6 +265,7 @@ class Guard:
             self._refuse(f"{what} is {str(found)[:200]!r} instead of {granted!r}")
 
     def _refuse(self, why: str) -> NoReturn:
+        self._step = _Step.CLOSED
         raise AccessError(codes.RPC_REFUSED, host=self._granted.host, why=why)
 
 
@@ -295,32 +276,65 @@ class Watcher:
     """
 
     def __init__(self) -> None:
-        self._serial: int | None = None
+        self._waiting: Message | None = None
+        self._finish: Message | None = None
         self.finish_wanted = False
 
     def see_call(self, message: Message) -> None:
-        """Look at a message from this host's libvirt."""
-        if not _is(message, Procedure.FINISH, Type.CALL):
+        """Look at a message from this host's libvirt.
+
+        Raises:
+            InternalError: protocol; it calls Finish in a way that we cannot read.
+        """
+        if (message.program, message.type) != (rpc.REMOTE_PROGRAM, Type.CALL):
+            return
+        self._waiting = message
+        if message.procedure != Procedure.FINISH:
             return
         reader = Reader(message.payload)
-        reader.parameters()
-        reader.opaque(COOKIE_MAX)
-        reader.u32()
-        self.finish_wanted = reader.i32() == 0
-        self._serial = message.serial
+        try:
+            reader.parameters()
+            reader.opaque(COOKIE_MAX)
+            reader.u32()
+            self.finish_wanted = reader.i32() == 0
+        except XdrError as error:
+            raise InternalError(codes.PROTOCOL, why=f"libvirt's Finish cannot be read: {error}") from error
+        self._finish = message
+
+    def check_reply(self, message: Message) -> None:
+        """Judge a message from the destination before this host's libvirt gets it.
+
+        Raises:
+            InternalError: protocol; it answers nothing that libvirt has asked, or sends the VM elsewhere.
+        """
+        if message.raw == rpc.PONG:
+            return
+        if self._waiting is None or not _answers(message, self._waiting):
+            raise InternalError(codes.PROTOCOL, why=f"an answer that nobody waits for ({message})")
+        self._waiting = None
+        if message.procedure == Procedure.PREPARE and message.status == Status.OK:
+            reader = Reader(message.payload)
+            try:
+                reader.opaque(COOKIE_MAX)
+                elsewhere = reader.optional_string()
+            except XdrError as error:
+                raise InternalError(codes.PROTOCOL, why=f"the reply to Prepare: {error}") from error
+            if elsewhere is not None:
+                raise InternalError(codes.PROTOCOL, why=f"the VM was to be sent to {elsewhere[:100]!r}")
 
     def is_finish_success(self, message: Message) -> bool:
         """Tell whether a message from the destination is the reply that ends this host's copy of the VM."""
         return (
             self.finish_wanted
-            and _is(message, Procedure.FINISH, Type.REPLY)
-            and message.serial == self._serial
+            and self._finish is not None
+            and _answers(message, self._finish)
             and message.status == Status.OK
         )
 
 
-def _is(message: Message, procedure: Procedure, kind: Type) -> bool:
-    return (message.program, message.procedure, message.type) == (rpc.REMOTE_PROGRAM, procedure, kind)
+def _answers(message: Message, call: Message) -> bool:
+    same = ("program", "version", "procedure", "serial")
+    return message.type == Type.REPLY and all(getattr(message, key) == getattr(call, key) for key in same)
 
 
 def _names(parameters: Counter[Parameter]) -> str:
