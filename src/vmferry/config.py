@@ -19,7 +19,7 @@ from vmferry.core.api import NAME
 from vmferry.core.errors import UsageError
 
 DEFAULT_PATH = Path("/etc/vmferry/vmferry.toml")
-Port = Annotated[int, Field(ge=0, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def _qemu_user() -> str:

@@ -1,0 +1,65 @@
+"""Who may do what."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vmferry.config import Config
+from vmferry.core import codes
+from vmferry.core.errors import VmferryError
+from vmferry.core.offer import Caller
+from vmferry.identity.access import Role, UnixUser, login, require, require_peer
+from vmferry.store.peers import Peer
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    import grp
+
+    return Config(name="kvm1", state_folder=tmp_path, group=grp.getgrall()[-1].gr_name)
+
+
+def test_root_and_the_group_are_operators(config: Config) -> None:
+    group = config.group_id()
+    assert group is not None
+    root = login(config, UnixUser(0, frozenset()))
+    assert (root.caller, root.role) == (Caller(name="root", host="kvm1", method="unix"), Role.OPERATOR)
+    assert login(config, UnixUser(54321, frozenset({7, group}))).role is Role.OPERATOR
+
+
+def test_anybody_else_is_refused_by_name(config: Config) -> None:
+    with pytest.raises(VmferryError) as caught:
+        login(config, UnixUser(54321, frozenset({os.getgid() + 40000})))
+    assert caught.value.code is codes.NOT_ALLOWED
+    assert "uid 54321" in caught.value.reason
+
+
+def test_without_the_group_only_root(config: Config) -> None:
+    alone = config.model_copy(update={"group": "no-such-group"})
+    assert login(alone, UnixUser(0, frozenset())).role is Role.OPERATOR
+    with pytest.raises(VmferryError):
+        login(alone, UnixUser(54321, frozenset({0})))
+
+
+def test_a_role_includes_those_below(config: Config) -> None:
+    root = login(config, UnixUser(0, frozenset()))
+    require(config, root, Role.VIEWER, "look")
+    viewer = type(root)(root.caller, Role.VIEWER)
+    with pytest.raises(VmferryError) as caught:
+        require(config, viewer, Role.OPERATOR, "move VMs")
+    assert "role operator" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("callers", "allowed"), [(("*",), True), (("alice",), True), (("bob",), False), ((), False)]
+)
+def test_peer_speaks_for_its_callers_only(config: Config, callers: tuple[str, ...], allowed: bool) -> None:
+    peer = Peer("kvm2", "10.0.0.2", 6601, "", "f", callers, 0.0, "root")
+    alice = Caller(name="alice", host="kvm2", method="unix")
+    if allowed:
+        require_peer(config, peer, alice)
+        return
+    with pytest.raises(VmferryError) as caught:
+        require_peer(config, peer, alice)
+    assert caught.value.code is codes.NOT_ALLOWED

@@ -1,0 +1,139 @@
+"""The database file: its schema, its modes, and several processes at once."""
+
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vmferry.core import codes
+from vmferry.core.errors import VmferryError
+from vmferry.store import database
+from vmferry.store.database import Database
+
+
+def version(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    try:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def test_files_are_the_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "vmferry.db"
+    with Database(path) as opened:
+        with opened.transaction() as connection:
+            connection.execute("INSERT INTO settings VALUES ('a', '1')")
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        for file in path.parent.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_commits_are_durable(tmp_path: Path) -> None:
+    with Database(tmp_path / "vmferry.db") as opened:
+        row = opened.row("PRAGMA synchronous")
+        assert row is not None
+        assert row[0] == 2  # FULL
+        row = opened.row("PRAGMA journal_mode")
+        assert row is not None
+        assert row[0] == "wal"
+
+
+def test_newer_schema_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "vmferry.db"
+    Database(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(VmferryError) as caught:
+        Database(path)
+    assert caught.value.code is codes.DATABASE_NEWER
+    assert str(path) in caught.value.reason
+    assert version(path) == 99
+
+
+def test_migrations_run_once_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "vmferry.db"
+    monkeypatch.setattr(database, "_migrations", lambda: ["CREATE TABLE a (x);"])
+    Database(path).close()
+    steps = ["CREATE TABLE a (x);", "INSERT INTO a VALUES (1); INSERT INTO a VALUES (2);"]
+    monkeypatch.setattr(database, "_migrations", lambda: steps)
+    for _ in range(2):
+        with Database(path) as opened:
+            assert [row["x"] for row in opened.rows("SELECT x FROM a")] == [1, 2]
+    assert version(path) == 2
+
+
+def test_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "vmferry.db"
+    monkeypatch.setattr(database, "_migrations", lambda: ["CREATE TABLE a (x);"])
+    Database(path).close()
+    broken = ["CREATE TABLE a (x);", "CREATE TABLE b (x); INSERT INTO none VALUES (1);"]
+    monkeypatch.setattr(database, "_migrations", lambda: broken)
+    with pytest.raises(sqlite3.OperationalError):
+        Database(path)
+    assert version(path) == 1
+    monkeypatch.setattr(database, "_migrations", lambda: broken[:1])
+    with Database(path) as opened:
+        assert opened.rows("SELECT name FROM sqlite_master WHERE name = 'b'") == []
+
+
+def test_inner_transaction_belongs_to_the_outer(tmp_path: Path) -> None:
+    with Database(tmp_path / "vmferry.db") as opened:
+
+        def fail() -> None:
+            with opened.transaction():
+                with opened.transaction() as connection:
+                    connection.execute("INSERT INTO settings VALUES ('a', '1')")
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            fail()
+        assert opened.rows("SELECT * FROM settings") == []
+        with opened.transaction() as connection:
+            connection.execute("INSERT INTO settings VALUES ('a', '1')")
+        assert len(opened.rows("SELECT * FROM settings")) == 1
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from vmferry.core.job import Phase
+from vmferry.store.database import Database
+from vmferry.store.jobs import Jobs
+with Database(Path(sys.argv[1])) as database:
+    jobs = Jobs(database)
+    for number in range(100):
+        jobs.step("0001", Phase.COPYING, writer=sys.argv[2], number=number)
+"""
+
+
+def test_processes_write_at_once(tmp_path: Path) -> None:
+    from vmferry.core.job import Role
+    from vmferry.core.offer import Caller
+    from vmferry.store.jobs import Jobs
+
+    path = tmp_path / "vmferry.db"
+    with Database(path) as opened:
+        jobs = Jobs(opened)
+        jobs.create("0001", Role.SOURCE, "web01", "kvm2", Caller(name="root", host="kvm1", method="unix"), {})
+        command = [sys.executable, "-W", "error", "-c", WRITER, str(path)]
+        writers = [subprocess.Popen([*command, name]) for name in ("one", "two")]
+        assert [writer.wait(60) for writer in writers] == [0, 0]
+        steps = jobs.steps("0001")
+    assert [step.seq for step in steps] == list(range(1, 202))
+    for name in ("one", "two"):
+        numbers = [step.detail["number"] for step in steps if step.detail.get("writer") == name]
+        assert numbers == list(range(100))
+
+
+def test_processes_make_the_file_at_once(tmp_path: Path) -> None:
+    program = "import sys; from pathlib import Path; from vmferry.store.database import Database\n"
+    program += "Database(Path(sys.argv[1])).close()"
+    path = tmp_path / "state" / "vmferry.db"
+    makers = [subprocess.Popen([sys.executable, "-W", "error", "-c", program, str(path)]) for _ in range(4)]
+    assert [maker.wait(60) for maker in makers] == [0] * 4
+    assert version(path) > 0

@@ -1,0 +1,104 @@
+"""Jobs and their journal."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmferry.core import codes
+from vmferry.core.errors import InternalError, VmferryError
+from vmferry.core.job import Phase, Role, State, Summary
+from vmferry.core.offer import Caller
+from vmferry.store.database import Database
+from vmferry.store.jobs import Jobs
+
+ROOT = Caller(name="root", host="kvm1", method="unix")
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    with Database(tmp_path / "vmferry.db") as database:
+        yield Jobs(database, "kvm1")
+
+
+def add(jobs: Jobs, id: str = "0001", vm: str = "web01") -> None:  # noqa: A002
+    jobs.create(id, Role.SOURCE, vm, "kvm2", ROOT, {"include_storage": True})
+
+
+def test_new_job_is_running_and_offered(jobs: Jobs) -> None:
+    add(jobs)
+    job = jobs.get("0001")
+    assert (job.state, job.phase, job.caller, job.options) == (
+        State.RUNNING,
+        Phase.OFFERED,
+        ROOT,
+        {"include_storage": True},
+    )
+    assert [step.phase for step in jobs.steps("0001")] == [Phase.OFFERED]
+
+
+def test_step_changes_row_and_journal(jobs: Jobs) -> None:
+    add(jobs)
+    jobs.step("0001", Phase.ADMITTED, disks=["vda"])
+    jobs.step("0001", Phase.CONNECTING)
+    jobs.step("0001", Phase.ADMITTED, disks=["vdb"])
+    assert jobs.get("0001").phase is Phase.ADMITTED
+    assert [step.seq for step in jobs.steps("0001", after=2)] == [3, 4]
+    last = jobs.last("0001", Phase.ADMITTED)
+    assert last is not None
+    assert last.detail == {"disks": ["vdb"]}
+    assert jobs.last("0001", Phase.GOING) is None
+
+
+def test_one_move_of_a_vm_at_a_time(jobs: Jobs) -> None:
+    add(jobs)
+    with pytest.raises(VmferryError) as caught:
+        add(jobs, "0002")
+    assert caught.value.code is codes.VM_BUSY
+    assert caught.value.fields == {"vm": "web01", "job": "0001"}
+    assert jobs.find("0002") is None
+    add(jobs, "0003", "web02")
+    jobs.end("0001", State.DONE)
+    add(jobs, "0002")
+    busy = jobs.active_for("web01")
+    assert busy is not None
+    assert busy.id == "0002"
+    assert [job.id for job in jobs.active()] == ["0003", "0002"]
+    assert [job.id for job in jobs.list()] == ["0001", "0003", "0002"]
+
+
+def test_end_closes_the_journal_once(jobs: Jobs) -> None:
+    add(jobs)
+    jobs.step("0001", Phase.COPYING)
+    problem = VmferryError(codes.LINK_LOST, peer="kvm2", phase="copying", why="x", vm="v", host="h").problem()
+    assert jobs.end("0001", State.FAILED, problem, Summary(total_time=1.5))
+    assert not jobs.end("0001", State.DONE)
+    jobs.mark("0001", State.IN_DOUBT, "too late")
+    job = jobs.get("0001")
+    assert (job.state, job.phase, job.error) == (State.FAILED, Phase.COPYING, problem)
+    assert job.reason == problem["detail"]
+    assert job.summary == Summary(total_time=1.5)
+    assert job.ended_at is not None
+    assert jobs.steps("0001")[-1].phase is Phase.ENDED
+    with pytest.raises(InternalError):
+        jobs.step("0001", Phase.SETTLING)
+    assert jobs.active() == []
+
+
+def test_doubt_blocks_the_vm_and_the_peer(jobs: Jobs) -> None:
+    add(jobs)
+    jobs.mark("0001", State.IN_DOUBT, "libvirt does not answer")
+    job = jobs.active_with("kvm2")
+    assert job is not None
+    assert (job.state, job.reason) == (State.IN_DOUBT, "libvirt does not answer")
+    assert jobs.active_with("kvm3") is None
+    with pytest.raises(VmferryError):
+        add(jobs, "0002")
+
+
+def test_unknown_job(jobs: Jobs) -> None:
+    with pytest.raises(VmferryError) as caught:
+        jobs.get("0009")
+    assert caught.value.code is codes.JOB_UNKNOWN
+    with pytest.raises(InternalError):
+        jobs.step("0009", Phase.GOING)
