@@ -96,7 +96,10 @@ class PairingRequest(_Request):
     secret: str = Field(max_length=128, description="hex")
     name: str = Field(pattern=NAME)
     address: str | None = Field(
-        default=None, max_length=255, description="null: where the request comes from"
+        default=None,
+        max_length=255,
+        pattern=r"^[A-Za-z0-9.:%_-]+$",
+        description="null: where the request comes from",
     )
     port: int = Field(ge=1, le=65535)
     certificate: str = Field(max_length=8192, description="PEM")

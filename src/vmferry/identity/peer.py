@@ -5,11 +5,14 @@ import http.client
 import json
 import socket
 import ssl
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
 
 from vmferry.config import Config
 from vmferry.core import codes
+from vmferry.core.api import Verdict
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import Admission, Grant, Offer
 from vmferry.store.peers import Peer
@@ -20,6 +23,8 @@ PROOF_PURPOSE = "control"
 CONNECT_TIMEOUT = 5.0  # seconds
 READ_TIMEOUT = 15.0
 LARGEST = 4 << 20  # bytes of an answer
+
+_Value = TypeVar("_Value", bound=BaseModel)
 
 
 class PeerClient:
@@ -41,11 +46,11 @@ class PeerClient:
 
     def offer(self, offer: Offer) -> Grant:
         """Offer a VM."""
-        return Grant.model_validate(self._call("POST", "/peer/offers", offer.model_dump(mode="json")))
+        return _read(Grant, self._call("POST", "/peer/offers", offer.model_dump(mode="json")))
 
     def admit(self, job: str, proof: str) -> Admission:
         """Ask the destination to make the disks and start its worker."""
-        return Admission.model_validate(self._call("POST", f"/peer/jobs/{quote(job)}/admit", {}, proof))
+        return _read(Admission, self._call("POST", f"/peer/jobs/{quote(job)}/admit", {}, proof))
 
     def abort(self, job: str, proof: str, reason: str) -> None:
         """Tell the destination that the move is given up."""
@@ -57,7 +62,7 @@ class PeerClient:
 
     def verdict(self, job: str, proof: str) -> str:
         """Ask the source: "go", "abort" or "undecided"."""
-        return str(self._call("GET", f"/peer/jobs/{quote(job)}/verdict", proof=proof).get("verdict"))
+        return _read(Verdict, self._call("GET", f"/peer/jobs/{quote(job)}/verdict", proof=proof)).verdict
 
     def unpair(self) -> None:
         """Tell the host that this one will forget it."""
@@ -75,18 +80,17 @@ class PeerClient:
         if proof is not None:
             headers[PROOF_HEADER] = proof
         data = None if body is None else json.dumps(body).encode()
-        refused = False
-        while True:
-            try:
-                return self._exchange(method, path, data, headers)
-            except _ClosedError as error:
-                # A host that does not know our certificate closes just so (TLS 1.3 has the client finish
-                # first); so does one that is stopping. It is a refusal if it happens on a second connection.
-                if refused:
-                    raise AccessError(codes.NOT_PAIRED, host=self._peer.name) from error
-                refused = True
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                raise self._unreachable(error) from error
+        try:
+            return self._exchange(method, path, data, headers)
+        except _ClosedError as error:
+            # A host that does not know our certificate closes just so (TLS 1.3 has the client finish first),
+            # and so does one that is stopping. A question that does no harm twice tells them apart.
+            if path == "/peer/hello":
+                raise AccessError(codes.NOT_PAIRED, host=self._peer.name) from error
+            self.hello()
+            raise self._unreachable(error) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._unreachable(error) from error
 
     def _exchange(
         self, method: str, path: str, data: bytes | None, headers: dict[str, str]
@@ -98,7 +102,7 @@ class PeerClient:
                 connection.request(method, f"/api/v1{path}", data, headers)
                 response = connection.getresponse()
             except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLError) as error:
-                raise _ClosedError from error
+                raise _ClosedError("it closed the connection without an answer") from error
             text = response.read(LARGEST + 1)
         finally:
             connection.close()
@@ -142,6 +146,15 @@ class PeerClient:
         else:
             why = str(error) or type(error).__name__
         return UnreachableError(codes.HOST_UNREACHABLE, host=self._peer.name, address=address, why=why)
+
+
+def _read(kind: type[_Value], answer: dict[str, Any]) -> _Value:
+    try:
+        return kind.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InternalError(codes.PROTOCOL, why=f"{kind.__name__} {where}: {first['msg']}") from error
 
 
 class _ClosedError(Exception):

@@ -1,0 +1,137 @@
+"""How two hosts come to know each other: the token of one, and the call by which the other redeems it."""
+
+import base64
+import hashlib
+import http.client
+import json
+import secrets
+import socket
+import ssl
+import struct
+from dataclasses import dataclass
+
+from vmferry.core import codes
+from vmferry.core.api import PairingAnswer, PairingRequest
+from vmferry.core.errors import AccessError, UnreachableError, UsageError, VmferryError
+from vmferry.identity.peer import CONNECT_TIMEOUT, READ_TIMEOUT
+
+PREFIX = "vmf1-"
+_SECRET = 16  # bytes
+_CHECK = 4
+_HEAD = struct.Struct(f">H32s{_SECRET}s")
+_LARGEST = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What one host's administrator gives the other's: where the host is, how it is known, and a secret.
+
+    Arguments:
+        fingerprint: SHA-256 of the host's certificate, hex.
+    """
+
+    address: str
+    port: int
+    fingerprint: str
+    secret: bytes
+
+    @classmethod
+    def new(cls, address: str, port: int, fingerprint: str) -> "Token":
+        """Make one with a new secret."""
+        return cls(address, port, fingerprint, secrets.token_bytes(_SECRET))
+
+    def encode(self) -> str:
+        """Give it as one word, with a check sum: half a token is told from a wrong one."""
+        body = _HEAD.pack(self.port, bytes.fromhex(self.fingerprint), self.secret) + self.address.encode()
+        word = base64.urlsafe_b64encode(body + _check(body)).rstrip(b"=")
+        return PREFIX + word.decode()
+
+    @classmethod
+    def decode(cls, text: str) -> "Token":
+        """Read one.
+
+        Raises:
+            UsageError: it is not whole (BAD_REQUEST).
+        """
+        word = text.strip().removeprefix(PREFIX)
+        try:
+            body = base64.b64decode(word + "=" * (-len(word) % 4), altchars=b"-_", validate=True)
+            body, check = body[:-_CHECK], body[-_CHECK:]
+            if check != _check(body):
+                raise ValueError("check sum")
+            port, fingerprint, secret = _HEAD.unpack(body[: _HEAD.size])
+            return cls(body[_HEAD.size :].decode(), port, fingerprint.hex(), secret)
+        except (ValueError, struct.error) as error:
+            detail = "the pairing token is damaged or not complete"
+            raise UsageError(codes.BAD_REQUEST, detail=detail) from error
+
+    def at(self, place: str) -> "Token":
+        """Give the same token for another address: HOST, HOST:PORT or [HOST]:PORT.
+
+        Raises:
+            UsageError: that is no address (BAD_REQUEST).
+        """
+        host, port = place, str(self.port)
+        if place.startswith("["):
+            host, _, rest = place[1:].partition("]")
+            port = rest.removeprefix(":") or port
+        elif place.count(":") == 1:
+            host, _, port = place.partition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise UsageError(codes.BAD_REQUEST, detail=f"{place} is not HOST or HOST:PORT")
+        return Token(host, int(port), self.fingerprint, self.secret)
+
+
+def _check(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()[:_CHECK]
+
+
+def redeem(token: Token, request: PairingRequest) -> tuple[PairingAnswer, str]:
+    """Pair with the host that made a token; it learns the secret only once its certificate is the right one.
+
+    Returns:
+        The answer, and the host's certificate as PEM.
+
+    Raises:
+        UnreachableError: no answer (HOST_UNREACHABLE).
+        AccessError: somebody else answers there (TOKEN_CERTIFICATE).
+        VmferryError: what the host answered.
+    """
+    connection = http.client.HTTPConnection(token.address, token.port)
+    try:
+        secure = _connect(token)
+        connection.sock = secure
+        der = secure.getpeercert(binary_form=True)
+        if der is None or hashlib.sha256(der).hexdigest() != token.fingerprint:
+            raise AccessError(codes.TOKEN_CERTIFICATE, address=f"{token.address} port {token.port}")
+        connection.request(
+            "POST", "/api/v1/pairing", request.model_dump_json(), {"Content-Type": "application/json"}
+        )
+        response = connection.getresponse()
+        answer = json.loads(response.read(_LARGEST))
+        if response.status >= 400:
+            raise VmferryError.from_problem(answer)
+        return PairingAnswer.model_validate(answer), ssl.DER_cert_to_PEM_cert(der)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        address = f"{token.address} port {token.port}"
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UnreachableError(
+            codes.HOST_UNREACHABLE, host=token.address, address=address, why=why or type(error).__name__
+        ) from error
+    finally:
+        connection.close()
+
+
+def _connect(token: Token) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # the fingerprint is compared instead, before anything is sent
+    plain = socket.create_connection((token.address, token.port), CONNECT_TIMEOUT)
+    try:
+        secure = context.wrap_socket(plain)
+    except BaseException:
+        plain.close()
+        raise
+    secure.settimeout(READ_TIMEOUT)
+    return secure
