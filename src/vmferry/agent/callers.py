@@ -1,0 +1,105 @@
+"""Who is calling, as the routes ask for it: FastAPI dependencies."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Request
+
+from vmferry.agent.events import Live
+from vmferry.agent.origin import CertifiedHost, Origin
+from vmferry.agent.pairing import Pairing
+from vmferry.agent.services import Services
+from vmferry.core import codes, jobkey
+from vmferry.core.errors import AccessError, UsageError
+from vmferry.core.job import Role as End
+from vmferry.core.offer import Caller
+from vmferry.identity.access import Role, UnixUser, login, require
+from vmferry.identity.peer import PROOF_HEADER, PROOF_PURPOSE
+from vmferry.store.peers import Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What the routes work with."""
+
+    services: Services
+    pairing: Pairing
+    live: Live
+
+
+def agent(request: Request) -> Agent:
+    """Give the parts of this daemon."""
+    found = request.app.state.agent
+    assert isinstance(found, Agent)
+    return found
+
+
+ThisAgent = Annotated[Agent, Depends(agent)]
+
+
+class May:
+    """Lets a person through who has a role, and says who she is.
+
+    Arguments:
+        action: what she wants to do, as in "is not allowed to ...".
+    """
+
+    def __init__(self, role: Role, action: str) -> None:
+        self._role = role
+        self._action = action
+
+    def __call__(self, request: Request, agent: ThisAgent) -> Caller:
+        """Say who calls, or refuse her (NOT_ALLOWED)."""
+        origin: Origin = request.state.origin
+        assert isinstance(origin, UnixUser), "the gate lets nobody else come here"
+        found = login(agent.services.config, origin)
+        require(agent.services.config, found, self._role, self._action)
+        return found.caller
+
+
+Viewer = Annotated[Caller, Depends(May(Role.VIEWER, "see what is on it"))]
+
+
+def paired(request: Request, agent: ThisAgent) -> Peer:
+    """Give the paired host that calls; it may have been unpaired since its connection was made."""
+    origin: Origin = request.state.origin
+    assert isinstance(origin, CertifiedHost), "the gate lets nobody else come here"
+    peer = agent.services.stores.peers.by_fingerprint(origin.fingerprint)
+    if peer is None:
+        raise AccessError(codes.NOT_PAIRED, host=agent.services.config.name)
+    return peer
+
+
+PairedPeer = Annotated[Peer, Depends(paired)]
+JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+_Proof = Annotated[str, Header(alias=PROOF_HEADER, description="proof of the job key (core/jobkey.py)")]
+
+
+def incoming_job(job: JobId, peer: PairedPeer, agent: ThisAgent, proof: _Proof = "") -> str:
+    """Give a job of which the calling host is the source, once it has shown the job's key."""
+    _of(agent, job, peer, End.DESTINATION)
+    key = agent.services.incoming.key(job)
+    ours = agent.services.identity.fingerprint
+    if not jobkey.check(key, job, peer.fingerprint, ours, PROOF_PURPOSE, proof):
+        raise AccessError(codes.JOB_KEY_WRONG, job=job)
+    return job
+
+
+def outgoing_job(job: JobId, peer: PairedPeer, agent: ThisAgent, proof: _Proof = "") -> str:
+    """Give a job of which the calling host is the destination, once it has shown the job's key."""
+    _of(agent, job, peer, End.SOURCE)
+    key = agent.services.outgoing.key(job)
+    ours = agent.services.identity.fingerprint
+    if not jobkey.check(key, job, ours, peer.fingerprint, PROOF_PURPOSE, proof):
+        raise AccessError(codes.JOB_KEY_WRONG, job=job)
+    return job
+
+
+def _of(agent: Agent, job: str, peer: Peer, end: End) -> None:
+    row = agent.services.stores.jobs.find(job)
+    if row is None or row.peer != peer.name or row.role is not end:
+        raise UsageError(codes.JOB_UNKNOWN, job=job, host=agent.services.config.name)
+
+
+IncomingJob = Annotated[str, Depends(incoming_job)]
+OutgoingJob = Annotated[str, Depends(outgoing_job)]

@@ -1,0 +1,54 @@
+"""One running vmferryd: its parts, put together, started and stopped."""
+
+import asyncio
+import logging
+
+from starlette.concurrency import run_in_threadpool
+
+from vmferry.agent.app import application
+from vmferry.agent.callers import Agent
+from vmferry.agent.events import Live
+from vmferry.agent.pairing import Pairing
+from vmferry.agent.server import Server
+from vmferry.agent.services import Services
+from vmferry.agent.tls import Contexts
+from vmferry.core.errors import VmferryError
+
+log = logging.getLogger("vmferry.agent")
+
+
+class Daemon:
+    """Serves the API, and sees that every job that has not ended has its transfer process."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        contexts = Contexts(services.identity, services.stores.peers)
+        pairing = Pairing(services.config, services.identity, services.stores, contexts.refresh)
+        self._live = Live(services)
+        self._server = Server(application(Agent(services, pairing, self._live)), services.config, contexts)
+        self._adoption: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve, and take up the jobs of an earlier life.
+
+        Raises:
+            OSError: an address cannot be had.
+        """
+        await self._server.start()
+        self._adoption = asyncio.create_task(self._adopt())
+
+    async def stop(self) -> None:
+        """Stop serving, soon. Transfer processes are left alone."""
+        if self._adoption is not None:
+            self._adoption.cancel()
+        await self._live.stop()
+        await self._server.stop()
+
+    async def _adopt(self) -> None:
+        for row in await run_in_threadpool(self._services.stores.jobs.active):
+            log.info("job %s (%s, %s) goes on", row.id, row.vm, row.phase)
+            try:
+                await run_in_threadpool(self._services.launcher.start, row.id)
+            except VmferryError as error:
+                log.error("%s", error)
+            self._live.follow(row.id)

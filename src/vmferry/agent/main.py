@@ -1,0 +1,125 @@
+"""vmferryd, the program."""
+
+import argparse
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from vmferry import config as configuration
+from vmferry.agent.app import document
+from vmferry.agent.daemon import Daemon
+from vmferry.agent.launcher import Launcher
+from vmferry.agent.services import Services, Stores
+from vmferry.config import Config
+from vmferry.core.errors import VmferryError
+from vmferry.identity.certificates import host_identity
+from vmferry.store.database import Database
+from vmferry.store.invitations import Invitations
+from vmferry.store.jobs import Jobs
+from vmferry.store.peers import Peers
+from vmferry.store.settings import Settings
+
+log = logging.getLogger("vmferry.agent")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run vmferryd until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="vmferryd", description="Serves vmferry's API on a KVM host.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="instead of /etc/vmferry/vmferry.toml")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the commented reference of vmferry.toml"
+    )
+    parser.add_argument("--print-openapi", action="store_true", help="print the API's OpenAPI document")
+    options = parser.parse_args(arguments)
+    if options.print_config:
+        sys.stdout.write(configuration.reference())
+        return
+    if options.print_openapi:
+        sys.stdout.write(document())
+        return
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        config = configuration.load(options.config)
+        if not config.run_folder.exists():
+            config.run_folder.mkdir(parents=True)
+            config.run_folder.chmod(0o755)  # whatever the umask: everybody may come to the socket
+        with _lock(config):
+            asyncio.run(_serve(config))
+    except VmferryError as error:
+        sys.exit(f"vmferryd: {error}")
+    except OSError as error:
+        sys.exit(f"vmferryd: {error}")
+
+
+def compose(config: Config) -> Services:
+    """Put the parts of this host together."""
+    # libvirt is needed to serve, but not to print documents.
+    from vmferry.agent.incoming import Arrivals
+    from vmferry.agent.outgoing import Moves
+    from vmferry.hypervisor.inventory import Inventory
+    from vmferry.transfer.control import watch
+
+    identity = host_identity(config)
+    database = Database(config.database)
+    stores = Stores(
+        database=database,
+        jobs=Jobs(database, config.name),
+        peers=Peers(database),
+        invitations=Invitations(database),
+        settings=Settings(database),
+    )
+    inventory = Inventory(config.libvirt_uri, config.name)
+    launcher = Launcher(config)
+    outgoing = Moves(config, stores.jobs, stores.peers, inventory, launcher, identity.fingerprint)
+    incoming = Arrivals(config, stores.jobs, inventory, launcher, identity.fingerprint)
+    return Services(config, identity, stores, inventory, outgoing, incoming, launcher, watch)
+
+
+async def _serve(config: Config) -> None:
+    daemon = Daemon(compose(config))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await daemon.start()
+    log.info("%s serves %s and port %d", config.name, config.socket, config.port)
+    _notify("READY=1")
+    await stop.wait()
+    _notify("STOPPING=1")
+    await daemon.stop()
+    log.info("stopped")
+    logging.shutdown()
+    # A thread may wait for another host yet; what it does can be lost at any moment anyway.
+    os._exit(0)
+
+
+def _lock(config: Config) -> BinaryIO:
+    """See that this is the only vmferryd of this host: another one would take its unix socket away.
+
+    Raises:
+        BlockingIOError: it is not.
+    """
+    path = config.run_folder / "vmferryd.lock"
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise BlockingIOError(error.errno, f"vmferryd runs already (it holds {path})") from error
+    return file
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.connect("\0" + address[1:] if address.startswith("@") else address)
+        notifier.sendall(state.encode())

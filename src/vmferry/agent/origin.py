@@ -1,0 +1,28 @@
+"""Where a request comes from, as the listener knows it: nothing here is the caller's own word."""
+
+from dataclasses import dataclass
+
+from vmferry.identity.access import UnixUser
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedHost:
+    """A host that showed one of the paired certificates in the TLS handshake.
+
+    Arguments:
+        fingerprint: SHA-256 of the certificate's DER form, hex.
+        address: the remote address.
+    """
+
+    fingerprint: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Anybody who reaches the HTTPS port without a certificate."""
+
+    address: str
+
+
+Origin = UnixUser | CertifiedHost | Stranger

@@ -1,0 +1,63 @@
+"""Errors as RFC 9457 problems."""
+
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from vmferry.core import codes
+from vmferry.core.errors import InternalError, UsageError, VmferryError
+
+log = logging.getLogger("vmferry.agent")
+MEDIA_TYPE = "application/problem+json"
+
+
+def response(error: VmferryError) -> JSONResponse:
+    """Give the answer for an error."""
+    return JSONResponse(error.problem(), error.code.status, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the app answered as a problem."""
+
+    @app.exception_handler(VmferryError)
+    async def known(request: Request, error: VmferryError) -> JSONResponse:
+        return response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return response(UsageError(codes.BAD_REQUEST, detail=_sentence(error.errors())))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        # What it was is in the log, under the reference, and nowhere else.
+        reference = secrets.token_hex(4)
+        log.error("%s: %s %s failed", reference, request.method, request.url.path, exc_info=error)
+        why = f"something unexpected happened, see {reference} in its log"
+        return response(InternalError(codes.INTERNAL, why=why))
+
+    @app.exception_handler(HTTPException)
+    async def other(request: Request, error: HTTPException) -> JSONResponse:
+        cause = error.__cause__
+        if isinstance(cause, VmferryError):  # raised while the body was read
+            return response(cause)
+        if error.status_code == 404:
+            return response(UsageError(codes.NOT_FOUND, path=request.url.path))
+        if error.status_code == 405:
+            detail = f"{request.method} is not for {request.url.path}"
+            answer = response(UsageError(codes.METHOD_WRONG, detail=detail))
+            answer.headers.update(error.headers or {})
+            return answer
+        return response(UsageError(codes.BAD_REQUEST, detail=error.detail))
+
+
+def _sentence(errors: Sequence[Any]) -> str:
+    """Name the first wrong field and what is wrong with it; never its value, which may be a secret."""
+    first = errors[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

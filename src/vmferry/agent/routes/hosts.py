@@ -1,0 +1,82 @@
+"""The host itself, and the hosts that it is paired with."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+import vmferry
+from vmferry.agent import show
+from vmferry.agent.callers import May, ThisAgent, Viewer
+from vmferry.agent.origin import Origin, Stranger
+from vmferry.core.api import (
+    Host,
+    Invitation,
+    InvitationRequest,
+    PairedHost,
+    PairingAnswer,
+    PairingRequest,
+    PairRequest,
+    Version,
+)
+from vmferry.core.offer import Caller
+from vmferry.identity.access import Role
+
+router = APIRouter(tags=["hosts"])
+Pairer = Annotated[Caller, Depends(May(Role.OPERATOR, "pair hosts"))]
+
+
+@router.get("/version")
+def show_version() -> Version:
+    """Say what answers here. Open to strangers."""
+    return Version()
+
+
+@router.get("/host")
+def show_host(caller: Viewer, agent: ThisAgent) -> Host:
+    """Show this host."""
+    config = agent.services.config
+    return Host(
+        name=config.name,
+        version=vmferry.__version__,
+        fingerprint=agent.services.identity.fingerprint,
+        address=config.address,
+        port=config.port,
+        encryption=config.encryption,
+        authentication="certificate",
+        performance=["tcp"],
+        disk_folders=[str(folder) for folder in config.disk_folders],
+    )
+
+
+@router.get("/hosts")
+def list_hosts(caller: Viewer, agent: ThisAgent) -> list[PairedHost]:
+    """List the hosts that this one is paired with."""
+    return [show.peer(peer) for peer in agent.services.stores.peers.all()]
+
+
+@router.post("/hosts", status_code=201)
+def pair_host(request: PairRequest, caller: Pairer, agent: ThisAgent, response: Response) -> PairedHost:
+    """Pair with the host that made a token."""
+    peer = agent.pairing.join(request.token, request.address, request.callers, caller.name)
+    response.headers["Location"] = f"/api/v1/hosts/{peer.name}"
+    return show.peer(peer)
+
+
+@router.delete("/hosts/{name}", status_code=204)
+def unpair_host(name: str, caller: Pairer, agent: ThisAgent) -> None:
+    """Forget a paired host, and tell it if it answers."""
+    agent.pairing.leave(name, caller.name)
+
+
+@router.post("/pairing/invitations", status_code=201)
+def invite_host(request: InvitationRequest, caller: Pairer, agent: ThisAgent) -> Invitation:
+    """Make a pairing token: good once, for ten minutes, and shown only here."""
+    return agent.pairing.invite(request.callers, caller.name)
+
+
+@router.post("/pairing")
+def accept_host(body: PairingRequest, request: Request, agent: ThisAgent) -> PairingAnswer:
+    """Redeem a pairing token. Open to strangers: the secret is what admits them."""
+    origin: Origin = request.state.origin
+    assert isinstance(origin, Stranger), "the gate lets nobody else come here"
+    return agent.pairing.accept(body, origin.address)

@@ -1,0 +1,56 @@
+"""What paired hosts ask of each other: with the paired certificate, and for a job with its key as well."""
+
+from anyio import from_thread
+from fastapi import APIRouter
+
+import vmferry
+from vmferry.agent.callers import IncomingJob, OutgoingJob, PairedPeer, ThisAgent
+from vmferry.core.api import Abort, Hello, Verdict
+from vmferry.core.offer import Admission, Grant, Offer
+from vmferry.identity.access import require_peer
+
+router = APIRouter(prefix="/peer", tags=["peer"])
+
+
+@router.get("/hello")
+def greet(peer: PairedPeer, agent: ThisAgent) -> Hello:
+    """Say who this host is: shows that it answers and that the pairing holds."""
+    return Hello(name=agent.services.config.name, version=vmferry.__version__)
+
+
+@router.post("/unpair", status_code=204)
+def part(peer: PairedPeer, agent: ThisAgent) -> None:
+    """Forget the host that calls."""
+    agent.pairing.left(peer)
+
+
+@router.post("/offers")
+def offer_vm(offer: Offer, peer: PairedPeer, agent: ThisAgent) -> Grant:
+    """Offer a VM; the answer says how it may come. Nothing is made yet."""
+    require_peer(agent.services.config, peer, offer.caller)
+    return agent.services.incoming.offer(offer, peer)
+
+
+@router.post("/jobs/{job}/admit")
+def admit_job(job: IncomingJob, agent: ThisAgent) -> Admission:
+    """Make the disks and start the transfer process; the answer says where it listens."""
+    from_thread.run_sync(agent.live.follow, job)
+    return agent.services.incoming.admit(job)
+
+
+@router.post("/jobs/{job}/abort", status_code=204)
+def abort_job(request: Abort, job: IncomingJob, agent: ThisAgent) -> None:
+    """Give the move up."""
+    agent.services.incoming.abort(job, request.reason)
+
+
+@router.post("/jobs/{job}/go", status_code=204)
+def commit_job(job: IncomingJob, agent: ThisAgent) -> None:
+    """Take the VM: the source has committed."""
+    agent.services.incoming.go(job)
+
+
+@router.get("/jobs/{job}/verdict")
+def judge_job(job: OutgoingJob, agent: ThisAgent) -> Verdict:
+    """Say what becomes of the VM of a move that broke."""
+    return Verdict(verdict=agent.services.outgoing.verdict(job))

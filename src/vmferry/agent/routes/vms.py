@@ -1,0 +1,41 @@
+"""The VMs of the host."""
+
+import logging
+from typing import Annotated
+
+from anyio import from_thread
+from fastapi import APIRouter, Depends, Response
+
+from vmferry.agent import show
+from vmferry.agent.callers import May, ThisAgent, Viewer
+from vmferry.core.api import Job, MoveRequest
+from vmferry.core.offer import Caller
+from vmferry.core.vm import VmDetail, VmSummary
+from vmferry.identity.access import Role
+
+router = APIRouter(tags=["vms"])
+Mover = Annotated[Caller, Depends(May(Role.OPERATOR, "move VMs"))]
+
+log = logging.getLogger("vmferry.agent")
+
+
+@router.get("/vms")
+def list_vms(caller: Viewer, agent: ThisAgent) -> list[VmSummary]:
+    """List the VMs."""
+    return agent.services.inventory.vms()
+
+
+@router.get("/vms/{name}")
+def show_vm(name: str, caller: Viewer, agent: ThisAgent) -> VmDetail:
+    """Show a VM."""
+    return agent.services.inventory.vm(name)
+
+
+@router.post("/vms/{name}/move", status_code=202)
+def move_vm(name: str, request: MoveRequest, caller: Mover, agent: ThisAgent, response: Response) -> Job:
+    """Begin to move a VM to a paired host; the job is at Location, and runs."""
+    id = agent.services.outgoing.move(name, request.destination, request.options(), caller)  # noqa: A001
+    log.info("job %s: %s moves %s to %s", id, caller.name, name, request.destination)
+    from_thread.run_sync(agent.live.follow, id)
+    response.headers["Location"] = f"/api/v1/jobs/{id}"
+    return show.job(agent.services.stores.jobs.get(id), agent.services.config.name)

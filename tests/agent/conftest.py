@@ -1,0 +1,263 @@
+"""Whole daemons in this process, on real sockets; only what moves VMs is made up, behind its interface."""
+
+import asyncio
+import queue
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmferry.agent.daemon import Daemon
+from vmferry.agent.services import Services, Stores
+from vmferry.client import Client
+from vmferry.config import Config
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+from vmferry.core.job import Phase, Role, State
+from vmferry.core.offer import Address, Admission, Caller, Grant, MoveOptions, Offer
+from vmferry.core.vm import VmDetail, VmSummary
+from vmferry.identity.certificates import host_identity
+from vmferry.identity.peer import PeerClient
+from vmferry.store.database import Database
+from vmferry.store.invitations import Invitations
+from vmferry.store.jobs import Jobs
+from vmferry.store.peers import Peer, Peers
+from vmferry.store.settings import Settings
+
+LIMIT = 10.0  # seconds that an event may take
+WEB01 = VmDetail(
+    name="web01",
+    uuid="7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab",
+    state="running",
+    memory=1 << 30,
+    vcpus=2,
+    autostart=True,
+    persistent=True,
+    disks=[],
+    machine="pc-q35-7.2",
+    emulator="/usr/bin/qemu-system-x86_64",
+    networks=["default"],
+)
+KEY = "5a" * 32
+
+
+class Made:
+    """Everything behind the interfaces: notes what it is asked, does what a test says."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+        self.asked: list[tuple[Any, ...]] = []
+        self.raises: Exception | None = None
+        self.said = "undecided"
+        self.started: queue.Queue[str] = queue.Queue()
+        self.reports: dict[str, asyncio.Queue[dict[str, Any] | None]] = {}
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def _note(self, *asked: Any) -> None:
+        self.asked.append(asked)
+        if self.raises is not None:
+            raise self.raises
+
+    # Inventory
+    def vms(self) -> list[VmSummary]:
+        self._note("vms")
+        return [VmSummary.model_validate(WEB01.model_dump())]
+
+    def vm(self, name: str) -> VmDetail:
+        self._note("vm", name)
+        if name != WEB01.name:
+            raise UsageError(codes.VM_UNKNOWN, vm=name, host="kvm1")
+        return WEB01
+
+    # Outgoing
+    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> str:
+        self._note("move", vm, destination, options, caller)
+        self.jobs.create("0001", Role.SOURCE, vm, destination, caller, options.model_dump(mode="json"))
+        return "0001"
+
+    def cancel(self, job: str, caller: Caller) -> None:
+        self._note("cancel", job, caller)
+
+    def key(self, job: str) -> str:
+        return KEY
+
+    def verdict(self, job: str) -> str:
+        self._note("verdict", job)
+        return self.said
+
+    # Incoming
+    def offer(self, offer: Offer, peer: Peer) -> Grant:
+        self._note("offer", offer, peer)
+        self.jobs.create(offer.job, Role.DESTINATION, offer.vm, peer.name, offer.caller, {})
+        return Grant(
+            job_key=KEY,
+            live_xml="<domain/>",
+            persistent_xml="<domain/>",
+            disks=[],
+            certificate="PEM",
+            socket_folder="/run/vmferry/jobs/x",
+        )
+
+    def admit(self, job: str) -> Admission:
+        self._note("admit", job)
+        return Admission(addresses=[Address(host="10.0.0.2", port=6610)])
+
+    def abort(self, job: str, reason: str) -> None:
+        self._note("abort", job, reason)
+
+    def go(self, job: str) -> None:
+        self._note("go", job)
+
+    # Launcher
+    def start(self, job: str) -> None:
+        self.started.put(job)
+
+    # Watch
+    async def watch(self, run_folder: Path, job: str) -> AsyncIterator[dict[str, Any]]:
+        queue = self.reports.setdefault(job, asyncio.Queue())
+        while (report := await queue.get()) is not None:
+            yield report
+
+    def report(self, job: str, report: dict[str, Any]) -> None:
+        """Tell as the transfer process of a job would."""
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(
+            lambda: self.reports.setdefault(job, asyncio.Queue()).put_nowait(report)
+        )
+
+
+class Node:
+    """One host: a daemon with folders of its own."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.config = Config(
+            name=name,
+            state_folder=folder / name / "state",
+            run_folder=folder / name / "run",
+            listen=["127.0.0.1"],
+            port=free_port(),
+        )
+        self.config.run_folder.mkdir(parents=True)
+        self.identity = host_identity(self.config)
+        self.database = Database(self.config.database)
+        self.stores = Stores(
+            database=self.database,
+            jobs=Jobs(self.database, name),
+            peers=Peers(self.database),
+            invitations=Invitations(self.database),
+            settings=Settings(self.database),
+        )
+        self.made = Made(self.stores.jobs)
+        self.client = Client.local(self.config)
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the daemon."""
+        started = threading.Event()
+        failed: list[BaseException] = []
+
+        async def run() -> None:
+            self.made.loop = asyncio.get_running_loop()
+            self.made.reports.clear()  # queues belong to one loop
+            self._stop = asyncio.Event()
+            made = self.made
+            daemon = Daemon(
+                Services(self.config, self.identity, self.stores, made, made, made, made, made.watch)
+            )
+            await daemon.start()
+            started.set()
+            await self._stop.wait()
+            await daemon.stop()
+
+        def body() -> None:
+            try:
+                asyncio.run(run())
+            except BaseException as error:
+                failed.append(error)
+                started.set()
+
+        self._thread = threading.Thread(target=body, name=self.config.name)
+        self._thread.start()
+        assert started.wait(LIMIT)
+        if failed:
+            raise failed[0]
+
+    def stop(self) -> None:
+        """Stop it."""
+        if self._thread is not None and self._thread.is_alive():
+            assert self.made.loop is not None
+            self.made.loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(LIMIT)
+            assert not self._thread.is_alive()
+        self._thread = None
+
+    def close(self) -> None:
+        """Stop for good."""
+        self.stop()
+        self.client.close()
+        self.database.close()
+
+    def pair(self, other: "Node") -> None:
+        """Pair with another node, by its token."""
+        self.client.pair(other.client.invite().token)
+
+    def peer(self, other: "Node") -> PeerClient:
+        """Give the client by which this node calls another that it is paired with."""
+        found = self.stores.peers.get(other.config.name)
+        assert found is not None
+        return PeerClient(self.config, found)
+
+    def job(self, id: str = "0001", role: Role = Role.SOURCE, peer: str = "kvm2") -> str:  # noqa: A002
+        """Make a job of web01."""
+        self.stores.jobs.create(id, role, "web01", peer, Caller(name="root", host="kvm1", method="unix"), {})
+        return id
+
+    def end(self, id: str = "0001", state: State = State.DONE) -> None:  # noqa: A002
+        """End it."""
+        self.stores.jobs.end(id, state)
+
+    def step(self, phase: Phase, id: str = "0001") -> None:  # noqa: A002
+        """Let its transfer process take a step."""
+        self.stores.jobs.step(id, phase)
+        self.made.report(id, {"phase": phase})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def nodes() -> Iterator[Callable[[str], Node]]:
+    """Make hosts by name, started."""
+    folder = Path(tempfile.mkdtemp(prefix="vmferry-"))  # pytest's own can be too long for a unix socket
+    folder.chmod(0o755)
+    made: list[Node] = []
+
+    def make(name: str) -> Node:
+        made.append(Node(name, folder))
+        made[-1].start()
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for node in made:
+            node.close()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def kvm1(nodes: Callable[[str], Node]) -> Node:
+    return nodes("kvm1")
+
+
+@pytest.fixture
+def kvm2(nodes: Callable[[str], Node]) -> Node:
+    return nodes("kvm2")

@@ -1,0 +1,148 @@
+"""What paired hosts ask of each other, and what they must show for it."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vmferry.core import codes, jobkey
+from vmferry.core.errors import PreflightError, VmferryError
+from vmferry.core.job import Role
+from vmferry.core.offer import Caller, MoveOptions, Offer
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Node
+
+KEY = "5a" * 32
+
+
+def offer(caller: str = "alice") -> Offer:
+    return Offer(
+        job="0001",
+        vm="web01",
+        uuid="7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab",
+        caller=Caller(name=caller, host="kvm1", method="unix"),
+        source="kvm1",
+        source_host_uuid="x",
+        live_xml="<domain>" + " " * (1 << 20) + "</domain>",
+        persistent_xml="<domain/>",
+        autostart=True,
+        memory=1 << 30,
+        disks=[],
+        options=MoveOptions(),
+        certificate="PEM",
+    )
+
+
+def proof(source: "Node", destination: "Node", job: str = "0001", key: str = KEY) -> str:
+    return jobkey.proof(key, job, source.identity.fingerprint, destination.identity.fingerprint, "control")
+
+
+@pytest.fixture
+def paired(kvm1: "Node", kvm2: "Node") -> tuple["Node", "Node"]:
+    """Give the source and the destination."""
+    kvm1.pair(kvm2)
+    return kvm1, kvm2
+
+
+def test_offer_admit_go(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    peer = kvm1.peer(kvm2)
+    assert peer.offer(offer()).job_key == KEY
+    _, asked, host = kvm2.made.asked[-1]
+    assert asked == offer()
+    assert host.name == "kvm1"
+    shown = proof(kvm1, kvm2)
+    assert peer.admit("0001", shown).addresses[0].port == 6610
+    peer.abort("0001", shown, "the link broke")
+    peer.go("0001", shown)
+    assert kvm2.made.asked[1:] == [("admit", "0001"), ("abort", "0001", "the link broke"), ("go", "0001")]
+
+
+def test_verdict(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    kvm1.job()
+    shown = proof(kvm1, kvm2)
+    assert kvm2.peer(kvm1).verdict("0001", shown) == "undecided"
+    kvm1.made.said = "go"
+    assert kvm2.peer(kvm1).verdict("0001", shown) == "go"
+
+
+def test_errors_cross(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    kvm2.made.raises = PreflightError(codes.NAME_TAKEN, host="kvm2", vm="web01")
+    with pytest.raises(PreflightError) as caught:
+        kvm1.peer(kvm2).offer(offer())
+    assert caught.value.problem() == kvm2.made.raises.problem()
+
+
+def test_destination_authorises_the_caller_for_itself(kvm1: "Node", kvm2: "Node") -> None:
+    kvm1.client.pair(kvm2.client.invite(["bob"]).token)
+    with pytest.raises(VmferryError) as caught:
+        kvm1.peer(kvm2).offer(offer("alice"))
+    assert caught.value.code is codes.NOT_ALLOWED
+    assert "kvm2" in caught.value.reason
+    assert "alice" in caught.value.reason
+    assert kvm2.made.asked == []
+    kvm1.peer(kvm2).offer(offer("bob"))
+
+
+def test_job_needs_its_key(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    peer = kvm1.peer(kvm2)
+    peer.offer(offer())
+    wrong = [
+        "",
+        "00" * 32,
+        "no hex",
+        proof(kvm1, kvm2, key="5b" * 32),
+        proof(kvm1, kvm2, job="0002"),
+        proof(kvm2, kvm1),
+        jobkey.proof(KEY, "0001", kvm1.identity.fingerprint, kvm2.identity.fingerprint, "hello"),
+    ]
+    for shown in wrong:
+        with pytest.raises(VmferryError) as caught:
+            peer.go("0001", shown)
+        assert caught.value.code is codes.JOB_KEY_WRONG
+    assert [asked[0] for asked in kvm2.made.asked] == ["offer"]
+
+
+def test_job_of_another_host_does_not_exist(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    kvm2.job("0001", Role.DESTINATION, peer="kvm3")
+    shown = proof(kvm1, kvm2)
+    peer = kvm1.peer(kvm2)
+    with pytest.raises(VmferryError) as caught:
+        peer.admit("0001", shown)
+    assert caught.value.code is codes.JOB_UNKNOWN
+    kvm2.end("0001")
+    kvm2.job("0002", Role.DESTINATION, peer="kvm1")
+    with pytest.raises(VmferryError) as caught:  # it is not the source of that one
+        peer.verdict("0002", proof(kvm2, kvm1, "0002"))
+    assert caught.value.code is codes.JOB_UNKNOWN
+
+
+def test_host_that_is_unpaired_meanwhile(paired: tuple["Node", "Node"]) -> None:
+    import http.client
+    import json
+    from contextlib import closing
+
+    kvm1, kvm2 = paired
+    peer = kvm1.peer(kvm2)
+    with closing(http.client.HTTPConnection("127.0.0.1")) as connection:
+        connection.sock = peer._connect()
+        connection.request("GET", "/api/v1/peer/hello")
+        first = connection.getresponse()
+        assert (first.status, json.loads(first.read())["name"]) == (200, "kvm2")
+        kvm2.stores.peers.remove("kvm1")
+        connection.request("GET", "/api/v1/peer/hello")
+        second = connection.getresponse()
+        assert (second.status, json.loads(second.read())["code"]) == (403, "not-paired")
+
+
+def test_paired_host_has_the_peer_api_only(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    peer = kvm1.peer(kvm2)
+    for method, path in (("GET", "/vms"), ("POST", "/pairing/invitations"), ("DELETE", "/hosts/kvm1")):
+        with pytest.raises(VmferryError) as caught:
+            peer._call(method, path, {})
+        assert caught.value.code is codes.NOT_AUTHENTICATED
