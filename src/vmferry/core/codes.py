@@ -178,6 +178,12 @@ CERTIFICATE_CHANGED = AccessError.define(
     "If it was set up anew: `vmferry host unpair {host}`, then pair again. If not, find out who answers at its address.",
 )
 
+WORKER_CERTIFICATE = AccessError.define(
+    "worker-certificate-wrong",
+    "{host} shows another certificate than the one exchanged for job {job}.",
+    "Start the move again; if it happens again, find out who answers at that address.",
+)
+
 # --- who does not answer ------------------------------------------------------------------------------------------
 HOST_UNREACHABLE = UnreachableError.define(
     "host-unreachable",
@@ -230,5 +236,10 @@ DATABASE_NEWER = InternalError.define(
     "database-newer",
     "The database {path} has schema {found}, and this program knows up to {known}.",
     "Install the newer release of vmferry again.",
+)
+PORTS_TAKEN = InternalError.define(
+    "ports-taken",
+    "No TCP port of {first}-{last} is free on {addresses}: {why}.",
+    "Let other moves end, or widen `data_ports` in vmferry.toml.",
 )
 INTERNAL = InternalError.define("internal", "vmferry failed: {why}.", "Report it, with the log of vmferryd.")

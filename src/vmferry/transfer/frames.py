@@ -1,0 +1,106 @@
+"""Frames: what a carrier connection carries after the hello (docs/design.md, The wire between workers). Pure."""
+
+import struct
+from enum import IntEnum
+
+from vmferry.core import codes
+from vmferry.core.errors import InternalError
+
+# stream u32, type u8, flags u8, reserved u16, offset u64, length u32, reserved u32
+HEADER = struct.Struct(">IBBHQII")
+CREDIT = struct.Struct(">Q")
+
+CONTROL = 0  # the stream of the workers' own messages
+LONGEST = 1 << 20  # bytes of payload in one frame
+INITIAL_CREDIT = 1 << 20  # bytes that may be sent on a stream before its first ACK
+STREAMS = 64  # streams that one side may have open at once
+PENDING = 1024  # frames of one stream that may be unacknowledged: bounds what tiny frames cost
+REASON = 512  # bytes of a RESET's reason
+
+_MOST_OFFSET = 1 << 62  # an offset above this is nonsense, and sums stay far from 2^64
+
+
+class Type(IntEnum):
+    """What a frame is."""
+
+    OPEN = 1  # payload: the stream's kind
+    DATA = 2  # offset: position of the payload in the stream
+    ACK = 3  # offset: bytes taken (written to the local socket); payload u64: the credit limit
+    FIN = 4  # offset: where the stream ends
+    RESET = 5  # payload: why; the stream is given up in both directions
+    PING = 6  # "this connection is alive"
+
+
+# Flags of DATA.
+SOON = 1  # the sender would like an ACK without delay
+# Flags of ACK.
+ENDED = 1  # the FIN was taken too
+GONE = 2  # the stream is over at this end: nothing of it need be kept or sent again
+
+_FLAGS = {Type.DATA: SOON, Type.ACK: ENDED | GONE}
+_LENGTHS = {
+    Type.OPEN: (1, 32),
+    Type.DATA: (1, LONGEST),
+    Type.ACK: (CREDIT.size, CREDIT.size),
+    Type.FIN: (0, 0),
+    Type.RESET: (0, REASON),
+    Type.PING: (0, 0),
+}
+# By number, for the path that every frame takes.
+_RULES = {int(kind): (_FLAGS.get(kind, 0), *_LENGTHS[kind]) for kind in Type}
+
+
+def broken(why: str) -> InternalError:
+    """Make the error of a peer that does not keep to the protocol."""
+    return InternalError(codes.PROTOCOL, why=why)
+
+
+def parse(raw: bytes | bytearray | memoryview) -> tuple[int, int, int, int, int]:
+    """Read a header.
+
+    Returns:
+        Stream, type, flags, offset, and the length of the payload that follows.
+
+    Raises:
+        InternalError: protocol; no frame of version 1 has such a header.
+    """
+    stream, kind, flags, reserved, offset, length, reserved_too = HEADER.unpack_from(raw)
+    rule = _RULES.get(kind)
+    if rule is None:
+        raise broken(f"there is no frame of type {kind}")
+    allowed, shortest, longest = rule
+    if reserved or reserved_too or flags & ~allowed:
+        raise broken(f"a frame of type {kind} has unknown flags")
+    if not shortest <= length <= longest:
+        raise broken(f"a frame of type {kind} has a payload of {length} bytes")
+    if offset > _MOST_OFFSET:
+        raise broken("a frame lies beyond the end of any stream")
+    return stream, kind, flags, offset, length
+
+
+def pack(stream: int, kind: Type, offset: int = 0, payload: bytes = b"", flags: int = 0) -> bytes:
+    """Make a whole frame of one of the short types."""
+    return HEADER.pack(stream, kind, flags, 0, offset, len(payload), 0) + payload
+
+
+def kind_of(payload: bytes | memoryview) -> str:
+    """Read the payload of OPEN.
+
+    Raises:
+        InternalError: protocol; that is no name of a kind.
+    """
+    raw = bytes(payload)
+    if not raw.isascii() or not raw.isalpha() or not raw.islower():
+        raise broken("a stream was opened without a kind")
+    return raw.decode("ascii")
+
+
+def reason_of(payload: bytes | memoryview) -> str:
+    """Read the payload of RESET; whatever a peer put there becomes one printable line."""
+    text = bytes(payload).decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else "?" for letter in text) or "the peer gave no reason"
+
+
+def reason(text: str) -> bytes:
+    """Make the payload of RESET."""
+    return text.encode("utf-8", "replace")[:REASON]

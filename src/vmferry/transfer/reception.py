@@ -1,0 +1,186 @@
+"""Takes the connections of one job in, makes sure who they are from, and puts those of one session together."""
+
+import errno
+import logging
+import queue
+import select
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from vmferry.core import codes
+from vmferry.core.errors import InternalError, VmferryError
+from vmferry.transfer import greeting, tls
+from vmferry.transfer.greeting import Greeted
+from vmferry.transfer.tls import Credentials
+
+log = logging.getLogger(__name__)
+
+_GREETING = 10.0  # seconds for a whole hello
+_AT_ONCE = 32  # hellos; anybody on the network can begin one
+_SESSIONS = 4  # begun at once; only who has the job key can begin one
+
+
+class Reception:
+    """Listens on one TCP port of several addresses.
+
+    Arguments:
+        addresses: IP addresses of this host.
+        ports: first and last port to try.
+        credentials: what to show and to want.
+
+    Raises:
+        InternalError: ports-taken.
+    """
+
+    def __init__(self, addresses: Sequence[str], ports: tuple[int, int], credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._context = tls.context(credentials, server=True) if credentials.encryption else None
+        self._sockets = _bind(addresses, ports)
+        self.addresses: list[tuple[str, int]] = [
+            (address, sock.getsockname()[1]) for address, sock in zip(addresses, self._sockets, strict=True)
+        ]
+        self.refused = ""  # why the last connection that was refused was refused
+        self._ready: queue.SimpleQueue[list[Greeted] | None] = queue.SimpleQueue()
+        self._begun: dict[str, list[Greeted]] = {}
+        self._lock = threading.Lock()
+        self._greeting: dict[threading.Thread, socket.socket] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
+        self._thread.start()
+
+    def gather(self, timeout: float) -> list[Greeted]:
+        """Wait for all connections of a session.
+
+        Raises:
+            TimeoutError: nobody came.
+            ConnectionAbortedError: it was closed.
+        """
+        try:
+            greeted = self._ready.get(timeout=timeout)
+        except queue.Empty:
+            last = f" (last refused: {self.refused})" if self.refused else ""
+            raise TimeoutError(f"{self._credentials.peer} did not connect within {timeout:g} s{last}") from None
+        if greeted is None:
+            self._ready.put(None)
+            raise ConnectionAbortedError("the listener was closed")
+        return greeted
+
+    def close(self) -> None:
+        """Listen no more; sessions that were taken stay."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            greeting_now = dict(self._greeting)
+        for sock in [*self._sockets, *greeting_now.values()]:
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # wakes who waits on it
+        self._thread.join()
+        for thread in greeting_now:
+            thread.join()
+        for sock in self._sockets:
+            sock.close()
+        self._ready.put(None)
+        with self._lock:
+            waiting = [greeted for begun in self._begun.values() for greeted in begun]
+            self._begun.clear()
+        with suppress(queue.Empty):
+            while (ready := self._ready.get_nowait()) is not None:
+                waiting += ready
+        self._ready.put(None)
+        for greeted in waiting:
+            greeted.carrier.close()
+
+    def _listen(self) -> None:
+        poll = select.poll()
+        for sock in self._sockets:
+            poll.register(sock, select.POLLIN)
+        by_handle = {sock.fileno(): sock for sock in self._sockets}
+        while True:
+            for handle, _ in poll.poll():
+                if self._closed:
+                    return
+                try:
+                    connection, _ = by_handle[handle].accept()
+                except OSError as error:
+                    if error.errno in (errno.EMFILE, errno.ENFILE):
+                        time.sleep(0.1)  # some descriptor has to come free first
+                    continue
+                self._greet(connection)
+
+    def _greet(self, connection: socket.socket) -> None:
+        thread = threading.Thread(target=self._take, args=(connection,), name="greeting", daemon=True)
+        with self._lock:
+            if self._closed or len(self._greeting) >= _AT_ONCE:
+                connection.close()
+                return
+            self._greeting[thread] = connection
+        thread.start()
+
+    def _take(self, connection: socket.socket) -> None:
+        try:
+            self._sort(greeting.accept(connection, self._credentials, self._context, _GREETING))
+        except VmferryError as error:
+            self._note(error.reason)
+        except OSError as error:
+            self._note(str(error))
+        finally:
+            with self._lock:
+                self._greeting.pop(threading.current_thread(), None)
+
+    def _note(self, why: str) -> None:
+        self.refused = why
+        log.warning("job %s: a connection was refused: %s", self._credentials.job, why)
+
+    def _sort(self, greeted: Greeted) -> None:
+        """Put a connection to the others of its session."""
+        hello = greeted.hello
+        with self._lock:
+            if self._closed:
+                greeted.carrier.close()
+                return
+            if hello.session not in self._begun and len(self._begun) >= _SESSIONS:
+                for old in self._begun.pop(next(iter(self._begun))):
+                    old.carrier.close()
+            begun = self._begun.setdefault(hello.session, [])
+            begun.append(greeted)
+            if len(begun) == hello.forward + hello.back:
+                self._ready.put(self._begun.pop(hello.session))
+
+
+def _bind(addresses: Sequence[str], ports: tuple[int, int]) -> list[socket.socket]:
+    """Listen on the first port that is free on all addresses."""
+    why = "there is no address"
+    first, last = ports
+    for port in range(first, last + 1):
+        made: list[socket.socket] = []
+        try:
+            for address in addresses:
+                made.append(_listener(address, port or (made[0].getsockname()[1] if made else 0)))
+        except OSError as error:
+            why = error.strerror or str(error)
+            for sock in made:
+                sock.close()
+            continue
+        if made:
+            return made
+    raise InternalError(codes.PORTS_TAKEN, first=first, last=last, addresses=", ".join(addresses), why=why)
+
+
+def _listener(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+        sock.listen(64)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock

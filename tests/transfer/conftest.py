@@ -1,0 +1,27 @@
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.transfer.wire import LIMIT
+
+_HANDLES = Path("/proc/self/fd")
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Every thread and every descriptor is gone when a session is closed."""
+    threads, handles = set(threading.enumerate()), set(_HANDLES.iterdir())
+    yield
+    deadline = time.monotonic() + LIMIT
+    while set(threading.enumerate()) - threads and time.monotonic() < deadline:
+        for thread in set(threading.enumerate()) - threads:
+            thread.join(0.1)
+    assert set(threading.enumerate()) <= threads
+    assert len(list(_HANDLES.iterdir())) <= len(handles)
+
+
+@pytest.fixture(params=[True, False], ids=["tls", "plain"])
+def encryption(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
