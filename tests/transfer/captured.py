@@ -1,0 +1,106 @@
+"""Real migrations' RPC (captures/*.json), taken apart and put together again."""
+
+import base64
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from vmferry.core import domainxml
+from vmferry.transfer import rpc
+from vmferry.transfer.guard import Authorised
+from vmferry.transfer.rpc import Message, Procedure, Type
+from vmferry.transfer.xdr import COOKIE_MAX, Parameter, Reader, Writer
+
+_FOLDER = Path(__file__).parent / "captures"
+MOVES = sorted(path.stem for path in _FOLDER.glob("*.json"))
+# What the source's libvirt keeps to itself: VIR_MIGRATE_ABORT_ON_ERROR and VIR_MIGRATE_AUTO_CONVERGE.
+_SOURCE_ONLY = 4096 | 8192
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One migration as it was asked for, and all that crossed: (">" there or "<" back, message)."""
+
+    authorised: Authorised
+    flags: int
+    live_xml: str
+    dest_xml: str
+    persistent_xml: str
+    succeeded: bool
+    messages: tuple[tuple[str, Message], ...]
+
+    def call(self, procedure: Procedure) -> Message:
+        """Give the call of a procedure."""
+        return next(
+            message
+            for way, message in self.messages
+            if way == ">" and message.program == rpc.REMOTE_PROGRAM and message.procedure == procedure
+        )
+
+
+@cache
+def load(move: str) -> Capture:
+    raw = json.loads((_FOLDER / f"{move}.json").read_text())
+    parameters = raw["parameters"]
+    return Capture(
+        authorised=Authorised(
+            host="kvm2",
+            vm=domainxml.name(raw["live_xml"]),
+            uuid=domainxml.uuid(raw["live_xml"]),
+            live_xml=raw["dest_xml"],
+            flags=raw["flags"] & ~_SOURCE_ONLY,
+            memory_uri=parameters["migrate_uri"],
+            disks_uri=parameters.get("disks_uri", "unix:///unused"),
+            migrate_disks=tuple(parameters.get("migrate_disks", ())),
+            channels=parameters.get("parallel.connections", 0),
+            bandwidth=parameters.get("bandwidth", 0),
+        ),
+        flags=raw["flags"],
+        live_xml=raw["live_xml"],
+        dest_xml=raw["dest_xml"],
+        persistent_xml=raw["persistent_xml"],
+        succeeded=raw["error"] is None,
+        messages=tuple((way, rpc.read(base64.b64decode(text))) for way, text in raw["messages"]),
+    )
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What Prepare and Finish carry; `cancelled` is None for Prepare."""
+
+    parameters: tuple[Parameter, ...]
+    cookie: bytes
+    flags: int
+    cancelled: int | None
+
+    def value(self, name: str) -> str | int | float:
+        return next(parameter.value for parameter in self.parameters if parameter.name == name)
+
+    def replacing(self, name: str, value: str | int) -> "Arguments":
+        """Give the same with every parameter of that name set to `value`."""
+        return replace(
+            self,
+            parameters=tuple(
+                replace(parameter, value=value) if parameter.name == name else parameter
+                for parameter in self.parameters
+            ),
+        )
+
+
+def unpack(message: Message) -> Arguments:
+    reader = Reader(message.payload)
+    parameters, cookie, flags = tuple(reader.parameters()), reader.opaque(COOKIE_MAX), reader.u32()
+    cancelled = reader.i32() if message.procedure == Procedure.FINISH else None
+    reader.end()
+    return Arguments(parameters, cookie, flags, cancelled)
+
+
+def pack(message: Message, arguments: Arguments) -> Message:
+    """Give the call with other arguments."""
+    writer = Writer().parameters(list(arguments.parameters)).opaque(arguments.cookie).u32(arguments.flags)
+    if arguments.cancelled is not None:
+        writer.i32(arguments.cancelled)
+    return rpc.read(
+        rpc.build(message.program, message.procedure, Type.CALL, message.serial, bytes(writer.data))
+    )
