@@ -52,8 +52,8 @@ def test_move_is_watched_to_its_end(vmferry: Run, daemon: FakeClient) -> None:
     assert err.splitlines() == [
         "web01 to kvm2: connecting",
         "web01 to kvm2: copying",
-        "web01 to kvm2: copying 50.0 %: 1.5 GiB of 3 GiB, 300 MiB/s, 1.5 GiB remaining, dirty 12 MiB/s, "
-        "5.0 s of about 10.0 s",
+        "web01 to kvm2: copying 50.0 %: 1.5 GiB of 3 GiB, 300 MiB/s, 5.0 s of about 10.0 s, "
+        "1.5 GiB remaining, dirty 12 MiB/s",
         "web01 to kvm2: committing",
     ]
     assert [line.rstrip() for line in out.splitlines()] == [

@@ -57,16 +57,15 @@ def facts(progress: Progress) -> list[str]:
         said.append(f"{size(min(done, total))} of {size(total)}")
     if progress.rate:
         said.append(rate(progress.rate))
+    if progress.estimated is not None:
+        total_time = max(progress.estimated, progress.elapsed)
+        said.append(f"{duration(progress.elapsed)} of about {duration(total_time)}")
+    elif progress.elapsed:
+        said.append(duration(progress.elapsed))
     if progress.remaining:
         said.append(f"{size(progress.remaining)} remaining")
     if progress.dirty_rate:
         said.append(f"dirty {rate(progress.dirty_rate)}")
-    if progress.estimated is not None:
-        said.append(
-            f"{duration(progress.elapsed)} of about {duration(max(progress.estimated, progress.elapsed))}"
-        )
-    else:
-        said.append(duration(progress.elapsed))
     return said
 
 
@@ -133,9 +132,10 @@ class LiveView:
     """Two lines that are drawn over and over, and gone at the end."""
 
     def __init__(self, console: Console, title: str) -> None:
+        self._console = console
         self._title = title
         self._progress = Progress(phase=Phase.OFFERED)
-        self._live = Live(self._render(), console=console, transient=True, refresh_per_second=8)
+        self._live = Live(self.render(), console=console, transient=True, refresh_per_second=8)
         self._live.start()
 
     def phase(self, phase: Phase) -> None:
@@ -148,7 +148,7 @@ class LiveView:
 
     def message(self, text: str) -> None:
         """Print it above."""
-        self._live.console.print(Text(text))
+        self._console.print(Text(text))
 
     def close(self) -> None:
         """Take the display away and give the cursor back."""
@@ -156,17 +156,21 @@ class LiveView:
 
     def _show(self, progress: Progress) -> None:
         self._progress = progress
-        self._live.update(self._render())
+        self._live.update(self.render())
 
-    def _render(self) -> RenderableType:
+    def render(self) -> RenderableType:
+        """Draw the two lines for the terminal as wide as it is now."""
         now = self._progress
-        line = Table.grid(padding=(0, 2))
-        line.add_column(no_wrap=True)
-        line.add_column(no_wrap=True, style="bold")
-        line.add_column(width=30)
-        line.add_column(justify="right", width=7)
+        phase = words(now.phase)
         # Without a percentage the bar sweeps: something happens, nobody knows how much there is to come.
         known = now.percent is not None
-        bar = ProgressBar(total=100 if known else None, completed=now.percent or 0, pulse=not known, width=30)
-        line.add_row(self._title, words(now.phase), bar, f"{now.percent:.1f} %" if known else "")
+        room = self._console.width - len(self._title) - len(phase) - len("  " * 3 + "100.0 %")
+        width = min(max(room, 3), 30)
+        bar = ProgressBar(
+            total=100 if known else None, completed=now.percent or 0, pulse=not known, width=width
+        )
+        line = Table.grid(padding=(0, 2))
+        for style in ("", "bold", "", ""):
+            line.add_column(no_wrap=True, style=style)
+        line.add_row(self._title, phase, bar, f"{now.percent:.1f} %" if known else "")
         return Group(line, Text("   ".join(facts(now)), style="dim", overflow="ellipsis", no_wrap=True))

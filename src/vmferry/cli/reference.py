@@ -118,7 +118,8 @@ def _walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Comman
     with click.Context(command) as ctx:
         for name in command.list_commands(ctx):
             found = command.get_command(ctx, name)
-            if found is not None and not found.hidden:
+            stand_in = command is top and not isinstance(found, click.Group)  # of a lab that is not installed
+            if found is not None and not found.hidden and not stand_in:
                 yield from _walk(found, f"{path} {name}")
 
 
@@ -151,7 +152,10 @@ def _prose(text: str) -> str:
 
 
 def _example(epilog: str) -> str:
-    return "\n".join(f"    {line.strip()}" for line in epilog.replace("\b", "").strip().splitlines()[1:])
+    lines = epilog.replace("\b", "").strip().splitlines()
+    if lines[0].strip() not in ("Example:", "Examples:"):
+        return _prose(epilog)
+    return "\n".join(f"    {line.strip()}" for line in lines[1:])
 
 
 def _cell(text: str) -> str:
