@@ -153,6 +153,8 @@ def _parameters(random: random.Random, arguments: Arguments) -> Arguments:
     )
     match random.randrange(4):
         case 0:
+            if parameters[at].name == "migrate_disks_detect_zeroes":
+                return arguments  # nobody needs it
             if arguments.cancelled is not None and parameters[at].name != "destination_name":
                 return arguments  # Finish needs no others
             del parameters[at]

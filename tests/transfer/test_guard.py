@@ -123,6 +123,15 @@ def test_what_may_be_asked_follows_from_the_request() -> None:
     ]
 
 
+def test_how_the_source_reads_its_disks_is_its_own_business_but_only_for_granted_ones() -> None:
+    capture = captured.load("zeroes-11")
+    call = capture.call(Procedure.PREPARE)
+    arguments = unpack(call)
+    assert arguments.value("migrate_disks_detect_zeroes") == "vda"
+    other = pack(call, arguments.replacing("migrate_disks_detect_zeroes", "vdb"))
+    refused(capture, until(capture, Procedure.PREPARE, other), "a parameter was not granted")
+
+
 def test_a_cancelled_finish_is_not_taken_for_a_complete_copy() -> None:
     capture = captured.load("abort")
     libvirtd = Libvirtd(capture)

@@ -107,6 +107,7 @@ devices/disk/driver: name type cache error_policy rerror_policy io ioeventfd eve
 devices/disk/driver/metadata_cache:
 devices/disk/driver/metadata_cache/max_size: unit
 devices/disk/driver/iothreads/**
+devices/disk/driver/statistics/**
 devices/disk/source: file startupPolicy index
 devices/disk/source/seclabel: model relabel
 devices/disk/backingStore:
@@ -167,6 +168,7 @@ devices/serial/target: type port
 devices/serial/target/model: name
 devices/parallel/target: type port
 devices/console/target: type port
+devices/console/target/model: name
 devices/channel/target: type name state address port
 devices/serial/protocol: type
 devices/console/protocol: type
@@ -178,6 +180,9 @@ devices/channel/source/clipboard: copypaste
 devices/channel/source/mouse: mode
 devices/channel/clipboard: copypaste
 devices/channel/mouse: mode
+devices/redirdev: bus type
+devices/redirfilter/**
+devices/smartcard: mode type
 devices/input: type bus model
 devices/graphics: type port autoport tlsPort websocket websocketGenerated listen keymap passwd
     passwdValidTo connected sharePolicy powerControl defaultMode
@@ -198,7 +203,7 @@ devices/video/model: type ram vram vram64 vgamem heads primary blob edid
 devices/video/model/acceleration: accel3d accel2d
 devices/video/model/resolution: x y
 devices/video/driver: name vgaconf iommu ats packed page_per_vq
-devices/sound: model multichannel
+devices/sound: model multichannel streams
 devices/sound/codec: type
 devices/sound/audio: id
 devices/audio: id type timerPeriod
