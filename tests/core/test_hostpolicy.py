@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.transfer import captured
 
-from vmferry.core.hostpolicy import Policy, inside, violations
+from vmferry.core.hostpolicy import Policy, inside, strays, violations
 
 POLICY = Policy(
     emulators=("/usr/bin/qemu-system-x86_64",),
@@ -214,3 +214,31 @@ def test_a_path_is_inside_only_by_its_plain_text(folder: str, tail: str) -> None
 def test_a_harmless_device_hides_no_other(good: str, bad: tuple[str, str]) -> None:
     assert violations(with_part(good + bad[0]), POLICY)
     assert violations(with_part(bad[0] + good), POLICY)
+
+
+GRANTED = {"vda": ("/var/lib/libvirt/images/web01.qcow2", "qcow2")}
+WEB01 = (
+    "<disk type='file'><driver type='qcow2'/><source file='/var/lib/libvirt/images/web01.qcow2'/>"
+    "<target dev='vda'/></disk><disk type='file' device='cdrom'><target dev='sda'/></disk>"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("vda", "vda", None),
+        ("web01", "db01", "its disk vda (/var/lib/libvirt/images/db01.qcow2, qcow2) is not moved with it"),
+        ("vda", "vdb", "its disk vdb"),
+        ("type='qcow2'", "type='raw'", "its disk vda (/var/lib/libvirt/images/web01.qcow2, raw)"),
+        ("sda", "vda", "two disks vda"),
+        ("file='", "pool='p' volume='", "its disk vda (/var/lib/libvirt/images/web01.qcow2, qcow2)"),
+        ("<target dev='sda'/>", "<source file='/x.iso'/><target dev='sda'/>", "its disk sda (/x.iso, raw)"),
+    ],
+)
+def test_a_disk_that_is_not_moved_is_a_stray(old: str, new: str, reason: str | None) -> None:
+    found = "; ".join(strays(with_part(WEB01.replace(old, new)), GRANTED))
+    assert reason in found if reason else not found
+
+
+def test_a_hostile_domain_gets_a_short_answer() -> None:
+    assert len(violations(with_part("".join(f"<hostdev{n}/>" for n in range(10_000))), POLICY)) == 50

@@ -1,14 +1,18 @@
-"""Real migrations' RPC (captures/*.json), taken apart and put together again."""
+"""Real migrations' RPC (captures/*.json), taken apart, put together again, and played against a guard."""
 
 import base64
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from vmferry.core import domainxml
+import pytest
+
+from vmferry.core import codes, domainxml
+from vmferry.core.errors import AccessError
 from vmferry.transfer import rpc
-from vmferry.transfer.guard import Authorised
+from vmferry.transfer.guard import Authorised, Guard
 from vmferry.transfer.rpc import Message, Procedure, Type
 from vmferry.transfer.xdr import COOKIE_MAX, Parameter, Reader, Writer
 
@@ -104,3 +108,58 @@ def pack(message: Message, arguments: Arguments) -> Message:
     return rpc.read(
         rpc.build(message.program, message.procedure, Type.CALL, message.serial, bytes(writer.data))
     )
+
+
+SUCCEEDED = [move for move in MOVES if load(move).succeeded]
+
+
+class Libvirtd:
+    """What libvirtd gets to see behind a guard, and its answers as they were captured."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.guard = Guard(capture.authorised)
+        self.got: list[Message] = []
+        self._replies = {
+            message.procedure: message
+            for way, message in capture.messages
+            if way == "<" and message.program == rpc.REMOTE_PROGRAM
+        }
+
+    def send(self, *messages: Message) -> None:
+        for message in messages:
+            if self.guard.check_call(message) is None:
+                self.got.append(message)
+                self._reply(message)
+
+    def _reply(self, call: Message) -> None:
+        reply = self._replies[call.procedure]
+        raw = rpc.build(reply.program, reply.procedure, Type.REPLY, call.serial, reply.payload, reply.status)
+        assert self.guard.see_reply(rpc.read(raw)) is None
+
+
+def calls(capture: Capture) -> list[Message]:
+    return [m for way, m in capture.messages if way == ">" and m.program == rpc.REMOTE_PROGRAM]
+
+
+def refused(capture: Capture, messages: Iterable[Message], why: str | None = None) -> None:
+    """Check that the last message is refused, for that reason, and that nothing passes after it."""
+    *before, last = messages
+    libvirtd = Libvirtd(capture)
+    libvirtd.send(*before)
+    with pytest.raises(AccessError, match=why) as caught:
+        libvirtd.send(last)
+    assert caught.value.code is codes.RPC_REFUSED
+    assert libvirtd.got == before
+    for message in calls(capture):
+        with pytest.raises(AccessError):
+            libvirtd.send(message)
+
+
+def until(capture: Capture, procedure: Procedure, instead: Message) -> list[Message]:
+    """Give a capture's calls up to a procedure, and another call in its place."""
+    found: list[Message] = []
+    for message in calls(capture):
+        if message.procedure == procedure:
+            return [*found, instead]
+        found.append(message)
+    raise AssertionError("the capture has no such call")

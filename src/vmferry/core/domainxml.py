@@ -7,6 +7,7 @@ writes is refused, so that there is no second way to read what is judged here.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder, tostring
 from xml.parsers import expat
@@ -16,6 +17,8 @@ from vmferry.core.errors import UsageError
 
 # Deeper than any domain is, and shallow enough for every recursion below.
 _DEPTH_MAX = 64
+# A hostile XML can have a million; nobody reads more than the first few.
+_DIFFERENCES_MAX = 50
 
 
 class _Parser:
@@ -233,7 +236,7 @@ def differences(expected: str, found: str) -> list[str]:
     Raises:
         UsageError: bad-request; see `parse`.
     """
-    return list(_differ(parse(expected), parse(found), ""))
+    return list(islice(_differ(parse(expected), parse(found), ""), _DIFFERENCES_MAX))
 
 
 def _differ(expected: Element, found: Element, path: str) -> Iterator[str]:

@@ -6,12 +6,16 @@ libvirt, run as root, does what the XML says, so the XML is held to a list of wh
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from xml.etree.ElementTree import Element
 
 from vmferry.core import hostschema
-from vmferry.core.domainxml import parse_domain
+from vmferry.core.domainxml import disks, parse_domain
+
+# A hostile XML can have a million; nobody reads more than the first few.
+_REASONS_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,31 @@ def violations(xml: str, policy: Policy) -> list[str]:
         UsageError: bad-request; it is no domain's XML (domainxml.parse).
     """
     domain = parse_domain(xml)
-    return list(dict.fromkeys(_Judge(policy, (domain.findtext("name") or "").strip()).judge(domain)))
+    found = _Judge(policy, (domain.findtext("name") or "").strip()).judge(domain)
+    return list(dict.fromkeys(islice(found, _REASONS_MAX)))
+
+
+def strays(xml: str, granted: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Tell which disks of a domain are not among those that are moved with it; none when all is well.
+
+    A path can be in an allowed folder and still be another VM's disk, so each must be one that was planned.
+
+    Arguments:
+        granted: disk target -> path and format.
+
+    Raises:
+        UsageError: bad-request; it is no domain's XML (domainxml.parse).
+    """
+    found = []
+    seen = set()
+    for disk in disks(xml):
+        if disk.target in seen:
+            found.append(f"it has two disks {_shown(disk.target)}")
+        seen.add(disk.target)
+        if not disk.empty and granted.get(disk.target) != (disk.path, disk.format):
+            what = ", ".join(_shown(word) for word in (disk.path or disk.volume or disk.kind, disk.format))
+            found.append(f"its disk {_shown(disk.target)} ({what}) is not moved with it")
+    return found[:_REASONS_MAX]
 
 
 def inside(path: str, folders: tuple[str, ...]) -> bool:

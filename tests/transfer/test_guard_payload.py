@@ -1,0 +1,205 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.transfer import captured
+from tests.transfer.captured import SUCCEEDED, pack, refused, unpack, until
+
+from vmferry.transfer.rpc import Procedure
+from vmferry.transfer.xdr import Parameter, ParameterType
+
+
+def changed_xml(capture: Capture, procedure: Procedure, old: str, new: str) -> list[Message]:
+    call = capture.call(procedure)
+    arguments = unpack(call)
+    xml = str(arguments.value("destination_xml"))
+    assert old in xml
+    changed = arguments.replacing("destination_xml", xml.replace(old, new, 1))
+    return until(capture, procedure, pack(call, changed))
+
+
+# --- the XML ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("procedure", [Procedure.PREPARE, Procedure.FINISH])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("/var/lib/libvirt/images/new-root.qcow2", "/etc/shadow"),
+        ("/usr/bin/qemu-system-x86_64", "/bin/sh"),
+        ("type='file' device='disk'", "type='block' device='disk'"),
+        ("<emulator>", "<hostdev mode='subsystem' type='pci'/><emulator>"),
+        ("</devices>", "</devices><qemu:commandline xmlns:qemu='q'><qemu:arg value='x'/></qemu:commandline>"),
+        ("</devices>", "</devices><devices><emulator>/bin/sh</emulator></devices>"),
+        ("<name>gd-rich</name>", "<name>other</name>"),
+        ("<boot dev='hd'/>", "<kernel>/etc/shadow</kernel>"),
+        ("<domain type='qemu'>", "<!DOCTYPE domain [<!ENTITY e '/bin/sh'>]><domain type='qemu'>"),
+        ("<domain type='qemu'>", "<?xml version='1.0' encoding='utf-7'?><domain type='qemu'>"),
+        ("discard='unmap'", "discard='ignore'"),
+        ("<readonly/>", ""),
+        ("bridge='gdbr0'", "bridge='br1'"),
+        ("</domain>", "</domain><domain/>"),
+        ("</domain>", ""),
+    ],
+)
+def test_another_xml_is_refused(procedure: Procedure, old: str, new: str) -> None:
+    capture = captured.load("storage")
+    refused(capture, changed_xml(capture, procedure, old, new))
+
+
+@given(st.data())
+def test_any_other_text_in_the_xml_is_refused(data: st.DataObject) -> None:
+    """One change of one value or name anywhere: whatever the XML then says, it is not what was granted."""
+    capture = captured.load(data.draw(st.sampled_from(SUCCEEDED)))
+    call = capture.call(Procedure.PREPARE)
+    xml = str(unpack(call).value("destination_xml"))
+    words = [at for at, letter in enumerate(xml) if letter.isalnum() or letter == "/"]
+    at = data.draw(st.sampled_from(words))
+    letter = data.draw(st.characters(exclude_characters=xml[at], exclude_categories=["Cs"]))
+    other = unpack(call).replacing("destination_xml", xml[:at] + letter + xml[at + 1 :])
+    # The one place that says nothing is a comment in <metadata>.
+    if "<!--" in xml and xml.index("<!--") < at < xml.index("-->"):
+        return
+    refused(capture, until(capture, Procedure.PREPARE, pack(call, other)))
+
+
+# --- the rest of prepare and finish -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("procedure", [Procedure.PREPARE, Procedure.FINISH])
+@given(bit=st.integers(0, 31))
+def test_other_flags_are_refused(procedure: Procedure, bit: int) -> None:
+    capture = captured.load("plain")
+    call = capture.call(procedure)
+    arguments = unpack(call)
+    other = replace(arguments, flags=arguments.flags ^ (1 << bit))
+    refused(capture, until(capture, procedure, pack(call, other)), "the flags are")
+
+
+@pytest.mark.parametrize("procedure", [Procedure.PREPARE, Procedure.FINISH])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("migrate_uri", "unix:///run/libvirt/libvirt-sock"),
+        ("migrate_uri", "tcp://10.0.0.1:49152"),
+        ("migrate_uri", "exec:/bin/sh"),
+        ("disks_uri", "tcp://10.0.0.1:1"),
+        ("migrate_disks", "vdb"),
+        ("bandwidth", 0),
+        ("parallel.connections", 200),
+    ],
+)
+def test_other_parameters_are_refused(procedure: Procedure, name: str, value: str | int) -> None:
+    capture = captured.load("storage")
+    call = capture.call(procedure)
+    other = pack(call, unpack(call).replacing(name, value))
+    refused(capture, until(capture, procedure, other), "a parameter was not granted")
+
+
+@pytest.mark.parametrize("procedure", [Procedure.PREPARE, Procedure.FINISH])
+@pytest.mark.parametrize(
+    "more",
+    [
+        Parameter("listen_address", ParameterType.STRING, "0.0.0.0"),
+        Parameter("persistent_xml", ParameterType.STRING, "<domain/>"),
+        Parameter("tls.destination", ParameterType.STRING, "x"),
+        Parameter("migrate_disks", ParameterType.STRING, "vdb"),
+        Parameter("disks_port", ParameterType.INT, 49152),
+        Parameter("migrate_uri", ParameterType.STRING, "tcp://10.0.0.1"),
+        Parameter("graphics_uri", ParameterType.STRING, "spice://10.0.0.1"),
+        Parameter("destination_xml", ParameterType.STRING, "<domain/>"),
+        Parameter("destination_name", ParameterType.STRING, "other"),
+        Parameter("bandwidth", ParameterType.ULLONG, 500),
+    ],
+)
+def test_more_parameters_are_refused(procedure: Procedure, more: Parameter) -> None:
+    capture = captured.load("storage")
+    call = capture.call(procedure)
+    arguments = unpack(call)
+    refused(
+        capture,
+        until(capture, procedure, pack(call, replace(arguments, parameters=(*arguments.parameters, more)))),
+    )
+
+
+@pytest.mark.parametrize("name", ["migrate_uri", "disks_uri", "migrate_disks", "destination_xml"])
+def test_a_prepare_that_leaves_something_out_is_refused(name: str) -> None:
+    """Left out, libvirt would choose: a TCP port of its own, all disks."""
+    capture = captured.load("storage")
+    call = capture.call(Procedure.PREPARE)
+    arguments = unpack(call)
+    fewer = tuple(parameter for parameter in arguments.parameters if parameter.name != name)
+    refused(capture, until(capture, Procedure.PREPARE, pack(call, replace(arguments, parameters=fewer))))
+
+
+def test_a_finish_of_another_vm_is_refused() -> None:
+    capture = captured.load("plain")
+    call = capture.call(Procedure.FINISH)
+    other = pack(call, unpack(call).replacing("destination_name", "db01"))
+    refused(capture, until(capture, Procedure.FINISH, other), "the VM's name")
+
+
+def test_a_finish_that_is_neither_is_refused() -> None:
+    capture = captured.load("plain")
+    call = capture.call(Procedure.FINISH)
+    refused(
+        capture, until(capture, Procedure.FINISH, pack(call, replace(unpack(call), cancelled=2))), "neither"
+    )
+
+
+# --- the cookie ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("procedure", [Procedure.PREPARE, Procedure.FINISH])
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("<domain type='kvm'><name>gd-rich</name></domain>", "has a <domain>"),
+        ("<feature name='persistent'/>", "'persistent'"),
+        ("<nbd port='49152'/>", "has port="),
+        ("<nbd><disk target='vdz' capacity='1'/></nbd>", "'vdz'"),
+        ("<nbd><disk target='vda' capacity='much'/></nbd>", "'much'"),
+        ("<lockstate driver='x'><leases>l</leases></lockstate>", "has a <lockstate>"),
+        (
+            "<network><interface index='0' vporttype='openvswitch'><portdata>a,b=c</portdata></interface>"
+            "</network>",
+            "a,b=c",
+        ),
+        ("<graphics type='spice' port='1' listen='/x' tlsPort='1'/>", "'/x'"),
+        ("<name>other</name>", "another VM"),
+        ("<uuid>00000000-0000-0000-0000-000000000000</uuid>", "another UUID"),
+        ("<statistics><x><y/></x></statistics>", "not numbers"),
+        ("<cpu><model>/etc/shadow</model></cpu>", "strange"),
+        ("<blockDirtyBitmaps><disk target='vdz'/></blockDirtyBitmaps>", "'vdz'"),
+        ("text", "text after"),
+        ("<!-- x -->", "comment"),
+    ],
+)
+def test_a_cookie_with_more_in_it_is_refused(procedure: Procedure, more: str, why: str) -> None:
+    capture = captured.load("storage")
+    call = capture.call(procedure)
+    arguments = unpack(call)
+    cookie = arguments.cookie.replace(b"</qemu-migration>", more.encode() + b"</qemu-migration>")
+    refused(capture, until(capture, procedure, pack(call, replace(arguments, cookie=cookie))), why)
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [b"\0", b"x", b"<a/>", b"<qemu-migration/>", b"<qemu-migration x='1'/>", b"\xff", b"<!DOCTYPE a><a/>"],
+)
+def test_another_cookie_is_refused(cookie: bytes) -> None:
+    capture = captured.load("plain")
+    call = capture.call(Procedure.PREPARE)
+    refused(
+        capture, until(capture, Procedure.PREPARE, pack(call, replace(unpack(call), cookie=cookie))), "cookie"
+    )
+
+
+def test_a_cookie_with_a_second_part_behind_its_nul_is_refused() -> None:
+    capture = captured.load("plain")
+    call = capture.call(Procedure.PREPARE)
+    arguments = unpack(call)
+    assert arguments.cookie.endswith(b"\0")
+    other = pack(call, replace(arguments, cookie=arguments.cookie + b"<domain/>\0"))
+    refused(capture, until(capture, Procedure.PREPARE, other), "after its end")
