@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.transfer import captured
-from tests.transfer.captured import SUCCEEDED, pack, refused, unpack, until
+from tests.transfer.captured import SUCCEEDED, Capture, pack, refused, unpack, until
 
-from vmferry.transfer.rpc import Procedure
+from vmferry.transfer.rpc import Message, Procedure
 from vmferry.transfer.xdr import Parameter, ParameterType
 
 
