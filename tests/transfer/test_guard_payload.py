@@ -186,7 +186,16 @@ def test_a_cookie_with_more_in_it_is_refused(procedure: Procedure, more: str, wh
 
 @pytest.mark.parametrize(
     "cookie",
-    [b"\0", b"x", b"<a/>", b"<qemu-migration/>", b"<qemu-migration x='1'/>", b"\xff", b"<!DOCTYPE a><a/>"],
+    [
+        b"\0",
+        b"x",
+        b"<a/>",
+        b"<qemu-migration/>",
+        b"<qemu-migration x='1'/>",
+        b"<qemu-migration>text<name/></qemu-migration>",
+        b"\xff",
+        b"<!DOCTYPE a><a/>",
+    ],
 )
 def test_another_cookie_is_refused(cookie: bytes) -> None:
     capture = captured.load("plain")

@@ -75,7 +75,7 @@ def problems(cookie: bytes, *, vm: str, uuid: str, targets: frozenset[str]) -> l
         return ["the cookie is not UTF-8"]
     except VmferryError as error:
         return [f"the cookie: {error.reason}"]
-    if root.tag != "qemu-migration" or root.attrib:
+    if root.tag != "qemu-migration" or root.attrib or (root.text or "").strip():
         return ["the cookie is not a <qemu-migration>"]
     found = list(_judge_children(root, ""))
     if [element.text for element in root.findall("name")] != [vm]:
