@@ -243,3 +243,15 @@ PORTS_TAKEN = InternalError.define(
     "Let other moves end, or widen `data_ports` in vmferry.toml.",
 )
 INTERNAL = InternalError.define("internal", "vmferry failed: {why}.", "Report it, with the log of vmferryd.")
+
+# --- the lab ----------------------------------------------------------------------------------------------------------
+LAB_COMMAND = InternalError.define(
+    "lab-command-failed", "`{command}` failed: {why}.", "The lab needs root on Debian 12 with the packages of `make setup`."
+)
+LAB_DOWN = PreflightError.define("lab-down", "The lab {name} is not up.", "Start it: `vmferry lab up`.")
+LAB_HOST_UNKNOWN = UsageError.define(
+    "lab-host-unknown", "The lab has no host {host}.", "Its hosts are {hosts}.", status=404
+)
+LAB_TIMEOUT = InternalError.define(
+    "lab-timeout", "{what} did not happen within {seconds} seconds.", "See the logs in {place}."
+)

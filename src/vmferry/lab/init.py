@@ -1,0 +1,130 @@
+"""The first process of a lab host: mounts the host's own folders, starts libvirtd and vmferry's supervisor, and keeps them.
+
+It is the init of a process namespace: when it ends, the kernel ends everything in the host.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_MS_BIND = 4096
+_MS_PRIVATE = 1 << 18
+_MS_REC = 16384
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# Restarted like this by systemd on a real host; without a pause a program that cannot start would spin.
+_RESTART_PAUSE = 0.3
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0) -> None:
+    """Mount, by mount(2).
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    if _libc.mount(source.encode(), target.encode(), kind.encode(), flags, None):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), target)
+
+
+def furnish(home: Path) -> None:
+    """Give the host its own folders, in place of the machine's."""
+    mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+    mount("tmpfs", "/run", "tmpfs")
+    for name, target in (
+        ("libvirt-etc", "/etc/libvirt"),
+        ("libvirt-lib", "/var/lib/libvirt"),
+        ("libvirt-log", "/var/log/libvirt"),
+        ("libvirt-cache", "/var/cache/libvirt"),
+        ("hosts", "/etc/hosts"),
+    ):
+        mount(str(home / name), target, "", _MS_BIND)
+    small = Path("/run/small")  # a storage folder that is soon full
+    small.mkdir()
+    mount("tmpfs", str(small), "tmpfs")
+    subprocess.run(["mount", "-o", "remount,size=64m,mode=0755", str(small)], check=True)
+    # A /dev/kvm that QEMU may open and that does not work makes libvirt probe QEMU anew at each definition, for
+    # seconds: better it has none.
+    if Path("/dev/kvm").exists():
+        hidden = Path("/run/no-kvm")
+        hidden.touch(mode=0)
+        mount(str(hidden), "/dev/kvm", "", _MS_BIND)
+
+
+class Keeper:
+    """Starts programs and starts them again when they end.
+
+    Arguments:
+        programs: the command lines.
+        logs: the folder for what they print.
+    """
+
+    def __init__(self, programs: dict[str, list[str]], logs: Path) -> None:
+        self._programs = programs
+        self._logs = logs
+        self._running: dict[int, str] = {}
+        self._due: dict[str, float] = dict.fromkeys(programs, 0.0)
+
+    def run(self) -> None:
+        """Keep them until this process is killed; reaps every orphan of the host."""
+        waker, written = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(written)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        while True:
+            self._reap()
+            now = time.monotonic()
+            for name in [name for name, at in self._due.items() if at <= now]:
+                del self._due[name]
+                self._start(name)
+            wait = min(self._due.values(), default=now + 60.0) - now
+            select.select([waker], [], [], max(0.0, wait))
+            with contextlib.suppress(BlockingIOError):
+                os.read(waker, 4096)
+
+    def _start(self, name: str) -> None:
+        with (self._logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                self._programs[name], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self._running[process.pid] = name
+        process.returncode = 0  # reaped here, with the orphans; Popen must not wait for it
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            name = self._running.pop(pid, None)
+            if name is not None:
+                self._due[name] = time.monotonic() + _RESTART_PAUSE
+
+
+def main() -> None:
+    """Be the init of the host named by its home folder and its name."""
+    home, name = Path(sys.argv[1]), sys.argv[2]
+    os.umask(0o022)
+    furnish(home)
+    subprocess.run(["hostname", name], check=True)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"
+    os.environ["VMFERRY_CONFIG"] = str(home / "vmferry.toml")
+    logs = home / "log"
+    logs.mkdir(exist_ok=True)
+    programs = {
+        "libvirtd": ["libvirtd", "--pid-file", "/run/libvirtd.pid"],
+        "vmferry-supervisor": [sys.executable, "-m", "vmferry.supervisor"],
+    }
+    (home / "started").touch()
+    Keeper(programs, logs).run()
+
+
+if __name__ == "__main__":
+    main()

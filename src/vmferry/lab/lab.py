@@ -1,0 +1,102 @@
+"""A whole lab: up, down, and what is in it."""
+
+import shutil
+from dataclasses import dataclass
+
+from vmferry.core import codes
+from vmferry.core.errors import PreflightError, UsageError
+from vmferry.lab import image, layout, network
+from vmferry.lab.host import Host
+from vmferry.lab.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How one host stands."""
+
+    host: str
+    up: bool
+    management: str
+    migration: str
+    vms: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """The lab of a name."""
+
+    layout: Layout
+
+    @classmethod
+    def named(cls, name: str = "lab") -> "Lab":
+        """Give the lab of that name, up or not."""
+        return cls(Layout(name))
+
+    @property
+    def hosts(self) -> list[Host]:
+        """Its hosts, in order; none while it is down."""
+        names = [file.stem for file in self.layout.run.glob("kvm*.pid")]
+        return [Host(self.layout, name) for name in sorted(names, key=lambda name: int(name.removeprefix("kvm")))]
+
+    def host(self, name: str) -> Host:
+        """Give one host.
+
+        Raises:
+            PreflightError: lab-down.
+            UsageError: lab-host-unknown.
+        """
+        hosts = self.hosts
+        if not hosts:
+            raise PreflightError(codes.LAB_DOWN, name=self.layout.name)
+        for host in hosts:
+            if host.name == name:
+                return host
+        raise UsageError(codes.LAB_HOST_UNKNOWN, host=name, hosts=", ".join(host.name for host in hosts))
+
+    def up(self, count: int = 2, bandwidth: str | None = None) -> None:
+        """Bring it up, or what is missing of it.
+
+        Arguments:
+            count: how many hosts.
+            bandwidth: of the migration network, as tc(8) has it; None for no limit.
+
+        Raises:
+            InternalError: lab-command-failed, lab-timeout.
+        """
+        image.prepare(self.layout)
+        self.layout.run.mkdir(parents=True, exist_ok=True)
+        self.layout.shared.mkdir(parents=True, exist_ok=True)
+        self.layout.shared.chmod(0o777)
+        network.create_switch(self.layout)
+        names = [f"kvm{number}" for number in range(1, count + 1)]
+        hosts = [Host(self.layout, name) for name in names]
+        for host in hosts:
+            host.start(names)
+        for host in hosts:
+            host.wait_ready()
+        for host in hosts:
+            network.limit(self.layout, host.name, "migration", bandwidth)
+
+    def down(self) -> None:
+        """End everything in it and leave nothing behind; the guest's image stays in the cache."""
+        for host in self.hosts:
+            host.stop()
+        network.delete(self.layout)
+        for place in (self.layout.run, self.layout.state):
+            shutil.rmtree(place, ignore_errors=True)
+            parent = place.parent
+            if parent.exists() and not any(parent.iterdir()):
+                parent.rmdir()
+
+    def status(self) -> list[Status]:
+        """Tell how each host stands."""
+        return [
+            Status(
+                host=host.name,
+                up=host.pid is not None,
+                management=layout.management(host.name),
+                migration=layout.migration(host.name),
+                vms=host.run("virsh", "-q", "list", "--all", "--name", check=False).stdout.split() if host.pid else [],
+            )
+            for host in self.hosts
+        ]

@@ -1,0 +1,74 @@
+"""Where a lab is: its names, folders and addresses."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MANAGEMENT = "10.91.0"
+MIGRATION = "10.92.0"
+GUESTS = "10.93.0"
+OBSERVER = f"{GUESTS}.1"
+TICK_PORT = 9999
+COMMAND_PORT = 9998
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The names of one lab; labs of different names live side by side.
+
+    Arguments:
+        name: short, since network interfaces and namespaces carry it.
+    """
+
+    name: str = "lab"
+
+    @property
+    def state(self) -> Path:
+        """What the hosts keep on disk."""
+        return Path("/var/lib/vmferry-lab") / self.name
+
+    @property
+    def run(self) -> Path:
+        """What is only there while the lab is up."""
+        return Path("/run/vmferry-lab") / self.name
+
+    @property
+    def cache(self) -> Path:
+        """Kernel and guest image, shared by all labs and kept when they go down."""
+        return Path("/var/cache/vmferry-lab")
+
+    @property
+    def shared(self) -> Path:
+        """A folder that every host of the lab sees at the same path."""
+        return self.state / "shared"
+
+    @property
+    def switch(self) -> str:
+        """The namespace of the switches and of the observer."""
+        return f"vmf-{self.name}-switch"
+
+    def namespace(self, host: str) -> str:
+        """The network namespace of a host."""
+        return f"vmf-{self.name}-{host}"
+
+    def home(self, host: str) -> Path:
+        """What one host keeps on disk."""
+        return self.state / host
+
+    def pid_file(self, process: str) -> Path:
+        """Where the process identifier of a host's init, or of the observer, is written down."""
+        return self.run / f"{process}.pid"
+
+
+def number(host: str) -> int:
+    """Give the number of a host from its name, `kvm7`."""
+    return int(host.removeprefix("kvm"))
+
+
+def management(host: str) -> str:
+    """Give a host's address on the management network."""
+    return f"{MANAGEMENT}.{number(host)}"
+
+
+def migration(host: str) -> str:
+    """Give a host's address on the migration network."""
+    return f"{MIGRATION}.{number(host)}"

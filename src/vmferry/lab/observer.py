@@ -1,0 +1,186 @@
+"""Hears the guests' ticks, and tells through which host each came and when: the pause as it looks from outside.
+
+A thread for each host sits in the switch's namespace with a socket bound to that host's interface alone, so a tick's
+way in is known for certain.
+"""
+
+import ctypes
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmferry.core import codes
+from vmferry.core.errors import InternalError
+from vmferry.lab import layout, network
+from vmferry.lab.layout import Layout
+
+_TICK = struct.Struct("<IIQQQQQQ")
+_MAGIC = 0x5449434B
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One tick: when it came (monotonic seconds), through which host, and what the guest said of itself."""
+
+    at: float
+    host: str
+    vm: int
+    number: int
+    memory_errors: int
+    pages_changed: int
+    records: int
+    disk_errors: int
+    verified: int
+
+
+class Observer:
+    """Listens from `start` to `close`; a context manager.
+
+    Arguments:
+        lab: whose guests.
+        hosts: the names of the hosts to listen at.
+    """
+
+    def __init__(self, lab: Layout, hosts: list[str]) -> None:
+        self._changed = threading.Condition()
+        self._ticks: dict[int, list[Tick]] = {}
+        self._closing = False
+        self._sockets: dict[str, socket.socket] = {}
+        self._verify = int(time.time())  # a number that no earlier observer asked this guest for
+        self._threads = []
+        for host in hosts:
+            opened = _open_in(lab.switch, network.observer_interface(host))
+            self._sockets[host] = opened
+            thread = threading.Thread(target=self._listen, args=(host, opened), name=f"observer-{host}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def __enter__(self) -> "Observer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening; what was heard stays."""
+        self._closing = True
+        for thread in self._threads:
+            thread.join(5.0)
+        for opened in self._sockets.values():
+            opened.close()
+
+    def ticks(self, vm: int = 1, since: float = 0.0) -> list[Tick]:
+        """Give the ticks of a VM that came after a moment, in the order in which they came."""
+        with self._changed:
+            return [tick for tick in self._ticks.get(vm, []) if tick.at >= since]
+
+    def wait(self, wanted: Callable[[Tick], bool], vm: int = 1, timeout: float = 60.0, since: float | None = None) -> Tick:
+        """Wait for a tick; those since `since` (default: now) count.
+
+        Raises:
+            InternalError: lab-timeout.
+        """
+        limit = time.monotonic() + timeout
+        start = time.monotonic() if since is None else since
+        seen = 0
+        with self._changed:
+            while True:
+                ticks = self._ticks.get(vm, [])
+                for tick in ticks[seen:]:
+                    if tick.at >= start and wanted(tick):
+                        return tick
+                seen = len(ticks)
+                if not self._changed.wait(max(0.0, limit - time.monotonic())) and time.monotonic() >= limit:
+                    raise InternalError(codes.LAB_TIMEOUT, what="a tick of the guest", seconds=timeout, place="the lab")
+
+    def wait_ticking(self, host: str, vm: int = 1, timeout: float = 60.0) -> Tick:
+        """Wait until a VM ticks through a host."""
+        return self.wait(lambda tick: tick.host == host, vm, timeout)
+
+    def pause(self, since: float, until: float, vm: int = 1) -> float:
+        """Give the longest time without a tick, in seconds, between two moments."""
+        moments = [tick.at for tick in self.ticks(vm) if since <= tick.at <= until]
+        return max((after - before for before, after in zip(moments, moments[1:], strict=False)), default=0.0)
+
+    def ran_twice(self, vm: int = 1) -> list[int]:
+        """Give the numbers that came through more than one host: there were two running copies."""
+        hosts: dict[int, str] = {}
+        twice = []
+        for tick in self.ticks(vm):
+            if hosts.setdefault(tick.number, tick.host) != tick.host:
+                twice.append(tick.number)
+        return twice
+
+    def command(self, text: str, vm: int = 1) -> None:
+        """Send a command to a guest, through every host; it is only on one."""
+        for opened in self._sockets.values():
+            try:
+                opened.sendto(text.encode(), (f"{layout.GUESTS}.{100 + vm}", layout.COMMAND_PORT))
+            except OSError:
+                continue  # no guest there
+
+    def verify(self, vm: int = 1, timeout: float = 120.0) -> Tick:
+        """Have a guest check all its memory and all its disk records; gives the tick that says it is done.
+
+        Raises:
+            InternalError: lab-timeout.
+        """
+        self._verify += 1
+        wanted = self._verify & 0x7FFFFFFF
+        limit = time.monotonic() + timeout
+        while True:
+            self.command(f"verify {wanted}", vm)
+            try:
+                return self.wait(lambda tick: tick.verified == wanted, vm, timeout=2.0)
+            except InternalError:
+                if time.monotonic() > limit:
+                    raise
+
+    def _listen(self, host: str, opened: socket.socket) -> None:
+        opened.settimeout(0.2)
+        while not self._closing:
+            try:
+                data = opened.recv(2048)
+            except (TimeoutError, OSError):
+                continue
+            if len(data) != _TICK.size:
+                continue  # the answer to a command
+            magic, vm, *numbers = _TICK.unpack(data)
+            if magic != _MAGIC:
+                continue
+            tick = Tick(time.monotonic(), host, vm, *numbers)
+            with self._changed:
+                self._ticks.setdefault(vm, []).append(tick)
+                self._changed.notify_all()
+
+
+def _open_in(namespace: str, interface: str) -> socket.socket:
+    """Open the socket of one interface; it stays in its namespace whoever uses it."""
+    made: list[socket.socket | OSError] = []
+
+    def enter() -> None:
+        try:
+            with Path(f"/run/netns/{namespace}").open() as space:
+                if _libc.setns(space.fileno(), _CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+            opened.bind(("", layout.TICK_PORT))
+            made.append(opened)
+        except OSError as error:
+            made.append(error)
+
+    thread = threading.Thread(target=enter)  # a thread's namespace is its own and ends with it
+    thread.start()
+    thread.join()
+    if isinstance(made[0], OSError):
+        raise made[0]
+    return made[0]

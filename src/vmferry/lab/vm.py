@@ -1,0 +1,148 @@
+"""The lab's VM: a guest that changes its memory, writes to its disk and ticks, so that a move can be checked."""
+
+import re
+import subprocess
+from dataclasses import dataclass, field
+
+from vmferry.lab import image
+from vmferry.lab.host import Host
+
+IMAGES = "/var/lib/libvirt/images"
+
+_XML = """\
+<domain type='qemu'>
+  <name>{name}</name>
+  <memory unit='MiB'>{memory}</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <kernel>{kernel}</kernel>
+    <initrd>{initramfs}</initrd>
+    <cmdline>console=ttyS0 panic=0 vmf.vm={number} vmf.memory={busy} vmf.rate={rate} vmf.records={records}</cmdline>
+  </os>
+  <features><acpi/></features>
+  <cpu mode='custom' match='exact'><model fallback='allow'>qemu64</model></cpu>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+{disks}    <interface type='bridge'>
+      <mac address='52:54:00:93:00:{number:02x}'/>
+      <source bridge='br0'/>
+      <model type='virtio'/>
+    </interface>
+    <serial type='pty'/>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk of the guest. Sizes in MiB.
+
+    Arguments:
+        filled: how much of it holds data from the beginning.
+        device: `disk`, or `cdrom`; a cdrom without a path is an empty drive.
+    """
+
+    target: str = "vda"
+    format: str = "qcow2"
+    size: int = 2048
+    filled: int = 300
+    folder: str = IMAGES
+    readonly: bool = False
+    device: str = "disk"
+    empty: bool = False
+
+    def path(self, vm: str) -> str:
+        """Name its file."""
+        return f"{self.folder}/{vm}-{self.target}.{self.format}"
+
+    def xml(self, vm: str) -> str:
+        """Give its element of the domain's XML."""
+        bus = "sata" if self.device == "cdrom" else "virtio"
+        source = "" if self.empty else f"<source file='{self.path(vm)}'/>"
+        readonly = "<readonly/>" if self.readonly else ""
+        return (
+            f"    <disk type='file' device='{self.device}'><driver name='qemu' type='{self.format}'/>"
+            f"{source}<target dev='{self.target}' bus='{bus}'/>{readonly}</disk>\n"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What VM to make. Memory in MiB, `rate` in MiB of memory changed a second, `records` in disk records a second."""
+
+    name: str = "web01"
+    number: int = 1
+    memory: int = 256
+    busy: int = 64
+    rate: int = 10
+    records: int = 20
+    disks: tuple[Disk, ...] = field(default_factory=lambda: (Disk(),))
+    persistent: bool = True
+
+    def create(self, host: Host) -> None:
+        """Make its disks on a host, define it and start it.
+
+        Raises:
+            CalledProcessError: libvirt or qemu-img refused.
+        """
+        for disk in self.disks:
+            if not disk.empty:
+                self._make(host, disk)
+        kernel, initramfs = image.prepare(host.lab)
+        xml = _XML.format(
+            name=self.name,
+            number=self.number,
+            memory=self.memory,
+            busy=self.busy,
+            rate=self.rate,
+            records=self.records,
+            kernel=kernel,
+            initramfs=initramfs,
+            disks="".join(disk.xml(self.name) for disk in self.disks),
+        )
+        host.run("virsh", "define", "/dev/stdin", text=xml)
+        host.run("virsh", "start", self.name)
+
+    def _make(self, host: Host, disk: Disk) -> None:
+        path = disk.path(self.name)
+        host.run("qemu-img", "create", "-q", "-f", disk.format, path, f"{disk.size}M")
+        # The guest's records are in the last 64 MiB; what is filled here never changes and shows that a copy is whole.
+        steps = [f"write -q -P {1 + start % 251} {start}M 1M" for start in range(min(disk.filled, disk.size - 64))]
+        arguments = [word for step in steps for word in ("-c", step)]
+        if arguments:
+            host.run("qemu-io", "-f", disk.format, *arguments, path)
+
+
+def state(host: Host, name: str) -> str:
+    """Tell how a VM stands on a host, in virsh's words; `absent` when there is none."""
+    done = host.run("virsh", "domstate", name, check=False)
+    return done.stdout.strip() if not done.returncode else "absent"
+
+
+def check_content(host: Host, disk: Disk, path: str) -> None:
+    """See that what was filled at the beginning is there, byte by byte; the VM may be running.
+
+    Raises:
+        AssertionError: it is not.
+    """
+    steps = [f"read -q -P {1 + start % 251} {start}M 1M" for start in range(min(disk.filled, disk.size - 64))]
+    arguments = [word for step in steps for word in ("-c", step)]
+    try:
+        done = host.run("qemu-io", "-f", disk.format, "-r", "-U", *arguments, path)
+    except subprocess.CalledProcessError as error:
+        raise AssertionError(f"{path} cannot be read: {error.stderr}") from error
+    wrong = re.findall(r"Pattern verification failed.*", done.stdout + done.stderr)
+    assert not wrong, f"{path}: {wrong[:3]}"
+
+
+def remove_all(host: Host) -> None:
+    """Remove every VM and disk of a host."""
+    for name in host.run("virsh", "-q", "list", "--name").stdout.split():
+        host.run("virsh", "destroy", name, check=False)
+    for name in host.run("virsh", "-q", "list", "--all", "--name").stdout.split():
+        host.run("virsh", "undefine", name, check=False)
+    for file in host.images.iterdir():
+        file.unlink()

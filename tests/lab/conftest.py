@@ -1,0 +1,41 @@
+"""A lab of two real hosts for the whole run, clean for each test."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.harness import Pair
+from vmferry.lab.lab import Lab
+
+NAME = os.environ.get("VMFERRY_TEST_LAB", "test")
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The lab itself; taken down at the end, whatever happened."""
+    lab = Lab.named(NAME)
+    lab.down()  # what a run that was killed left
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture(scope="session")
+def paired(lab: Lab) -> Pair:
+    """The two hosts, paired."""
+    pair = Pair(lab)
+    pair.pair()
+    return pair
+
+
+@pytest.fixture
+def pair(paired: Pair) -> Iterator[Pair]:
+    """The two hosts, paired, without VMs, with both links up; and an observer that saw nothing run twice."""
+    paired.clean()
+    with paired.observing():
+        yield paired
+        assert paired.observer.ran_twice() == []
+    paired.clean()
