@@ -21,7 +21,7 @@ from vmferry.transfer import control, spec
 from vmferry.transfer.spec import Spec
 
 _JOB = re.compile(r"[0-9a-f]{12}")
-_WORKER_LIMIT = 15.0
+_WORKER_LIMIT = 12.0  # less than the source's patience with this call
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Arrivals:
         mirrored = [plan.target for plan in plans if plan.copied_by == "mirror"]
         persistent_xml = domainxml.with_paths(offer.persistent_xml, paths)
         live_xml = domainxml.for_copy(domainxml.with_paths(offer.live_xml, paths), mirrored)
-        self._check_policy(offer, live_xml, persistent_xml)
+        self._check_policy(offer, plans, live_xml, persistent_xml)
         certificate, private_key = certificates.create(f"{self.config.name} job {offer.job}")
         grant = Grant(
             job_key=jobkey.new(),
@@ -234,7 +234,9 @@ class Arrivals:
         self._check_folder(str(Path(disk.path).parent))
         return True
 
-    def _check_policy(self, offer: Offer, live_xml: str, persistent_xml: str) -> None:
+    def _check_policy(self, offer: Offer, plans: list[DiskPlan], live_xml: str, persistent_xml: str) -> None:
+        formats = {disk.target: disk.format for disk in offer.disks}
+        planned = {plan.target: (plan.path, formats[plan.target]) for plan in plans}
         policy = hostpolicy.Policy(
             emulators=tuple(str(path) for path in self.config.emulators),
             disk_folders=tuple(str(path) for path in self.config.disk_folders),
@@ -243,7 +245,7 @@ class Arrivals:
         for xml in (live_xml, persistent_xml):
             if domainxml.name(xml) != offer.vm or domainxml.uuid(xml) != offer.uuid:
                 raise UsageError(codes.BAD_REQUEST, detail="the XML is of another VM than the offer names")
-            reasons = hostpolicy.violations(xml, policy)
+            reasons = hostpolicy.violations(xml, policy) + hostpolicy.strays(xml, planned)
             if reasons:
                 raise PreflightError(
                     codes.DEVICE_FORBIDDEN, host=self.config.name, vm=offer.vm, why="; ".join(reasons)

@@ -161,11 +161,18 @@ class Destination(Endpoint):
 
         try:
             target = files.receive(stream, locate)
+            self._check_copied(target, locate(target))
             self.say(do="file", target=target)
         except VmferryError as error:
             self.events.put(("trouble", error))
         except OSError as error:
             self.events.put(("trouble", self.failure(str(error))))
+
+    def _check_copied(self, target: str, path: str) -> None:
+        """See that what was copied byte by byte names no other file: a qcow2's header is the source's to write."""
+        disk = next(disk for disk in self.offer.disks if disk.target == target)
+        if images.inspect(path, disk.format).backing:
+            raise PreflightError(codes.DISK_UNSUPPORTED, vm=self.offer.vm, disk=target, why="it names another file")
 
     def _finish_called(self) -> None:
         """Journal that libvirt's Finish is called: from here on only the source can tell whose the VM is."""

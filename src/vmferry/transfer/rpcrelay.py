@@ -142,6 +142,7 @@ class CommittingRelay(_Relay):
             self._asked.set()
 
     def _incoming(self, message: Message) -> None:
+        self._watcher.check_reply(message)
         if not self._watcher.is_finish_success(message):
             self._to_libvirtd(message.raw)
             return

@@ -1,0 +1,34 @@
+# Two commands do everything on a fresh Debian 12 machine, as root: make demo, make test.
+.PHONY: setup demo test lint unit lab-test campaign bench clean
+PYTHON = .venv/bin/python
+
+setup:
+	@tools/setup
+
+demo: setup
+	.venv/bin/vmferry lab demo
+
+test: lint
+	$(PYTHON) -m pytest -m "not campaign"
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+unit: setup
+	$(PYTHON) -m pytest -m "not campaign and not lab"
+
+lab-test: setup
+	$(PYTHON) -m pytest -m "lab and not campaign"
+
+campaign: setup
+	$(PYTHON) -m pytest -m campaign --timeout 3600
+
+bench: setup
+	$(PYTHON) benchmarks/migrate.py
+
+clean:
+	-.venv/bin/vmferry lab down
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,106 @@
+"""`vmferry lab`: real hosts on one machine, to try vmferry without servers."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from vmferry.cli.context import Group, Settings, pass_settings
+from vmferry.lab import network
+from vmferry.lab.demo import demo as run_demo
+from vmferry.lab.lab import Lab
+
+_name = click.option("--name", default="lab", show_default=True, metavar="NAME", help="Which lab; several may be up at once.")
+
+
+@click.group(cls=Group)
+def lab() -> None:
+    """Real hosts on one machine, to try vmferry (needs root)."""
+
+
+@lab.command("up", example="vmferry lab up --hosts 3 --bandwidth 1gbit")
+@_name
+@click.option("--hosts", type=click.IntRange(1, 9), default=2, show_default=True, help="How many hosts.")
+@click.option("--bandwidth", metavar="RATE", help="Of the migration network, as tc(8) has it. Default: no limit.")
+@pass_settings
+def up(settings: Settings, name: str, hosts: int, bandwidth: str | None) -> None:
+    """Bring the lab up, or what is missing of it."""
+    found = Lab.named(name)
+    found.up(hosts, bandwidth)
+    settings.message(f"The lab is up. Look around: vmferry lab exec kvm1 -- vmferry host show (lab {name}).")
+    _show(settings, found)
+
+
+@lab.command("down", example="vmferry lab down")
+@_name
+@pass_settings
+def down(settings: Settings, name: str) -> None:
+    """End the lab and remove all that it made; the guest's kernel stays in /var/cache/vmferry-lab."""
+    Lab.named(name).down()
+    settings.message("The lab is down.")
+
+
+@lab.command("status", example="vmferry lab status")
+@_name
+@pass_settings
+def status(settings: Settings, name: str) -> None:
+    """Tell how each host of the lab stands."""
+    _show(settings, Lab.named(name))
+
+
+@lab.command(
+    "exec",
+    example="vmferry lab exec kvm1 -- vmferry vm list",
+    context_settings={"ignore_unknown_options": True},
+)
+@_name
+@click.argument("host")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@pass_settings
+def exec_(_settings: Settings, name: str, host: str, command: tuple[str, ...]) -> None:
+    """Run a command in a host of the lab; its exit code is this one's."""
+    sys.stdout.flush()
+    sys.exit(subprocess.run(Lab.named(name).host(host).command(*command), check=False, env=dict(os.environ)).returncode)
+
+
+@lab.command("link", example="vmferry lab link migration --bandwidth 1gbit")
+@_name
+@click.argument("link", type=click.Choice(["management", "migration"]))
+@click.option("--host", help="One host's end only. Default: every host's.")
+@click.option("--bandwidth", metavar="RATE", help="As tc(8) has it, or `unlimited`.")
+@click.option("--up/--down", "cable", default=None, help="Put the cable in, or pull it out.")
+@pass_settings
+def link_(settings: Settings, name: str, link: str, host: str | None, bandwidth: str | None, cable: bool | None) -> None:
+    """Change a link between the hosts while they run."""
+    found = Lab.named(name)
+    for one in [found.host(host)] if host else found.hosts:
+        if bandwidth:
+            network.limit(found.layout, one.name, link, None if bandwidth == "unlimited" else bandwidth)
+        if cable is not None:
+            network.set_link(found.layout, one.name, link, up=cable)
+    settings.message("Done.")
+
+
+@lab.command("demo", example="vmferry lab demo")
+@_name
+@click.option("--keep", is_flag=True, help="Leave the lab up afterwards.")
+@pass_settings
+def demo(_settings: Settings, name: str, keep: bool) -> None:
+    """Move a busy VM with its disk from one host to another, and check it."""
+    sys.exit(run_demo(Lab.named(name), keep=keep))
+
+
+def _show(settings: Settings, found: Lab) -> None:
+    rows = found.status()
+    if settings.json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    table = Table("HOST", "STATE", "MANAGEMENT", "MIGRATION", "VMS", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row.host, "up" if row.up else "down", row.management, row.migration, ", ".join(row.vms) or "-")
+    Console().print(table if rows else "The lab is down.")
