@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 from vmferry.core import jobkey
@@ -65,11 +65,11 @@ def sessions(
             back,
         )
         accepted = listener.accept(LIMIT)
-    try:
-        yield dialled, accepted
-    finally:
-        dialled.close()
-        accepted.close()
+        try:
+            yield dialled, accepted
+        finally:
+            dialled.close()
+            accepted.close()
 
 
 class Streams:
@@ -123,3 +123,61 @@ def receive(sock: socket.socket, count: int) -> bytes:
         assert more, f"the connection ended after {len(data)} of {count} bytes"
         data += more
     return bytes(data)
+
+
+class Proxy:
+    """Stands between source and destination, to cut single connections."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server((HERE, 0))
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._threads: list[threading.Thread] = []
+        self._port = 0
+
+    def between(self, port: int) -> int:
+        self._port = port
+        self._run(self._accept)
+        return int(self._listener.getsockname()[1])
+
+    def cut(self, index: int) -> None:
+        """Cut a connection; they count from 0 in the order in which they were dialled."""
+        for sock in self._pairs[index]:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for index in range(len(self._pairs)):
+            self.cut(index)
+        for thread in self._threads:
+            thread.join(LIMIT)
+        for pair in self._pairs:
+            for sock in pair:
+                sock.close()
+
+    def _run(self, target: Callable[..., None], *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                taken, _ = self._listener.accept()
+            except OSError:
+                return
+            given = socket.create_connection((HERE, self._port))
+            self._pairs.append((taken, given))
+            self._run(self._pump, taken, given)
+            self._run(self._pump, given, taken)
+
+    @staticmethod
+    def _pump(one: socket.socket, other: socket.socket) -> None:
+        room = memoryview(bytearray(1 << 16))
+        with suppress(OSError):
+            while got := one.recv_into(room):
+                other.sendall(room[:got])
+        for sock in (one, other):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)

@@ -2,7 +2,6 @@
 
 import select
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -10,10 +9,14 @@ from dataclasses import dataclass
 
 from vmferry.transfer import frames
 from vmferry.transfer.buffers import ROOM, Buffer, Pool
+from vmferry.transfer.channel import Channel
 
 _HEAD = frames.HEADER.size
-_RECORD = 16 * 1024  # TLS gives at most one record for a read
 _TIMEOUT = 10_000  # milliseconds until TCP gives up on a peer that acknowledges nothing
+
+# One key of AES-GCM is good for 2^24 full records (RFC 8446, 5.5); a connection is replaced long before: 64 GiB.
+_WORN = 1 << 22
+_RECORD = 16 * 1024
 
 # What may wait unsent in the kernel for one connection. More would only be queued in front of the control stream and
 # of the other connections' share; what is sent but not acknowledged is TCP's business.
@@ -43,21 +46,22 @@ class Carrier:
     """A connection whose hello is done. Its thread-safety is its users': one sends at a time, or one reads.
 
     Arguments:
-        sock: connected, its hello done; an SSLSocket when encrypted.
+        channel: connected, its hello done.
         label: what it is called.
     """
 
-    def __init__(self, sock: socket.socket, label: Label) -> None:
+    def __init__(self, channel: Channel, label: Label) -> None:
         self.label = label
         self.lock = threading.Lock()  # held by the thread that sends
         self.queued = 0  # threads that send or wait to; the outlet's lock guards it
         self.unacknowledged = 0  # bytes; the outlet's lock guards it
         self.lost = False
         self.bytes = 0  # frames with their headers, so far
+        self._calls = 0
         self.heard = self.used = time.monotonic()
-        self._sock = sock
-        self._tls = isinstance(sock, ssl.SSLSocket)
-        sock.settimeout(None)
+        self._channel = channel
+        channel.hurry(None)
+        sock = channel.sock
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TIMEOUT)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
@@ -68,11 +72,9 @@ class Carrier:
         Raises:
             OSError: the connection is lost.
         """
-        size = len(data)
-        done = self._sock.send(data)
-        while done < size:
-            done += self._sock.send(memoryview(data)[done:])
-        self.bytes += size
+        self._channel.send(data)
+        self.bytes += len(data)
+        self._calls += 1
         self.used = time.monotonic()
 
     def read(self, pool: Pool, handle: Handler) -> None:
@@ -82,70 +84,24 @@ class Carrier:
             OSError: the connection is lost.
             VmferryError: the peer broke the protocol, or `handle` says so.
         """
-        if self._tls:
-            self._read_tls(pool, handle)
-        else:
-            self._read_plain(pool, handle)
-
-    def _read_plain(self, pool: Pool, handle: Handler) -> None:
-        receive = self._sock.recv_into
-        whole = socket.MSG_WAITALL
+        fill = self._channel.fill
         buffer = pool.take()
-        while True:
-            got = receive(buffer.view, _HEAD, whole)
-            while 0 < got < _HEAD:
-                more = receive(buffer.view[got:], _HEAD - got, whole)
-                got = got + more if more else 0
-            if not got:
-                return
+        while fill(buffer.view[:_HEAD]):
             stream, kind, flags, offset, length = frames.parse(buffer.view)
             if length > ROOM:
                 buffer = Buffer(_HEAD + length)
-            got = 0
-            while got < length:
-                more = receive(buffer.payload[got:length], length - got, whole)
-                if not more:
-                    return
-                got += more
+            if length and not fill(buffer.payload[:length]):
+                return
             self.bytes += _HEAD + length
+            self._calls += 1
             self.heard = time.monotonic()
             if handle(stream, kind, flags, offset, length, buffer):
                 buffer = pool.take()
 
-    def _read_tls(self, pool: Pool, handle: Handler) -> None:
-        """Read records as they come: our own sender begins every frame with a record, so that the first read of a
-        frame gives its header and the first 16 KiB. A record that holds more than one frame costs a copy.
-        """
-        sock = self._sock
-        assert isinstance(sock, ssl.SSLSocket)
-        receive = sock.recv_into
-        buffer = pool.take()
-        got = 0
-        while True:
-            while got < _HEAD:
-                more = receive(buffer.view[got:], _RECORD)
-                if not more:
-                    return
-                got += more
-            stream, kind, flags, offset, length = frames.parse(buffer.view)
-            end = _HEAD + length
-            if length > ROOM:
-                larger = Buffer(end + _RECORD)
-                larger.view[:got] = buffer.view[:got]
-                buffer = larger
-            while got < end:
-                more = receive(buffer.view[got:], end - got)
-                if not more:
-                    return
-                got += more
-            rest = bytes(buffer.view[end:got]) if got > end else b""
-            self.bytes += end
-            self.heard = time.monotonic()
-            if handle(stream, kind, flags, offset, length, buffer):
-                buffer = pool.take()
-            got = len(rest)
-            if got:
-                buffer.view[:got] = rest
+    @property
+    def worn(self) -> bool:
+        """Whether another connection, with another key, should take its place."""
+        return self._channel.encrypted and self._calls + self.bytes // _RECORD > _WORN
 
     def writable(self) -> bool:
         """Tell whether a short frame could be sent without waiting."""
@@ -159,19 +115,18 @@ class Carrier:
         """End the connection at once: wakes whoever sends or reads. Any thread may."""
         self.lost = True
         try:
-            # Not SSLSocket.shutdown, which would let a reader go on with what it takes for plain text.
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+            self._channel.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # not connected any more
 
     def close(self) -> None:
         """Give the connection's descriptor back; nobody may be using it."""
-        self._sock.close()
+        self._channel.sock.close()
 
     def _poll(self, events: int) -> int:
         poll = select.poll()
         try:
-            poll.register(self._sock, events)
+            poll.register(self._channel.sock, events)
         except (OSError, ValueError):
             return select.POLLHUP  # closed
         return next((found for _, found in poll.poll(0)), 0)

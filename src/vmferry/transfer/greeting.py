@@ -11,6 +11,7 @@ from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, VmferryError
 from vmferry.transfer import hello, tls
 from vmferry.transfer.carrier import Carrier, Label
+from vmferry.transfer.channel import Channel, SecureChannel
 from vmferry.transfer.frames import broken
 from vmferry.transfer.hello import Answer, Hello, Proof, Said, Welcome
 from vmferry.transfer.tls import Credentials
@@ -24,39 +25,6 @@ class Greeted:
     hello: Hello
     answer: Answer
     round_trip: float  # seconds
-
-
-class _Timed:
-    """A socket under a deadline for everything that is done with it, so that no peer can hold us up byte by byte."""
-
-    def __init__(self, sock: socket.socket, seconds: float) -> None:
-        self.sock = sock
-        self._limit = time.monotonic() + seconds
-
-    def rest(self) -> None:
-        left = self._limit - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the hello took too long")
-        self.sock.settimeout(left)
-
-    def send(self, data: bytes) -> None:
-        self.rest()
-        self.sock.sendall(data)
-
-    def message(self) -> bytes:
-        """Read one message, with its head."""
-        head = self._exactly(hello.HEAD)
-        return head + self._exactly(hello.length(head))
-
-    def _exactly(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            self.rest()
-            more = self.sock.recv(count - len(data))
-            if not more:
-                raise ConnectionResetError("the peer closed the connection during the hello")
-            data += more
-        return data
 
 
 def dial(
@@ -77,21 +45,18 @@ def dial(
     """
     sock = socket.create_connection(address, timeout=seconds)
     try:
-        timed = _Timed(sock, seconds)
-        if context is not None:
-            timed.rest()
-            sock = timed.sock = _wrap(sock, context, credentials, server=False)
+        channel = _secure(sock, credentials, context, seconds, server=False)
         mine = hello.pack(said)
-        timed.send(mine)
-        theirs = timed.message()
+        channel.send(mine)
+        theirs = _message(channel)
         answer = _read(Answer, theirs)
         hello.check(said, answer)
-        _check_proof(credentials, "destination", mine, theirs, timed.message())
-        timed.send(_prove(credentials, "source", mine, theirs))
+        _check_proof(credentials, "destination", mine, theirs, _message(channel))
+        channel.send(_prove(credentials, "source", mine, theirs))
         asked_at = time.monotonic()
-        _read(Welcome, timed.message())
+        _read(Welcome, _message(channel))
         round_trip = time.monotonic() - asked_at
-        return Greeted(Carrier(sock, _label(sock, said, dialled=True)), said, answer, round_trip)
+        return Greeted(Carrier(channel, _label(sock, said, dialled=True)), said, answer, round_trip)
     except BaseException as error:
         sock.close()
         if isinstance(error, ssl.SSLError):
@@ -112,12 +77,9 @@ def accept(
         OSError: it went away.
     """
     try:
-        timed = _Timed(sock, seconds)
-        if context is not None:
-            timed.rest()
-            sock = timed.sock = _wrap(sock, context, credentials, server=True)
+        channel = _secure(sock, credentials, context, seconds, server=True)
         try:
-            theirs = timed.message()
+            theirs = _message(channel)
             said = _read(Hello, theirs)
             if said.job != credentials.job:
                 raise AccessError(codes.JOB_KEY_WRONG, job=said.job)
@@ -125,34 +87,48 @@ def accept(
                 raise broken("the two sides do not agree about encryption")
             answer = hello.choose(said, secrets.token_hex(32), credentials.peer)
             mine = hello.pack(answer)
-            timed.send(mine + _prove(credentials, "destination", theirs, mine))
-            _check_proof(credentials, "source", theirs, mine, timed.message())
-            timed.send(hello.pack(Welcome()))
+            channel.send(mine + _prove(credentials, "destination", theirs, mine))
+            _check_proof(credentials, "source", theirs, mine, _message(channel))
+            channel.send(hello.pack(Welcome()))
         except VmferryError as error:
             with suppress(OSError):
-                timed.send(hello.refusal(error))
+                channel.send(hello.refusal(error))
             raise
-        return Greeted(Carrier(sock, _label(sock, said, dialled=False)), said, answer, 0.0)
+        return Greeted(Carrier(channel, _label(sock, said, dialled=False)), said, answer, 0.0)
     except BaseException:
         sock.close()
         raise
 
 
-def _wrap(
-    sock: socket.socket, context: ssl.SSLContext, credentials: Credentials, *, server: bool
-) -> ssl.SSLSocket:
+def _secure(
+    sock: socket.socket, credentials: Credentials, context: ssl.SSLContext | None, seconds: float, *, server: bool
+) -> Channel:
+    """Put TLS on a connection, unless it is off."""
+    if context is None:
+        channel = Channel(sock)
+        channel.hurry(seconds)
+        return channel
+    secure = SecureChannel(sock, context, server=server)
+    secure.hurry(seconds)
     try:
-        made = context.wrap_socket(sock, server_side=server)
+        shown = secure.shake()
     except ssl.SSLCertVerificationError as error:
         raise tls.wrong(credentials) from error
     except ssl.SSLError as error:
-        raise broken(f"TLS failed ({error.reason or error}); is encryption off on one of the two sides?") from error
-    try:
-        tls.check(made, credentials)
-    except AccessError:
-        made.close()
-        raise
-    return made
+        raise broken(f"TLS failed ({error.reason or error}); is encryption off on one side only?") from error
+    tls.check(shown, credentials)
+    return secure
+
+
+def _message(channel: Channel) -> bytes:
+    """Read one message of the hello, with its head."""
+    head = memoryview(bytearray(hello.HEAD))
+    if not channel.fill(head):
+        raise ConnectionResetError("the peer closed the connection during the hello")
+    body = memoryview(bytearray(hello.length(bytes(head))))
+    if not channel.fill(body):
+        raise ConnectionResetError("the peer closed the connection during the hello")
+    return bytes(head) + bytes(body)
 
 
 def _read(kind: type[Said], raw: bytes) -> Said:

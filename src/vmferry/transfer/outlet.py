@@ -45,6 +45,7 @@ class Outbox:
         self.acknowledged = 0
         self.credit = frames.INITIAL_CREDIT
         self.pending: deque[Frame] = deque()
+        self.carrier: Carrier | None = None  # the last one that was chosen
         self.finished = False  # FIN is sent, or on its way
         self.over: OSError | None = None  # why nothing can be sent any more
 
@@ -67,7 +68,8 @@ class Outlet:
         self._carriers: list[Carrier] = []
         self._inflight = 0
         self._unasked = 0
-        self._retired = 0
+        self._retired: list[Carrier] = []  # nothing more is sent on these, but they wait for ACKs
+        self._lost = 0  # bytes sent on carriers that are gone
         self._pool = pool
         self._on_lost = on_lost
         self._on_broken = on_broken
@@ -77,17 +79,38 @@ class Outlet:
     @property
     def sent(self) -> int:
         """Bytes of frames sent so far."""
-        return self._retired + sum(carrier.bytes for carrier in list(self._carriers))
+        with self.lock:
+            return self._lost + sum(carrier.bytes for carrier in self._carriers + self._retired)
 
     def carriers(self) -> list[Carrier]:
-        """Give the carriers in use."""
+        """Give the carriers that are open."""
         with self.lock:
-            return list(self._carriers)
+            return self._carriers + self._retired
 
     def add(self, carrier: Carrier) -> None:
         """Take a carrier into use."""
         with self.lock:
-            self._carriers.append(carrier)
+            if carrier not in self._carriers:
+                self._carriers.append(carrier)
+
+    def retire(self, carrier: Carrier) -> None:
+        """Send nothing more on a carrier; `sweep` closes it once all that it carried is acknowledged."""
+        with self.lock:
+            if carrier in self._carriers:
+                self._carriers.remove(carrier)
+                self._retired.append(carrier)
+
+    def sweep(self) -> None:
+        """Close the retired carriers that are done."""
+        with self.lock:
+            waiting = {id(frame.carrier) for box in self.boxes.values() for frame in box.pending}
+            done = [one for one in self._retired if not one.queued and id(one) not in waiting]
+            for carrier in done:
+                self._retired.remove(carrier)
+                self._lost += carrier.bytes
+        for carrier in done:
+            carrier.cut()
+            carrier.close()
 
     def register(self, box: Outbox) -> None:
         """Take a stream's outbox in, so that what it sends survives the loss of a carrier."""
@@ -149,7 +172,7 @@ class Outlet:
         with self.lock:
             if self._broken is not None or not self._carriers:
                 return
-            carrier = self._choose()
+            carrier = self._choose(None)
         self._transmit(carrier, data)
 
     def shout(self, data: bytes) -> None:
@@ -198,15 +221,22 @@ class Outlet:
             self._waiting -= 1
 
     def _keep(self, box: Outbox, frame: Frame) -> Carrier:
-        carrier = self._choose()
-        frame.carrier = carrier
+        carrier = self._choose(box.carrier)
+        box.carrier = frame.carrier = carrier
         carrier.unacknowledged += frame.size
         self._inflight += frame.size
         box.pending.append(frame)
         return carrier
 
-    def _choose(self) -> Carrier:
+    def _choose(self, last: Carrier | None) -> Carrier:
+        """Choose a carrier, `last` if it does: a stream that changes to and fro wakes two readers for one.
+
+        It has to change when another thread is sending there, or when much more waits there than elsewhere.
+        """
         chosen = min(self._carriers, key=_load)
+        if last is not None and not last.queued and not last.lost:
+            if last.unacknowledged - chosen.unacknowledged <= self.window.limit >> 1:
+                chosen = last
         chosen.queued += 1
         return chosen
 
@@ -304,10 +334,10 @@ class Outlet:
         """Give a carrier up; what was on its way over it is sent again over the others. Never waits."""
         carrier.cut()
         with self.lock:
-            if carrier not in self._carriers:
+            if carrier not in self._carriers + self._retired:
                 return
-            self._carriers.remove(carrier)
-            self._retired += carrier.bytes
+            (self._carriers if carrier in self._carriers else self._retired).remove(carrier)
+            self._lost += carrier.bytes
             again = [frame for box in self.boxes.values() for frame in box.pending if frame.carrier is carrier]
             left = bool(self._carriers)
             for frame in again:
@@ -345,7 +375,7 @@ class Outlet:
         self._broken = self._broken or why
         for box in self.boxes.values():
             box.over = box.over or why
-        for carrier in self._carriers:
+        for carrier in self._carriers + self._retired:
             carrier.cut()
         self._room.notify_all()
 

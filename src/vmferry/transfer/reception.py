@@ -7,12 +7,13 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, VmferryError
 from vmferry.transfer import greeting, tls
+from vmferry.transfer.frames import broken
 from vmferry.transfer.greeting import Greeted
 from vmferry.transfer.tls import Credentials
 
@@ -44,7 +45,8 @@ class Reception:
         ]
         self.refused = ""  # why the last connection that was refused was refused
         self._ready: queue.SimpleQueue[list[Greeted] | None] = queue.SimpleQueue()
-        self._begun: dict[str, list[Greeted]] = {}
+        self._begun: dict[str, dict[tuple[str, int], Greeted]] = {}
+        self._adopted: dict[str, Callable[[Greeted], bool]] = {}
         self._lock = threading.Lock()
         self._greeting: dict[threading.Thread, socket.socket] = {}
         self._closed = False
@@ -85,8 +87,9 @@ class Reception:
             sock.close()
         self._ready.put(None)
         with self._lock:
-            waiting = [greeted for begun in self._begun.values() for greeted in begun]
+            waiting = [greeted for begun in self._begun.values() for greeted in begun.values()]
             self._begun.clear()
+            self._adopted.clear()
         with suppress(queue.Empty):
             while (ready := self._ready.get_nowait()) is not None:
                 waiting += ready
@@ -135,20 +138,44 @@ class Reception:
         self.refused = why
         log.warning("job %s: a connection was refused: %s", self._credentials.job, why)
 
+    def adopt(self, session: str, take: Callable[[Greeted], bool]) -> None:
+        """Give connections that come later for a session to `take`, until it returns False."""
+        with self._lock:
+            self._adopted[session] = take
+
     def _sort(self, greeted: Greeted) -> None:
-        """Put a connection to the others of its session."""
+        """Put a connection to the others of its session.
+
+        Raises:
+            InternalError: protocol; it does not go with them.
+        """
         hello = greeted.hello
         with self._lock:
-            if self._closed:
-                greeted.carrier.close()
+            take = self._adopted.get(hello.session)
+            if take is None and not self._closed:
+                self._gather(greeted)
                 return
-            if hello.session not in self._begun and len(self._begun) >= _SESSIONS:
-                for old in self._begun.pop(next(iter(self._begun))):
-                    old.carrier.close()
-            begun = self._begun.setdefault(hello.session, [])
-            begun.append(greeted)
-            if len(begun) == hello.forward + hello.back:
-                self._ready.put(self._begun.pop(hello.session))
+        if take is None or not take(greeted):
+            greeted.carrier.close()
+            with self._lock:
+                self._adopted.pop(hello.session, None)
+
+    def _gather(self, greeted: Greeted) -> None:
+        hello = greeted.hello
+        begun = self._begun.setdefault(hello.session, {})
+        first = next(iter(begun.values()), greeted).hello
+        place = (hello.direction, hello.index)
+        alike = (hello.forward, hello.back, hello.versions) == (first.forward, first.back, first.versions)
+        if place in begun or not alike or hello.index >= getattr(hello, hello.direction):
+            greeted.carrier.close()
+            raise broken("a connection does not go with the others of its session")
+        begun[place] = greeted
+        if len(begun) == hello.forward + hello.back:
+            del self._begun[hello.session]
+            self._ready.put(list(begun.values()))
+        elif len(self._begun) > _SESSIONS:
+            for old in self._begun.pop(next(iter(self._begun))).values():
+                old.carrier.close()
 
 
 def _bind(addresses: Sequence[str], ports: tuple[int, int]) -> list[socket.socket]:

@@ -22,13 +22,22 @@ class Stream:
     ConnectionResetError (one of the two sides gave the stream up) or ConnectionAbortedError (the session broke).
     """
 
-    def __init__(self, number: int, kind: str | None, window: int, outlet: Outlet, acker: Acker, pool: Pool) -> None:
+    def __init__(
+        self,
+        number: int,
+        kind: str | None,
+        window: int,
+        outlet: Outlet,
+        acker: Acker,
+        pool: Pool,
+        on_over: "Callable[[Stream], None]",
+    ) -> None:
         self.id = number
         self.kind = kind  # None: its OPEN is still on its way over another connection
         self.ack_due = False
         self.inbox = Inbox(pool, window, self._taken)
         self.outbox = Outbox(number)
-        self.on_over: Callable[[], None] = lambda: None  # the session's: nothing more comes or goes
+        self._on_over = on_over  # nothing more comes or goes
         self._outlet = outlet
         self._acker = acker
         self.pool = pool
@@ -159,7 +168,7 @@ class Stream:
         done = self._outlet.acknowledge(self.outbox, offset, credit, flags)
         if flags & frames.GONE:
             self._fail(ConnectionResetError("the peer has given the stream up"), at_once=True)
-            self.on_over()
+            self._on_over(self)
         elif done:
             self._all_acknowledged = True
             self._check_over()
@@ -167,7 +176,7 @@ class Stream:
     def was_reset(self, reason: str) -> None:
         """Take a RESET."""
         failed = self._fail(ConnectionResetError(reason), at_once=True)
-        self.on_over()
+        self._on_over(self)
         if failed:
             self._tell(reason)
 
@@ -192,7 +201,7 @@ class Stream:
     def _check_over(self) -> None:
         if self._told and self._all_acknowledged:
             self._finished = True
-            self.on_over()
+            self._on_over(self)
 
     def _fail(self, why: OSError, *, at_once: bool) -> bool:
         with self._lock:

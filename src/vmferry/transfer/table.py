@@ -36,7 +36,6 @@ class Table:
         self._lock = threading.Lock()
         self._ours = 1 if source else 2  # the next number that we open
         self._theirs = 2 if source else 1  # the next number whose OPEN has not come
-        self._closed = False
         self.streams[frames.CONTROL] = make(frames.CONTROL, "control", _NARROW)
 
     def open(self, kind: str) -> Stream:
@@ -78,38 +77,33 @@ class Table:
                 raise frames.broken("too many streams were opened")
             return self._add(number, None)
 
-    def opened(self, number: int, kind: str) -> tuple[list[Stream], bool]:
-        """Take an OPEN.
-
-        Returns:
-            The streams that are now to be announced, in the order in which the peer opened them; and whether this
-            OPEN was news.
+    def opened(self, stream: Stream, kind: str) -> list[Stream]:
+        """Take an OPEN; gives the streams that are now to be announced, in the order in which the peer opened them.
 
         Raises:
             InternalError: protocol; that number is not the peer's to open, or was opened as something else.
         """
-        if number == frames.CONTROL or number % 2 == self._ours % 2:
-            raise frames.broken(f"stream {number} was opened by the wrong side")
-        stream = self.find(number)
-        if stream is None:
-            return [], False
         with self._lock:
+            if stream.id == frames.CONTROL or stream.id % 2 == self._ours % 2:
+                raise frames.broken(f"stream {stream.id} was opened by the wrong side")
             if stream.kind is not None:
                 if stream.kind != kind:
-                    raise frames.broken(f"stream {number} was opened twice")
-                return [], False
+                    raise frames.broken(f"stream {stream.id} was opened twice")
+                return []
             stream.kind = kind
             announced = []
             while (following := self.streams.get(self._theirs)) is not None and following.kind is not None:
                 announced.append(following)
                 self._theirs += 2
-            return announced, True
+            return announced
 
-    def remove(self, stream: Stream) -> None:
-        """Take a stream out that is over; its number is never used again."""
+    def remove(self, stream: Stream) -> bool:
+        """Take a stream out that is over; False when it cannot go yet, its OPEN or an earlier one being on its way."""
         with self._lock:
-            if stream.kind is not None and (stream.id % 2 == self._ours % 2 or stream.id < self._theirs):
-                self.streams.pop(stream.id, None)
+            if stream.id % 2 != self._ours % 2 and stream.id >= self._theirs:
+                return False
+            self.streams.pop(stream.id, None)
+            return True
 
     def all(self) -> list[Stream]:
         """Give all streams."""

@@ -66,13 +66,16 @@ def _load(made: ssl.SSLContext, credentials: Credentials) -> None:
         os.close(handle)
 
 
-def check(sock: ssl.SSLSocket, credentials: Credentials) -> None:
+def check(shown: bytes, credentials: Credentials) -> None:
     """Make sure that the peer showed exactly the certificate that was exchanged.
+
+    Arguments:
+        shown: what it showed, DER.
+        credentials: what was exchanged.
 
     Raises:
         AccessError: worker-certificate-wrong.
     """
-    shown = sock.getpeercert(binary_form=True) or b""
     if not hmac.compare_digest(shown, ssl.PEM_cert_to_DER_cert(credentials.peer_certificate)):
         raise wrong(credentials)
 
