@@ -40,12 +40,16 @@ def test_a_watcher_hears_the_latest_then_the_news_then_the_end(run_folder: Path)
     server.publish("progress", {"percent": 1})
     server.publish("progress", {"percent": 2})
 
+    def end() -> None:
+        server.publish("phase", "ended")
+        server.close()
+
     async def follow() -> list[control.Message]:
         heard = []
         async for message in control.watch(run_folder, "j1"):
             heard.append(message)
             if len(heard) == 2:
-                threading.Thread(target=lambda: (server.publish("phase", "ended"), server.close())).start()
+                threading.Thread(target=end).start()
         return heard
 
     assert asyncio.run(asyncio.wait_for(follow(), 10)) == [

@@ -45,31 +45,33 @@ class Moves:
         found = self._describe(vm, options)
         job = secrets.token_hex(6)
         self.jobs.create(job, Role.SOURCE, vm, peer.name, caller, options.model_dump(mode="json", exclude_defaults=True))
-        certificate, private_key = certificates.create(f"{self.config.name} job {job}")
-        disks = _with_nonces(found.disks, job)
-        offer = Offer(
-            job=job,
-            vm=vm,
-            uuid=found.uuid,
-            caller=caller,
-            source=self.config.name,
-            source_host_uuid=found.host_uuid,
-            live_xml=found.live_xml,
-            persistent_xml=found.persistent_xml,
-            autostart=found.autostart,
-            memory=found.memory,
-            disks=disks,
-            options=options,
-            memory_channels=self.config.memory_channels,
-            certificate=certificate,
-        )
-        try:
-            self._start(offer, peer, private_key, requested_at)
-        except VmferryError as error:
-            self.jobs.end(job, State.FAILED, error.problem(), None)
-            spec.forget(self.config.state_folder, job, key=True)
-            _remove_nonces(disks)
-            raise
+        with spec.negotiating(self.config.state_folder, job):
+            self.launcher.start(job)  # it takes as long to start as the hosts to agree: it waits for what to do
+            certificate, private_key = certificates.create(f"{self.config.name} job {job}")
+            disks = _with_nonces(found.disks, job)
+            offer = Offer(
+                job=job,
+                vm=vm,
+                uuid=found.uuid,
+                caller=caller,
+                source=self.config.name,
+                source_host_uuid=found.host_uuid,
+                live_xml=found.live_xml,
+                persistent_xml=found.persistent_xml,
+                autostart=found.autostart,
+                memory=found.memory,
+                disks=disks,
+                options=options,
+                memory_channels=self.config.memory_channels,
+                certificate=certificate,
+            )
+            try:
+                self._start(offer, peer, private_key, requested_at)
+            except VmferryError as error:
+                self.jobs.end(job, State.FAILED, error.problem(), None)
+                spec.forget(self.config.state_folder, job, key=True)
+                _remove_nonces(disks)
+                raise
         return job
 
     def cancel(self, job: str, caller: Caller) -> None:
@@ -150,9 +152,8 @@ class Moves:
         spec.save(self.config.state_folder, work)
         try:
             admission = client.admit(offer.job, proof)
-            spec.save(self.config.state_folder, work.model_copy(update={"addresses": admission.addresses}))
             self.jobs.step(offer.job, Phase.ADMITTED)
-            self.launcher.start(offer.job)
+            spec.save(self.config.state_folder, work.model_copy(update={"addresses": admission.addresses}))
         except VmferryError as error:
             try:
                 client.abort(offer.job, proof, error.reason)

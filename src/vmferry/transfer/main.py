@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from vmferry.store.jobs import Jobs
 from vmferry.transfer import spec
 from vmferry.transfer.destination import Destination
 from vmferry.transfer.source import Source
+from vmferry.transfer.spec import Spec
 
 log = logging.getLogger("vmferry.transfer")
 
@@ -49,14 +51,10 @@ def work(config: Config, job: str) -> int:
         if row.state.ended:
             spec.forget(config.state_folder, job)
             return 0
-        phases = [step.phase for step in jobs.steps(job)]
-        try:
-            todo = spec.load(config.state_folder, job)
-        except FileNotFoundError:
-            # vmferryd died between the job's row and its spec: nothing had been made.
-            error = InternalError(codes.INTERNAL, why="vmferryd ended before the job had begun")
-            jobs.end(job, State.FAILED, error.problem(), None)
+        todo = _await_spec(config, jobs, job)
+        if todo is None:
             return 0
+        phases = [step.phase for step in jobs.steps(job)]
     lock = os.open(spec.folder(config.state_folder, job) / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,3 +71,26 @@ def work(config: Config, job: str) -> int:
     finally:
         end.close()
     return 0
+
+
+def _await_spec(config: Config, jobs: Jobs, job: str) -> Spec | None:
+    """Wait until the daemon has written down what to do; the source's worker starts while the hosts still negotiate.
+
+    Returns:
+        None: the job came to nothing meanwhile; it is on record as ended.
+    """
+    while not jobs.get(job).state.ended:
+        done = spec.is_negotiated(config.state_folder, job)
+        try:
+            todo = spec.load(config.state_folder, job)
+        except FileNotFoundError:
+            todo = None
+        if todo is not None and (done or todo.role is Role.DESTINATION or todo.addresses):
+            return todo  # done without addresses: granted, never admitted; the worker undoes it
+        if done:
+            # vmferryd died between the job's row and its spec: nothing had been made.
+            error = InternalError(codes.INTERNAL, why="vmferryd ended before the job had begun")
+            jobs.end(job, State.FAILED, error.problem(), None)
+            break
+        time.sleep(0.005)  # a file that appears; soon, or not at all
+    return None

@@ -1,6 +1,9 @@
 """What a worker is started with: one file in the job's folder, written by the daemon, mode 0600."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -48,6 +51,29 @@ def save(state_folder: Path, spec: Spec) -> None:
     _write(place / "spec.json", spec.model_dump_json())
 
 
+@contextmanager
+def negotiating(state_folder: Path, job: str) -> Iterator[None]:
+    """Hold the sign that this process is still agreeing with the other host on what the job's spec will be."""
+    place = folder(state_folder, job)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (place / "negotiating").open("w") as sign:
+        fcntl.flock(sign, fcntl.LOCK_EX)  # gone with this process, however it ends
+        yield
+    (place / "negotiating").unlink(missing_ok=True)
+
+
+def is_negotiated(state_folder: Path, job: str) -> bool:
+    """Tell whether nobody is at work on a job's spec any more: what is not there by now will not come."""
+    try:
+        with (folder(state_folder, job) / "negotiating").open() as sign:
+            fcntl.flock(sign, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    return True
+
+
 def load(state_folder: Path, job: str) -> Spec:
     """Read the spec.
 
@@ -78,6 +104,7 @@ def forget(state_folder: Path, job: str, *, key: bool = False) -> None:
     place = folder(state_folder, job)
     (place / "spec.json").unlink(missing_ok=True)
     (place / "lock").unlink(missing_ok=True)
+    (place / "negotiating").unlink(missing_ok=True)
     if key:
         (place / "key").unlink(missing_ok=True)
         if place.exists():
