@@ -280,7 +280,9 @@ def main() -> None:
         for setting in settings:
             results[setting].append(run(setting, arguments.size << 20, keys[setting.encryption]))
     print(f"{arguments.size} MiB a run, medians of {arguments.rounds}; {os.cpu_count()} processors")
-    print(f"{'relay':<16}{'streams':>8}{'MiB/s':>8}{'lowest':>8}{'highest':>8}{'ratio':>7}{'CPU s/GiB':>11}{'system':>8}")
+    print(
+        f"{'relay':<16}{'streams':>8}{'MiB/s':>8}{'lowest':>8}{'highest':>8}{'ratio':>7}{'CPU s/GiB':>11}{'system':>8}"
+    )
     reference: dict[int, float] = {}
     for setting, runs in results.items():
         rates = [one.rate for one in runs]

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-
 from tests.transfer.wire import LIMIT, Heard, Proxy, Streams, sessions
+
 from vmferry.transfer import carrier, session
 from vmferry.transfer.session import Session, Stream
 

@@ -41,9 +41,7 @@ def proof(key: str, job: str, source_fingerprint: str, destination_fingerprint: 
     return digest.hexdigest()
 
 
-def check(
-    key: str, job: str, source_fingerprint: str, destination_fingerprint: str, purpose: str, shown: str
-) -> bool:
+def check(key: str, job: str, source_fingerprint: str, destination_fingerprint: str, purpose: str, shown: str) -> bool:
     """Tell whether a proof that was shown is right, in a time that does not depend on how wrong it is.
 
     Raises:

@@ -99,10 +99,20 @@ class SecureChannel(Channel):
                 return self._tls.getpeercert(binary_form=True) or b""
 
     def send(self, data: bytes | memoryview) -> None:
+        """Encrypt and send all of it.
+
+        Raises:
+            OSError: the connection is lost.
+        """
         self._tls.write(data)
         self._flush()
 
     def fill(self, view: memoryview) -> bool:
+        """Read and decrypt until `view` is full; False when the connection ends before.
+
+        Raises:
+            OSError: the connection is lost.
+        """
         size, got = len(view), 0
         while got < size:
             try:

@@ -67,9 +67,7 @@ def dial(
         raise
 
 
-def accept(
-    sock: socket.socket, credentials: Credentials, context: ssl.SSLContext | None, seconds: float
-) -> Greeted:
+def accept(sock: socket.socket, credentials: Credentials, context: ssl.SSLContext | None, seconds: float) -> Greeted:
     """Bring one connection up that came in, as the destination. Closes it when it fails.
 
     Raises:
@@ -78,26 +76,37 @@ def accept(
     """
     try:
         channel = _secure(sock, credentials, context, seconds, server=True)
-        try:
-            theirs = _message(channel)
-            said = _read(Hello, theirs)
-            if said.job != credentials.job:
-                raise AccessError(codes.JOB_KEY_WRONG, job=said.job)
-            if said.encrypted is not credentials.encryption:
-                raise broken("the two sides do not agree about encryption")
-            answer = hello.choose(said, secrets.token_hex(32), credentials.peer)
-            mine = hello.pack(answer)
-            channel.send(mine + _prove(credentials, "destination", theirs, mine))
-            _check_proof(credentials, "source", theirs, mine, _message(channel))
-            channel.send(hello.pack(Welcome()))
-        except VmferryError as error:
-            with suppress(OSError):
-                channel.send(hello.refusal(error))
-            raise
+        said, answer = welcome(channel, credentials)
         return Greeted(Carrier(channel, _label(sock, said, dialled=False)), said, answer, 0.0)
     except BaseException:
         sock.close()
         raise
+
+
+def welcome(channel: Channel, credentials: Credentials) -> tuple[Hello, Answer]:
+    """Do the destination's part of the hello; tells the peer why when it refuses.
+
+    Raises:
+        VmferryError: the peer broke the protocol, or does not have the job key.
+        OSError: it went away.
+    """
+    try:
+        theirs = _message(channel)
+        said = _read(Hello, theirs)
+        if said.job != credentials.job:
+            raise AccessError(codes.JOB_KEY_WRONG, job=said.job)
+        if said.encrypted is not credentials.encryption:
+            raise broken("the two sides do not agree about encryption")
+        answer = hello.choose(said, secrets.token_hex(32), credentials.peer)
+        mine = hello.pack(answer)
+        channel.send(mine + _prove(credentials, "destination", theirs, mine))
+        _check_proof(credentials, "source", theirs, mine, _message(channel))
+        channel.send(hello.pack(Welcome()))
+    except VmferryError as error:
+        with suppress(OSError):
+            channel.send(hello.refusal(error))
+        raise
+    return said, answer
 
 
 def _secure(

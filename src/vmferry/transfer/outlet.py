@@ -234,9 +234,9 @@ class Outlet:
         It has to change when another thread is sending there, or when much more waits there than elsewhere.
         """
         chosen = min(self._carriers, key=_load)
-        if last is not None and not last.queued and not last.lost:
-            if last.unacknowledged - chosen.unacknowledged <= self.window.limit >> 1:
-                chosen = last
+        usable = last is not None and not last.queued and not last.lost
+        if last and usable and last.unacknowledged - chosen.unacknowledged <= self.window.limit >> 1:
+            chosen = last
         chosen.queued += 1
         return chosen
 
@@ -387,6 +387,7 @@ class Outlet:
         for helper in self._helpers:
             if helper is not threading.current_thread():
                 helper.join()
+
 
 def _load(carrier: Carrier) -> tuple[int, int]:
     return carrier.queued, carrier.unacknowledged

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 _LOOK = 0.5  # how often the keeper looks
 _IDLE = 2.0  # a connection that sent nothing for so long sends a PING
 _SILENT = 10.0  # one that brought nothing for so long is lost
+_PATIENCE = 0.25  # what saying goodbye may take
 _AGAIN = 30.0  # after a worn connection could not be replaced
 
 
@@ -60,7 +61,7 @@ class Session:
         self._why = ""
         self._closing = False
         self._on_message: Callable[[Message], None] | None = None
-        self._on_open: Callable[[str, Stream], None] | None = None
+        self._on_open: Callable[[str, Stream], object] | None = None
         self._on_broken: Callable[[str], None] | None = None
         self._greeted: dict[tuple[str, int], Greeted] = {}
         self._incoming: list[Carrier] = []
@@ -118,11 +119,18 @@ class Session:
         """
         with self._lock:
             self._closing = True
+        # On a thread of its own: a connection that is stuck could hold the goodbye up for longer than asked.
+        goodbye = threading.Thread(target=self._say_goodbye, args=(linger,), name="goodbye", daemon=True)
+        goodbye.start()
+        goodbye.join(linger + _PATIENCE)
+        self._break("the session was closed")
+        goodbye.join()
+        self._join()
+
+    def _say_goodbye(self, linger: float) -> None:
         with suppress(OSError):
             self._switch.control.send_fin()
             self._switch.outlet.wait_idle(linger)
-        self._break("the session was closed")
-        self._join()
 
     def abort(self, reason: str) -> None:
         """End the session at once; the peer hears why if that takes no waiting."""
@@ -172,7 +180,7 @@ class Session:
             self._on_message = handler
             self._changed.notify_all()
 
-    def on_open(self, handler: Callable[[str, Stream], None]) -> None:
+    def on_open(self, handler: Callable[[str, Stream], object]) -> None:
         """Have a function called with kind and stream for each that the peer opens, in the order it opened them.
 
         It may wait; the session goes on meanwhile. Those opened before are kept for it.

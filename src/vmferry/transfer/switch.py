@@ -22,9 +22,7 @@ class Switch:
         on_opened: called with every stream that the peer opened, in the order in which it did.
     """
 
-    def __init__(
-        self, *, source: bool, on_broken: Callable[[str], None], on_opened: Callable[[Stream], None]
-    ) -> None:
+    def __init__(self, *, source: bool, on_broken: Callable[[str], None], on_opened: Callable[[Stream], None]) -> None:
         self.pool = Pool()
         self.outlet = Outlet(self.pool, self._say_again, on_broken)
         self.acker = Acker(self.outlet.passing)
