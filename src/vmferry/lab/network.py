@@ -85,7 +85,7 @@ def delete(lab: Layout) -> None:
     """Delete every namespace of this lab, and with them all its interfaces."""
     for name in namespaces():
         if name == lab.switch or name.startswith(f"vmf-{lab.name}-kvm"):
-            run("ip", "netns", "delete", name)
+            run("ip", "netns", "delete", name, quiet=True)  # another `down` may be at it too
 
 
 def _port(short: str, host: str) -> str:

@@ -12,8 +12,6 @@ IMAGES = "/var/lib/libvirt/images"
 # pti=on: QEMU below 9.0 loses writes while it moves an emulated VM, since clearing the dirty bitmap leaves the
 # translation cache as it is (mended by QEMU's commit 03bfc2188f06); one guest in six died of it. With page table
 # isolation the guest flushes that cache whenever it enters or leaves its kernel: none in 40 did.
-# Not qemu64: Linux takes that for an AMD processor whose timer stops in idle (erratum 400), and the detour that it
-# makes for it crashes about every third guest after a move under software emulation, with virsh as well (measured).
 _XML = """\
 <domain type='qemu'>
   <name>{name}</name>
@@ -26,7 +24,7 @@ _XML = """\
     <cmdline>console=ttyS0 quiet panic=-1 pti=on {parameters}</cmdline>
   </os>
   <features><acpi/></features>
-  <cpu mode='custom' match='exact'><model fallback='allow'>Nehalem</model></cpu>
+  <cpu mode='custom' match='exact'><model fallback='allow'>qemu64</model></cpu>
   <devices>
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
 {disks}    <interface type='bridge'>
