@@ -1,4 +1,4 @@
-"""Forwards libvirt's calls from a TCP port to its unix socket: for the benchmark's virsh alone, in the lab's namespaces."""
+"""Forwards libvirt's calls from a TCP port to its unix socket: for the benchmark's virsh, in the lab."""
 
 import socket
 import sys

@@ -3,9 +3,9 @@
     make bench                        every case
     python benchmarks/migrate.py --rounds 3 --links unlimited --cases virsh-multifd,vmferry
 
-virsh gets what it needs for this and what no host should have: libvirt's calls forwarded from TCP. Its VM's disk is on
-storage that both hosts see, and so is vmferry's: what is compared is the memory copy. The pause is seen from outside, by the
-guest's ticks; CPU seconds are those of all processes of both hosts.
+virsh gets what it needs for this and what no host should have: libvirt's calls forwarded from TCP. The VM's disk is
+on storage that both hosts see: what is compared is the memory copy. The pause is seen from outside, by the guest's
+ticks; CPU seconds are those of all processes of both hosts.
 """
 
 import argparse
@@ -197,7 +197,8 @@ def certify(hosts: list[Host]) -> None:
             (place / name).chmod(0o644)  # QEMU reads it as another user
         configuration = host.home / "libvirt-etc" / "qemu.conf"
         configuration.write_text(
-            configuration.read_text() + '\nmigrate_tls_x509_cert_dir = "/etc/libvirt/pki"\nmigrate_tls_x509_verify = 1\n'
+            configuration.read_text()
+            + '\nmigrate_tls_x509_cert_dir = "/etc/libvirt/pki"\nmigrate_tls_x509_verify = 1\n'
         )
         host.run("pkill", "-x", "libvirtd")
     for host in hosts:

@@ -17,9 +17,7 @@ from vmferry.core.errors import Exit, UnreachableError, VmferryError
 from vmferry.core.job import Progress
 
 # httpcore2 leaves the socket of a connection that failed to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 
 JOB = {
     "id": "0001",

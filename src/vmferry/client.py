@@ -18,9 +18,7 @@ from vmferry.core.job import Progress
 from vmferry.core.offer import MoveOptions
 from vmferry.core.vm import VmDetail, VmSummary
 
-TIMEOUT = httpx2.Timeout(
-    60.0, connect=5.0
-)  # seconds; a move is answered once the destination has admitted it
+TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once the destination has admitted it
 SILENCE = 30.0  # seconds without even a heartbeat, after which an event stream counts as broken
 PATIENCE = 30.0  # seconds to go on trying to reach a daemon that was there before: it may be restarting
 PAUSE = 0.5  # seconds between such attempts
@@ -40,9 +38,7 @@ class Client:
 
     def __init__(self, transport: httpx2.BaseTransport, url: str, address: str) -> None:
         self._address = address
-        self._http = httpx2.Client(
-            transport=transport, base_url=f"{url}/api/v1", timeout=TIMEOUT, trust_env=False
-        )
+        self._http = httpx2.Client(transport=transport, base_url=f"{url}/api/v1", timeout=TIMEOUT, trust_env=False)
 
     @classmethod
     def local(cls, config: Config) -> Self:
@@ -95,9 +91,7 @@ class Client:
         Arguments:
             callers: for whom that host may move VMs here.
         """
-        return Invitation.model_validate(
-            self._call("POST", "/pairing/invitations", {"callers": list(callers)})
-        )
+        return Invitation.model_validate(self._call("POST", "/pairing/invitations", {"callers": list(callers)}))
 
     def pair(self, token: str, address: str | None = None, callers: Sequence[str] = ("*",)) -> PairedHost:
         """Pair with the host that made the token.

@@ -178,9 +178,7 @@ class Supervisor:
         worker: command of a worker; the job is appended.
     """
 
-    def __init__(
-        self, run_folder: Path, state_folder: Path, daemon: Sequence[str], worker: Sequence[str]
-    ) -> None:
+    def __init__(self, run_folder: Path, state_folder: Path, daemon: Sequence[str], worker: Sequence[str]) -> None:
         self._socket = run_folder / "supervisor.sock"
         self._folder = run_folder / "supervisor"
         self._logs = state_folder / "log"

@@ -126,9 +126,7 @@ class Made:
     def report(self, job: str, report: dict[str, Any]) -> None:
         """Tell as the transfer process of a job would."""
         assert self.loop is not None
-        self.loop.call_soon_threadsafe(
-            lambda: self.reports.setdefault(job, asyncio.Queue()).put_nowait(report)
-        )
+        self.loop.call_soon_threadsafe(lambda: self.reports.setdefault(job, asyncio.Queue()).put_nowait(report))
 
 
 class Node:
@@ -166,9 +164,7 @@ class Node:
             self.made.reports.clear()  # queues belong to one loop
             self._stop = asyncio.Event()
             made = self.made
-            daemon = Daemon(
-                Services(self.config, self.identity, self.stores, made, made, made, made, made.watch)
-            )
+            daemon = Daemon(Services(self.config, self.identity, self.stores, made, made, made, made, made.watch))
             await daemon.start()
             started.set()
             await self._stop.wait()

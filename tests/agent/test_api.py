@@ -47,9 +47,7 @@ def test_vms(kvm1: "Node") -> None:
 def test_move_becomes_a_job(kvm1: "Node") -> None:
     options = MoveOptions(include_storage=True, disk_paths={"vda": "/srv/web01.qcow2"})
     job = kvm1.client.move("web01", "kvm2", options)
-    assert kvm1.made.asked == [
-        ("move", "web01", "kvm2", options, Caller(name="root", host="kvm1", method="unix"))
-    ]
+    assert kvm1.made.asked == [("move", "web01", "kvm2", options, Caller(name="root", host="kvm1", method="unix"))]
     assert (job.id, job.source, job.destination, job.state) == ("0001", "kvm1", "kvm2", State.RUNNING)
     assert job.options == options
     assert kvm1.client.job("0001") == job
@@ -90,9 +88,7 @@ def test_errors_come_as_problems_and_go_as_errors(kvm1: "Node") -> None:
 )
 def test_what_is_not_valid_is_named(kvm1: "Node", body: Any, named: str) -> None:
     content = body if isinstance(body, str) else json.dumps(body)
-    answer = raw(
-        kvm1, "POST", "/api/v1/vms/web01/move", content=content, headers={"content-type": "application/json"}
-    )
+    answer = raw(kvm1, "POST", "/api/v1/vms/web01/move", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["code"] == "bad-request"
     assert named in answer.json()["detail"]

@@ -70,9 +70,7 @@ def test_no_supervisor(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [0, 5])
 def test_systemd_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     systemctl = tmp_path / "systemctl"
-    systemctl.write_text(
-        f'#!/bin/sh\necho "$@" > {tmp_path}/asked\necho "Unit not found." >&2\nexit {status}\n'
-    )
+    systemctl.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\necho "Unit not found." >&2\nexit {status}\n')
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     launcher = Launcher(Config(run_folder=tmp_path, launcher="systemd"))

@@ -106,9 +106,7 @@ def test_starts_where_one_was_killed(config: Config) -> None:
 def test_is_alone(config: Config) -> None:
     with running(config), Client.local(config) as client:
         file = config.run_folder.parent / "vmferry.toml"
-        second = subprocess.run(
-            [*VMFERRYD, "--config", str(file)], capture_output=True, text=True, timeout=LIMIT
-        )
+        second = subprocess.run([*VMFERRYD, "--config", str(file)], capture_output=True, text=True, timeout=LIMIT)
         assert second.returncode == 1
         assert "runs already" in second.stderr
         assert client.host().name == "kvm1"

@@ -90,14 +90,10 @@ def test_wrong_secret(kvm1: "Node", kvm2: "Node") -> None:
     kvm2.client.pair(token.encode())  # a few wrong ones do not spoil the right one
 
 
-def test_secret_is_shown_to_the_right_host_only(
-    kvm1: "Node", kvm2: "Node", nodes: "Callable[[str], Node]"
-) -> None:
+def test_secret_is_shown_to_the_right_host_only(kvm1: "Node", kvm2: "Node", nodes: "Callable[[str], Node]") -> None:
     impostor = nodes("kvm3")
     token = kvm1.client.invite().token
-    error = refused(
-        codes.TOKEN_CERTIFICATE, lambda: kvm2.client.pair(token, f"127.0.0.1:{impostor.config.port}")
-    )
+    error = refused(codes.TOKEN_CERTIFICATE, lambda: kvm2.client.pair(token, f"127.0.0.1:{impostor.config.port}"))
     assert str(impostor.config.port) in error.reason
     assert kvm2.client.hosts() == []
     assert kvm2.client.pair(token).name == "kvm1"  # it is still secret, and good

@@ -125,9 +125,7 @@ def test_strangers_reach_the_version_and_nothing_else(kvm1: "Node") -> None:
     paths = json.loads(document())["paths"]
     for path, methods in paths.items():
         for method in methods:
-            status, answer = ask(
-                kvm1, method.upper(), path.replace("{job}", "0001").replace("{name}", "web01")
-            )
+            status, answer = ask(kvm1, method.upper(), path.replace("{job}", "0001").replace("{name}", "web01"))
             if path == "/api/v1/version":
                 assert (status, answer) == (200, {"product": "vmferry", "api": ["v1"]})
             elif path == "/api/v1/pairing":
@@ -192,9 +190,7 @@ def test_unpaired_host_is_refused(kvm1: "Node", tmp_path: Path) -> None:
     assert refused_at_once(kvm1, context(ALPN))  # no certificate at all
 
 
-def test_silent_connections_are_closed(
-    nodes: "Callable[[str], Node]", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_connections_are_closed(nodes: "Callable[[str], Node]", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "HANDSHAKE_TIME", 0.3)
     monkeypatch.setattr(serving, "REQUEST_TIME", 0.3)
     kvm1 = nodes("kvm1")
@@ -213,9 +209,7 @@ def test_silent_connections_are_closed(
     assert ask(kvm1, "GET", "/api/v1/version")[0] == 200
 
 
-def test_dripping_a_request_wins_no_time(
-    nodes: "Callable[[str], Node]", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dripping_a_request_wins_no_time(nodes: "Callable[[str], Node]", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "REQUEST_TIME", 0.5)
     kvm1 = nodes("kvm1")
     with connect(kvm1, context()) as secure:

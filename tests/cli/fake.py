@@ -39,9 +39,7 @@ SUMMARY = Summary(
     disk_bytes=2 << 30,
     connections=["10.77.1.1 -> 10.77.1.2:6610 (TLS)", "10.77.1.2 -> 10.77.1.1:6611 (TLS)"],
 )
-DONE = JOB.model_copy(
-    update={"state": State.DONE, "phase": Phase.SETTLING, "summary": SUMMARY, "ended_at": WHEN}
-)
+DONE = JOB.model_copy(update={"state": State.DONE, "phase": Phase.SETTLING, "summary": SUMMARY, "ended_at": WHEN})
 
 
 def failed(error: VmferryError, state: State = State.FAILED) -> Job:

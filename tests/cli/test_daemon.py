@@ -105,9 +105,7 @@ def test_two_hosts_are_paired_and_parted(machines: Callable[[str], Machine]) -> 
     assert code == 0, err
     assert "This host and kvm2 are paired." in err
     for one, other in ((kvm1, "kvm2"), (kvm2, "kvm1")):
-        assert [host["name"] for host in json.loads(one.vmferry("host", "list", "--output", "json")[1])] == [
-            other
-        ]
+        assert [host["name"] for host in json.loads(one.vmferry("host", "list", "--output", "json")[1])] == [other]
 
     code, _, err = kvm1.vmferry("host", "pair", "--token-file", "-", stdin=token)
     assert code == 4, "a token is good once"

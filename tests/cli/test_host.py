@@ -28,9 +28,7 @@ def test_list_shows_the_paired_hosts(vmferry: Run, daemon: FakeClient) -> None:
         "05:06:07",
         "root",
     ]
-    assert json.loads(vmferry("host", "list", "--output", "json")[1]) == [
-        daemon.peers[0].model_dump(mode="json")
-    ]
+    assert json.loads(vmferry("host", "list", "--output", "json")[1]) == [daemon.peers[0].model_dump(mode="json")]
 
 
 def test_show_is_of_this_host_or_a_paired_one(vmferry: Run) -> None:
@@ -60,9 +58,7 @@ def test_token_comes_from_a_file(vmferry: Run, daemon: FakeClient, tmp_path: Pat
     assert "10.77.0.2" in out
 
 
-def test_token_comes_from_standard_input(
-    vmferry: Run, daemon: FakeClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_token_comes_from_standard_input(vmferry: Run, daemon: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("  VMF1-x\n"))
     assert vmferry("host", "pair", "--token-file", "-", "--for", "ann")[0] == 0
     assert daemon.calls[0] == ("pair", "VMF1-x", None, "ann")

@@ -32,9 +32,7 @@ def test_show_of_a_running_job(vmferry: Run, daemon: FakeClient) -> None:
 
 def test_show_of_a_failed_job_says_why_and_is_no_failure_itself(vmferry: Run, daemon: FakeClient) -> None:
     daemon.known = [
-        failed(
-            VmferryError(codes.LINK_LOST, peer="kvm2", phase="copying", why="cut", vm="web01", host="kvm1")
-        )
+        failed(VmferryError(codes.LINK_LOST, peer="kvm2", phase="copying", why="cut", vm="web01", host="kvm1"))
     ]
     code, out, err = vmferry("job", "show", "7f3a9c")
     assert (code, err) == (0, "")

@@ -88,9 +88,7 @@ def test_wrong_command_line_is_usage(vmferry: Run, arguments: list[str]) -> None
 
 
 @pytest.mark.parametrize("option", [["--output", "json"], ["--output=json"]])
-def test_program_gets_a_problem_even_for_a_command_line_that_cannot_be_read(
-    vmferry: Run, option: list[str]
-) -> None:
+def test_program_gets_a_problem_even_for_a_command_line_that_cannot_be_read(vmferry: Run, option: list[str]) -> None:
     for arguments in ([*option, "vm", "fly"], ["vm", "list", "--nope", *option]):
         code, out, err = vmferry(*arguments)
         assert (code, out) == (2, "")
@@ -129,9 +127,7 @@ def test_version(vmferry: Run) -> None:
         (["job", "cancel"], "8", []),
     ],
 )
-def test_completion_knows_names(
-    daemon: FakeClient, arguments: list[str], incomplete: str, expected: list[str]
-) -> None:
+def test_completion_knows_names(daemon: FakeClient, arguments: list[str], incomplete: str, expected: list[str]) -> None:
     complete = BashComplete(top, {}, "vmferry", "_VMFERRY_COMPLETE")
     assert [item.value for item in complete.get_completions(arguments, incomplete)] == expected
 

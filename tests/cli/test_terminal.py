@@ -92,9 +92,7 @@ def test_move_is_drawn_live_and_leaves_the_summary(terminals: list[Terminal]) ->
     terminals.append(terminal)
     assert terminal.end() == 0
     assert "web01 runs on kvm2." in terminal.seen
-    assert terminal.seen.count("\x1b[?25l") == terminal.seen.count("\x1b[?25h") == 1, (
-        "the cursor stays hidden"
-    )
+    assert terminal.seen.count("\x1b[?25l") == terminal.seen.count("\x1b[?25h") == 1, "the cursor stays hidden"
 
 
 def test_ctrl_c_leaves_the_terminal_and_the_move_alone(terminals: list[Terminal]) -> None:

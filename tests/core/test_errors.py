@@ -23,7 +23,13 @@ def test_every_code_makes_two_sentences_and_survives_the_wire(name: str) -> None
 
 
 def test_a_code_that_this_release_does_not_know_keeps_its_words() -> None:
-    problem = {"code": "from-the-future", "detail": "A {brace} broke.", "remedy": "Mend it.", "exit_code": 3, "status": 409}
+    problem = {
+        "code": "from-the-future",
+        "detail": "A {brace} broke.",
+        "remedy": "Mend it.",
+        "exit_code": 3,
+        "status": 409,
+    }
     error = VmferryError.from_problem(problem)
     assert isinstance(error, PreflightError)
     assert (error.reason, error.remedy, error.code.status) == ("A {brace} broke.", "Mend it.", 409)

@@ -190,10 +190,7 @@ def test_boot_files_are_bounded(part: str, reason: str | None) -> None:
 
 
 def test_metadata_is_free_and_other_namespaces_are_not() -> None:
-    assert (
-        violations(with_part("<metadata><v:x xmlns:v='u' v:p='/etc'>/x</v:x></metadata>", "TOP"), POLICY)
-        == []
-    )
+    assert violations(with_part("<metadata><v:x xmlns:v='u' v:p='/etc'>/x</v:x></metadata>", "TOP"), POLICY) == []
     foreign = PLAIN.replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ")
     assert "attribute xmlns:qemu" in "; ".join(violations(foreign, POLICY))
     default = PLAIN.replace("<domain ", "<domain xmlns='http://example.org' ")

@@ -51,9 +51,7 @@ def test_a_role_includes_those_below(config: Config) -> None:
     assert "role operator" in caught.value.remedy
 
 
-@pytest.mark.parametrize(
-    ("callers", "allowed"), [(("*",), True), (("alice",), True), (("bob",), False), ((), False)]
-)
+@pytest.mark.parametrize(("callers", "allowed"), [(("*",), True), (("alice",), True), (("bob",), False), ((), False)])
 def test_peer_speaks_for_its_callers_only(config: Config, callers: tuple[str, ...], allowed: bool) -> None:
     peer = Peer("kvm2", "10.0.0.2", 6601, "", "f", callers, 0.0, "root")
     alice = Caller(name="alice", host="kvm2", method="unix")

@@ -72,13 +72,7 @@ def test_sockets_of_other_moves_survive_the_end_of_a_unit(name: str) -> None:
 
 def test_both_units_have_the_same_confinement() -> None:
     def confinement(name: str) -> str:
-        return (
-            (PACKAGING / "systemd" / name)
-            .read_text()
-            .partition("NoNewPrivileges")[2]
-            .partition("\n[")[0]
-            .strip()
-        )
+        return (PACKAGING / "systemd" / name).read_text().partition("NoNewPrivileges")[2].partition("\n[")[0].strip()
 
     assert confinement(UNITS[0]) == confinement(UNITS[1])
 
@@ -93,9 +87,7 @@ def test_folders_are_made(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\n")
     (tmp_path / "etc" / "group").write_text("root:x:0:\n")
-    run(
-        tool("systemd-tmpfiles"), "--create", f"--root={tmp_path}", PACKAGING / "systemd" / "vmferry.tmpfiles"
-    )
+    run(tool("systemd-tmpfiles"), "--create", f"--root={tmp_path}", PACKAGING / "systemd" / "vmferry.tmpfiles")
     assert (tmp_path / "run" / "vmferry").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "var" / "lib" / "vmferry").stat().st_mode & 0o777 == 0o700
 

@@ -105,9 +105,7 @@ def pack(message: Message, arguments: Arguments) -> Message:
     writer = Writer().parameters(list(arguments.parameters)).opaque(arguments.cookie).u32(arguments.flags)
     if arguments.cancelled is not None:
         writer.i32(arguments.cancelled)
-    return rpc.read(
-        rpc.build(message.program, message.procedure, Type.CALL, message.serial, bytes(writer.data))
-    )
+    return rpc.read(rpc.build(message.program, message.procedure, Type.CALL, message.serial, bytes(writer.data)))
 
 
 SUCCEEDED = [move for move in MOVES if load(move).succeeded]

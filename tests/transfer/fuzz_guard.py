@@ -85,9 +85,7 @@ def _length(random: random.Random, _capture: Capture, calls: list[Message]) -> _
     at = _with_payload(random, calls)
     call = calls[at]
     payload = call.payload
-    payload = random.choice(
-        (payload[: random.randrange(len(payload))], payload + random.randbytes(4), payload * 2)
-    )
+    payload = random.choice((payload[: random.randrange(len(payload))], payload + random.randbytes(4), payload * 2))
     return _Input(calls[:at], rpc.build(call.program, call.procedure, call.type, call.serial, payload))
 
 
@@ -98,9 +96,7 @@ def _order(random: random.Random, _capture: Capture, calls: list[Message]) -> _I
     expected, found = calls[at], calls[other]
     if found.procedure == expected.procedure or not _too_early(found, expected, calls[:at]):
         return None
-    return _Input(
-        calls[:at], rpc.build(found.program, found.procedure, found.type, expected.serial, found.payload)
-    )
+    return _Input(calls[:at], rpc.build(found.program, found.procedure, found.type, expected.serial, found.payload))
 
 
 def _too_early(found: Message, expected: Message, before: list[Message]) -> bool:
@@ -167,9 +163,7 @@ def _parameters(random: random.Random, arguments: Arguments) -> Arguments:
             value = _text(random) if kind == ParameterType.STRING else random.randrange(2**31)
             parameters[at] = Parameter(parameters[at].name, kind, value)
         case _:
-            parameters.append(
-                Parameter(random.choice((*names, _text(random))), ParameterType.STRING, _text(random))
-            )
+            parameters.append(Parameter(random.choice((*names, _text(random))), ParameterType.STRING, _text(random)))
     return replace(arguments, parameters=tuple(parameters))
 
 
@@ -184,9 +178,7 @@ def _xml(random: random.Random, arguments: Arguments) -> Arguments:
         case 1 if not len(element):
             element.text = f"{element.text or ''}{_text(random)}"
         case 2:
-            element.insert(
-                random.randrange(len(element) + 1), ElementTree.fromstring(random.choice(_DEVICES))
-            )
+            element.insert(random.randrange(len(element) + 1), ElementTree.fromstring(random.choice(_DEVICES)))
         case 3 if len(element):
             del element[random.randrange(len(element))]
         case _:
@@ -197,9 +189,7 @@ def _xml(random: random.Random, arguments: Arguments) -> Arguments:
 def _xml_text(random: random.Random, arguments: Arguments) -> Arguments:
     """Put something into the XML that has no place there."""
     xml = str(arguments.value("destination_xml"))
-    at = random.choice(
-        [0, xml.index("<devices>"), xml.index("</domain>"), random.randrange(len(xml)), len(xml)]
-    )
+    at = random.choice([0, xml.index("<devices>"), xml.index("</domain>"), random.randrange(len(xml)), len(xml)])
     return arguments.replacing("destination_xml", xml[:at] + random.choice(_SYNTAX) + xml[at:])
 
 
@@ -208,9 +198,7 @@ def _cookie(random: random.Random, arguments: Arguments) -> Arguments:
     at = arguments.cookie.find(end)
     if at < 0 or random.random() < 0.2:
         return replace(arguments, cookie=random.randbytes(random.randrange(1, 100)))
-    more = random.choice(
-        (*_DEVICES, *_SYNTAX, "<feature name='persistent'/>", "<domain/>", "<nbd port='1'/>")
-    )
+    more = random.choice((*_DEVICES, *_SYNTAX, "<feature name='persistent'/>", "<domain/>", "<nbd port='1'/>"))
     return replace(arguments, cookie=arguments.cookie[:at] + more.encode() + arguments.cookie[at:])
 
 
@@ -382,10 +370,7 @@ def main() -> int:
     report = run(arguments.count, arguments.seed)
     for name, number in sorted(report.inputs.items()):
         print(f"{name:12} {number:8}")
-    print(
-        f"{'all':12} {report.inputs.total():8}  "
-        f"in {time.monotonic() - began:.0f} s, slowest {report.slowest:.3f} s"
-    )
+    print(f"{'all':12} {report.inputs.total():8}  in {time.monotonic() - began:.0f} s, slowest {report.slowest:.3f} s")
     for failure in report.failures[:20]:
         print(failure)
     print(f"{len(report.failures)} failures")

@@ -46,7 +46,9 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 300_000), st.binary(min_size=1, max_size=5000)), max_size=6), st.integers(1, 9000))
+@given(
+    st.lists(st.tuples(st.integers(0, 300_000), st.binary(min_size=1, max_size=5000)), max_size=6), st.integers(1, 9000)
+)
 def test_any_file_arrives(parts: list[tuple[int, bytes]], chunk: int) -> None:
     import tempfile
 

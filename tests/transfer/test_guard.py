@@ -179,9 +179,7 @@ def test_an_older_number_is_refused() -> None:
     refused(capture, [first, again], "old number")
 
 
-@pytest.mark.parametrize(
-    "uri", ["qemu:///session", "test:///default", "qemu+tcp://10.0.0.1/system", None, ""]
-)
+@pytest.mark.parametrize("uri", ["qemu:///session", "test:///default", "qemu+tcp://10.0.0.1/system", None, ""])
 def test_another_open_is_refused(uri: str | None) -> None:
     capture = captured.load("plain")
     call = capture.call(Procedure.OPEN)

@@ -143,9 +143,7 @@ def test_a_finish_of_another_vm_is_refused() -> None:
 def test_a_finish_that_is_neither_is_refused() -> None:
     capture = captured.load("plain")
     call = capture.call(Procedure.FINISH)
-    refused(
-        capture, until(capture, Procedure.FINISH, pack(call, replace(unpack(call), cancelled=2))), "neither"
-    )
+    refused(capture, until(capture, Procedure.FINISH, pack(call, replace(unpack(call), cancelled=2))), "neither")
 
 
 # --- the cookie ---------------------------------------------------------------------------------------------
@@ -162,8 +160,7 @@ def test_a_finish_that_is_neither_is_refused() -> None:
         ("<nbd><disk target='vda' capacity='much'/></nbd>", "'much'"),
         ("<lockstate driver='x'><leases>l</leases></lockstate>", "has a <lockstate>"),
         (
-            "<network><interface index='0' vporttype='openvswitch'><portdata>a,b=c</portdata></interface>"
-            "</network>",
+            "<network><interface index='0' vporttype='openvswitch'><portdata>a,b=c</portdata></interface></network>",
             "a,b=c",
         ),
         ("<graphics type='spice' port='1' listen='/x' tlsPort='1'/>", "'/x'"),
@@ -200,9 +197,7 @@ def test_a_cookie_with_more_in_it_is_refused(procedure: Procedure, more: str, wh
 def test_another_cookie_is_refused(cookie: bytes) -> None:
     capture = captured.load("plain")
     call = capture.call(Procedure.PREPARE)
-    refused(
-        capture, until(capture, Procedure.PREPARE, pack(call, replace(unpack(call), cookie=cookie))), "cookie"
-    )
+    refused(capture, until(capture, Procedure.PREPARE, pack(call, replace(unpack(call), cookie=cookie))), "cookie")
 
 
 def test_a_cookie_with_a_second_part_behind_its_nul_is_refused() -> None:

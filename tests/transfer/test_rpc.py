@@ -23,9 +23,7 @@ PARAMETERS = st.one_of(
 
 
 @given(st.lists(PARAMETERS, max_size=20), st.binary(max_size=50), TEXT | st.none(), st.integers(0, 2**32 - 1))
-def test_what_is_written_is_read(
-    parameters: list[Parameter], data: bytes, text: str | None, number: int
-) -> None:
+def test_what_is_written_is_read(parameters: list[Parameter], data: bytes, text: str | None, number: int) -> None:
     writer = Writer().parameters(parameters).opaque(data).optional_string(text).u32(number).i32(-number // 2)
     reader = Reader(bytes(writer.data))
     assert reader.parameters() == parameters

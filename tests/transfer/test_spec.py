@@ -25,7 +25,12 @@ def make(role: Role = Role.SOURCE) -> spec.Spec:
         certificate="pem",
     )
     grant = Grant(
-        job_key="ab" * 32, live_xml="<domain/>", persistent_xml="<domain/>", disks=[], certificate="pem", socket_folder="/x"
+        job_key="ab" * 32,
+        live_xml="<domain/>",
+        persistent_xml="<domain/>",
+        disks=[],
+        certificate="pem",
+        socket_folder="/x",
     )
     return spec.Spec(
         role=role,

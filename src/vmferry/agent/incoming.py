@@ -114,7 +114,9 @@ class Arrivals:
         """Pass on that the source gave the move up."""
         row = self.jobs.get(job)
         if not row.state.ended and not self._tell(job, "abort", why=reason):
-            error = VmferryError(codes.MOVE_FAILED, vm=row.vm, phase=row.phase.value, why=reason, host=row.peer, advice="")
+            error = VmferryError(
+                codes.MOVE_FAILED, vm=row.vm, phase=row.phase.value, why=reason, host=row.peer, advice=""
+            )
             if row.phase.value == "offered":  # never admitted: there is no worker, and nothing was made
                 self.jobs.end(job, State.FAILED, error.problem(), None)
                 spec.forget(self.config.state_folder, job, key=True)
@@ -247,6 +249,4 @@ class Arrivals:
                 raise UsageError(codes.BAD_REQUEST, detail="the XML is of another VM than the offer names")
             reasons = hostpolicy.violations(xml, policy) + hostpolicy.strays(xml, planned)
             if reasons:
-                raise PreflightError(
-                    codes.DEVICE_FORBIDDEN, host=self.config.name, vm=offer.vm, why="; ".join(reasons)
-                )
+                raise PreflightError(codes.DEVICE_FORBIDDEN, host=self.config.name, vm=offer.vm, why="; ".join(reasons))

@@ -33,9 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run vmferryd until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="vmferryd", description="Serves vmferry's API on a KVM host.")
     parser.add_argument("--config", type=Path, metavar="FILE", help="instead of /etc/vmferry/vmferry.toml")
-    parser.add_argument(
-        "--print-config", action="store_true", help="print the commented reference of vmferry.toml"
-    )
+    parser.add_argument("--print-config", action="store_true", help="print the commented reference of vmferry.toml")
     parser.add_argument("--print-openapi", action="store_true", help="print the API's OpenAPI document")
     options = parser.parse_args(arguments)
     if options.print_config:

@@ -44,7 +44,9 @@ class Moves:
         peer = self._peer(vm, destination)
         found = self._describe(vm, options)
         job = secrets.token_hex(6)
-        self.jobs.create(job, Role.SOURCE, vm, peer.name, caller, options.model_dump(mode="json", exclude_defaults=True))
+        self.jobs.create(
+            job, Role.SOURCE, vm, peer.name, caller, options.model_dump(mode="json", exclude_defaults=True)
+        )
         with spec.negotiating(self.config.state_folder, job):
             self.launcher.start(job)  # it takes as long to start as the hosts to agree: it waits for what to do
             certificate, private_key = certificates.create(f"{self.config.name} job {job}")

@@ -142,9 +142,7 @@ class Server:
             connection.transport.abort()
         await asyncio.gather(*self._accepting, *self._handshakes, return_exceptions=True)
 
-    def _listen(
-        self, listener: socket.socket, serve: Callable[[socket.socket], Coroutine[Any, Any, None]]
-    ) -> None:
+    def _listen(self, listener: socket.socket, serve: Callable[[socket.socket], Coroutine[Any, Any, None]]) -> None:
         listener.setblocking(False)
         listener.listen(128)
         self._listeners.append(listener)

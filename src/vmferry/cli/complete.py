@@ -28,7 +28,5 @@ vms = _completer(lambda client: ((vm.name, vm.state) for vm in client.vms()))
 hosts = _completer(lambda client: ((host.name, host.address) for host in client.hosts()))
 jobs = _completer(lambda client: ((job.id, f"{job.vm} to {job.destination}") for job in client.jobs()))
 running_jobs = _completer(
-    lambda client: (
-        (job.id, f"{job.vm} to {job.destination}") for job in client.jobs() if not job.state.ended
-    )
+    lambda client: ((job.id, f"{job.vm} to {job.destination}") for job in client.jobs() if not job.state.ended)
 )

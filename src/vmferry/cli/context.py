@@ -17,9 +17,7 @@ from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
 
-INTERRUPTED = (
-    130  # exit code of Ctrl-C, as shells have it; not 0, so that `vmferry vm move ... && next` stops
-)
+INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it; not 0, so that `vmferry vm move ... && next` stops
 
 
 def connect() -> Client:

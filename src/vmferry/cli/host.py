@@ -74,9 +74,7 @@ def show_(settings: Settings, name: str | None) -> None:
     help="For whom the other host may move VMs to this one; may be repeated. Default: whomever it allows to.",
 )
 @pass_settings
-def pair(
-    settings: Settings, other: str | None, invite: bool, token_file: str | None, callers: tuple[str, ...]
-) -> None:
+def pair(settings: Settings, other: str | None, invite: bool, token_file: str | None, callers: tuple[str, ...]) -> None:
     """Pair this host with OTHER, so that VMs can move between the two.
 
     One of the two makes a token (--invite); the other one asks for it on the terminal. It is never taken from
@@ -86,9 +84,7 @@ def pair(
     """
     if invite:
         if other or token_file:
-            raise click.UsageError(
-                "--invite makes a token for whichever host is given it: leave the rest out"
-            )
+            raise click.UsageError("--invite makes a token for whichever host is given it: leave the rest out")
         _invite(settings, callers or ("*",))
         return
     client = settings.client()
@@ -121,9 +117,7 @@ def _invite(settings: Settings, callers: tuple[str, ...]) -> None:
     show(settings, invitation, {"token": invitation.token})
 
 
-def _pair(
-    settings: Settings, client: Client, token: str, other: str | None, callers: tuple[str, ...]
-) -> PairedHost:
+def _pair(settings: Settings, client: Client, token: str, other: str | None, callers: tuple[str, ...]) -> PairedHost:
     try:
         return client.pair(token, other, callers)
     except UnreachableError as error:

@@ -30,9 +30,7 @@ def list_(settings: Settings) -> None:
             "state": lambda job: job.state.value,
             "phase": _phase,
             "began": lambda job: moment(job.created_at),
-            "took": lambda job: (
-                duration((job.ended_at - job.created_at).total_seconds()) if job.ended_at else "-"
-            ),
+            "took": lambda job: duration((job.ended_at - job.created_at).total_seconds()) if job.ended_at else "-",
         },
     )
 

@@ -15,7 +15,9 @@ from vmferry.lab import network
 from vmferry.lab.demo import demo as run_demo
 from vmferry.lab.lab import Lab
 
-_name = click.option("--name", default="lab", show_default=True, metavar="NAME", help="Which lab; several may be up at once.")
+_name = click.option(
+    "--name", default="lab", show_default=True, metavar="NAME", help="Which lab; several may be up at once."
+)
 
 
 @click.group(cls=Group)
@@ -75,7 +77,9 @@ def exec_(_settings: Settings, name: str, host: str, command: tuple[str, ...]) -
 @click.option("--bandwidth", metavar="RATE", help="As tc(8) has it, or `unlimited`.")
 @click.option("--up/--down", "cable", default=None, help="Put the cable in, or pull it out.")
 @pass_settings
-def link_(settings: Settings, name: str, link: str, host: str | None, bandwidth: str | None, cable: bool | None) -> None:
+def link_(
+    settings: Settings, name: str, link: str, host: str | None, bandwidth: str | None, cable: bool | None
+) -> None:
     """Change a link between the hosts while they run."""
     found = Lab.named(name)
     for one in [found.host(host)] if host else found.hosts:

@@ -104,9 +104,7 @@ def _complain(error: VmferryError, arguments: Sequence[str]) -> None:
     if _wants_json(arguments):
         click.echo(json.dumps({"problem": error.problem()}), err=True)
     else:
-        click.echo(
-            f"{click.style('Error:', fg='red')} {error.reason}\n{error.remedy} ({error.code.name})", err=True
-        )
+        click.echo(f"{click.style('Error:', fg='red')} {error.reason}\n{error.remedy} ({error.code.name})", err=True)
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

@@ -166,9 +166,7 @@ class LiveView:
         known = now.percent is not None
         room = self._console.width - len(self._title) - len(phase) - len("  " * 3 + "100.0 %")
         width = min(max(room, 3), 30)
-        bar = ProgressBar(
-            total=100 if known else None, completed=now.percent or 0, pulse=not known, width=width
-        )
+        bar = ProgressBar(total=100 if known else None, completed=now.percent or 0, pulse=not known, width=width)
         line = Table.grid(padding=(0, 2))
         for style in ("", "bold", "", ""):
             line.add_column(no_wrap=True, style=style)

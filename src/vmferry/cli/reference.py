@@ -48,9 +48,7 @@ def commands() -> str:
     parts = ["## Options that every command takes\n", _options(global_options())]
     for path, command in _walk(top, "vmferry"):
         arguments = [param for param in command.params if isinstance(param, click.Argument)]
-        own = [
-            param for param in command.params if isinstance(param, click.Option) and param.name not in general
-        ]
+        own = [param for param in command.params if isinstance(param, click.Option) and param.name not in general]
         usage = " ".join([path, *(_metavar(argument) for argument in arguments)])
         parts.append(f"## {path}\n")
         parts.append(f"    {usage}{' [OPTIONS]' if own else ''}\n")
@@ -71,9 +69,7 @@ def errors() -> str:
         parts.append("| code | HTTP | what happened | the way out |\n|---|---|---|---|")
         for kind, code in table:
             if kind.exit_code is exit_code:
-                parts.append(
-                    f"| `{code.name}` | {code.status} | {_cell(code.reason)} | {_cell(code.remedy)} |"
-                )
+                parts.append(f"| `{code.name}` | {code.status} | {_cell(code.reason)} | {_cell(code.remedy)} |")
         parts.append("")
     return "\n".join(parts)
 

@@ -73,9 +73,7 @@ vmferry vm move web01 kvm2 --bandwidth 800Mbit --detach
 )
 @click.argument("name", metavar="VM", shell_complete=complete.vms)
 @click.argument("destination", shell_complete=complete.hosts)
-@click.option(
-    "--include-storage", is_flag=True, help="Move its disks too; without it, both hosts must see them."
-)
+@click.option("--include-storage", is_flag=True, help="Move its disks too; without it, both hosts must see them.")
 @click.option("--storage-path", metavar="PATH", help="Folder for the disks there. Default: the same as here.")
 @click.option(
     "--disk",
@@ -110,9 +108,7 @@ vmferry vm move web01 kvm2 --bandwidth 800Mbit --detach
     metavar="TIME",
     help="How long the guest may pause: 300ms, 1s.",
 )
-@click.option(
-    "--auto-converge", is_flag=True, help="Slow the guest down when it writes faster than can be sent."
-)
+@click.option("--auto-converge", is_flag=True, help="Slow the guest down when it writes faster than can be sent.")
 @click.option("--keep-source-disks", is_flag=True, help="Leave the copied disks on this host, too.")
 @click.option("--detach", "detached", is_flag=True, help="Print the job's id and do not wait for it.")
 @pass_settings

@@ -85,9 +85,7 @@ class PairRequest(_Request):
     address: str | None = Field(
         default=None, max_length=300, description="HOST or HOST:PORT, where the token's own address is wrong"
     )
-    callers: list[str] = Field(
-        default=["*"], min_length=1, description="for whom the other host may move VMs here"
-    )
+    callers: list[str] = Field(default=["*"], min_length=1, description="for whom the other host may move VMs here")
 
 
 class PairingRequest(_Request):

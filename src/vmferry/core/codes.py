@@ -17,16 +17,16 @@ VM_UNKNOWN = UsageError.define(
 HOST_UNKNOWN = UsageError.define(
     "host-unknown", "{host} is not paired with {local}.", "Pair them first: `vmferry host pair {host}`.", status=404
 )
-JOB_UNKNOWN = UsageError.define("job-unknown", "There is no job {job} on {host}.", "See `vmferry job list`.", status=404)
+JOB_UNKNOWN = UsageError.define(
+    "job-unknown", "There is no job {job} on {host}.", "See `vmferry job list`.", status=404
+)
 DISK_UNKNOWN = UsageError.define(
     "disk-unknown", "{vm} has no disk {disk}.", "Its disks are {disks}; see `vmferry vm show {vm}`.", status=404
 )
 SAME_HOST = UsageError.define(
     "same-host", "{vm} is on {host} already.", "Name another host; `vmferry host list` shows the paired ones."
 )
-NOT_BUILT = UsageError.define(
-    "not-built", "{option} {value} is not built yet.", "Use {option} {instead}.", status=501
-)
+NOT_BUILT = UsageError.define("not-built", "{option} {value} is not built yet.", "Use {option} {instead}.", status=501)
 BAD_REQUEST = UsageError.define("bad-request", "The request is not valid: {detail}.", "Correct it and send it again.")
 STORAGE_PATH_NEEDS_STORAGE = UsageError.define(
     "storage-path-needs-storage",
@@ -175,7 +175,7 @@ TOKEN_RATE = AccessError.define(
 CERTIFICATE_CHANGED = AccessError.define(
     "certificate-changed",
     "{host} shows another certificate than the one it was paired with.",
-    "If it was set up anew: `vmferry host unpair {host}`, then pair again. If not, find out who answers at its address.",
+    "If it was set up anew: `vmferry host unpair {host}`, then pair again. If not, find out who answers there.",
 )
 
 WORKER_CERTIFICATE = AccessError.define(
@@ -246,7 +246,9 @@ INTERNAL = InternalError.define("internal", "vmferry failed: {why}.", "Report it
 
 # --- the lab ----------------------------------------------------------------------------------------------------------
 LAB_COMMAND = InternalError.define(
-    "lab-command-failed", "`{command}` failed: {why}.", "The lab needs root on Debian 12 with the packages of `make setup`."
+    "lab-command-failed",
+    "`{command}` failed: {why}.",
+    "The lab needs root on Debian 12 with the packages of `make setup`.",
 )
 LAB_DOWN = PreflightError.define("lab-down", "The lab {name} is not up.", "Start it: `vmferry lab up`.")
 LAB_HOST_UNKNOWN = UsageError.define(

@@ -70,7 +70,9 @@ class Offer(_Value):
     memory: int = Field(description="bytes")
     disks: list[Disk]
     options: MoveOptions
-    memory_channels: int = Field(default=2, ge=0, le=16, description="parallel memory streams (multifd); 0: one plain stream")
+    memory_channels: int = Field(
+        default=2, ge=0, le=16, description="parallel memory streams (multifd); 0: one plain stream"
+    )
     certificate: str = Field(description="PEM of the source worker's certificate for this job")
 
 

@@ -133,9 +133,7 @@ class Domains:
                         close(connection)
                         self._connection = None
                 if attempt == 2:
-                    raise UnreachableError(
-                        codes.LIBVIRT_UNREACHABLE, host=self._host, why=sentence(error)
-                    ) from error
+                    raise UnreachableError(codes.LIBVIRT_UNREACHABLE, host=self._host, why=sentence(error)) from error
         raise AssertionError("the loop returns or raises")
 
 

@@ -99,7 +99,9 @@ def create(disk: Disk, path: str, *, host: str, vm: str) -> None:
         if disk.format == "raw":
             file.truncate(disk.virtual_size)
     if disk.format == "qcow2":
-        options = {k: v for k, v in disk.create_options.items() if k in _CREATE_OPTIONS and v.replace(".", "").isalnum()}
+        options = {
+            k: v for k, v in disk.create_options.items() if k in _CREATE_OPTIONS and v.replace(".", "").isalnum()
+        }
         arguments = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         subprocess.run(
             ["qemu-img", "create", "-q", "-f", "qcow2", *arguments, path, str(disk.virtual_size)],

@@ -1,4 +1,4 @@
-"""This host's VMs: as a person sees them, and as an offer describes one."""
+"""VMs of this host: as a person sees them, and as an offer describes one."""
 
 import subprocess
 from collections.abc import Iterator
@@ -125,9 +125,7 @@ class Inventory:
             try:
                 yield connection
             except libvirt.libvirtError as error:
-                raise UnreachableError(
-                    codes.LIBVIRT_UNREACHABLE, host=self._host, why=sentence(error)
-                ) from error
+                raise UnreachableError(codes.LIBVIRT_UNREACHABLE, host=self._host, why=sentence(error)) from error
 
     def _lookup(self, connection: Any, name: str) -> Any:
         try:

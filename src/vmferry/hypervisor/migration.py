@@ -115,7 +115,7 @@ class Migration:
             self.done.set()
 
     def _on_lifecycle(self, _connection: Any, _domain: Any, event: int, detail: int, _opaque: object) -> None:
-        # Between the end of pre-copy and Finish libvirt reports "suspended: migrated": the guest stands still from here.
+        # Between the end of pre-copy and Finish libvirt reports "suspended: migrated": the guest stands still now.
         if event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED and detail in (
             libvirt.VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED,
             libvirt.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED,

@@ -104,9 +104,7 @@ def redeem(token: Token, request: PairingRequest) -> tuple[PairingAnswer, str]:
         der = secure.getpeercert(binary_form=True)
         if der is None or hashlib.sha256(der).hexdigest() != token.fingerprint:
             raise AccessError(codes.TOKEN_CERTIFICATE, address=f"{token.address} port {token.port}")
-        connection.request(
-            "POST", "/api/v1/pairing", request.model_dump_json(), {"Content-Type": "application/json"}
-        )
+        connection.request("POST", "/api/v1/pairing", request.model_dump_json(), {"Content-Type": "application/json"})
         response = connection.getresponse()
         answer = json.loads(response.read(_LARGEST))
         if response.status >= 400:

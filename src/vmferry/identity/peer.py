@@ -92,9 +92,7 @@ class PeerClient:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unreachable(error) from error
 
-    def _exchange(
-        self, method: str, path: str, data: bytes | None, headers: dict[str, str]
-    ) -> dict[str, Any]:
+    def _exchange(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> dict[str, Any]:
         connection = http.client.HTTPConnection(self._peer.address, self._peer.port)
         try:
             connection.sock = self._connect()
@@ -171,8 +169,6 @@ def _context(config: Config, peer: Peer) -> ssl.SSLContext:
     try:
         context.load_cert_chain(config.state_folder / "host.pem", config.state_folder / "host.key")
     except OSError as error:
-        raise InternalError(
-            codes.INTERNAL, why=f"this host's certificate cannot be read ({error})"
-        ) from error
+        raise InternalError(codes.INTERNAL, why=f"this host's certificate cannot be read ({error})") from error
     context.set_alpn_protocols([ALPN])
     return context

@@ -55,9 +55,7 @@ class Database:
             raise InternalError(codes.DATABASE_NEWER, path=str(self.path), found=found, known=len(migrations))
         for number, script in enumerate(migrations[found:], start=found + 1):
             try:
-                self._connection.executescript(
-                    f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
-                )
+                self._connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
             except sqlite3.Error:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")

@@ -59,16 +59,12 @@ class Jobs:
         clock: gives Unix time.
     """
 
-    def __init__(
-        self, database: Database, host: str = "this host", clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, database: Database, host: str = "this host", clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._host = host
         self._clock = clock
 
-    def create(
-        self, job: str, role: Role, vm: str, peer: str, caller: Caller, options: dict[str, Any]
-    ) -> None:
+    def create(self, job: str, role: Role, vm: str, peer: str, caller: Caller, options: dict[str, Any]) -> None:
         """Record a new job, with the step `offered` as the first of its journal.
 
         Raises:
@@ -145,16 +141,12 @@ class Jobs:
                 (phase, now, job),
             )
             if changed.rowcount == 0:
-                raise InternalError(
-                    codes.INTERNAL, why=f"the journal of job {job} is closed, and step {phase} came"
-                )
+                raise InternalError(codes.INTERNAL, why=f"the journal of job {job} is closed, and step {phase} came")
             _append(connection, job, now, phase, detail)
 
     def steps(self, job: str, after: int = 0) -> Sequence[Step]:
         """Give the journal after the step with that number."""
-        rows = self._database.rows(
-            "SELECT * FROM journal WHERE job = ? AND seq > ? ORDER BY seq", (job, after)
-        )
+        rows = self._database.rows("SELECT * FROM journal WHERE job = ? AND seq > ? ORDER BY seq", (job, after))
         return [_step(row) for row in rows]
 
     def last(self, job: str, phase: Phase) -> Step | None:
@@ -207,9 +199,7 @@ class Jobs:
             return True
 
 
-def _append(
-    connection: sqlite3.Connection, job: str, at: float, phase: Phase, detail: dict[str, Any]
-) -> None:
+def _append(connection: sqlite3.Connection, job: str, at: float, phase: Phase, detail: dict[str, Any]) -> None:
     connection.execute(
         "INSERT INTO journal (job, seq, at, phase, detail)"
         " SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ? FROM journal WHERE job = ?",

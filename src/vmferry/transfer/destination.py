@@ -20,7 +20,7 @@ from vmferry.transfer.endpoint import Endpoint, wait_for_libvirt
 from vmferry.transfer.guard import Authorised
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpcrelay import GuardedRelay
-from vmferry.transfer.session import Listener, Session
+from vmferry.transfer.session import Listener
 from vmferry.transfer.stream import Stream
 
 # How long a worker waits for the source to connect: after that the source has died or thought better of it.

@@ -11,8 +11,8 @@ from typing import Any
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
-from vmferry.core.request import Sockets
 from vmferry.core.job import Phase, Progress, Role, State, Summary
+from vmferry.core.request import Sockets
 from vmferry.hypervisor.domains import Domains
 from vmferry.identity.peer import PeerClient
 from vmferry.store.database import Database
@@ -146,7 +146,12 @@ class Endpoint:
     def lost(self, why: str) -> VmferryError:
         """Give the error of a connection that broke before the commit."""
         return VmferryError(
-            codes.LINK_LOST, peer=self.spec.peer, phase=self.phase.value, why=why, vm=self.offer.vm, host=self.offer.source
+            codes.LINK_LOST,
+            peer=self.spec.peer,
+            phase=self.phase.value,
+            why=why,
+            vm=self.offer.vm,
+            host=self.offer.source,
         )
 
     def died(self, phase: Phase) -> VmferryError:

@@ -79,10 +79,7 @@ class Authorised:
 
         Without this one, libvirt from 10.9 on mirrors a raw image in full (measured: 11.3 with QEMU 10.0).
         """
-        return [
-            Parameter("migrate_disks_detect_zeroes", ParameterType.STRING, disk)
-            for disk in self.migrate_disks
-        ]
+        return [Parameter("migrate_disks_detect_zeroes", ParameterType.STRING, disk) for disk in self.migrate_disks]
 
 
 class _Step(IntEnum):
@@ -247,9 +244,7 @@ class Guard:
             self._refuse(f"the flags are {flags:#x} instead of {self._granted.flags:#x}")
 
     def _judge_parameters(self, parameters: Iterable[Parameter]) -> None:
-        unknown = (
-            Counter(parameters) - Counter(self._granted.parameters()) - Counter(self._granted.harmless())
-        )
+        unknown = Counter(parameters) - Counter(self._granted.parameters()) - Counter(self._granted.harmless())
         if unknown:
             self._refuse(f"a parameter was not granted: {_names(unknown)}")
 

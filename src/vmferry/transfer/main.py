@@ -32,7 +32,9 @@ _FRESH = {Role.SOURCE: {Phase.OFFERED, Phase.ADMITTED}, Role.DESTINATION: {Phase
 
 def main() -> None:
     """Run the worker of the job named on the command line."""
-    parser = argparse.ArgumentParser(prog="vmferry-transfer", description="Carry one end of one move; vmferryd starts it.")
+    parser = argparse.ArgumentParser(
+        prog="vmferry-transfer", description="Carry one end of one move; vmferryd starts it."
+    )
     parser.add_argument("job", help="the job's identifier")
     parser.add_argument("--config", type=Path, help="configuration file (default: /etc/vmferry/vmferry.toml)")
     arguments = parser.parse_args()

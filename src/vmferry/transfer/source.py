@@ -148,9 +148,7 @@ class Source(Endpoint):
     def _cancel(self, caller: str) -> None:
         if not self._decision.abort(f"cancelled by {caller}"):
             raise UsageError(codes.TOO_LATE, job=self.job)
-        error = CancelledError(
-            codes.CANCELLED, job=self.job, caller=caller, vm=self.offer.vm, host=self.config.name
-        )
+        error = CancelledError(codes.CANCELLED, job=self.job, caller=caller, vm=self.offer.vm, host=self.config.name)
         self.events.put(("trouble", error))
 
     # --- the verdict, and what follows from it ------------------------------------------------------------------
@@ -223,7 +221,7 @@ class Source(Endpoint):
             time.sleep(0.02)
 
     def _deliver_go(self) -> VmferryError | None:
-        """See to it that the destination has `go`, whatever it takes; returns what kept it from resuming, if anything."""
+        """See to it that the destination has `go`; returns what kept it from resuming, if anything did."""
         limit = time.monotonic() + _ANSWER_LIMIT
         while self.session is not None and time.monotonic() < limit:
             kind, value = self.next_event(_TICK)
