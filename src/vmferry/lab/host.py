@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -53,7 +54,9 @@ class Host:
             names: all hosts of the lab, for /etc/hosts.
         """
         if self.pid is not None:
+            self._write_names(names)
             return
+        self.stop()
         self._furnish(names)
         network.connect_host(self.lab, self.name)
         log = (self.home / "init.log").open("ab")
@@ -72,9 +75,13 @@ class Host:
         limit = time.monotonic() + READY_LIMIT
         while not (children := _children(outer.pid)):
             if outer.poll() is not None or time.monotonic() > limit:
-                raise InternalError(codes.LAB_TIMEOUT, what=f"the start of {self.name}", seconds=READY_LIMIT, place=self.home)
+                what = f"The start of {self.name}"
+                raise InternalError(codes.LAB_TIMEOUT, what=what, seconds=READY_LIMIT, place=self.home / "init.log")
             time.sleep(0.01)  # until unshare has forked
         self.lab.pid_file(self.name).write_text(f"{children[0]} {_started(children[0])}")
+        threading.Thread(
+            target=outer.wait, name=f"reap-{self.name}", daemon=True
+        ).start()  # it outlives us, or we reap it
 
     def wait_ready(self) -> None:
         """Wait until libvirtd and vmferryd answer.
@@ -86,13 +93,12 @@ class Host:
         for probe in (["virsh", "-q", "uri"], ["vmferry", "host", "show"]):
             while self.run(*probe, check=False).returncode:
                 if time.monotonic() > limit:
-                    raise InternalError(
-                        codes.LAB_TIMEOUT, what=f"`{' '.join(probe)}` on {self.name}", seconds=READY_LIMIT, place=self.home / "log"
-                    )
+                    what = f"An answer to `{' '.join(probe)}` on {self.name}"
+                    raise InternalError(codes.LAB_TIMEOUT, what=what, seconds=READY_LIMIT, place=self.home / "log")
                 time.sleep(0.1)  # a program that starts tells nobody
 
     def stop(self) -> None:
-        """End every process in it."""
+        """End every process in it; nothing is asked, as when the power fails."""
         pid = self.pid
         if pid is not None:
             handle = os.pidfd_open(pid)
@@ -101,6 +107,7 @@ class Host:
                 _wait_end(handle)
             finally:
                 os.close(handle)
+        network.end_processes(self.lab, self.name)
         self.lab.pid_file(self.name).unlink(missing_ok=True)
 
     def command(self, *arguments: str) -> list[str]:
@@ -139,7 +146,8 @@ class Host:
         (home / "started").unlink(missing_ok=True)
         self.images.mkdir(exist_ok=True)
         self.images.chmod(0o711)
-        shutil.copytree("/etc/libvirt", home / "libvirt-etc", dirs_exist_ok=True, ignore=shutil.ignore_patterns("autostart", "*.xml"))
+        own = shutil.ignore_patterns("autostart", "*.xml")  # the machine's VMs and networks
+        shutil.copytree("/etc/libvirt", home / "libvirt-etc", dirs_exist_ok=True, ignore=own)
         identity = home / "host-uuid"
         if not identity.exists():
             identity.write_text(str(uuid.uuid4()))
@@ -155,8 +163,12 @@ class Host:
                 cache=self.lab.cache,
             )
         )
+        self._write_names(names)
+
+    def _write_names(self, names: list[str]) -> None:
+        """Write /etc/hosts, in place: a running host has this very file mounted."""
         lines = ["127.0.0.1 localhost", *(f"{layout.management(name)} {name}" for name in names)]
-        (home / "hosts").write_text("\n".join(lines) + "\n")
+        (self.home / "hosts").write_text("\n".join(lines) + "\n")
 
 
 _LIBVIRTD = """\
@@ -167,7 +179,7 @@ log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
 
 _QEMU = """\
-# The lab's: QEMU runs as the distribution's unprivileged user, as on a real host; no cgroups or AppArmor in a namespace.
+# The lab's: QEMU runs as the distribution's unprivileged user, as on a real host; no cgroups or AppArmor here.
 user = "libvirt-qemu"
 group = "libvirt-qemu"
 security_driver = "none"

@@ -2,12 +2,14 @@
 
 import gzip
 import io
+import re
 import subprocess
 import tarfile
 import tempfile
 from importlib import resources
 from pathlib import Path
 
+from vmferry.core.errors import InternalError
 from vmferry.lab.layout import Layout
 from vmferry.lab.shell import failed, run
 
@@ -46,16 +48,15 @@ def prepare(lab: Layout) -> tuple[Path, Path]:
 
 def _fetch(kernel: Path, modules: Path) -> None:
     """Take kernel and modules out of Debian's package, without installing it."""
-    depends = run("apt-cache", "depends", _META_PACKAGE)
-    package = next(line.split()[-1] for line in depends.splitlines() if "linux-image-6" in line)
     with tempfile.TemporaryDirectory() as folder:
-        command = ("apt-get", "download", "-q", package)
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise failed(command, done.stderr)
-        (archive,) = Path(folder).glob("*.deb")
+        try:
+            archive = _download(Path(folder))
+        except InternalError:  # the lists are missing, or older than the mirror
+            run("apt-get", "update", "-q")
+            archive = _download(Path(folder))
         content = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(content)) as package_files, tarfile.open(modules, "w") as kept:
+    draft = modules.with_suffix(".new")  # put in place last of all: a start that is cut off here begins anew
+    with tarfile.open(fileobj=io.BytesIO(content)) as package_files, tarfile.open(draft, "w") as kept:
         for member in package_files:
             name = Path(member.name).name
             file = package_files.extractfile(member) if member.isfile() else None
@@ -67,6 +68,19 @@ def _fetch(kernel: Path, modules: Path) -> None:
             elif name.removesuffix(".ko").replace("-", "_") in _MODULES and name.endswith(".ko"):
                 member.name = name
                 kept.addfile(member, file)
+    draft.replace(modules)
+
+
+def _download(folder: Path) -> Path:
+    depends = run("apt-cache", "depends", _META_PACKAGE)
+    found = re.search(r"Depends: (linux-image-\d\S*)", depends)
+    if found is None:
+        raise failed(("apt-cache", "depends", _META_PACKAGE), "it names no kernel")
+    command = ("apt-get", "download", "-q", found[1])
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise failed(command, done.stderr)
+    return next(folder.glob("*.deb"))
 
 
 def _build(source: str, modules: Path, initramfs: Path) -> None:

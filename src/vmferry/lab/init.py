@@ -1,4 +1,4 @@
-"""The first process of a lab host: mounts the host's own folders, starts libvirtd and vmferry's supervisor, and keeps them.
+"""The first process of a lab host: mounts the host's folders, starts libvirtd and vmferry's supervisor, keeps them.
 
 It is the init of a process namespace: when it ends, the kernel ends everything in the host.
 """
@@ -23,7 +23,7 @@ _RESTART_PAUSE = 0.3
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0) -> None:
-    """Mount, by mount(2).
+    """Attach a file system, as mount in section 2 of the manual does.
 
     Raises:
         OSError: the kernel refused.

@@ -1,5 +1,6 @@
 """A whole lab: up, down, and what is in it."""
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 
@@ -63,30 +64,32 @@ class Lab:
         Raises:
             InternalError: lab-command-failed, lab-timeout.
         """
-        image.prepare(self.layout)
-        self.layout.run.mkdir(parents=True, exist_ok=True)
-        self.layout.shared.mkdir(parents=True, exist_ok=True)
-        self.layout.shared.chmod(0o777)
-        network.create_switch(self.layout)
-        names = [f"kvm{number}" for number in range(1, count + 1)]
-        hosts = [Host(self.layout, name) for name in names]
-        for host in hosts:
-            host.start(names)
-        for host in hosts:
-            host.wait_ready()
-        for host in hosts:
-            network.limit(self.layout, host.name, "migration", bandwidth)
+        with self.layout.lock():
+            image.prepare(self.layout)
+            self.layout.run.mkdir(parents=True, exist_ok=True)
+            self.layout.shared.mkdir(parents=True, exist_ok=True)
+            self.layout.shared.chmod(0o777)
+            network.create_switch(self.layout)
+            names = [f"kvm{number}" for number in range(1, max(count, len(self.hosts)) + 1)]
+            hosts = [Host(self.layout, name) for name in names]
+            for host in hosts:
+                host.start(names)
+            for host in hosts:
+                host.wait_ready()
+            for host in hosts:
+                network.limit(self.layout, host.name, "migration", bandwidth)
 
     def down(self) -> None:
         """End everything in it and leave nothing behind; the guest's image stays in the cache."""
-        for host in self.hosts:
-            host.stop()
-        network.delete(self.layout)
-        for place in (self.layout.run, self.layout.state):
-            shutil.rmtree(place, ignore_errors=True)
-            parent = place.parent
-            if parent.exists() and not any(parent.iterdir()):
-                parent.rmdir()
+        with self.layout.lock():
+            for name in network.hosts(self.layout):
+                Host(self.layout, name).stop()
+            network.delete(self.layout)
+            for place in (self.layout.run, self.layout.state):
+                if place.exists():
+                    shutil.rmtree(place)
+                with contextlib.suppress(OSError):  # another lab's
+                    place.parent.rmdir()
 
     def status(self) -> list[Status]:
         """Tell how each host stands."""

@@ -1,5 +1,9 @@
 """Where a lab is: its names, folders and addresses."""
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +57,17 @@ class Layout:
     def home(self, host: str) -> Path:
         """What one host keeps on disk."""
         return self.state / host
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep others from bringing up or down any lab meanwhile; waits for them. The image is made under it, too."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.cache, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def pid_file(self, process: str) -> Path:
         """Where the process identifier of a host's init, or of the observer, is written down."""

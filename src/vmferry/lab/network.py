@@ -4,6 +4,10 @@ The guests' network ends in the switch namespace in one interface for each host,
 address included: a guest reaches the observer wherever it runs, and the observer sees through which host it came.
 """
 
+import contextlib
+import os
+import signal
+
 from vmferry.lab import layout
 from vmferry.lab.layout import Layout
 from vmferry.lab.shell import inside, run
@@ -17,11 +21,20 @@ def namespaces() -> list[str]:
     return [line.split()[0] for line in run("ip", "netns", "list").splitlines() if line.strip()]
 
 
+def hosts(lab: Layout) -> list[str]:
+    """Give the names of the hosts that have a namespace, running or not."""
+    prefix = lab.namespace("")
+    return [name.removeprefix(prefix) for name in namespaces() if name.startswith(f"{prefix}kvm")]
+
+
 def create_switch(lab: Layout) -> None:
     """Make the switch namespace and its bridges, unless they are there."""
     if lab.switch not in namespaces():
         run("ip", "netns", "add", lab.switch)
     inside(lab.switch, "ip", "link", "set", "lo", "up")
+    # One address at several interfaces: a strict check of the way back would drop what comes in by all but one.
+    for scope in ("all", "default"):
+        inside(lab.switch, "sysctl", "-qw", f"net.ipv4.conf.{scope}.rp_filter=0")
     present = inside(lab.switch, "ip", "-o", "link", "show")
     for short in _LINKS.values():
         if f" {short}: " not in present:
@@ -71,9 +84,7 @@ def limit(lab: Layout, host: str, link: str, bandwidth: str | None) -> None:
     for space, device in ((lab.namespace(host), short), (lab.switch, _port(short, host))):
         inside(space, "tc", "qdisc", "delete", "dev", device, "root", quiet=True)
         if bandwidth:
-            inside(
-                space, *f"tc qdisc add dev {device} root tbf rate {bandwidth} burst 256k latency 20ms".split()
-            )
+            inside(space, *f"tc qdisc add dev {device} root tbf rate {bandwidth} burst 256k latency 20ms".split())
 
 
 def set_link(lab: Layout, host: str, link: str, *, up: bool) -> None:
@@ -83,9 +94,18 @@ def set_link(lab: Layout, host: str, link: str, *, up: bool) -> None:
 
 def delete(lab: Layout) -> None:
     """Delete every namespace of this lab, and with them all its interfaces."""
-    for name in namespaces():
-        if name == lab.switch or name.startswith(f"vmf-{lab.name}-kvm"):
-            run("ip", "netns", "delete", name, quiet=True)  # another `down` may be at it too
+    for name in [lab.namespace(host) for host in hosts(lab)] + [lab.switch]:
+        if name in namespaces():
+            run("ip", "netns", "delete", name)
+
+
+def end_processes(lab: Layout, host: str) -> None:
+    """Kill what still runs in a host's namespace: of a start that was cut off, nobody noted the process."""
+    space = lab.namespace(host)
+    if space in namespaces():
+        for pid in run("ip", "netns", "pids", space).split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def _port(short: str, host: str) -> str:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from vmferry.core import codes
@@ -22,6 +23,8 @@ from vmferry.lab.layout import Layout
 _TICK = struct.Struct("<IIQQQQQQ")
 _MAGIC = 0x5449434B
 _CLONE_NEWNET = 0x40000000
+_SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33  # asm-generic/socket.h; Python names neither
+_TIMESPEC = struct.Struct("qq")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -81,7 +84,9 @@ class Observer:
         with self._changed:
             return [tick for tick in self._ticks.get(vm, []) if tick.at >= since]
 
-    def wait(self, wanted: Callable[[Tick], bool], vm: int = 1, timeout: float = 60.0, since: float | None = None) -> Tick:
+    def wait(
+        self, wanted: Callable[[Tick], bool], vm: int = 1, timeout: float = 60.0, since: float | None = None
+    ) -> Tick:
         """Wait for a tick; those since `since` (default: now) count.
 
         Raises:
@@ -98,24 +103,37 @@ class Observer:
                         return tick
                 seen = len(ticks)
                 if not self._changed.wait(max(0.0, limit - time.monotonic())) and time.monotonic() >= limit:
-                    raise InternalError(codes.LAB_TIMEOUT, what="a tick of the guest", seconds=timeout, place="the lab")
+                    raise InternalError(
+                        codes.LAB_TIMEOUT, what=f"A tick of guest {vm}", seconds=timeout, place="the lab"
+                    )
 
     def wait_ticking(self, host: str, vm: int = 1, timeout: float = 60.0) -> Tick:
         """Wait until a VM ticks through a host."""
         return self.wait(lambda tick: tick.host == host, vm, timeout)
 
     def pause(self, since: float, until: float, vm: int = 1) -> float:
-        """Give the longest time without a tick, in seconds, between two moments."""
+        """Give the longest time without a tick, in seconds, between two moments (or now, if that is earlier)."""
         moments = [tick.at for tick in self.ticks(vm) if since <= tick.at <= until]
-        return max((after - before for before, after in zip(moments, moments[1:], strict=False)), default=0.0)
+        ends = [since, *moments, max(since, *moments, min(until, time.monotonic()))]
+        return max(after - before for before, after in pairwise(ends))
 
-    def ran_twice(self, vm: int = 1) -> list[int]:
-        """Give the numbers that came through more than one host: there were two running copies."""
-        hosts: dict[int, str] = {}
+    def lost(self, vm: int = 1, since: float = 0.0) -> int:
+        """Tell how many ticks never came, between the first and the last since a moment."""
+        numbers = {tick.number for tick in self.ticks(vm, since)}
+        return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
+
+    def ran_twice(self, vm: int | None = None) -> list[int]:
+        """Give the numbers that came through more than one host: there were two running copies.
+
+        Arguments:
+            vm: which; None for all that ticked.
+        """
+        with self._changed:
+            vms = list(self._ticks) if vm is None else [vm]
         twice = []
-        for tick in self.ticks(vm):
-            if hosts.setdefault(tick.number, tick.host) != tick.host:
-                twice.append(tick.number)
+        for one in vms:
+            hosts: dict[int, str] = {}
+            twice += [tick.number for tick in self.ticks(one) if hosts.setdefault(tick.number, tick.host) != tick.host]
         return twice
 
     def command(self, text: str, vm: int = 1) -> None:
@@ -147,18 +165,28 @@ class Observer:
         opened.settimeout(0.2)
         while not self._closing:
             try:
-                data = opened.recv(2048)
-            except (TimeoutError, OSError):
+                data, attached, _, _ = opened.recvmsg(2048, 256)
+            except OSError:  # nothing came
                 continue
             if len(data) != _TICK.size:
                 continue  # the answer to a command
             magic, vm, *numbers = _TICK.unpack(data)
             if magic != _MAGIC:
                 continue
-            tick = Tick(time.monotonic(), host, vm, *numbers)
+            tick = Tick(_arrival(attached), host, vm, *numbers)
             with self._changed:
                 self._ticks.setdefault(vm, []).append(tick)
                 self._changed.notify_all()
+
+
+def _arrival(attached: list[tuple[int, int, bytes]]) -> float:
+    """Give the monotonic time at which the kernel took a datagram: this thread may have been kept waiting since."""
+    for level, kind, data in attached:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            ago: int = time.time_ns() - seconds * 1_000_000_000 - nanoseconds
+            return time.monotonic() - ago / 1e9
+    return time.monotonic()
 
 
 def _open_in(namespace: str, interface: str) -> socket.socket:
@@ -173,6 +201,8 @@ def _open_in(namespace: str, interface: str) -> socket.socket:
             opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+            opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)
             opened.bind(("", layout.TICK_PORT))
             made.append(opened)
         except OSError as error:

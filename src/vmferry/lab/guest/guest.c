@@ -6,7 +6,8 @@
  *  - writes numbered, checksummed records to its disk, each with fsync;
  *  - sends a numbered tick every 10 ms to an observer outside.
  * Parameters come on the kernel's command line (vmf.NAME=VALUE), commands as UDP datagrams to port 9998:
- *  "rate N" (MiB/s of memory to change), "records N" (disk records a second), "verify" (memory and disk, now).
+ *  "rate N" (MiB/s of memory to change), "records N" (disk records a second), "verify N" (memory and disk, now; N comes
+ *  back in the ticks when it is done), "spoil" (damage one page and one record: they must be found).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -43,11 +44,11 @@ struct tick {
 	uint64_t pages_changed;
 	uint64_t records;
 	uint64_t disk_errors;
-	uint64_t verified; /* how many "verify" have been completed */
+	uint64_t verified; /* the number of the last "verify" that was completed */
 } __attribute__((packed));
 
 static volatile uint64_t memory_errors, pages_changed, records, disk_errors, verified;
-static volatile int dirty_rate, record_rate, verify_wanted;
+static volatile int dirty_rate, record_rate, verify_wanted, spoil_wanted;
 static uint64_t *memory;
 static uint32_t *generation; /* of each page, so that a page that fell back is seen */
 static uint64_t pages;
@@ -116,6 +117,21 @@ static void write_record(uint64_t number)
 		disk_errors++;
 }
 
+/* Undone by nothing: shows that what checks the guest would see damage. Called while both threads keep away. */
+static void spoil(void)
+{
+	uint64_t number = records ? records - 1 : 0;
+	char byte = 0x55;
+	if (pages)
+		memory[(pages - 1) * WORDS + 77] ^= 1;
+	if (disk >= 0 && slots && records) {
+		int raw = open("/dev/vda", O_RDWR | O_SYNC);
+		if (pwrite(raw, &byte, 1, disk_start + (number % slots) * PAGE + 1000) != 1)
+			disk_errors += 1000;
+		close(raw);
+	}
+}
+
 static void rest(long ns)
 {
 	struct timespec t = {ns / 1000000000, ns % 1000000000};
@@ -137,6 +153,9 @@ static void *memory_thread(void *unused)
 	for (;;) {
 		if (verify_wanted != verify_done) {
 			verify_done = verify_wanted;
+			if (spoil_wanted)
+				spoil();
+			spoil_wanted = 0;
 			for (uint64_t i = 0; i < pages; i++)
 				if (!check_page(i))
 					memory_errors++;
@@ -208,6 +227,8 @@ static void *command_thread(void *unused)
 			verify_wanted = value;
 			pthread_mutex_unlock(&disk_lock);
 		}
+		else if (!strcmp(text, "spoil"))
+			spoil_wanted = 1; /* by the next "verify" */
 		snprintf(answer, sizeof answer, "ok %s", text);
 		sendto(s, answer, strlen(answer), 0, (void *)&from, size);
 	}
