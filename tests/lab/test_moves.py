@@ -163,7 +163,7 @@ def test_sums_a_move_up(pair: Pair) -> None:
     assert 0 < summary["downtime"] < 5
     assert summary["disk_bytes"] >= 40 << 20
     assert summary["memory_bytes"] > 0
-    assert summary["wire_bytes"] >= summary["disk_bytes"]
+    assert summary["wire_bytes"] >= 40 << 20  # less than disk_bytes, which counts holes too
     assert len(summary["connections"]) >= 2
     assert all("TLS" in connection for connection in summary["connections"])
     assert summary["overhead_before"] is not None
