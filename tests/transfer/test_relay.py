@@ -118,8 +118,10 @@ def test_a_reader_who_does_not_read_holds_the_writer_back_and_nobody_else() -> N
                     break
                 stuck.here.setblocking(False)
             assert written < 64 << 20
-        other.here.sendall(b"still here")
-        assert receive(other.there, 10) == b"still here"
+        writer = threading.Thread(target=other.here.sendall, args=(bytes(20 << 20),))
+        writer.start()
+        receive(other.there, 20 << 20)
+        writer.join(LIMIT)
         source.send({"do": "go"})
         heard = Heard()
         destination.on_message(heard)

@@ -56,6 +56,8 @@ class Carrier:
         self.queued = 0  # threads that send or wait to; the outlet's lock guards it
         self.unacknowledged = 0  # bytes; the outlet's lock guards it
         self.lost = False
+        self.retired = False  # another has taken its place
+        self.fault = ""  # what we found wrong with it
         self.bytes = 0  # frames with their headers, so far
         self._calls = 0
         self.heard = self.used = time.monotonic()
@@ -111,8 +113,9 @@ class Carrier:
         """Tell whether the peer has closed a connection that we send on."""
         return bool(self._poll(select.POLLRDHUP) & (select.POLLRDHUP | select.POLLHUP | select.POLLERR))
 
-    def cut(self) -> None:
-        """End the connection at once: wakes whoever sends or reads. Any thread may."""
+    def cut(self, why: str = "") -> None:
+        """End the connection at once, for a reason of ours: wakes whoever sends or reads. Any thread may."""
+        self.fault = self.fault or why
         self.lost = True
         try:
             self._channel.sock.shutdown(socket.SHUT_RDWR)

@@ -10,44 +10,13 @@ from vmferry.transfer import frames
 from vmferry.transfer.buffers import Buffer, Pool
 from vmferry.transfer.carrier import Carrier
 from vmferry.transfer.frames import HEADER, Type
+from vmferry.transfer.outbox import Frame, Outbox
 from vmferry.transfer.window import Window
 
 _DATA = int(Type.DATA)
 
-
-class Frame:
-    """A frame that is kept until it is acknowledged, so that it can be sent again.
-
-    Arguments:
-        data: header and payload.
-        end: the acknowledged position at which it is done with.
-        size: bytes of payload.
-        buffer: what `data` lies in, to be given back to the pool; None when it is memory of its own.
-    """
-
-    __slots__ = ("asked_at", "buffer", "carrier", "data", "end", "size")
-
-    def __init__(self, data: bytes | memoryview, end: int, size: int, buffer: Buffer | None) -> None:
-        self.data = data
-        self.end = end
-        self.size = size
-        self.buffer = buffer
-        self.carrier: Carrier | None = None
-        self.asked_at = 0.0
-
-
-class Outbox:
-    """What one stream has sent; the outlet's lock guards it."""
-
-    def __init__(self, stream: int) -> None:
-        self.stream = stream
-        self.offset = 0  # bytes given to send
-        self.acknowledged = 0
-        self.credit = frames.INITIAL_CREDIT
-        self.pending: deque[Frame] = deque()
-        self.carrier: Carrier | None = None  # the last one that was chosen
-        self.finished = False  # FIN is sent, or on its way
-        self.over: OSError | None = None  # why nothing can be sent any more
+# What every stream may have on its way, however much the others have.
+_SHARE = 512 * 1024
 
 
 class Outlet:
@@ -99,6 +68,7 @@ class Outlet:
             if carrier in self._carriers:
                 self._carriers.remove(carrier)
                 self._retired.append(carrier)
+                carrier.retired = True
 
     def sweep(self) -> None:
         """Close the retired carriers that are done."""
@@ -145,7 +115,8 @@ class Outlet:
             flags = 0
             self._unasked += size
             frame = Frame(view, box.offset + size, size, buffer)
-            if self._unasked >= self.window.limit >> 3:
+            part = self.window.limit >> 3
+            if self._unasked >= part or self._inflight + size > self.window.limit - part:
                 self._unasked = 0
                 flags = frames.SOON
                 frame.asked_at = time.monotonic()
@@ -207,8 +178,11 @@ class Outlet:
             return True  # to be told so
         if box.offset + size > box.credit or len(box.pending) >= frames.PENDING:
             return False
-        # The workers' own messages are few and small, and must not wait for a guest's memory.
-        if self._inflight + size <= self.window.limit or not self._inflight or box.stream == frames.CONTROL:
+        # A stream that nobody reads must not keep another from its share: one of QEMU's memory channels is not read
+        # until something has arrived on another. And the workers' own messages are few, small, and never wait.
+        if box.inflight + size <= _SHARE or box.stream == frames.CONTROL:
+            return True
+        if self._inflight + size <= self.window.limit:
             return True
         self.window.full = True
         return False
@@ -225,6 +199,7 @@ class Outlet:
         box.carrier = frame.carrier = carrier
         carrier.unacknowledged += frame.size
         self._inflight += frame.size
+        box.inflight += frame.size
         box.pending.append(frame)
         return carrier
 
@@ -234,7 +209,7 @@ class Outlet:
         It has to change when another thread is sending there, or when much more waits there than elsewhere.
         """
         chosen = min(self._carriers, key=_load)
-        usable = last is not None and not last.queued and not last.lost
+        usable = last is not None and not (last.queued or last.lost or last.retired)
         if last and usable and last.unacknowledged - chosen.unacknowledged <= self.window.limit >> 1:
             chosen = last
         chosen.queued += 1
@@ -271,7 +246,7 @@ class Outlet:
             while pending and (pending[0].end <= done or flags & frames.GONE):
                 frame = pending.popleft()
                 drained += frame.size
-                self._release(frame)
+                self._release(box, frame)
                 if frame.asked_at:
                     self.window.round_trip(now - frame.asked_at)
             box.acknowledged = max(box.acknowledged, offset)
@@ -282,8 +257,9 @@ class Outlet:
                 self._room.notify_all()
             return box.finished and not pending
 
-    def _release(self, frame: Frame) -> None:
+    def _release(self, box: Outbox, frame: Frame) -> None:
         assert frame.carrier is not None
+        box.inflight -= frame.size
         frame.carrier.unacknowledged -= frame.size
         self._inflight -= frame.size
         if frame.buffer is not None:
@@ -324,7 +300,7 @@ class Outlet:
             for frame in box.pending:
                 if frame.size:
                     frame.buffer = None  # it may be on its way still
-                    self._release(frame)
+                    self._release(box, frame)
             box.pending = deque(kept)
             self._room.notify_all()
 

@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 
 _LOOK = 0.5  # how often the keeper looks
 _IDLE = 2.0  # a connection that sent nothing for so long sends a PING
-_SILENT = 10.0  # one that brought nothing for so long is lost
+_SILENT = 9.0  # one that brought nothing for so long is lost
 _PATIENCE = 0.25  # what saying goodbye may take
+_ENDING = 3.0  # what a handler may take to return once the session has ended
 _AGAIN = 30.0  # after a worn connection could not be replaced
 
 
@@ -133,9 +134,11 @@ class Session:
             self._switch.outlet.wait_idle(linger)
 
     def abort(self, reason: str) -> None:
-        """End the session at once; the peer hears why if that takes no waiting."""
+        """End the session at once; the peer hears why, after all messages, if that takes no waiting."""
         with self._lock:
             self._closing = True
+        with suppress(OSError):
+            self._switch.control.wait_acknowledged(_PATIENCE)
         self._last_words(reason)
         self._break(reason)
         self._join()
@@ -233,7 +236,10 @@ class Session:
         except Exception:
             log.exception("%s: a frame could not be handled", carrier.label)
             self._break("a frame could not be handled")
+        why = carrier.fault or why
         carrier.cut()
+        if not self._over.is_set():
+            log.warning("%s was lost: %s", carrier.label, why)
         with self._lock:
             self._incoming.remove(carrier)
             self._received += carrier.bytes
@@ -256,8 +262,7 @@ class Session:
                 silent = [carrier for carrier in self._incoming if now - carrier.heard > _SILENT]
                 worn = [one for one in self._greeted.values() if one.carrier.worn]
             for carrier in silent:
-                log.warning("%s: nothing came for %g s", carrier.label, _SILENT)
-                carrier.cut()
+                carrier.cut(f"nothing came for {_SILENT:g} s")
             if self._dialler is not None and worn and now > self._renew_at:
                 self._renew(self._dialler, worn[0])  # one at a time: the others want their pings meanwhile
 
@@ -275,7 +280,7 @@ class Session:
         try:
             for message in self._messages:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._on_message is not None or self._closing)
+                    self._changed.wait_for(self._listened_to)
                     handler = self._on_message
                 if handler is not None:
                     _call(handler, message)
@@ -291,6 +296,9 @@ class Session:
             last = None if self._closing else self._on_broken
         if last is not None:
             _call(last, "the peer closed the session" if self.peer_closed else self._why)
+
+    def _listened_to(self) -> bool:
+        return self._on_message is not None or self._closing or (self._over.is_set() and self._on_broken is not None)
 
     def _announce(self) -> None:
         """Call the handler of streams that the peer opened."""
@@ -331,7 +339,7 @@ class Session:
             threads = list(self._threads)
         for thread in threads:
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(_ENDING)
         self._switch.outlet.close()
 
     def _start(self, name: str, target: Callable[..., None], *arguments: Any) -> None:

@@ -10,7 +10,8 @@ from vmferry.transfer.acker import Acker
 from vmferry.transfer.buffers import ROOM, SMALL, Buffer, Pool
 from vmferry.transfer.frames import HEADER, Type
 from vmferry.transfer.inbox import Inbox
-from vmferry.transfer.outlet import Outbox, Outlet
+from vmferry.transfer.outbox import Outbox
+from vmferry.transfer.outlet import Outlet
 
 _NEVER = 1 << 63  # no ACK's offset reaches this: only GONE ends what has it
 
