@@ -74,7 +74,7 @@ class Bench:
         for file in self.lab.layout.shared.iterdir():
             file.unlink()
         self.guest.create(one)
-        self.observer.wait(lambda tick: tick.pages_changed > 0, timeout=120)
+        self.observer.wait(lambda tick: tick.pages_changed > 0, timeout=300)
 
     def move(self, act: Callable[[Host, Host], None]) -> Result:
         """Time one move from where the guest is to the other host."""
