@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.harness import Pair, kill, leftovers, processes, wait
+from tests.lab.harness import Pair, kill, leftovers, processes, vmferry, wait
 from tests.lab.steps import SLOW_GUEST, begin_slow, check_filled, check_only_on, move, slow, wait_clean
 from vmferry.lab import network
 from vmferry.lab.host import Host
@@ -78,7 +78,12 @@ def test_libvirtd_is_killed(pair: Pair, side: str) -> None:
 @pytest.mark.parametrize("side", ["source", "destination"])
 def test_a_daemon_is_killed_and_the_move_goes_on(pair: Pair, side: str) -> None:
     job = begin_slow(pair, SLOW_GUEST)
-    kill_daemon(pair.one if side == "source" else pair.two)
+    hit = pair.one if side == "source" else pair.two
+    workers = sorted(processes(hit, _WORKER))
+    kill_daemon(hit)
+    hit.wait_ready()
+    assert sorted(processes(hit, _WORKER)) == workers != []
+    assert vmferry(hit, "job", "show", job)["state"] == "running"
     slow(pair, None)
     for host in pair.hosts:
         ended = pair.wait_end(host, job, 120.0)
