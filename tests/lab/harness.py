@@ -107,7 +107,7 @@ class Pair:
                 return None  # the daemon is being restarted
             return found if ended(found) else None
 
-        return wait(look, timeout, f"job {job} to end on {host.name}")
+        return dict(wait(look, timeout, f"job {job} to end on {host.name}"))
 
 
 def vmferry(host: Host, *arguments: str, timeout: float = 180.0) -> Any:
@@ -164,7 +164,8 @@ def wait_phase(host: Host, job: str, *phases: str, timeout: float = LIMIT) -> No
             "python3",
             "-c",
             "import sqlite3,sys;"
-            "print(*[r[0] for r in sqlite3.connect(sys.argv[1]).execute('select phase from journal where job=?',(sys.argv[2],))])",
+            "rows = sqlite3.connect(sys.argv[1]).execute('select phase from journal where job=?', (sys.argv[2],));"
+            "print(*[row[0] for row in rows])",
             str(host.home / "vmferry" / "vmferry.db"),
             job,
             check=False,
@@ -205,7 +206,8 @@ def leftovers(host: Host) -> list[str]:
     found = [f"VM {name}" for name in host.run("virsh", "-q", "list", "--all", "--name").stdout.split()]
     found += [f"file {file.name}" for file in host.images.iterdir()]
     found += [f"socket folder {line}" for line in _lines(host, "ls /run/vmferry/jobs 2>/dev/null")]
-    found += [f"process {pid} ({pattern})" for pattern in ("qemu-system", "vmferry-transfer") for pid in processes(host, pattern)]
+    for pattern in ("qemu-system", "vmferry-transfer"):
+        found += [f"process {pid} ({pattern})" for pid in processes(host, pattern)]
     return found
 
 
