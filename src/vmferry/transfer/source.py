@@ -102,7 +102,8 @@ class Source(Endpoint):
         self._migration.start()
         threading.Thread(target=self._await_migration, name="migration-end", daemon=True).start()
         self._first_byte_at = time.time()
-        while self._decision.verdict in (Verdict.OPEN, Verdict.COMMITTING):
+        # Only a cancel aborts while this runs, and it says so in an event that comes after the verdict has changed.
+        while self._decision.verdict is not Verdict.GO:
             kind, value = self.next_event(_TICK)
             if kind == "tick":
                 self._report()
