@@ -38,4 +38,3 @@ def pair(paired: Pair) -> Iterator[Pair]:
     with paired.observing():
         yield paired
         assert paired.observer.ran_twice() == []
-    paired.clean()

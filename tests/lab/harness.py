@@ -62,9 +62,10 @@ class Pair:
             network.limit(self.lab.layout, host.name, "migration", None)
         for host in self.hosts:
             host.wait_ready()
-            for job in vmferry(host, "job", "list"):
-                if not ended(job):
-                    self.wait_end(host, str(job["id"]))
+            with host.client() as client:
+                running = [job.id for job in client.jobs() if not job.state.ended]
+            for job in running:
+                self.wait_end(host, job)
         for host in self.hosts:
             remove_all(host)
             host.run("sh", "-c", "rm -f /run/small/*")

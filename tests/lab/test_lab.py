@@ -273,7 +273,12 @@ def test_the_command_line(lab: Lab) -> None:
     assert "kvm1" in shown.stdout
     assert "10.92.0.2" in shown.stdout
     assert vmferry("lab", "exec", "--name", name, "kvm2", "--", "sh", "-c", "hostname; exit 7").returncode == 7
-    assert vmferry("lab", "exec", "--name", name, "kvm2", "--", "hostname").stdout == "kvm2\n"
+    told = vmferry("lab", "exec", "--name", name, "kvm2", "--", "hostname")
+    assert (told.stdout, told.stderr) == ("kvm2\n", "")
+    for option in ("--down", "--up"):
+        assert vmferry("lab", "link", "management", "--name", name, "--host", "kvm1", option).returncode == 0
+    assert vmferry("lab", "link", "management", "--name", name).returncode == 2
+    assert vmferry("lab", "link", "management", "--name", "absent", "--up").returncode == 3
     unknown = vmferry("lab", "exec", "--name", name, "kvm8", "--", "true")
     assert (unknown.returncode, "kvm8" in unknown.stderr) == (2, True)
     with pytest.raises(UsageError, match="kvm8"):

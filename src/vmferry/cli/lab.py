@@ -1,7 +1,6 @@
 """`vmferry lab`: real hosts on one machine, to try vmferry without servers."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -34,7 +33,8 @@ def up(settings: Settings, name: str, hosts: int, bandwidth: str | None) -> None
     """Bring the lab up, or what is missing of it."""
     found = Lab.named(name)
     found.up(hosts, bandwidth)
-    settings.message(f"The lab is up. Look around: vmferry lab exec kvm1 -- vmferry host show (lab {name}).")
+    which = "" if name == "lab" else f"--name {name} "
+    settings.message(f"The lab is up. Look around: vmferry lab exec {which}kvm1 -- vmferry host show")
     _show(settings, found)
 
 
@@ -61,33 +61,32 @@ def status(settings: Settings, name: str) -> None:
     context_settings={"ignore_unknown_options": True},
 )
 @_name
-@click.argument("host")
+@click.argument("where", metavar="HOST")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_settings
-def exec_(_settings: Settings, name: str, host: str, command: tuple[str, ...]) -> None:
+def exec_(_settings: Settings, name: str, where: str, command: tuple[str, ...]) -> None:
     """Run a command in a host of the lab; its exit code is this one's."""
-    sys.stdout.flush()
-    sys.exit(subprocess.run(Lab.named(name).host(host).command(*command), check=False, env=dict(os.environ)).returncode)
+    sys.exit(subprocess.run(Lab.named(name).host(where).command(*command), check=False).returncode)
 
 
-@lab.command("link", example="vmferry lab link migration --bandwidth 1gbit")
+@lab.command(
+    "link", example="vmferry lab link migration --bandwidth 1gbit\nvmferry lab link migration --down --host kvm2"
+)
 @_name
 @click.argument("link", type=click.Choice(["management", "migration"]))
-@click.option("--host", help="One host's end only. Default: every host's.")
 @click.option("--bandwidth", metavar="RATE", help="As tc(8) has it, or `unlimited`.")
 @click.option("--up/--down", "cable", default=None, help="Put the cable in, or pull it out.")
 @pass_settings
-def link_(
-    settings: Settings, name: str, link: str, host: str | None, bandwidth: str | None, cable: bool | None
-) -> None:
-    """Change a link between the hosts while they run."""
+def link_(settings: Settings, name: str, link: str, bandwidth: str | None, cable: bool | None) -> None:
+    """Change a link while the hosts run: the end of one (--host), or every host's."""
+    if bandwidth is None and cable is None:
+        raise click.UsageError("Give --bandwidth, --up or --down.")
     found = Lab.named(name)
-    for one in [found.host(host)] if host else found.hosts:
+    for one in [found.host(settings.host)] if settings.host else found.hosts or [found.host("kvm1")]:
         if bandwidth:
             network.limit(found.layout, one.name, link, None if bandwidth == "unlimited" else bandwidth)
         if cable is not None:
             network.set_link(found.layout, one.name, link, up=cable)
-    settings.message("Done.")
 
 
 @lab.command("demo", example="vmferry lab demo")

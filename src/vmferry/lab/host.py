@@ -4,6 +4,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,9 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmferry import config
+from vmferry.client import Client
+from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError
 from vmferry.lab import layout, network
@@ -90,12 +94,27 @@ class Host:
             InternalError: lab-timeout.
         """
         limit = time.monotonic() + READY_LIMIT
-        for probe in (["virsh", "-q", "uri"], ["vmferry", "host", "show"]):
-            while self.run(*probe, check=False).returncode:
+        for what, probe in (("libvirtd", self._libvirt_answers), ("vmferryd", self._daemon_answers)):
+            while not probe():
                 if time.monotonic() > limit:
-                    what = f"An answer to `{' '.join(probe)}` on {self.name}"
-                    raise InternalError(codes.LAB_TIMEOUT, what=what, seconds=READY_LIMIT, place=self.home / "log")
-                time.sleep(0.1)  # a program that starts tells nobody
+                    said = f"An answer of {what} on {self.name}"
+                    raise InternalError(codes.LAB_TIMEOUT, what=said, seconds=READY_LIMIT, place=self.home / "log")
+                time.sleep(0.05)  # a program that starts tells nobody
+
+    def client(self) -> Client:
+        """Speak to its daemon from the machine, through the host's own file system."""
+        return Client.local(self._settings())
+
+    def _settings(self) -> Config:
+        settings = config.load(self.home / "vmferry.toml")
+        return settings.model_copy(update={"run_folder": Path(f"/proc/{self.pid}/root{settings.run_folder}")})
+
+    def _libvirt_answers(self) -> bool:
+        return not self.run("virsh", "-q", "uri", check=False).returncode
+
+    def _daemon_answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as door:
+            return not door.connect_ex(str(self._settings().socket))
 
     def stop(self) -> None:
         """End every process in it; nothing is asked, as when the power fails."""
