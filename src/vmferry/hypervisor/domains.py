@@ -70,6 +70,23 @@ class Domains:
 
         return self._call(uuid, ask)
 
+    def settle(self, uuid: str) -> None:
+        """Wait until no libvirt job works on the VM, by asking for a change that has to wait for it.
+
+        Setting autostart to what it is takes libvirt's modify job, which a migration keeps out to its very end; what
+        a job's statistics say ends earlier. A VM without a definition has no autostart: nothing is waited for then.
+
+        Raises:
+            PreflightError: libvirt-refused; the job was not over within libvirt's own 30 s.
+        """
+
+        def act(connection: Any) -> None:
+            domain = _lookup(connection, uuid)
+            if domain is not None and domain.isPersistent():
+                domain.setAutostart(domain.autostart())
+
+        self._call(uuid, act)
+
     def resume(self, uuid: str) -> None:
         """Let a paused VM run; one that runs already is left alone."""
 

@@ -72,13 +72,13 @@ class Decision:
             return self._verdict is Verdict.ABORT
 
     def read(self) -> None:
-        """Note that libvirt read the reply and so cannot run its copy again: GO. Durable through COMMITTING.
+        """Note that libvirt read the reply and so cannot run its copy again: GO.
 
-        Not journaled here: COMMITTING together with libvirt's own state leads a later life to the same verdict, and
-        the guest is standing still.
+        Journaled first: a later life that finds COMMITTING alone knows that `go` was never sent.
         """
         with self._lock:
             if self._verdict is Verdict.COMMITTING:
+                self._journal(Phase.GOING)
                 self._verdict = Verdict.GO
 
     def decide(self, verdict: Verdict, why: str) -> None:

@@ -165,19 +165,28 @@ class Source(Endpoint):
             self._undo()
 
     def _ask_libvirt(self) -> None:
-        """Find out what a broken commit came to (docs/design.md, The commit). A choice is journaled, then taken."""
+        """Find out what a broken commit came to (docs/design.md, The commit). A choice is journaled, then taken.
+
+        Nothing is concluded while libvirt is still at work: a VM that stands still may be resumed or ended any moment.
+        """
+        if self._migration is not None and not self._migration.done.wait(_TICK):
+            return
         try:
+            self.domains.settle(self.offer.uuid)
             presence = self.domains.presence(self.offer.uuid)
         except UnreachableError as error:
             self.doubt(f"only libvirt can tell whether the VM was handed over: {error.reason}")
             time.sleep(0.2)  # libvirtd gives no sign when it is back
             return
+        except VmferryError:
+            return  # libvirt's job on the VM is not over
         if presence is Presence.RUNNING:
             self._decision.decide(Verdict.ABORT, "libvirt runs the VM here")
         elif presence in (Presence.OFF, Presence.ABSENT):
             self._decision.decide(Verdict.GO, "libvirt handed the VM over")
         elif presence is Presence.PAUSED:
-            self._decision.decide(Verdict.GO, "libvirt left the VM paused; the destination's copy is chosen")
+            # `go` is journaled before it is sent, so it never was: the copy here is complete, and free to run.
+            self._decision.decide(Verdict.ABORT, "libvirt left the VM paused here; it goes on here")
         else:
             time.sleep(0.05)  # libvirt is still at work on it
 
