@@ -324,9 +324,9 @@ class Outlet:
                     frame.carrier.unacknowledged += frame.size
             if not left:
                 self._end(ConnectionAbortedError(f"the connection {carrier.label} was lost: {why}"))
-        helper = threading.Thread(target=self._replace, args=(carrier, again), name="send-again", daemon=True)
-        self._helpers.append(helper)
-        helper.start()
+            helper = threading.Thread(target=self._replace, args=(carrier, again), name="send-again", daemon=True)
+            helper.start()
+            self._helpers.append(helper)  # now that it can be joined
         if not left:
             self._on_broken(f"the connection {carrier.label} was lost: {why}")
 
@@ -360,7 +360,9 @@ class Outlet:
         for carrier in self.carriers():
             with carrier.lock:
                 carrier.close()
-        for helper in self._helpers:
+        with self.lock:
+            helpers = list(self._helpers)
+        for helper in helpers:
             if helper is not threading.current_thread():
                 helper.join()
 

@@ -345,8 +345,8 @@ class Session:
     def _start(self, name: str, target: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
         with self._lock:
-            self._threads.append(thread)
-        thread.start()
+            thread.start()
+            self._threads.append(thread)  # now that it can be joined
 
 
 class Listener:
