@@ -78,6 +78,8 @@ class Destination(Endpoint):
             return {"addresses": [{"host": host, "port": port} for host, port in self._listener.addresses]}
         if do in ("go", "abort"):
             self.events.put(("message", {"do": do, "why": request.get("why")}))
+            if self.session is None and self._listener is not None:
+                self._listener.close()  # wakes a worker that still waits for the source to connect
             self._ended.wait(12.0)
             return {"ended": self._ended.is_set()}
         if do == "cancel":

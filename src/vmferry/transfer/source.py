@@ -24,6 +24,7 @@ from vmferry.transfer.session import Session
 _TICK = 0.5
 _LIBVIRT_LIMIT = 20.0
 _ANSWER_LIMIT = 10.0
+_CONNECT_LIMIT = 6.0
 
 
 class Source(Endpoint):
@@ -73,7 +74,16 @@ class Source(Endpoint):
     def _connect(self) -> None:
         self.journal(Phase.CONNECTING)
         addresses = [(address.host, address.port) for address in self.spec.addresses]
-        self.adopt(Session.dial(addresses, self.credentials(), self.config.connections))
+        limit = time.monotonic() + _CONNECT_LIMIT
+        while True:
+            try:
+                self.adopt(Session.dial(addresses, self.credentials(), self.config.connections))
+            except UnreachableError:
+                if time.monotonic() > limit or self._decision.verdict is not Verdict.OPEN:
+                    raise
+                time.sleep(0.2)  # the worker listens, so the path is what is not there yet: a link that just came up
+            else:
+                return
 
     def _copy_files(self) -> None:
         """Copy the disks that nobody writes; QEMU's mirror takes only writable ones."""
