@@ -1,0 +1,85 @@
+"""The commit: cut or killed at every message around the switch, one host runs the VM and never two."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.lab.harness import END_LIMIT, Pair, begin, kill, wait
+from tests.lab.steps import other, wait_clean
+from tests.lab.tap import Tap
+from vmferry.lab.vm import Disk, Guest, state
+
+# Not in the ordinary run yet: one case (the destination's worker killed before rpc<306) fails and is not explained,
+# and the tap leaves sockets to the garbage collector.
+pytestmark = [pytest.mark.lab, pytest.mark.campaign]
+
+_GUEST = Guest(memory=128, busy=16, rate=5, disks=(Disk(size=128, filled=20),))
+_ORDINARY = [
+    *(("rpc>306", before) for before in (True, False)),
+    *(("rpc<306", before) for before in (True, False)),
+    *(("control>go", before) for before in (True, False)),
+    ("control<went", True),
+    ("control<defined", True),
+]
+_CAMPAIGN = [
+    (at, before)
+    for at in (
+        *("rpc<303", "rpc>361", "rpc<361", "rpc>2", "rpc<2", "control<went", "control<defined"),
+        *("DATA>", "DATA<", "ACK>", "ACK<", "FIN>", "FIN<"),
+    )
+    for before in (True, False)
+    if (at, before) not in _ORDINARY
+]
+_KILLED = [
+    (at, before, side, what)
+    for at, before in (
+        *(("rpc>306", True), ("rpc<306", True), ("rpc<306", False)),
+        *(("control>go", True), ("control>go", False)),
+    )
+    for side in ("source", "destination")
+    for what in ("bin/vmferry-transfer", "libvirtd --pid-file")
+]
+
+
+def _one_runs(pair: Pair, at: str, before: bool, action: Callable[[], bool]) -> None:
+    """Move with something happening at one event; see that the VM then runs on one host, and what is left."""
+    pair.start(_GUEST)
+    tap = Tap(pair.one, pair.two, at, before=before, action=action)
+    with tap.running():
+        job = begin(pair.one, _GUEST.name, pair.two.name, "--include-storage", "--encryption", "off")
+        wait(tap.acted.is_set, 60.0, f"{at}; there were {tap.events}")
+
+        def settled() -> str | None:
+            states = [state(host, _GUEST.name) for host in pair.hosts]
+            assert states.count("running") < 2, f"both run it after {tap.events}"
+            return "now" if sorted(states) == ["absent", "running"] else None
+
+        wait(settled, END_LIMIT, "exactly one host to have the VM, running")
+        for host in pair.hosts:
+            pair.wait_end(host, job)
+        for host in pair.hosts:
+            host.wait_ready()
+        assert settled()
+        owner = pair.one if state(pair.one, _GUEST.name) == "running" else pair.two
+        print(f"{at} {'before' if before else 'after'}: the VM runs on {owner.name}")
+        wait_clean(other(pair, owner))
+        pair.assert_only_on(_GUEST, owner)
+
+
+@pytest.mark.parametrize(
+    ("at", "before"), [*_ORDINARY, *(pytest.param(*case, marks=pytest.mark.campaign) for case in _CAMPAIGN)]
+)
+def test_the_connections_are_cut(pair: Pair, at: str, before: bool) -> None:
+    _one_runs(pair, at, before, lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("at", "before", "side", "what"),
+    [case if case[0] == "rpc<306" and case[1] else pytest.param(*case, marks=pytest.mark.campaign) for case in _KILLED],
+)
+def test_a_process_is_killed(pair: Pair, at: str, before: bool, side: str, what: str) -> None:
+    def action() -> bool:
+        kill(pair.one if side == "source" else pair.two, what)
+        return False
+
+    _one_runs(pair, at, before, action)
