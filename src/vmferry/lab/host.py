@@ -139,7 +139,7 @@ class Host:
         if pid is None:
             raise PreflightError(codes.LAB_DOWN, name=self.lab.name)
         return [
-            *("nsenter", "--target", str(pid), "--mount", "--uts", "--net", "--pid"),
+            *("nsenter", "--target", str(pid), "--mount", "--uts", "--net", "--pid", "--root", "--wd=."),
             *("env", f"VMFERRY_CONFIG={self.home / 'vmferry.toml'}", f"PATH={_path()}"),
             *arguments,
         ]
