@@ -89,9 +89,9 @@ def link_(settings: Settings, name: str, link: str, bandwidth: str | None, cable
             network.set_link(found.layout, one.name, link, up=cable)
 
 
-@lab.command("demo", example="vmferry lab demo")
-@_name
-@click.option("--keep", is_flag=True, help="Leave the lab up afterwards.")
+@lab.command("demo", example="vmferry lab demo\nvmferry lab demo --keep")
+@click.option("--name", default="demo", show_default=True, metavar="NAME", help="In which lab; VMs in it are removed.")
+@click.option("--keep", is_flag=True, help="Leave that lab up afterwards.")
 @pass_settings
 def demo(_settings: Settings, name: str, keep: bool) -> None:
     """Move a busy VM with its disk from one host to another, and check it."""

@@ -29,9 +29,10 @@ def demo(lab: Lab, *, keep: bool) -> int:
         with Observer(lab.layout, ["kvm1", "kvm2"]) as observer:
             return _move(observer, one, two)
     finally:
-        if not keep:
+        if keep:
+            _say(f"\nLook around: vmferry lab exec --name {lab.layout.name} kvm2 -- vmferry vm list")
+        else:
             lab.down()
-            _say("The lab is down again.")
 
 
 def _move(observer: Observer, one: Host, two: Host) -> int:
@@ -51,13 +52,15 @@ def _move(observer: Observer, one: Host, two: Host) -> int:
     ended = time.monotonic()
     tick = observer.verify(guest.number)
     check_content(two, guest.disks[0], guest.disks[0].path(guest.name))
-    job = json.loads(one.run("vmferry", "--output", "json", "job", "list").stdout)[-1]
+    with one.client() as client:
+        summary = max(client.jobs(), key=lambda job: job.created_at).summary
+    assert summary is not None  # the command would have failed
     twice = observer.ran_twice(guest.number)
     pause = observer.pause(started, ended + 0.5, guest.number)
     _say("")
     _say(f"Seen from outside     {1000 * pause:.0f} ms without a tick of the guest, at most")
-    _say(f"Total time            {job['summary']['total_time']:.1f} s")
-    _say(f"On the wire           {job['summary']['wire_bytes'] / (1 << 20):.0f} MiB")
+    _say(f"Total time            {summary.total_time:.1f} s")
+    _say(f"On the wire           {summary.wire_bytes / (1 << 20):.0f} MiB")
     _say(f"Memory verified       {tick.memory_errors} wrong pages of {guest.busy * 256}")
     _say(f"Disk verified         {tick.disk_errors} wrong records of {tick.records}; all that was on it is equal")
     _say(f"Ran on both hosts     {'never' if not twice else f'YES: ticks {twice[:5]}'}")
