@@ -17,6 +17,7 @@ from vmferry.agent.services import Services, Stores
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
+from vmferry.core.api import Outcome
 from vmferry.core.errors import UsageError
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Address, Admission, Caller, Grant, MoveOptions, Offer
@@ -110,8 +111,9 @@ class Made:
     def abort(self, job: str, reason: str) -> None:
         self._note("abort", job, reason)
 
-    def go(self, job: str) -> None:
+    def go(self, job: str) -> Outcome:
         self._note("go", job)
+        return Outcome(ended=False)
 
     # Launcher
     def start(self, job: str) -> None:

@@ -54,7 +54,7 @@ def test_offer_admit_go(paired: tuple["Node", "Node"]) -> None:
     shown = proof(kvm1, kvm2)
     assert peer.admit("0001", shown).addresses[0].port == 6610
     peer.abort("0001", shown, "the link broke")
-    peer.go("0001", shown)
+    assert not peer.go("0001", shown).ended
     assert kvm2.made.asked[1:] == [("admit", "0001"), ("abort", "0001", "the link broke"), ("go", "0001")]
 
 

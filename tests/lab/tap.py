@@ -68,6 +68,7 @@ class Tap:
         self._source, self._destination = source, destination
         self._lock = threading.RLock()
         self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self._rpc_streams: set[int] = set()
         self._streams: dict[tuple[int, str], _Assembly] = {}
         self._finishing = False
@@ -84,20 +85,21 @@ class Tap:
         address = layout.migration(self._destination.name)
         rule = f"meta mark != {_MARK} ip daddr {address} tcp dport 6610-6659 redirect to :{_PORT}"
         inside(space, "nft", f"add rule ip tap out {rule}")
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
         try:
             yield self
         finally:
             inside(space, "nft", "delete table ip tap")
             self.cut()
+            for thread in self._threads:
+                thread.join()
+            for sock in (self._listener, *self._sockets):
+                sock.close()
 
     def cut(self) -> None:
         """Close every connection and refuse new ones."""
         self._cut = True
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for sock in self._sockets:
+        for sock in (self._listener, *self._sockets):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
@@ -127,17 +129,23 @@ class Tap:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._sockets.append(client)
                 raw = client.getsockopt(socket.SOL_IP, _SO_ORIGINAL_DST, 16)
                 port, address = struct.unpack_from("!2xH4s", raw)
                 server = self._open()
+                self._sockets.append(server)
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, _MARK)
                 server.connect((socket.inet_ntoa(address), port))
                 for sock in (client, server):
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    self._sockets.append(sock)
                 said: dict[str, str] = {}
                 for one, two, way in ((client, server, ">"), (server, client, "<")):
-                    threading.Thread(target=self._pump, args=(one, two, way, said), daemon=True).start()
+                    self._start(self._pump, one, two, way, said)
+
+    def _start(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _pump(self, one: socket.socket, two: socket.socket, way: str, said: dict[str, str]) -> None:
         try:

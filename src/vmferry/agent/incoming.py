@@ -10,6 +10,7 @@ from pathlib import Path
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
 from vmferry.core import codes, domainxml, hostpolicy, jobkey
+from vmferry.core.api import Outcome
 from vmferry.core.errors import InternalError, PreflightError, UsageError, VmferryError
 from vmferry.core.job import Role, State
 from vmferry.core.offer import Address, Admission, Disk, DiskPlan, Encryption, Grant, Offer
@@ -121,21 +122,13 @@ class Arrivals:
                 self.jobs.end(job, State.FAILED, error.problem(), None)
                 spec.forget(self.config.state_folder, job, key=True)
 
-    def go(self, job: str) -> None:
-        """Pass on that the VM is this host's; returns once it runs here and is defined.
-
-        Raises:
-            VmferryError: why it does not run.
-        """
+    def go(self, job: str) -> Outcome:
+        """Pass on that the VM is this host's; says whether it runs here and is defined, or why not."""
         row = self.jobs.get(job)
         if not row.state.ended:
             self._tell(job, "go")
             row = self.jobs.get(job)
-        if row.state is State.DONE:
-            return
-        if row.error is not None:
-            raise VmferryError.from_problem(row.error)
-        raise PreflightError(codes.VM_BUSY, vm=row.vm, job=job)  # still at it: the source asks again
+        return Outcome(ended=row.state.ended, problem=row.error)
 
     # --- parts ------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vmferry.config import Config
+from vmferry.core.api import Outcome
 from vmferry.core.offer import Admission, Caller, Grant, MoveOptions, Offer
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import Identity
@@ -57,8 +58,8 @@ class Incoming(Protocol):
         """Give the move up."""
         ...
 
-    def go(self, job: str) -> None:
-        """Take the VM: the source has committed."""
+    def go(self, job: str) -> Outcome:
+        """Take the VM: the source has committed; says how far that came."""
         ...
 
     def key(self, job: str) -> str:

@@ -161,6 +161,13 @@ class Verdict(_Answer):
     verdict: str
 
 
+class Outcome(_Answer):
+    """What became of a VM that the source handed over: nothing yet, it runs, or why it does not (host to host)."""
+
+    ended: bool
+    problem: dict[str, Any] | None = None
+
+
 class Abort(_Request):
     """Why the source gave a move up (host to host)."""
 

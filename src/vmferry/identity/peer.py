@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.api import Verdict
+from vmferry.core.api import Outcome, Verdict
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import Admission, Grant, Offer
 from vmferry.store.peers import Peer
@@ -56,9 +56,9 @@ class PeerClient:
         """Tell the destination that the move is given up."""
         self._call("POST", f"/peer/jobs/{quote(job)}/abort", {"reason": reason}, proof)
 
-    def go(self, job: str, proof: str) -> None:
-        """Tell the destination that the VM is its own now."""
-        self._call("POST", f"/peer/jobs/{quote(job)}/go", {}, proof)
+    def go(self, job: str, proof: str) -> Outcome:
+        """Tell the destination that the VM is its own now; says what it made of that so far."""
+        return _read(Outcome, self._call("POST", f"/peer/jobs/{quote(job)}/go", {}, proof))
 
     def verdict(self, job: str, proof: str) -> str:
         """Ask the source: "go", "abort" or "undecided"."""

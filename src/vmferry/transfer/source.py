@@ -25,6 +25,7 @@ _TICK = 0.5
 _LIBVIRT_LIMIT = 20.0
 _ANSWER_LIMIT = 10.0
 _CONNECT_LIMIT = 6.0
+_ASK_AGAIN = 0.5
 
 
 class Source(Endpoint):
@@ -253,16 +254,15 @@ class Source(Endpoint):
                 return None
             elif kind == "message" and value.get("do") == "stuck":
                 return VmferryError.from_problem(value["problem"])
-        while True:
+        while True:  # only the destination's own word ends this: whatever else is wrong, the VM is waiting there
             try:
-                self.peer().go(self.job, self.proof())
-            except UnreachableError as error:
-                self.doubt(f"{self.spec.peer} has to be told that the VM is its own: {error.reason}")
-                time.sleep(0.5)
+                outcome = self.peer().go(self.job, self.proof())
             except VmferryError as error:
-                return error
+                self.doubt(f"{self.spec.peer} has to be told that the VM is its own: {error.reason}")
             else:
-                return None
+                if outcome.ended:
+                    return VmferryError.from_problem(outcome.problem) if outcome.problem else None
+            time.sleep(_ASK_AGAIN)
 
     def _undo(self) -> None:
         """The VM stays here: end the migration, tell the destination, see that the VM runs."""

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 
 import vmferry
 from vmferry.agent.callers import IncomingJob, OutgoingJob, PairedPeer, ThisAgent
-from vmferry.core.api import Abort, Hello, Verdict
+from vmferry.core.api import Abort, Hello, Outcome, Verdict
 from vmferry.core.offer import Admission, Grant, Offer
 from vmferry.identity.access import require_peer
 
@@ -44,10 +44,10 @@ def abort_job(request: Abort, job: IncomingJob, agent: ThisAgent) -> None:
     agent.services.incoming.abort(job, request.reason)
 
 
-@router.post("/jobs/{job}/go", status_code=204)
-def commit_job(job: IncomingJob, agent: ThisAgent) -> None:
-    """Take the VM: the source has committed."""
-    agent.services.incoming.go(job)
+@router.post("/jobs/{job}/go")
+def commit_job(job: IncomingJob, agent: ThisAgent) -> Outcome:
+    """Take the VM: the source has committed. The answer says how far that came; ask again until it has ended."""
+    return agent.services.incoming.go(job)
 
 
 @router.get("/jobs/{job}/verdict")
