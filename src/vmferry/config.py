@@ -92,6 +92,11 @@ class Config(BaseModel):
         ],
         description="Programs that an incoming VM may name as its emulator.",
     )
+    log_folders: list[Path] = Field(
+        default=[],
+        description="Folders in which an incoming VM's serial ports may be written to files. "
+        "Not one that holds other programs' logs: the VM could overwrite them.",
+    )
     qemu_user: str = Field(
         default_factory=_qemu_user,
         description="The user that libvirt runs QEMU as. Default: libvirt-qemu or qemu, whichever exists.",

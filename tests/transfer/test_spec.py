@@ -56,3 +56,17 @@ def test_it_is_kept_for_root_alone_and_only_the_key_outlives_the_job(tmp_path: P
     spec.forget(tmp_path, written.job, key=True)
     with pytest.raises(AccessError):
         spec.key(tmp_path, written.job)
+
+
+def test_keys_of_jobs_that_ended_long_ago_go(tmp_path: Path) -> None:
+    ended, running = make(), make()
+    running = running.model_copy(update={"offer": running.offer.model_copy(update={"job": "ba9876543210"})})
+    for job in (ended, running):
+        spec.save(tmp_path, job)
+    spec.forget(tmp_path, ended.job)
+    written_at = (spec.folder(tmp_path, ended.job) / "key").stat().st_mtime
+    spec.prune(tmp_path, written_at - 1)
+    assert spec.key(tmp_path, ended.job)
+    spec.prune(tmp_path, written_at + 100)
+    assert not spec.folder(tmp_path, ended.job).exists()
+    assert spec.load(tmp_path, running.job) == running

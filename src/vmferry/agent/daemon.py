@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 from starlette.concurrency import run_in_threadpool
 
@@ -13,6 +14,10 @@ from vmferry.agent.server import Server
 from vmferry.agent.services import Services
 from vmferry.agent.tls import Contexts
 from vmferry.core.errors import VmferryError
+from vmferry.transfer import spec
+
+_DAY = 86400.0  # seconds
+_KEYS_KEPT = 30 * _DAY  # a host that was away for longer is past asking how a job ended
 
 log = logging.getLogger("vmferry.agent")
 
@@ -26,7 +31,7 @@ class Daemon:
         pairing = Pairing(services.config, services.identity, services.stores, contexts.refresh)
         self._live = Live(services)
         self._server = Server(application(Agent(services, pairing, self._live)), services.config, contexts)
-        self._adoption: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Serve, and take up the jobs of an earlier life.
@@ -35,12 +40,12 @@ class Daemon:
             OSError: an address cannot be had.
         """
         await self._server.start()
-        self._adoption = asyncio.create_task(self._adopt())
+        self._tasks = [asyncio.create_task(self._adopt()), asyncio.create_task(self._keep_house())]
 
     async def stop(self) -> None:
         """Stop serving, soon. Transfer processes are left alone."""
-        if self._adoption is not None:
-            self._adoption.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._live.stop()
         await self._server.stop()
 
@@ -52,3 +57,8 @@ class Daemon:
             except VmferryError as error:
                 log.error("%s", error)
             self._live.follow(row.id)
+
+    async def _keep_house(self) -> None:
+        while True:
+            await run_in_threadpool(spec.prune, self._services.config.state_folder, time.time() - _KEYS_KEPT)
+            await asyncio.sleep(_DAY)

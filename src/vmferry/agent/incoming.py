@@ -236,6 +236,7 @@ class Arrivals:
             emulators=tuple(str(path) for path in self.config.emulators),
             disk_folders=tuple(str(path) for path in self.config.disk_folders),
             boot_folders=tuple(str(path) for path in self.config.boot_folders),
+            log_folders=tuple(str(path) for path in self.config.log_folders),
         )
         for xml in (live_xml, persistent_xml):
             if domainxml.name(xml) != offer.vm or domainxml.uuid(xml) != offer.uuid:

@@ -20,6 +20,7 @@ from vmferry.transfer.meter import Meter
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpcrelay import CommittingRelay
 from vmferry.transfer.session import Session
+from vmferry.transfer.stream import Stream
 
 _TICK = 0.5
 _LIBVIRT_LIMIT = 20.0
@@ -42,6 +43,7 @@ class Source(Endpoint):
         self._go_sent = False
         self._trouble: VmferryError | None = None
         self._meter = Meter()
+        self._streams: dict[str, list[Stream]] = {"memory": [], "disk": [], "file": []}
 
     # --- from beginning to end --------------------------------------------------------------------------------
 
@@ -95,19 +97,18 @@ class Source(Endpoint):
         self.journal(Phase.COPYING_FILES)
         paths = {disk.target: disk.path for disk in self.offer.disks}
         for plan in plans:
-            files.send(self.session.open("file"), plan.target, paths[plan.target])
+            files.send(self._open("file"), plan.target, paths[plan.target])
             self._wait_for("file")
 
     def _copy(self) -> None:
         """Let libvirt copy until the decision has fallen."""
         assert self.session is not None
         self.journal(Phase.COPYING)
-        session = self.session
         self._doors = Doors(self.sockets, self.qemu_uid())
         self._doors.open(
             rpc=self._take_rpc,
-            memory=lambda connection: Relay(session.open("memory"), connection),
-            disk=lambda connection: Relay(session.open("disk"), connection),
+            memory=lambda connection: Relay(self._open("memory"), connection),
+            disk=lambda connection: Relay(self._open("disk"), connection),
         )
         self._migration = Migration(self.config.libvirt_uri, self.config.name, self._request)
         self._migration.start()
@@ -316,6 +317,12 @@ class Source(Endpoint):
             if disk.nonce_file:
                 Path(disk.nonce_file).unlink(missing_ok=True)
 
+    def _open(self, kind: str) -> Stream:
+        assert self.session is not None
+        stream = self.session.open(kind)
+        self._streams[kind].append(stream)
+        return stream
+
     def _wait_for(self, do: str) -> Message:
         while True:
             kind, value = self.next_event(_TICK)
@@ -336,14 +343,14 @@ class Source(Endpoint):
         self.report(**self._meter.read(stats, self.session.sent))
 
     def _summary(self) -> Summary:
-        stats = self._migration.statistics() if self._migration else None
+        carried = {kind: sum(stream.sent for stream in streams) for kind, streams in self._streams.items()}
         stopped = self._migration.stopped_at if self._migration else None
         return Summary(
             total_time=time.time() - self.spec.requested_at,
             downtime=self._went_at - stopped if self._went_at and stopped else None,
             wire_bytes=self.session.sent if self.session else 0,
-            memory_bytes=stats.memory_done if stats else 0,
-            disk_bytes=stats.disk_done if stats else 0,
+            memory_bytes=carried["memory"],
+            disk_bytes=carried["disk"] + carried["file"],
             overhead_before=self._first_byte_at - self.spec.requested_at if self._first_byte_at else None,
             overhead_after=time.monotonic() - self._went_at if self._went_at else None,
             connections=self.session.connections if self.session else [],

@@ -111,6 +111,17 @@ def forget(state_folder: Path, job: str, *, key: bool = False) -> None:
             place.rmdir()
 
 
+def prune(state_folder: Path, before: float) -> None:
+    """Remove the keys of jobs that ended long ago.
+
+    Arguments:
+        before: Unix time; a younger key is kept, since the peer may have been away since then and ask.
+    """
+    for place in (state_folder / "jobs").glob("*/key"):
+        if not (place.parent / "spec.json").exists() and place.stat().st_mtime < before:
+            forget(state_folder, place.parent.name, key=True)
+
+
 def _write(place: Path, text: str) -> None:
     draft = place.with_suffix(".new")
     handle = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)

@@ -50,6 +50,11 @@ class Stream:
         self._listeners: list[Callable[[str], None]] = []
         outlet.register(self.outbox)
 
+    @property
+    def sent(self) -> int:
+        """Bytes that were given to this stream so far."""
+        return self.outbox.offset
+
     # --- for everybody ------------------------------------------------------------------------------------------
 
     def send(self, data: bytes | memoryview) -> None:
