@@ -35,6 +35,12 @@ def _launcher() -> Literal["systemd", "supervisor"]:
     return "systemd" if Path("/run/systemd/system").is_dir() else "supervisor"  # sd_booted(3)
 
 
+def _memory_channels() -> int:
+    # QEMU's migration thread spins while its channels are busy: with two processors, which also run the guest and
+    # this worker, that costs more than the channels bring (docs/performance.md).
+    return 2 if len(os.sched_getaffinity(0)) >= 4 else 0
+
+
 class Config(BaseModel):
     """The settings of one host."""
 
@@ -121,7 +127,11 @@ class Config(BaseModel):
         default=2, ge=1, le=16, description="TCP connections that carry a migration's data forward."
     )
     memory_channels: int = Field(
-        default=2, ge=0, le=16, description="Parallel memory streams of QEMU (multifd); 0: one plain stream."
+        default_factory=_memory_channels,
+        ge=0,
+        le=16,
+        description="Parallel memory streams of QEMU (multifd); 0: one plain stream. "
+        "Default: 2, or 0 on a host with less than four processors.",
     )
 
     @field_validator("data_ports")

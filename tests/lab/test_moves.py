@@ -1,11 +1,13 @@
 """Moves that go well, on real hosts: the VM arrives whole, as it was, and nothing stays behind."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.lab.harness import Pair, begin, vmferry
+from tests.lab.harness import LIMIT, Pair, begin, kill, processes, vmferry, wait
 from tests.lab.steps import (
     GUEST,
     SLOW_GUEST,
@@ -66,6 +68,48 @@ def test_moves_two_vms_at_once_one_way_and_crossing(pair: Pair) -> None:
         check_filled(guest, host)
         assert state(other(pair, host), guest.name) == "absent"
         assert pair.observer.ran_twice(guest.number) == []
+
+
+@contextmanager
+def configured(host: Host, line: str) -> Iterator[None]:
+    """Have a line more in a host's vmferry.toml for a while."""
+    file = host.home / "vmferry.toml"
+    before = file.read_text()
+
+    def take(text: str) -> None:
+        file.write_text(text)
+        old = set(processes(host, "bin/vmferryd"))
+        kill(host, "bin/vmferryd")
+        wait(lambda: old.isdisjoint(processes(host, "bin/vmferryd")), LIMIT, f"vmferryd on {host.name} to be gone")
+        host.wait_ready()
+
+    take(f"{before}{line}\n")
+    try:
+        yield
+    finally:
+        take(before)
+
+
+def threads(host: Host, program: str) -> set[str]:
+    return {
+        file.read_text().strip()
+        for pid in processes(host, program)
+        for file in Path(f"/proc/{pid}/task").glob("*/comm")
+    }
+
+
+@pytest.mark.parametrize("channels", [0, 2])
+def test_moves_in_one_memory_stream_and_in_several(pair: Pair, channels: int) -> None:
+    with configured(pair.one, f"memory_channels = {channels}"):
+        job = begin_slow(pair, SLOW_GUEST)
+        wait(lambda: "live_migration" in threads(pair.one, "qemu-system"), LIMIT, "QEMU to copy memory")
+        senders = {name for name in threads(pair.one, "qemu-system") if name.startswith("multifdsend")}
+        assert len(senders) == channels
+        slow(pair, None)
+        for host in pair.hosts:
+            ended = pair.wait_end(host, job, 120.0)
+            assert ended["state"] == "done", ended["error"]
+        check_only_on(pair, SLOW_GUEST, pair.two)
 
 
 DISKS = (
