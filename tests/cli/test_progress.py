@@ -49,8 +49,9 @@ def test_json_lines_have_one_property_each() -> None:
 
 @pytest.mark.parametrize("width", [120, 80, 60, 45])
 def test_live_view_fits_the_terminal(width: int) -> None:
-    terminal = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    paper = Console(file=io.StringIO(), width=width, color_system=None)
+    # With the height it is this size whatever $TERM says: rich takes a dumb terminal for 80 columns otherwise.
+    terminal = Console(file=io.StringIO(), width=width, height=25, force_terminal=True, color_system=None)
+    paper = Console(file=io.StringIO(), width=width, height=25, color_system=None)
     shown = LiveView(terminal, "web01 to kvm2")
     try:
         shown.progress(copying(42, 3))

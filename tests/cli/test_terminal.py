@@ -19,6 +19,9 @@ from vmferry.cli import context
 from vmferry.cli.main import run
 from tests.cli.fake import FakeClient, copying, DONE
 
+# Whoever runs the tests in the background of a shell script has SIGINT ignored, and programs inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Daemon(FakeClient):
     def events(self, id, after=0):
         yield self.story[0]
