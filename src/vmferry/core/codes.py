@@ -48,6 +48,27 @@ PEER_NAME_TAKEN = UsageError.define(
 PEER_BUSY = UsageError.define(
     "peer-busy", "{host} takes part in job {job}, which has not ended.", "Wait for its end, then unpair.", status=409
 )
+MOVES_IN_PROGRESS = UsageError.define(
+    "moves-in-progress",
+    "{host} takes part in moves that have not ended ({jobs}).",
+    "Say what becomes of them: `vmferry migration disable --wait`, or `--cancel`.",
+    status=409,
+)
+NETWORK_INVALID = UsageError.define(
+    "network-invalid", "That is no migration network: {why}.", "Write it as 10.20.0.0/24 or fd20::/64."
+)
+NETWORK_EXISTS = UsageError.define(
+    "network-exists",
+    "The network {subnet} is listed already, with priority {priority}.",
+    "Change it with `vmferry network set {subnet} --priority N`.",
+    status=409,
+)
+NETWORK_UNKNOWN = UsageError.define(
+    "network-unknown", "The network {subnet} is not listed.", "See `vmferry network list`.", status=404
+)
+SETTINGS_FILE = UsageError.define(
+    "settings-file-invalid", "The settings in {path} cannot be used: {why}.", "Correct it; see docs/settings.md."
+)
 METHOD_WRONG = UsageError.define("method-wrong", "{detail}.", "See docs/api.md.", status=405)
 NOT_FOUND = UsageError.define("not-found", "There is nothing at {path}.", "See docs/api.md.", status=404)
 
@@ -68,6 +89,21 @@ LAB_MISSING = UsageError.define(
 )
 
 # --- the two hosts as they stand --------------------------------------------------------------------------------
+MIGRATION_DISABLED = PreflightError.define(
+    "migration-disabled",
+    "Migration is disabled on {host}, so that VMs neither leave it nor come to it.",
+    "Enable it on {host}: `vmferry migration enable`.",
+)
+NETWORK_MISSING = PreflightError.define(
+    "migration-network-missing",
+    "{host} has no address inside its migration networks ({networks}), and may use no others.",
+    "On {host}, list one that it is in (`vmferry network add`), or allow any: `vmferry host set --any-network`.",
+)
+NETWORK_NOT_COMMON = PreflightError.define(
+    "migration-network-not-common",
+    "{source} keeps to its migration networks ({networks}), and {host} listens in none of them ({addresses}).",
+    "List a network that both hosts are in, on both: `vmferry network add SUBNET`.",
+)
 VM_NOT_RUNNING = PreflightError.define(
     "vm-not-running", "{vm} is {state} on {host}, not running.", "Start it first: `virsh start {vm}`."
 )
@@ -128,7 +164,7 @@ SAME_HOST_UUID = PreflightError.define(
 ENCRYPTION_DIFFERS = PreflightError.define(
     "encryption-required",
     "Encryption was to be off, but {host} requires it.",
-    'Leave --encryption off out, or set encryption = "optional" in {host}\'s vmferry.toml.',
+    "Leave --encryption off out, or set it free on {host}: `vmferry host set --encryption optional`.",
 )
 LIBVIRT_REFUSED = PreflightError.define(
     "libvirt-refused", "libvirt on {host} refused {vm}: {detail}.", "Mend what it names, then move again."

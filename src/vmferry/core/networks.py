@@ -1,0 +1,242 @@
+"""Migration networks: how subnets are written down, and which addresses may carry a move, in which order."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface, ip_network
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+
+PRIORITY = 100  # of a network that is added without one, so that others can come before it and after it
+
+_Subnet = IPv4Network | IPv6Network
+
+
+def canonical(text: str) -> str:
+    """Write a subnet the one way it is kept: `10.20.0.7/24` is 10.20.0.0/24, a bare address a subnet of one.
+
+    Raises:
+        ValueError: it is no subnet, or none between hosts.
+    """
+    try:
+        found = ip_interface(text.strip()).network
+    except ValueError:
+        raise ValueError(f"{text} is neither a subnet, such as 10.20.0.0/24, nor an address") from None
+    if found.is_loopback or found.is_multicast or found.is_unspecified:
+        raise ValueError(f"{text} leads to no other host")
+    if isinstance(found, IPv6Network) and (found.is_link_local or found.network_address.ipv4_mapped):
+        raise ValueError(f"{text} is link-local or stands for an IPv4 address; write the address that the host routes")
+    return str(found)
+
+
+class Network(BaseModel):
+    """A subnet that moves may travel over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    subnet: Annotated[str, AfterValidator(canonical)] = Field(description="such as 10.20.0.0/24 or fd20::/64")
+    priority: int = Field(default=PRIORITY, ge=0, le=9999, description="the lowest number is tried first")
+
+    @property
+    def parsed(self) -> _Subnet:
+        """The subnet as a value."""
+        return ip_network(self.subnet)
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """An address of this host.
+
+    Arguments:
+        address: as `ipaddress` writes it; a host name where an administrator set one.
+        length: of its subnet's prefix, in bits.
+        interface: that has it; empty: moves are not held to one.
+    """
+
+    address: str
+    length: int = 0
+    interface: str = ""
+
+
+class Route(NamedTuple):
+    """One way to the other host's worker.
+
+    Arguments:
+        host: its address.
+        port: its TCP port.
+        local: what this host must send from; None: whatever the kernel takes.
+    """
+
+    host: str
+    port: int
+    local: Local | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The networks after a change.
+
+    Arguments:
+        networks: in the order in which they are tried.
+        notes: sentences for whoever changed them.
+    """
+
+    networks: list[Network]
+    notes: list[str]
+
+
+# --- the list ----------------------------------------------------------------------------------------------------
+
+
+def ordered(networks: Iterable[Network]) -> list[Network]:
+    """Give networks in the order in which they are tried: by priority; those of one priority always the same way."""
+    return sorted(networks, key=lambda one: (one.priority, one.parsed.version, one.parsed))
+
+
+def add(networks: Sequence[Network], text: str, priority: int | None = None) -> Listing:
+    """Add a network; the very same one again changes nothing, and the note says so.
+
+    Arguments:
+        text: a subnet or an address.
+        priority: None means PRIORITY, or that of the network that is there already.
+
+    Raises:
+        UsageError: network-invalid; network-exists, with another priority.
+    """
+    subnet, notes = _read(text)
+    known = next((one for one in networks if one.subnet == subnet), None)
+    if known is not None:
+        if priority not in (None, known.priority):
+            raise UsageError(codes.NETWORK_EXISTS, subnet=subnet, priority=known.priority)
+        return Listing(list(networks), [*notes, f"{subnet} is listed already; nothing was changed."])
+    made = Network(subnet=subnet, priority=PRIORITY if priority is None else priority)
+    return Listing(ordered([*networks, made]), notes + _overlaps(made, networks))
+
+
+def replace(networks: Sequence[Network], text: str, subnet: str | None = None, priority: int | None = None) -> Listing:
+    """Give a listed network another subnet or priority.
+
+    Raises:
+        UsageError: network-invalid; network-unknown; network-exists, when another one has that subnet.
+    """
+    known = _find(networks, text)
+    wanted, notes = _read(subnet) if subnet is not None else (known.subnet, [])
+    made = Network(subnet=wanted, priority=known.priority if priority is None else priority)
+    if made == known:
+        return Listing(list(networks), [*notes, f"{known.subnet} is so already; nothing was changed."])
+    others = [one for one in networks if one is not known]
+    taken = next((one for one in others if one.subnet == wanted), None)
+    if taken is not None:
+        raise UsageError(codes.NETWORK_EXISTS, subnet=wanted, priority=taken.priority)
+    overlaps = _overlaps(made, others) if wanted != known.subnet else []
+    return Listing(ordered([*others, made]), notes + overlaps)
+
+
+def remove(networks: Sequence[Network], text: str) -> Listing:
+    """Take a network off the list.
+
+    Raises:
+        UsageError: network-invalid, network-unknown.
+    """
+    known = _find(networks, text)
+    return Listing([one for one in networks if one is not known], [])
+
+
+def _find(networks: Sequence[Network], text: str) -> Network:
+    subnet, _ = _read(text)
+    known = next((one for one in networks if one.subnet == subnet), None)
+    if known is None:
+        raise UsageError(codes.NETWORK_UNKNOWN, subnet=subnet)
+    return known
+
+
+def _read(text: str) -> tuple[str, list[str]]:
+    try:
+        subnet = canonical(text)
+    except ValueError as error:
+        raise UsageError(codes.NETWORK_INVALID, why=str(error)) from error
+    given = ip_interface(text.strip())
+    if "/" in text and given.ip != given.network.network_address:
+        return subnet, [f"{text.strip()} was taken as its subnet, {subnet}."]
+    return subnet, []
+
+
+def _overlaps(made: Network, others: Iterable[Network]) -> list[str]:
+    return [
+        f"{made.subnet} overlaps {one.subnet}; an address in both counts as in the one that comes first."
+        for one in others
+        if _meet(made.parsed, one.parsed)
+    ]
+
+
+# --- addresses ---------------------------------------------------------------------------------------------------
+
+
+def choose(addresses: Iterable[Local], networks: Sequence[Network]) -> list[Local]:
+    """Give those addresses that lie in listed networks, in the order of the networks."""
+    places = [one.parsed for one in ordered(networks)]
+    found = []
+    for local in addresses:
+        ip = _ip(local.address)
+        rank = next((number for number, place in enumerate(places) if ip is not None and ip in place), None)
+        if rank is not None and ip is not None:
+            found.append((rank, int(ip), local))
+    return [local for _, _, local in sorted(found, key=lambda entry: entry[:2])]
+
+
+def reach(addresses: Iterable[Local], networks: Sequence[Network]) -> list[str]:
+    """Give the subnets in which another host may be met over these networks.
+
+    A listed address of this host alone stands for the subnet that it has on its interface: nobody else is in a
+    subnet of one.
+    """
+    on_link = {ip_network(local.address): _on_link(local) for local in addresses}
+    return list(dict.fromkeys(str(on_link.get(one.parsed, one.parsed)) for one in ordered(networks)))
+
+
+def routes(theirs: Iterable[tuple[str, int]], addresses: Sequence[Local], networks: Sequence[Network]) -> list[Route]:
+    """Give the ways to another host that never leave the listed networks, the best first.
+
+    Its order counts before ours: the host that listens names its best address first. Of our addresses, those in one
+    subnet with the other host's go before those that need a router; where there are any, the others are left out.
+
+    Arguments:
+        theirs: address and port of each place where it listens, the best first.
+        addresses: of this host.
+        networks: this host's list.
+    """
+    allowed = [ip_network(subnet) for subnet in reach(addresses, networks)]
+    ours = choose(addresses, networks)
+    found = []
+    for host, port in theirs:
+        ip = _ip(host)
+        if ip is None or not any(ip in place for place in allowed):
+            continue
+        same = [local for local in ours if local.address != host and _ip(local.address, like=ip) is not None]
+        near = [local for local in same if ip in _on_link(local)]
+        found += [Route(host, port, local) for local in near or same]
+    return found
+
+
+def _ip(text: str, like: IPv4Address | IPv6Address | None = None) -> IPv4Address | IPv6Address | None:
+    """Read an address; None for a name, for what leads nowhere, and for another family than that of `like`."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    if found.is_loopback or found.is_multicast or (found.version == 6 and found.is_link_local):
+        return None
+    return found if like is None or found.version == like.version else None
+
+
+def _on_link(local: Local) -> _Subnet:
+    return ip_network(f"{local.address}/{local.length}", strict=False)
+
+
+def _meet(one: _Subnet, other: _Subnet) -> bool:
+    if isinstance(one, IPv4Network):
+        return isinstance(other, IPv4Network) and one.overlaps(other)
+    return isinstance(other, IPv6Network) and one.overlaps(other)

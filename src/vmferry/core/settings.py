@@ -1,0 +1,215 @@
+"""What an administrator sets on a host before VMs may come and go; how a change is checked and shown."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from vmferry.core import codes
+from vmferry.core.errors import PreflightError, UsageError
+from vmferry.core.networks import Local, Network, choose, ordered
+from vmferry.core.offer import Encryption
+
+
+class Authentication(StrEnum):
+    """How hosts make sure for whom a move is."""
+
+    KERBEROS = "kerberos"
+    CREDSSP = "credssp"
+    CERTIFICATE = "certificate"
+
+
+class Performance(StrEnum):
+    """How a move's bytes travel."""
+
+    TCP = "tcp"
+    COMPRESSION = "compression"
+    SMB = "smb"
+
+
+class Protection(StrEnum):
+    """Whether every move must be encrypted, or need not be where both hosts say `optional` and the move `off`."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
+_BUILT = (Authentication.CERTIFICATE, Performance.TCP)
+
+
+def _listed(networks: list[Network]) -> list[Network]:
+    """Put networks in their one order, so that equal settings are equal."""
+    subnets = [network.subnet for network in networks]
+    twice = next((subnet for subnet in subnets if subnets.count(subnet) > 1), None)
+    if twice is not None:
+        raise ValueError(f"the network {twice} is listed twice")
+    return ordered(networks)
+
+
+_Networks = Annotated[list[Network], AfterValidator(_listed)]
+
+
+class HostSettings(BaseModel):
+    """One host's settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    migration: bool = Field(default=False, description="whether VMs may come and go at all")
+    authentication: Authentication = Authentication.CERTIFICATE
+    encryption: Protection = Protection.REQUIRED
+    performance: Performance = Performance.TCP
+    max_migrations: int = Field(default=2, ge=1, le=100, description="moves at once, in and out together")
+    max_storage_migrations: int = Field(default=2, ge=1, le=100, description="moves of storage at once")
+    any_network: bool = Field(
+        default=True, description="false: moves keep to the listed networks; true: these only come first"
+    )
+    networks: _Networks = Field(default=[], description="in the order in which they are tried")
+
+
+class SettingsChange(BaseModel):
+    """What is to be different; what is null stays. `networks` takes the place of the whole list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    authentication: Authentication | None = None
+    encryption: Protection | None = None
+    performance: Performance | None = None
+    max_migrations: int | None = Field(default=None, ge=1, le=100)
+    max_storage_migrations: int | None = Field(default=None, ge=1, le=100)
+    any_network: bool | None = None
+    networks: _Networks | None = None
+
+
+class SettingsFile(SettingsChange):
+    """What `vmferry host apply` reads: the settings that are to hold; those that it does not name stay."""
+
+    migration: bool | None = None
+
+
+class Difference(BaseModel):
+    """One setting that a change makes different."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    before: str
+    after: str
+
+
+def require_built(option: Authentication | Performance) -> None:
+    """Refuse by name what an administrator of Hyper-V knows and vmferry does not do yet.
+
+    Raises:
+        UsageError: not-built.
+    """
+    if option not in _BUILT:
+        kind = type(option)
+        instead = next(one for one in kind if one in _BUILT)
+        raise UsageError(
+            codes.NOT_BUILT, option=f"--{kind.__name__.lower()}", value=option.value, instead=instead.value
+        )
+
+
+def changed(settings: HostSettings, change: SettingsChange) -> HostSettings:
+    """Give the settings after a change.
+
+    Raises:
+        UsageError: not-built.
+    """
+    for option in (change.authentication, change.performance):
+        if option is not None:
+            require_built(option)
+    return HostSettings.model_validate(settings.model_dump() | change.model_dump(exclude_none=True))
+
+
+def differences(before: HostSettings, after: HostSettings) -> list[Difference]:
+    """Give what is different, in words; a network that comes or goes has a line of its own."""
+    found = []
+    for name in HostSettings.model_fields:
+        if name != "networks" and getattr(before, name) != getattr(after, name):
+            found.append(Difference(name=name, before=_word(getattr(before, name)), after=_word(getattr(after, name))))
+    was, becomes = ({one.subnet: one.priority for one in side.networks} for side in (before, after))
+    for subnet in [*was, *(subnet for subnet in becomes if subnet not in was)]:
+        if was.get(subnet) != becomes.get(subnet):
+            priorities = [f"priority {side[subnet]}" if subnet in side else "absent" for side in (was, becomes)]
+            found.append(Difference(name=f"network {subnet}", before=priorities[0], after=priorities[1]))
+    return found
+
+
+def advice(settings: HostSettings, addresses: Sequence[Local]) -> list[str]:
+    """Say what is odd about a host's networks, for whoever has just changed them.
+
+    Arguments:
+        addresses: of the host.
+    """
+    if settings.networks and settings.any_network:
+        return [
+            "Moves may use other networks too where these do not answer; "
+            "`vmferry host set --only-listed-networks` keeps them to the list."
+        ]
+    if settings.any_network:
+        return []
+    if not settings.networks:
+        return ["No network is listed, and only listed ones may be used: no VM can come or go."]
+    return [
+        f"This host has no address inside {network.subnet}."
+        for network in settings.networks
+        if not choose(addresses, [network])
+    ]
+
+
+def require_enabled(settings: HostSettings, host: str) -> None:
+    """Hold moves off a host on which migration is not enabled.
+
+    Raises:
+        PreflightError: migration-disabled.
+    """
+    if not settings.migration:
+        raise PreflightError(codes.MIGRATION_DISABLED, host=host)
+
+
+def require_encryption(settings: HostSettings, wanted: Encryption, host: str) -> None:
+    """Hold a move to the host's encryption.
+
+    Raises:
+        PreflightError: encryption-required.
+    """
+    if wanted is Encryption.OFF and settings.encryption is Protection.REQUIRED:
+        raise PreflightError(codes.ENCRYPTION_DIFFERS, host=host)
+
+
+def listening(
+    settings: HostSettings, addresses: Sequence[Local], wanted: Sequence[str], address: str, host: str
+) -> list[Local]:
+    """Give where the worker of an incoming move listens, the best first.
+
+    Those in listed networks; and where any network will do, those in the source's networks and the address by which
+    other hosts know this one. Only listed networks hold the worker to their interfaces.
+
+    Arguments:
+        addresses: of this host.
+        wanted: the subnets that the source keeps to; none, if it takes any.
+        address: by which paired hosts know this host.
+        host: its name, for the error.
+
+    Raises:
+        PreflightError: migration-network-missing.
+    """
+    listed = choose(addresses, settings.networks)
+    if not settings.any_network:
+        if not listed:
+            raise missing(settings, host)
+        return listed
+    theirs = choose(addresses, [Network(subnet=subnet) for subnet in wanted])
+    return [Local(one) for one in dict.fromkeys([*(local.address for local in listed + theirs), address])]
+
+
+def missing(settings: HostSettings, host: str) -> PreflightError:
+    """Give the error of a host that has no address in its networks."""
+    listed = ", ".join(network.subnet for network in settings.networks) or "none"
+    return PreflightError(codes.NETWORK_MISSING, host=host, networks=listed)
+
+
+def _word(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
