@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from vmferry.core import jobkey
+from vmferry.core.networks import Local, Route
 from vmferry.identity import certificates
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.session import Credentials, Listener, Session
@@ -78,7 +79,7 @@ class Place:
 def source(place: Place, pipe: Connection) -> None:
     """The source's process: vmferry's own parts."""
     doors = _serve(place.door)
-    session = Session.dial(pipe.recv(), place.source, place.setting.connections)
+    session = Session.dial(Route(*pipe.recv()), place.source, place.setting.connections)
     pipe.send("ready")
     relays = [Relay(session.open("memory"), doors.accept()[0]) for _ in range(place.setting.streams)]
     for relay in relays:
@@ -89,8 +90,8 @@ def source(place: Place, pipe: Connection) -> None:
 
 def destination(place: Place, pipe: Connection) -> None:
     """The destination's process."""
-    listener = Listener([_HERE], (0, 0), place.destination)
-    pipe.send(listener.addresses)
+    listener = Listener([Local(_HERE)], (0, 0), place.destination)
+    pipe.send(listener.addresses[0])
     session = listener.accept(10.0)
     over = threading.Event()
     session.on_broken(lambda _reason: over.set())

@@ -34,7 +34,7 @@ def test_file_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("data_ports = [2, 1]", "data_ports"),
         ('name = "a b"', "name"),
         ('name = "../x"', "name"),
-        ('encryption = "off"', "encryption"),
+        ('launcher = "init"', "launcher"),
     ],
 )
 def test_what_cannot_be_is_named(tmp_path: Path, text: str, why: str) -> None:
@@ -75,7 +75,6 @@ def test_reference_holds_every_default(tmp_path: Path) -> None:
 def test_address_for_peers(listen: list[str], advertise: str | None, address: str) -> None:
     here = Config(listen=listen, advertise=advertise)
     assert here.address == here.set_address == address
-    assert here.data_addresses == [address]
 
 
 def test_wildcards_alone_name_no_address() -> None:

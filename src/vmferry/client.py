@@ -5,17 +5,32 @@ import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import httpx2
+from pydantic import BaseModel
 
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.api import Host, Invitation, Job, PairedHost, PhaseEvent, StateEvent, Version
+from vmferry.core.api import (
+    DisableRequest,
+    Host,
+    Invitation,
+    Job,
+    MigrationNetwork,
+    NetworkChange,
+    NetworkRequest,
+    PairedHost,
+    PhaseEvent,
+    SettingsAnswer,
+    StateEvent,
+    Version,
+)
 from vmferry.core.errors import InternalError, UnreachableError, VmferryError
 from vmferry.core.job import Progress
 from vmferry.core.offer import MoveOptions
+from vmferry.core.settings import HostSettings, SettingsChange
 from vmferry.core.vm import VmDetail, VmSummary
 
 TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once the destination has admitted it
@@ -80,6 +95,45 @@ class Client:
     def host(self) -> Host:
         """Show the host itself."""
         return Host.model_validate(self._call("GET", "/host"))
+
+    def settings(self) -> HostSettings:
+        """Show the host's settings."""
+        return HostSettings.model_validate(self._call("GET", "/host/settings"))
+
+    def change_settings(self, change: SettingsChange) -> SettingsAnswer:
+        """Change settings; effective at once."""
+        return self._changed("PATCH", "/host/settings", change)
+
+    def networks(self) -> list[MigrationNetwork]:
+        """List the migration networks, in the order in which they are tried."""
+        return [MigrationNetwork.model_validate(network) for network in self._call("GET", "/host/networks")]
+
+    def add_network(self, subnet: str, priority: int | None = None) -> SettingsAnswer:
+        """List a migration network."""
+        return self._changed("POST", "/host/networks", NetworkRequest(subnet=subnet, priority=priority))
+
+    def set_network(self, subnet: str, change: NetworkChange) -> SettingsAnswer:
+        """Give a listed network another subnet or priority."""
+        return self._changed("PATCH", f"/host/networks/{quote(subnet, safe='')}", change)
+
+    def remove_network(self, subnet: str) -> SettingsAnswer:
+        """Take a migration network off the list."""
+        return self._changed("DELETE", f"/host/networks/{quote(subnet, safe='')}")
+
+    def enable(self) -> SettingsAnswer:
+        """Let VMs come and go."""
+        return self._changed("POST", "/host/migration/enable")
+
+    def disable(self, moves: Literal["wait", "cancel"] | None = None) -> SettingsAnswer:
+        """Let no more VMs come and go.
+
+        Arguments:
+            moves: what becomes of those that have not ended; None refuses while there are any.
+        """
+        return self._changed("POST", "/host/migration/disable", DisableRequest(moves=moves))
+
+    def _changed(self, method: str, path: str, body: BaseModel | None = None) -> SettingsAnswer:
+        return SettingsAnswer.model_validate(self._call(method, path, body and body.model_dump(mode="json")))
 
     def hosts(self) -> list[PairedHost]:
         """List the hosts that it is paired with."""

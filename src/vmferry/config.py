@@ -66,10 +66,6 @@ class Config(BaseModel):
         description="Address or name at which paired hosts reach this one. Default: the first of `listen` "
         "that is not a wildcard, else the address of the default route.",
     )
-    migration_addresses: list[str] = Field(
-        default=[],
-        description="Addresses on which an incoming migration's data is received. Empty: `advertise`.",
-    )
     data_ports: tuple[Port, Port] = Field(
         default=(6610, 6659), description="First and last TCP port for the data of incoming migrations."
     )
@@ -112,10 +108,6 @@ class Config(BaseModel):
         default=Path("/run/libvirt/libvirt-sock"),
         description="This host's libvirt, for the calls of an incoming migration.",
     )
-    encryption: Literal["required", "optional"] = Field(
-        default="required",
-        description="Whether migrations must be encrypted, or need not be where both hosts say `optional`.",
-    )
     group: str = Field(
         default="vmferry", description="Members of this group may use vmferryd's unix socket, as root may."
     )
@@ -152,11 +144,6 @@ class Config(BaseModel):
     def address(self) -> str:
         """Where paired hosts reach this one, as well as it can be told."""
         return self.set_address or _default_route() or self.name
-
-    @property
-    def data_addresses(self) -> list[str]:
-        """Where an incoming migration's data is received."""
-        return self.migration_addresses or [self.address]
 
     @property
     def database(self) -> Path:

@@ -96,6 +96,7 @@ class Made:
         self._note("offer", offer, peer)
         self.jobs.create(offer.job, Role.DESTINATION, offer.vm, peer.name, offer.caller, {})
         return Grant(
+            addresses=["10.0.0.2"],
             job_key=KEY,
             live_xml="<domain/>",
             persistent_xml="<domain/>",

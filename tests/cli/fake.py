@@ -4,12 +4,25 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import BaseModel
+
 from vmferry.client import Client, Event
 from vmferry.core import codes
-from vmferry.core.api import Host, Invitation, Job, PairedHost, PhaseEvent, Problem
+from vmferry.core.api import (
+    Host,
+    Invitation,
+    Job,
+    MigrationNetwork,
+    PairedHost,
+    PhaseEvent,
+    Problem,
+    SettingsAnswer,
+)
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.job import Phase, Progress, Role, State, Summary
+from vmferry.core.networks import Network
 from vmferry.core.offer import Caller, Disk, MoveOptions
+from vmferry.core.settings import HostSettings
 from vmferry.core.vm import VmDetail, VmSummary
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -88,6 +101,9 @@ class FakeClient(Client):
             DONE,
         ]
         self.known = [JOB]
+        self.now = HostSettings(migration=True, networks=[Network(subnet="10.20.0.0/24", priority=10)])
+        self.notes: list[str] = []
+        self.going: list[str] = []
         self.peers = [
             PairedHost(
                 name="kvm2",
@@ -113,8 +129,19 @@ class FakeClient(Client):
             encryption="required",
             authentication="certificate",
             performance=["tcp"],
+            settings=self.now,
             disk_folders=["/var/lib/libvirt/images", "/srv"],
         )
+
+    def settings(self) -> HostSettings:
+        return self.now
+
+    def networks(self) -> list[MigrationNetwork]:
+        return [MigrationNetwork(**one.model_dump(), addresses=["10.20.0.1"]) for one in self.now.networks]
+
+    def _changed(self, method: str, path: str, body: BaseModel | None = None) -> SettingsAnswer:
+        self._change(method, path, body and body.model_dump(exclude_none=True))
+        return SettingsAnswer(settings=self.now, changed=not self.notes, notes=self.notes, jobs=self.going)
 
     def hosts(self) -> list[PairedHost]:
         return self.peers

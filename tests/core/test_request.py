@@ -20,7 +20,13 @@ def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tupl
         certificate="pem",
     )
     grant = Grant(
-        job_key="ab", live_xml="<a/>", persistent_xml="<b/>", disks=plans, certificate="pem", socket_folder="/run/x"
+        addresses=["10.92.0.2"],
+        job_key="ab",
+        live_xml="<a/>",
+        persistent_xml="<b/>",
+        disks=plans,
+        certificate="pem",
+        socket_folder="/run/x",
     )
     return offer, grant
 

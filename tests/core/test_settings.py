@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from vmferry.core import codes, settings
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.core.networks import Local, Network
-from vmferry.core.offer import Encryption
-from vmferry.core.settings import Authentication, HostSettings, Performance, Protection, SettingsChange
+from vmferry.core.offer import Encryption, Performance
+from vmferry.core.settings import Authentication, HostSettings, Protection, SettingsChange
 
 HOST = [Local("10.91.0.1", 24, "mgmt"), Local("10.92.0.1", 24, "mig"), Local("10.94.0.1", 24, "mig2")]
 MIGRATION, SECOND = Network(subnet="10.92.0.0/24", priority=20), Network(subnet="10.94.0.0/24", priority=10)

@@ -20,11 +20,11 @@ def config(tmp_path: Path) -> Config:
     return Config(name="kvm1", state_folder=tmp_path, group=grp.getgrall()[-1].gr_name)
 
 
-def test_root_and_the_group_are_operators(config: Config) -> None:
+def test_root_is_administrator_and_the_group_operators(config: Config) -> None:
     group = config.group_id()
     assert group is not None
     root = login(config, UnixUser(0, frozenset()))
-    assert (root.caller, root.role) == (Caller(name="root", host="kvm1", method="unix"), Role.OPERATOR)
+    assert (root.caller, root.role) == (Caller(name="root", host="kvm1", method="unix"), Role.ADMINISTRATOR)
     assert login(config, UnixUser(54321, frozenset({7, group}))).role is Role.OPERATOR
 
 
@@ -37,7 +37,7 @@ def test_anybody_else_is_refused_by_name(config: Config) -> None:
 
 def test_without_the_group_only_root(config: Config) -> None:
     alone = config.model_copy(update={"group": "no-such-group"})
-    assert login(alone, UnixUser(0, frozenset())).role is Role.OPERATOR
+    assert login(alone, UnixUser(0, frozenset())).role is Role.ADMINISTRATOR
     with pytest.raises(VmferryError):
         login(alone, UnixUser(54321, frozenset({0})))
 

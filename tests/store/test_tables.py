@@ -8,6 +8,7 @@ import pytest
 
 from vmferry.core import codes
 from vmferry.core.errors import VmferryError
+from vmferry.core.settings import HostSettings
 from vmferry.store.database import Database
 from vmferry.store.invitations import LIFETIME, Invitations
 from vmferry.store.peers import Peer, Peers
@@ -93,3 +94,12 @@ def test_settings(database: Database) -> None:
     settings.set("limits", {"moves": 3})
     settings.set("limits", {"moves": 4})
     assert settings.get("limits") == {"moves": 4}
+
+
+def test_host_settings_survive_and_later_defaults_reach_what_was_never_set(database: Database) -> None:
+    settings = Settings(database)
+    assert settings.host() == HostSettings()
+    with settings.held() as now:
+        settings.save(now.model_copy(update={"migration": True}))
+    assert settings.host() == HostSettings(migration=True)
+    assert settings.get("host") == {"migration": True}

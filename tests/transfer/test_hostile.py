@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.transfer.wire import LIMIT, Heard, Streams, credentials, listening
 
+from vmferry.core.networks import Route
 from vmferry.transfer import frames
 from vmferry.transfer.dialler import Dialler
 from vmferry.transfer.frames import CREDIT, HEADER, Type
@@ -24,7 +25,7 @@ class Hostile:
     """The source's end of a session, as bare connections."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self._made = Dialler(address, credentials("source", encryption=False)).dial(2, 1)
+        self._made = Dialler(Route(*address), credentials("source", encryption=False)).dial(2, 1)
 
     def send(self, data: bytes, connection: int = 0) -> None:
         self._made[connection].carrier.send(data)

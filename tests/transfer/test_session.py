@@ -8,7 +8,8 @@ import pytest
 from tests.transfer.wire import HERE, LIMIT, Heard, Streams, credentials, listening, sessions
 
 from vmferry.core import jobkey
-from vmferry.core.errors import AccessError, InternalError, UnreachableError
+from vmferry.core.errors import AccessError, InternalError
+from vmferry.core.networks import Local, Route
 from vmferry.transfer import session as module
 from vmferry.transfer.session import Listener, Session
 
@@ -212,7 +213,7 @@ def test_the_end_is_told_to_who_asks_later() -> None:
 def test_another_key_is_refused() -> None:
     with listening() as listener:
         with pytest.raises(AccessError) as caught:
-            Session.dial(listener.addresses, credentials("source", key=jobkey.new()))
+            Session.dial(Route(*listener.addresses[0]), credentials("source", key=jobkey.new()))
         assert caught.value.code.name == "job-key-wrong"
         with pytest.raises(TimeoutError):
             listener.accept(0.0)
@@ -221,7 +222,7 @@ def test_another_key_is_refused() -> None:
 def test_another_job_is_refused() -> None:
     with listening() as listener:
         with pytest.raises(AccessError) as caught:
-            Session.dial(listener.addresses, credentials("source", job="job-2"))
+            Session.dial(Route(*listener.addresses[0]), credentials("source", job="job-2"))
         assert caught.value.code.name == "job-key-wrong"
         with pytest.raises(TimeoutError, match="job-2"):
             listener.accept(0.2)
@@ -232,7 +233,7 @@ def test_another_certificate_is_refused(side: str) -> None:
     wrong = credentials("source", own="stranger") if side == "own" else credentials("source", peer="stranger")
     with listening() as listener:
         with pytest.raises(AccessError) as caught:
-            Session.dial(listener.addresses, wrong)
+            Session.dial(Route(*listener.addresses[0]), wrong)
         assert caught.value.code.name == "worker-certificate-wrong"
         with pytest.raises(TimeoutError):
             listener.accept(0.0)
@@ -242,32 +243,15 @@ def test_another_certificate_is_refused(side: str) -> None:
 def test_encryption_goes_off_only_if_both_say_so(source: bool) -> None:
     with listening(credentials("destination", encryption=not source)) as listener:
         with pytest.raises(InternalError, match="encryption"):
-            Session.dial(listener.addresses, credentials("source", encryption=source))
+            Session.dial(Route(*listener.addresses[0]), credentials("source", encryption=source))
         with pytest.raises(TimeoutError, match="encryption"):
             listener.accept(0.2)
-
-
-def test_an_address_that_nobody_has_is_passed_over() -> None:
-    with listening() as listener, socket.create_server((HERE, 0)) as nobody:
-        port = nobody.getsockname()[1]
-        nobody.close()
-        dialled = Session.dial([(HERE, port), *listener.addresses], credentials("source"))
-        listener.accept(LIMIT).close()
-        dialled.close()
-
-
-def test_nobody_at_all() -> None:
-    with socket.create_server((HERE, 0)) as nobody:
-        port = nobody.getsockname()[1]
-    with pytest.raises(UnreachableError) as caught:
-        Session.dial([(HERE, port)], credentials("source"))
-    assert f"{HERE} port {port}" in caught.value.reason
 
 
 def test_who_says_nothing_does_not_keep_others_out() -> None:
     with listening() as listener:
         silent = [socket.create_connection(listener.addresses[0]) for _ in range(8)]
-        dialled = Session.dial(listener.addresses, credentials("source"))
+        dialled = Session.dial(Route(*listener.addresses[0]), credentials("source"))
         listener.accept(LIMIT).close()
         dialled.close()
         for sock in silent:
@@ -283,7 +267,7 @@ def test_junk_is_refused(junk: bytes, encryption: bool) -> None:
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(4096):
                 pass
-        dialled = Session.dial(listener.addresses, credentials("source", encryption=encryption))
+        dialled = Session.dial(Route(*listener.addresses[0]), credentials("source", encryption=encryption))
         listener.accept(LIMIT).close()
         dialled.close()
 
@@ -292,12 +276,12 @@ def test_a_listener_takes_one_port_for_all_addresses() -> None:
     with socket.create_server((HERE, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InternalError) as caught:
-            Listener([HERE], (port, port), credentials("destination"))
+            Listener([Local(HERE)], (port, port), credentials("destination"))
         assert caught.value.code.name == "ports-taken"
-    listener = Listener([HERE, "127.0.0.2", "::1"], (0, 0), credentials("destination"))
+    listener = Listener([Local(one) for one in (HERE, "127.0.0.2", "::1")], (0, 0), credentials("destination"))
     assert len({port for _, port in listener.addresses}) == 1
     assert [host for host, _ in listener.addresses] == [HERE, "127.0.0.2", "::1"]
-    dialled = Session.dial([listener.addresses[2]], credentials("source"))
+    dialled = Session.dial(Route(*listener.addresses[2]), credentials("source"))
     assert dialled.connections[0].startswith("::1 -> [::1]:")
     dialled.close()
     listener.close()

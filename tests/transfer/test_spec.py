@@ -25,6 +25,7 @@ def make(role: Role = Role.SOURCE) -> spec.Spec:
         certificate="pem",
     )
     grant = Grant(
+        addresses=["10.92.0.2"],
         job_key="ab" * 32,
         live_xml="<domain/>",
         persistent_xml="<domain/>",

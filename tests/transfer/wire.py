@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 
 from vmferry.core import jobkey
+from vmferry.core.networks import Local, Route
 from vmferry.identity import certificates
 from vmferry.transfer.session import Credentials, Listener, Session, Stream
 
@@ -40,7 +41,7 @@ def credentials(
 
 @contextmanager
 def listening(mine: Credentials | None = None) -> Iterator[Listener]:
-    listener = Listener([HERE], (0, 0), mine or credentials("destination"))
+    listener = Listener([Local(HERE)], (0, 0), mine or credentials("destination"))
     try:
         yield listener
     finally:
@@ -59,7 +60,7 @@ def sessions(
     with listening(credentials("destination", encryption=encryption)) as listener:
         port = listener.addresses[0][1]
         dialled = Session.dial(
-            [(HERE, through(port) if through else port)],
+            Route(HERE, through(port) if through else port),
             credentials("source", encryption=encryption),
             connections,
             back,

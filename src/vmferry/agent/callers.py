@@ -9,6 +9,7 @@ from vmferry.agent.events import Live
 from vmferry.agent.origin import CertifiedHost, Origin
 from vmferry.agent.pairing import Pairing
 from vmferry.agent.services import Services
+from vmferry.agent.settings import HostControl
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.job import Role as End
@@ -24,6 +25,7 @@ class Agent:
 
     services: Services
     pairing: Pairing
+    control: HostControl
     live: Live
 
 

@@ -12,6 +12,7 @@ from vmferry.agent.events import Live
 from vmferry.agent.pairing import Pairing
 from vmferry.agent.server import Server
 from vmferry.agent.services import Services
+from vmferry.agent.settings import HostControl
 from vmferry.agent.tls import Contexts
 from vmferry.core.errors import VmferryError
 from vmferry.transfer import spec
@@ -29,8 +30,9 @@ class Daemon:
         self._services = services
         contexts = Contexts(services.identity, services.stores.peers)
         pairing = Pairing(services.config, services.identity, services.stores, contexts.refresh)
+        control = HostControl(services.config.name, services.stores, services.outgoing)
         self._live = Live(services)
-        self._server = Server(application(Agent(services, pairing, self._live)), services.config, contexts)
+        self._server = Server(application(Agent(services, pairing, control, self._live)), services.config, contexts)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

@@ -13,12 +13,14 @@ from vmferry.core import codes, domainxml, hostpolicy, jobkey
 from vmferry.core.api import Outcome
 from vmferry.core.errors import InternalError, PreflightError, UsageError, VmferryError
 from vmferry.core.job import Role, State
-from vmferry.core.offer import Address, Admission, Disk, DiskPlan, Encryption, Grant, Offer
+from vmferry.core.offer import Address, Admission, Disk, DiskPlan, Grant, Offer
+from vmferry.core.settings import listening, require_enabled, require_encryption
 from vmferry.hypervisor.inventory import Inventory
 from vmferry.identity import certificates
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer
-from vmferry.transfer import control, spec
+from vmferry.store.settings import Settings
+from vmferry.transfer import control, interfaces, spec
 from vmferry.transfer.spec import Spec
 
 _JOB = re.compile(r"[0-9a-f]{12}")
@@ -31,6 +33,7 @@ class Arrivals:
 
     config: Config
     jobs: Jobs
+    settings: Settings
     inventory: Inventory
     launcher: Launcher
     fingerprint: str
@@ -43,6 +46,10 @@ class Arrivals:
         """
         if offer.source != peer.name or not _JOB.fullmatch(offer.job) or self.jobs.find(offer.job):
             raise UsageError(codes.BAD_REQUEST, detail="the offer is not from the host that sends it, or not new")
+        settings = self.settings.host()
+        require_enabled(settings, self.config.name)
+        require_encryption(settings, offer.options.encryption, self.config.name)
+        places = listening(settings, interfaces.addresses(), offer.networks, self.config.address, self.config.name)
         self._check_host(offer)
         plans = self._plan(offer)
         paths = {plan.target: plan.path for plan in plans}
@@ -57,16 +64,13 @@ class Arrivals:
             persistent_xml=persistent_xml,
             disks=plans,
             certificate=certificate,
+            addresses=[local.address for local in places],
             socket_folder=str(self.config.run_folder / "jobs" / offer.job),
         )
-        self.jobs.create(
-            offer.job,
-            Role.DESTINATION,
-            offer.vm,
-            peer.name,
-            offer.caller,
-            offer.options.model_dump(mode="json", exclude_defaults=True),
-        )
+        options = offer.options.model_dump(mode="json", exclude_defaults=True)
+        with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
+            require_enabled(settings, self.config.name)
+            self.jobs.create(offer.job, Role.DESTINATION, offer.vm, peer.name, offer.caller, options)
         spec.save(
             self.config.state_folder,
             Spec(
@@ -143,8 +147,6 @@ class Arrivals:
 
     def _check_host(self, offer: Offer) -> None:
         host = self.config.name
-        if offer.options.encryption is Encryption.OFF and self.config.encryption == "required":
-            raise PreflightError(codes.ENCRYPTION_DIFFERS, host=host)
         mine = self.inventory.host_uuid()
         if mine == offer.source_host_uuid:
             raise PreflightError(codes.SAME_HOST_UUID, source=offer.source, host=host, uuid=mine)

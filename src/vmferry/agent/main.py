@@ -75,8 +75,8 @@ def compose(config: Config) -> Services:
     )
     inventory = Inventory(config.libvirt_uri, config.name)
     launcher = Launcher(config)
-    outgoing = Moves(config, stores.jobs, stores.peers, inventory, launcher, identity.fingerprint)
-    incoming = Arrivals(config, stores.jobs, inventory, launcher, identity.fingerprint)
+    outgoing = Moves(config, stores.jobs, stores.peers, stores.settings, inventory, launcher, identity.fingerprint)
+    incoming = Arrivals(config, stores.jobs, stores.settings, inventory, launcher, identity.fingerprint)
     return Services(config, identity, stores, inventory, outgoing, incoming, launcher, watch)
 
 

@@ -12,12 +12,21 @@ from vmferry.core import codes, jobkey
 from vmferry.core.errors import InternalError, PreflightError, UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller, Disk, Grant, MoveOptions, Offer
+from vmferry.core.settings import (
+    HostSettings,
+    keeps_to,
+    require_built,
+    require_enabled,
+    require_encryption,
+    ways,
+)
 from vmferry.hypervisor.inventory import Description, Inventory
 from vmferry.identity import certificates
 from vmferry.identity.peer import PeerClient
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
-from vmferry.transfer import control, decision, spec
+from vmferry.store.settings import Settings
+from vmferry.transfer import control, decision, interfaces, spec
 from vmferry.transfer.spec import Spec
 
 
@@ -28,6 +37,7 @@ class Moves:
     config: Config
     jobs: Jobs
     peers: Peers
+    settings: Settings
     inventory: Inventory
     launcher: Launcher
     fingerprint: str
@@ -40,13 +50,15 @@ class Moves:
             VmferryError: why it cannot be; nothing is changed on either host then.
         """
         requested_at = time.time()
-        _check(options)
+        settings = self._check(options)
+        networks = keeps_to(settings, interfaces.addresses(), self.config.name)
         peer = self._peer(vm, destination)
         found = self._describe(vm, options)
         job = secrets.token_hex(6)
-        self.jobs.create(
-            job, Role.SOURCE, vm, peer.name, caller, options.model_dump(mode="json", exclude_defaults=True)
-        )
+        asked = options.model_dump(mode="json", exclude_defaults=True)
+        with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
+            require_enabled(settings, self.config.name)
+            self.jobs.create(job, Role.SOURCE, vm, peer.name, caller, asked)
         with spec.negotiating(self.config.state_folder, job):
             self.launcher.start(job)  # it takes as long to start as the hosts to agree: it waits for what to do
             certificate, private_key = certificates.create(f"{self.config.name} job {job}")
@@ -65,6 +77,7 @@ class Moves:
                 disks=disks,
                 options=options,
                 memory_channels=self.config.memory_channels,
+                networks=networks,
                 certificate=certificate,
             )
             try:
@@ -115,6 +128,15 @@ class Moves:
 
     # --- steps of a move ---------------------------------------------------------------------------------------
 
+    def _check(self, options: MoveOptions) -> HostSettings:
+        settings = self.settings.host()
+        require_enabled(settings, self.config.name)
+        require_encryption(settings, options.encryption, self.config.name)
+        require_built(options.performance)
+        if not options.include_storage and (options.storage_path or options.disk_paths):
+            raise UsageError(codes.STORAGE_PATH_NEEDS_STORAGE)
+        return settings
+
     def _peer(self, vm: str, destination: str) -> Peer:
         if destination == self.config.name:
             raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
@@ -135,10 +157,17 @@ class Moves:
                 raise UsageError(codes.DISK_UNKNOWN, vm=vm, disk=target, disks=", ".join(targets) or "none")
         return found
 
+    def _check_grant(self, offer: Offer, grant: Grant, peer: Peer) -> None:
+        """See that the destination answered for the disks that it was asked about, and where we may go."""
+        if {plan.target for plan in grant.disks} != {disk.target for disk in offer.disks}:
+            raise InternalError(codes.PROTOCOL, why="the destination's plan is for other disks than the VM has")
+        theirs = [(address, 0) for address in grant.addresses]
+        ways(self.settings.host(), interfaces.addresses(), theirs, self.config.name, peer.name)
+
     def _start(self, offer: Offer, peer: Peer, private_key: str, requested_at: float) -> None:
         client = self.client(self.config, peer)
         grant = client.offer(offer)
-        _check_grant(offer, grant)
+        self._check_grant(offer, grant, peer)
         work = Spec(
             role=Role.SOURCE,
             offer=offer,
@@ -162,19 +191,6 @@ class Moves:
             except VmferryError:
                 pass  # its worker asks for the verdict, or gives up when nobody connects
             raise
-
-
-def _check(options: MoveOptions) -> None:
-    if options.performance != "tcp":
-        raise UsageError(codes.NOT_BUILT, option="--performance", value=options.performance, instead="tcp")
-    if not options.include_storage and (options.storage_path or options.disk_paths):
-        raise UsageError(codes.STORAGE_PATH_NEEDS_STORAGE)
-
-
-def _check_grant(offer: Offer, grant: Grant) -> None:
-    """See that the destination answered for the disks that it was asked about, and no others."""
-    if {plan.target for plan in grant.disks} != {disk.target for disk in offer.disks}:
-        raise InternalError(codes.PROTOCOL, why="the destination's plan is for other disks than the VM has")
 
 
 def _with_nonces(disks: list[Disk], job: str) -> list[Disk]:

@@ -9,19 +9,9 @@ from vmferry.cli.context import INTERRUPTED, Group, Settings, pass_settings
 from vmferry.cli.follow import Detached, detach, follow
 from vmferry.cli.output import show_list
 from vmferry.cli.units import parse_rate, parse_seconds, parsed, size
-from vmferry.core import codes
-from vmferry.core.errors import UsageError
-from vmferry.core.offer import Disk, Encryption, MoveOptions
+from vmferry.core.offer import Disk, Encryption, MoveOptions, Performance
+from vmferry.core.settings import require_built
 from vmferry.core.vm import VmDetail
-
-
-def _performance(text: str) -> str:
-    """Refuse by name what Hyper-V administrators know and vmferry does not do yet."""
-    if text in ("compression", "smb"):
-        raise UsageError(codes.NOT_BUILT, option="--performance", value=text, instead="tcp")
-    if text != "tcp":
-        raise ValueError(f"{text} is not a performance option; the only one yet is tcp")
-    return text
 
 
 def _disk_path(text: str) -> tuple[str, str]:
@@ -85,16 +75,15 @@ vmferry vm move web01 kvm2 --bandwidth 800Mbit --detach
 )
 @click.option(
     "--performance",
-    callback=parsed(_performance),
-    metavar="[tcp]",
-    default="tcp",
+    type=click.Choice([choice.value for choice in Performance]),
+    default=Performance.TCP.value,
     help="How the bytes travel. Default: tcp, the only one yet.",
 )
 @click.option(
     "--encryption",
     type=click.Choice([choice.value for choice in Encryption]),
     default=Encryption.REQUIRED.value,
-    help='Default: required; off only where both hosts have encryption = "optional".',
+    help="Default: required; off only where both hosts' encryption is optional (`vmferry host set`).",
 )
 @click.option(
     "--bandwidth",
@@ -121,6 +110,7 @@ def move(
     destination: str,
     disks: tuple[tuple[str, str], ...],
     encryption: str,
+    performance: str,
     detached: bool,
     **rest: Any,
 ) -> None:
@@ -129,7 +119,10 @@ def move(
     Its programs keep running; its network peers see a pause of a fraction of a second. If anything goes wrong
     before the very end, the VM runs on where it is. Ctrl-C stops watching; the move goes on.
     """
-    options = MoveOptions(disk_paths=dict(disks), encryption=Encryption(encryption), **rest)
+    options = MoveOptions(
+        disk_paths=dict(disks), encryption=Encryption(encryption), performance=Performance(performance), **rest
+    )
+    require_built(options.performance)
     client = settings.client()
     try:
         job = client.move(name, destination, options)

@@ -1,12 +1,13 @@
 """The values of the HTTPS API: what crosses between vmferryd and its clients."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.offer import Caller, MoveOptions
+from vmferry.core.settings import Difference, HostSettings
 
 NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$"  # of a host
 
@@ -47,10 +48,56 @@ class Host(_Answer):
     fingerprint: str = Field(description="SHA-256 of the host's certificate, hex")
     address: str = Field(description="where other hosts reach it")
     port: int
-    encryption: str = Field(description="required or optional")
-    authentication: str = Field(description="how hosts know each other")
+    encryption: str = Field(description="as in settings")
+    authentication: str = Field(description="as in settings")
     performance: list[str] = Field(description="performance options that it can carry out")
+    settings: HostSettings
     disk_folders: list[str] = Field(description="where incoming VMs may have their disks")
+
+
+class SettingsAnswer(_Answer):
+    """The settings after a request to change them."""
+
+    settings: HostSettings
+    changed: bool = Field(description="false: they were so already")
+    notes: list[str] = Field(description="what whoever asked should know")
+    jobs: list[str] = Field(default=[], description="moves that go on although migration is disabled now")
+
+
+class Applied(_Answer):
+    """What a file of settings changes, or would change."""
+
+    changes: list[Difference]
+    applied: bool = Field(description="false: there was nothing to change, or it was a dry run")
+    notes: list[str]
+
+
+class MigrationNetwork(_Answer):
+    """A network that moves may travel over."""
+
+    subnet: str
+    priority: int = Field(description="the lowest number is tried first")
+    addresses: list[str] = Field(description="this host's addresses inside it")
+
+
+class NetworkRequest(_Request):
+    """A network to list; host bits are cut off, a bare address is a subnet of one."""
+
+    subnet: str = Field(max_length=100)
+    priority: int | None = Field(default=None, ge=0, le=9999)
+
+
+class NetworkChange(_Request):
+    """What is to be different of a listed network; what is null stays."""
+
+    subnet: str | None = Field(default=None, max_length=100)
+    priority: int | None = Field(default=None, ge=0, le=9999)
+
+
+class DisableRequest(_Request):
+    """What becomes of moves that have not ended; null refuses while there are any."""
+
+    moves: Literal["wait", "cancel"] | None = None
 
 
 class PairedHost(_Answer):

@@ -32,12 +32,15 @@ def canonical(text: str) -> str:
     return str(found)
 
 
+Subnet = Annotated[str, AfterValidator(canonical)]
+
+
 class Network(BaseModel):
     """A subnet that moves may travel over."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    subnet: Annotated[str, AfterValidator(canonical)] = Field(description="such as 10.20.0.0/24 or fd20::/64")
+    subnet: Subnet = Field(description="such as 10.20.0.0/24 or fd20::/64")
     priority: int = Field(default=PRIORITY, ge=0, le=9999, description="the lowest number is tried first")
 
     @property

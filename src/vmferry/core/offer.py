@@ -4,6 +4,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vmferry.core.networks import Subnet
+
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -16,13 +18,21 @@ class Encryption(StrEnum):
     OFF = "off"
 
 
+class Performance(StrEnum):
+    """How a move's bytes travel."""
+
+    TCP = "tcp"
+    COMPRESSION = "compression"
+    SMB = "smb"
+
+
 class MoveOptions(_Value):
     """What the user asked for; the names are the command line's."""
 
     include_storage: bool = False
     storage_path: str | None = None
     disk_paths: dict[str, str] = Field(default_factory=dict, description="target (vda) -> path on the destination")
-    performance: str = "tcp"
+    performance: Performance = Performance.TCP
     encryption: Encryption = Encryption.REQUIRED
     bandwidth: int | None = Field(default=None, description="bytes a second for the memory copy")
     max_downtime: float | None = Field(default=None, description="seconds the guest may pause, as asked of QEMU")
@@ -73,6 +83,9 @@ class Offer(_Value):
     memory_channels: int = Field(
         default=2, ge=0, le=16, description="parallel memory streams (multifd); 0: one plain stream"
     )
+    networks: list[Subnet] = Field(
+        default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
+    )
     certificate: str = Field(description="PEM of the source worker's certificate for this job")
 
 
@@ -93,6 +106,7 @@ class Grant(_Value):
     persistent_xml: str
     disks: list[DiskPlan]
     certificate: str = Field(description="PEM of the destination worker's certificate for this job")
+    addresses: list[str] = Field(description="where the destination's worker will listen, the best first")
     socket_folder: str = Field(description="where both workers and QEMUs have this job's unix sockets")
 
 

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UsageError
-from vmferry.core.networks import Local, Network, choose, ordered
-from vmferry.core.offer import Encryption
+from vmferry.core.networks import Local, Network, Route, choose, ordered, reach, routes
+from vmferry.core.offer import Encryption, Performance
 
 
 class Authentication(StrEnum):
@@ -20,14 +20,6 @@ class Authentication(StrEnum):
     CERTIFICATE = "certificate"
 
 
-class Performance(StrEnum):
-    """How a move's bytes travel."""
-
-    TCP = "tcp"
-    COMPRESSION = "compression"
-    SMB = "smb"
-
-
 class Protection(StrEnum):
     """Whether every move must be encrypted, or need not be where both hosts say `optional` and the move `off`."""
 
@@ -35,7 +27,7 @@ class Protection(StrEnum):
     OPTIONAL = "optional"
 
 
-_BUILT = (Authentication.CERTIFICATE, Performance.TCP)
+BUILT = (Authentication.CERTIFICATE, Performance.TCP)
 
 
 def _listed(networks: list[Network]) -> list[Network]:
@@ -103,9 +95,9 @@ def require_built(option: Authentication | Performance) -> None:
     Raises:
         UsageError: not-built.
     """
-    if option not in _BUILT:
+    if option not in BUILT:
         kind = type(option)
-        instead = next(one for one in kind if one in _BUILT)
+        instead = next(one for one in kind if one in BUILT)
         raise UsageError(
             codes.NOT_BUILT, option=f"--{kind.__name__.lower()}", value=option.value, instead=instead.value
         )
@@ -185,7 +177,8 @@ def listening(
     """Give where the worker of an incoming move listens, the best first.
 
     Those in listed networks; and where any network will do, those in the source's networks and the address by which
-    other hosts know this one. Only listed networks hold the worker to their interfaces.
+    other hosts know this one, unless that is another machine's, or a name, and there is something better. Only
+    listed networks hold the worker to their interfaces.
 
     Arguments:
         addresses: of this host.
@@ -202,7 +195,55 @@ def listening(
             raise missing(settings, host)
         return listed
     theirs = choose(addresses, [Network(subnet=subnet) for subnet in wanted])
-    return [Local(one) for one in dict.fromkeys([*(local.address for local in listed + theirs), address])]
+    found = [local.address for local in listed + theirs]
+    if not found or address in [local.address for local in addresses]:
+        found.append(address)
+    return [Local(one) for one in dict.fromkeys(found)]
+
+
+def keeps_to(settings: HostSettings, addresses: Sequence[Local], host: str) -> list[str]:
+    """Give the subnets that an outgoing move keeps to; none means any.
+
+    Arguments:
+        addresses: of this host.
+        host: its name, for the error.
+
+    Raises:
+        PreflightError: migration-network-missing.
+    """
+    if settings.any_network:
+        return []
+    if not choose(addresses, settings.networks):
+        raise missing(settings, host)
+    return reach(addresses, settings.networks)
+
+
+def ways(
+    settings: HostSettings, addresses: Sequence[Local], theirs: Sequence[tuple[str, int]], source: str, host: str
+) -> list[Route]:
+    """Give the ways from this host to where the destination's worker listens, the best first.
+
+    Arguments:
+        addresses: of this host.
+        theirs: address and port of each place where the worker listens, the best first.
+        source: this host's name, for the error.
+        host: the destination's.
+
+    Raises:
+        PreflightError: migration-network-not-common.
+    """
+    if settings.any_network:
+        return [Route(*one) for one in theirs]
+    found = routes(theirs, addresses, settings.networks)
+    if not found:
+        raise PreflightError(
+            codes.NETWORK_NOT_COMMON,
+            source=source,
+            networks=", ".join(network.subnet for network in settings.networks) or "none",
+            host=host,
+            addresses=", ".join(one for one, _ in theirs) or "none",
+        )
+    return found
 
 
 def missing(settings: HostSettings, host: str) -> PreflightError:

@@ -16,6 +16,7 @@ class Role(IntEnum):
 
     VIEWER = 1
     OPERATOR = 2
+    ADMINISTRATOR = 3
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -45,7 +46,9 @@ def login(config: Config, user: UnixUser) -> Login:
     """
     caller = Caller(name=_name(user.uid), host=config.name, method="unix")
     group = config.group_id()
-    if user.uid == 0 or (group is not None and group in user.groups):
+    if user.uid == 0:
+        return Login(caller, Role.ADMINISTRATOR)
+    if group is not None and group in user.groups:
         return Login(caller, Role.OPERATOR)
     raise _refusal(config, caller, "use vmferry", Role.VIEWER)
 

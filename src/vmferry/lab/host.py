@@ -18,6 +18,8 @@ from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError
+from vmferry.core.networks import Network
+from vmferry.core.settings import Protection, SettingsChange
 from vmferry.lab import layout, network
 from vmferry.lab.layout import Layout
 
@@ -101,6 +103,15 @@ class Host:
                     raise InternalError(codes.LAB_TIMEOUT, what=said, seconds=READY_LIMIT, place=self.home / "log")
                 time.sleep(0.05)  # a program that starts tells nobody
 
+    def enable(self) -> None:
+        """Let VMs come and go over the migration network, encrypted or not."""
+        network = Network(subnet=f"{layout.migration(self.name)}/24")
+        with self.client() as client:
+            client.change_settings(
+                SettingsChange(encryption=Protection.OPTIONAL, any_network=False, networks=[network])
+            )
+            client.enable()
+
     def client(self) -> Client:
         """Speak to its daemon from the machine, through the host's own file system."""
         return Client.local(self._settings())
@@ -177,7 +188,6 @@ class Host:
                 name=self.name,
                 home=home,
                 management=layout.management(self.name),
-                migration=layout.migration(self.name),
                 shared=self.lab.shared,
                 cache=self.lab.cache,
             )
@@ -213,11 +223,9 @@ name = "{name}"
 state_folder = "{home}/vmferry"
 listen = ["{management}"]
 advertise = "{management}"
-migration_addresses = ["{migration}"]
 disk_folders = ["/var/lib/libvirt/images", "{shared}", "/run/small"]
 boot_folders = ["{cache}"]
 launcher = "supervisor"
-encryption = "optional"
 """
 
 

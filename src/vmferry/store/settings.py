@@ -1,13 +1,18 @@
 """Settings that are changed while vmferryd runs: JSON values by key."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from vmferry.core.settings import HostSettings
 from vmferry.store.database import Database
+
+_HOST = "host"
 
 
 class Settings:
-    """The table `settings`."""
+    """The table `settings`. Transfer processes read it too, when they start."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -25,3 +30,17 @@ class Settings:
                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 (key, json.dumps(value)),
             )
+
+    def host(self) -> HostSettings:
+        """Give the host's settings; of a new host, the defaults."""
+        return HostSettings.model_validate(self.get(_HOST, {}))
+
+    @contextmanager
+    def held(self) -> Iterator[HostSettings]:
+        """Give the host's settings, which nobody changes until the block is left."""
+        with self._database.transaction():
+            yield self.host()
+
+    def save(self, settings: HostSettings) -> None:
+        """Make these the host's settings; what is not said is the default of the release that reads it."""
+        self.set(_HOST, settings.model_dump(mode="json", exclude_defaults=True))

@@ -9,11 +9,13 @@ from typing import Any
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Phase, State, Summary
+from vmferry.core.networks import Local
 from vmferry.core.offer import Disk, DiskPlan
 from vmferry.core.request import build
+from vmferry.core.settings import listening
 from vmferry.hypervisor import images
 from vmferry.hypervisor.domains import Presence
-from vmferry.transfer import files
+from vmferry.transfer import files, interfaces
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Verdict
 from vmferry.transfer.endpoint import Endpoint, wait_for_libvirt
@@ -101,14 +103,16 @@ class Destination(Endpoint):
                     # This one is somebody else's, or not there: it must not be removed with ours.
                     self.journal(Phase.ADMITTED, files=[plan.path for plan in made[:number]])
                     raise
-            self._listener = Listener(
-                self.config.migration_addresses or [self.config.address], self.config.data_ports, self.credentials()
-            )
+            self._listener = Listener(self._places(), self.config.data_ports, self.credentials())
         except VmferryError as error:
             self._trouble = error
             raise
         finally:
             self._addresses_known.set()
+
+    def _places(self) -> list[Local]:
+        addresses, config = interfaces.addresses(), self.config
+        return listening(self.settings, addresses, self.offer.networks, config.address, config.name)
 
     def _receive(self) -> None:
         assert self._listener is not None
@@ -290,6 +294,7 @@ class Destination(Endpoint):
             total_time=time.monotonic() - self.started,
             wire_bytes=self.session.received if self.session else 0,
             connections=self.session.connections if self.session else [],
+            interface=self.interface,
         )
 
     def _disk(self, plan: DiskPlan) -> Disk:

@@ -3,6 +3,7 @@
 import secrets
 from typing import Literal
 
+from vmferry.core.networks import Route
 from vmferry.transfer import greeting, hello, tls
 from vmferry.transfer.greeting import Greeted
 from vmferry.transfer.hello import Hello
@@ -12,15 +13,15 @@ _LIMIT = 5.0  # seconds to bring one connection up
 
 
 class Dialler:
-    """Connects to one address, for one session.
+    """Connects by one route, for one session.
 
     Arguments:
-        address: host and port.
+        route: where to, and from where.
         credentials: what to show and to want.
     """
 
-    def __init__(self, address: tuple[str, int], credentials: Credentials) -> None:
-        self._address = address
+    def __init__(self, route: Route, credentials: Credentials) -> None:
+        self._route = route
         self._credentials = credentials
         self._context = tls.context(credentials, server=False) if credentials.encryption else None
 
@@ -66,4 +67,4 @@ class Dialler:
         return self._greet(worn.hello.model_copy(update={"nonce": secrets.token_hex(32)}))
 
     def _greet(self, said: Hello) -> Greeted:
-        return greeting.dial(self._address, self._credentials, self._context, said, _LIMIT)
+        return greeting.dial(self._route, self._credentials, self._context, said, _LIMIT)

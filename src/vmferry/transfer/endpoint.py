@@ -18,7 +18,8 @@ from vmferry.identity.peer import PeerClient
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peers
-from vmferry.transfer import control, spec
+from vmferry.store.settings import Settings
+from vmferry.transfer import control, interfaces, spec
 from vmferry.transfer.session import Credentials, Session
 from vmferry.transfer.spec import Spec
 
@@ -38,9 +39,11 @@ class Endpoint:
         self.job = work.job
         self.database = Database(config.database)
         self.jobs = Jobs(self.database, config.name)
+        self.settings = Settings(self.database).host()
         self.domains = Domains(config.libvirt_uri, config.name)
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.session: Session | None = None
+        self.interface: str | None = None  # that carries the session
         self.started = time.monotonic()
         self.phase = Phase.ADMITTED
         self.folder = Path(work.grant.socket_folder)
@@ -118,6 +121,7 @@ class Endpoint:
     def adopt(self, session: Session) -> None:
         """Take a session into use: its end and its messages become events."""
         self.session = session
+        self.interface = interfaces.of(session.address)
         session.on_message(lambda message: self.events.put(("message", message)))
         session.on_broken(lambda reason: self.events.put(("broken", reason)))
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, VmferryError
-from vmferry.transfer import hello, tls
+from vmferry.core.networks import Route
+from vmferry.transfer import hello, interfaces, tls
 from vmferry.transfer.carrier import Carrier, Label
 from vmferry.transfer.channel import Channel, SecureChannel
 from vmferry.transfer.frames import broken
@@ -28,12 +29,12 @@ class Greeted:
 
 
 def dial(
-    address: tuple[str, int], credentials: Credentials, context: ssl.SSLContext | None, said: Hello, seconds: float
+    route: Route, credentials: Credentials, context: ssl.SSLContext | None, said: Hello, seconds: float
 ) -> Greeted:
     """Connect one carrier, as the source.
 
     Arguments:
-        address: host and port.
+        route: where to, and from where.
         credentials: what to show.
         context: from `tls.context`; None without encryption.
         said: the hello; its nonce is the caller's.
@@ -43,7 +44,7 @@ def dial(
         VmferryError: the peer refused, or showed another certificate or key.
         OSError: it cannot be reached.
     """
-    sock = socket.create_connection(address, timeout=seconds)
+    sock = _connect(route, seconds)
     try:
         channel = _secure(sock, credentials, context, seconds, server=False)
         mine = hello.pack(said)
@@ -107,6 +108,21 @@ def welcome(channel: Channel, credentials: Credentials) -> tuple[Hello, Answer]:
             channel.send(hello.refusal(error))
         raise
     return said, answer
+
+
+def _connect(route: Route, seconds: float) -> socket.socket:
+    if route.local is None:
+        return socket.create_connection((route.host, route.port), seconds)
+    sock = socket.socket(socket.AF_INET6 if ":" in route.host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(seconds)
+        interfaces.hold(sock, route.local)
+        sock.bind((route.local.address, 0))
+        sock.connect((route.host, route.port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _secure(

@@ -12,7 +12,8 @@ from contextlib import suppress
 
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, VmferryError
-from vmferry.transfer import greeting, tls
+from vmferry.core.networks import Local
+from vmferry.transfer import greeting, interfaces, tls
 from vmferry.transfer.frames import broken
 from vmferry.transfer.greeting import Greeted
 from vmferry.transfer.tls import Credentials
@@ -28,7 +29,7 @@ class Reception:
     """Listens on one TCP port of several addresses.
 
     Arguments:
-        addresses: IP addresses of this host.
+        addresses: of this host; those with an interface let nothing in by another.
         ports: first and last port to try.
         credentials: what to show and to want.
 
@@ -36,12 +37,12 @@ class Reception:
         InternalError: ports-taken.
     """
 
-    def __init__(self, addresses: Sequence[str], ports: tuple[int, int], credentials: Credentials) -> None:
+    def __init__(self, addresses: Sequence[Local], ports: tuple[int, int], credentials: Credentials) -> None:
         self._credentials = credentials
         self._context = tls.context(credentials, server=True) if credentials.encryption else None
         self._sockets = _bind(addresses, ports)
         self.addresses: list[tuple[str, int]] = [
-            (address, sock.getsockname()[1]) for address, sock in zip(addresses, self._sockets, strict=True)
+            (local.address, sock.getsockname()[1]) for local, sock in zip(addresses, self._sockets, strict=True)
         ]
         self.refused = ""  # why the last connection that was refused was refused
         self._ready: queue.SimpleQueue[list[Greeted] | None] = queue.SimpleQueue()
@@ -178,15 +179,15 @@ class Reception:
                 old.carrier.close()
 
 
-def _bind(addresses: Sequence[str], ports: tuple[int, int]) -> list[socket.socket]:
+def _bind(addresses: Sequence[Local], ports: tuple[int, int]) -> list[socket.socket]:
     """Listen on the first port that is free on all addresses."""
     why = "there is no address"
     first, last = ports
     for port in range(first, last + 1):
         made: list[socket.socket] = []
         try:
-            for address in addresses:
-                made.append(_listener(address, port or (made[0].getsockname()[1] if made else 0)))
+            for local in addresses:
+                made.append(_listener(local, port or (made[0].getsockname()[1] if made else 0)))
         except OSError as error:
             why = error.strerror or str(error)
             for sock in made:
@@ -194,17 +195,19 @@ def _bind(addresses: Sequence[str], ports: tuple[int, int]) -> list[socket.socke
             continue
         if made:
             return made
-    raise InternalError(codes.PORTS_TAKEN, first=first, last=last, addresses=", ".join(addresses), why=why)
+    listed = ", ".join(local.address for local in addresses)
+    raise InternalError(codes.PORTS_TAKEN, first=first, last=last, addresses=listed, why=why)
 
 
-def _listener(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+def _listener(local: Local, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in local.address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((address, port))
+        interfaces.hold(sock, local)
+        sock.bind((local.address, port))
         sock.listen(64)
         sock.setblocking(False)
     except OSError:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from vmferry.core import codes
-from vmferry.core.errors import UnreachableError, VmferryError
+from vmferry.core.errors import VmferryError
+from vmferry.core.networks import Local, Route
 from vmferry.transfer import frames
 from vmferry.transfer.carrier import Carrier
 from vmferry.transfer.dialler import Dialler
@@ -50,6 +50,8 @@ class Session:
         self.version = agreed.version
         self.features = tuple(agreed.features)
         self.connections = [str(one.carrier.label) for one in greeted]
+        label = greeted[0].carrier.label
+        self.address = label.source if dialler else label.destination  # this host's
         self.peer_closed = False
         self._dialler = dialler
         self._outgoing = "forward" if dialler else "back"
@@ -82,35 +84,21 @@ class Session:
     # --- its life -----------------------------------------------------------------------------------------------
 
     @classmethod
-    def dial(
-        cls, addresses: Sequence[tuple[str, int]], credentials: Credentials, connections: int = 2, back: int = 1
-    ) -> "Session":
+    def dial(cls, route: Route, credentials: Credentials, connections: int = 2, back: int = 1) -> "Session":
         """Connect to the destination, as the source.
 
         Arguments:
-            addresses: where it listens, the best first; all connections go to the first that answers.
+            route: where it listens, and from where to go there; all connections do.
             credentials: what to show and to want.
             connections: how many carry frames to the destination.
             back: how many carry frames back.
 
         Raises:
-            UnreachableError: data-port-unreachable.
+            OSError: nobody answers.
             VmferryError: somebody answered and refused, or showed another certificate or key.
         """
-        failure: Exception = OSError("there is no address")
-        for address in addresses:
-            dialler = Dialler(address, credentials)
-            try:
-                return cls(dialler.dial(connections, back), dialler)
-            except (OSError, VmferryError) as error:
-                if not isinstance(failure, VmferryError):
-                    failure = error
-        if isinstance(failure, VmferryError):
-            raise failure
-        listed = ", ".join(f"{host} port {port}" for host, port in addresses)
-        raise UnreachableError(
-            codes.DATA_UNREACHABLE, host=credentials.peer, addresses=listed, why=str(failure)
-        ) from failure
+        dialler = Dialler(route, credentials)
+        return cls(dialler.dial(connections, back), dialler)
 
     def close(self, linger: float = 0.0) -> None:
         """End the session in order: the peer learns that nothing more comes. `on_broken` is not called here.
@@ -355,7 +343,7 @@ class Listener:
     A session renews its connections through it, so that it should stay open as long as the session.
 
     Arguments:
-        addresses: IP addresses of this host.
+        addresses: of this host; those with an interface let nothing in by another.
         ports: first and last port to try.
         credentials: what to show and to want.
 
@@ -363,7 +351,7 @@ class Listener:
         InternalError: ports-taken.
     """
 
-    def __init__(self, addresses: Sequence[str], ports: tuple[int, int], credentials: Credentials) -> None:
+    def __init__(self, addresses: Sequence[Local], ports: tuple[int, int], credentials: Credentials) -> None:
         self._reception = Reception(addresses, ports, credentials)
 
     @property

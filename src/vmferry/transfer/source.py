@@ -9,9 +9,11 @@ from vmferry.core import codes
 from vmferry.core.errors import CancelledError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Phase, State, Summary
 from vmferry.core.request import build
+from vmferry.core.settings import ways
 from vmferry.hypervisor.domains import Presence
 from vmferry.hypervisor.migration import Migration, Statistics
-from vmferry.transfer import files
+from vmferry.transfer import files, interfaces
+from vmferry.transfer.connect import connect
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Decision, Verdict, from_journal
 from vmferry.transfer.doors import Doors
@@ -19,7 +21,6 @@ from vmferry.transfer.endpoint import Endpoint
 from vmferry.transfer.meter import Meter
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpcrelay import CommittingRelay
-from vmferry.transfer.session import Session
 from vmferry.transfer.stream import Stream
 
 _TICK = 0.5
@@ -42,6 +43,7 @@ class Source(Endpoint):
         self._went_at: float | None = None
         self._go_sent = False
         self._trouble: VmferryError | None = None
+        self._unanswered: list[str] = []
         self._meter = Meter()
         self._streams: dict[str, list[Stream]] = {"memory": [], "disk": [], "file": []}
 
@@ -76,16 +78,18 @@ class Source(Endpoint):
 
     def _connect(self) -> None:
         self.journal(Phase.CONNECTING)
-        addresses = [(address.host, address.port) for address in self.spec.addresses]
+        theirs = [(address.host, address.port) for address in self.spec.addresses]
+        routes = ways(self.settings, interfaces.addresses(), theirs, self.config.name, self.spec.peer)
         limit = time.monotonic() + _CONNECT_LIMIT
         while True:
             try:
-                self.adopt(Session.dial(addresses, self.credentials(), self.config.connections))
+                session, self._unanswered = connect(routes, self.credentials(), self.config.connections)
             except UnreachableError:
                 if time.monotonic() > limit or self._decision.verdict is not Verdict.OPEN:
                     raise
                 time.sleep(0.2)  # the worker listens, so the path is what is not there yet: a link that just came up
             else:
+                self.adopt(session)
                 return
 
     def _copy_files(self) -> None:
@@ -354,4 +358,6 @@ class Source(Endpoint):
             overhead_before=self._first_byte_at - self.spec.requested_at if self._first_byte_at else None,
             overhead_after=time.monotonic() - self._went_at if self._went_at else None,
             connections=self.session.connections if self.session else [],
+            interface=self.interface,
+            unanswered=self._unanswered,
         )

@@ -18,7 +18,8 @@ from vmferry.core.api import (
     PairRequest,
     Version,
 )
-from vmferry.core.offer import Caller
+from vmferry.core.offer import Caller, Performance
+from vmferry.core.settings import BUILT
 from vmferry.identity.access import Role
 
 router = APIRouter(tags=["hosts"])
@@ -35,15 +36,17 @@ def show_version() -> Version:
 def show_host(caller: Viewer, agent: ThisAgent) -> Host:
     """Show this host."""
     config = agent.services.config
+    settings = agent.services.stores.settings.host()
     return Host(
         name=config.name,
         version=vmferry.__version__,
         fingerprint=agent.services.identity.fingerprint,
         address=config.address,
         port=config.port,
-        encryption=config.encryption,
-        authentication="certificate",
-        performance=["tcp"],
+        encryption=settings.encryption,
+        authentication=settings.authentication,
+        performance=[option for option in Performance if option in BUILT],
+        settings=settings,
         disk_folders=[str(folder) for folder in config.disk_folders],
     )
 

@@ -1,0 +1,123 @@
+"""The host's settings as vmferryd changes them: checked, stored, logged with who did it, and effective at once."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from vmferry.agent.services import Outgoing, Stores
+from vmferry.core import codes, networks
+from vmferry.core.api import DisableRequest, MigrationNetwork, NetworkChange, NetworkRequest, SettingsAnswer
+from vmferry.core.errors import UsageError, VmferryError
+from vmferry.core.networks import Listing, Local, Network
+from vmferry.core.offer import Caller
+from vmferry.core.settings import HostSettings, SettingsChange, advice, changed, differences
+from vmferry.store.jobs import JobRow
+from vmferry.transfer import interfaces
+
+_Change = Callable[[HostSettings], tuple[HostSettings, list[str]]]  # gives the settings after it, and notes
+
+log = logging.getLogger("vmferry.agent")
+
+
+class HostControl:
+    """Changes one host's settings. Every method blocks and may raise a VmferryError.
+
+    Arguments:
+        host: its name.
+        outgoing: cancels moves.
+        addresses: gives those of the host.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        stores: Stores,
+        outgoing: Outgoing,
+        addresses: Callable[[], Sequence[Local]] = interfaces.addresses,
+    ) -> None:
+        self._host = host
+        self._stores = stores
+        self._outgoing = outgoing
+        self._addresses = addresses
+
+    def change(self, change: SettingsChange, caller: Caller) -> SettingsAnswer:
+        """Change what is named."""
+        return self._apply(lambda settings: (changed(settings, change), []), caller)
+
+    def networks(self) -> list[MigrationNetwork]:
+        """List the networks, in the order in which they are tried."""
+        addresses = self._addresses()
+        return [
+            MigrationNetwork(
+                subnet=network.subnet,
+                priority=network.priority,
+                addresses=[local.address for local in networks.choose(addresses, [network])],
+            )
+            for network in self._stores.settings.host().networks
+        ]
+
+    def add_network(self, request: NetworkRequest, caller: Caller) -> SettingsAnswer:
+        """List a network."""
+        return self._relist(lambda listed: networks.add(listed, request.subnet, request.priority), caller)
+
+    def set_network(self, subnet: str, change: NetworkChange, caller: Caller) -> SettingsAnswer:
+        """Give a listed network another subnet or priority."""
+        return self._relist(lambda listed: networks.replace(listed, subnet, change.subnet, change.priority), caller)
+
+    def remove_network(self, subnet: str, caller: Caller) -> SettingsAnswer:
+        """Take a network off the list."""
+        return self._relist(lambda listed: networks.remove(listed, subnet), caller)
+
+    def enable(self, caller: Caller) -> SettingsAnswer:
+        """Let VMs come and go."""
+        return self._apply(lambda settings: (settings.model_copy(update={"migration": True}), []), caller)
+
+    def disable(self, request: DisableRequest, caller: Caller) -> SettingsAnswer:
+        """Let no more VMs come and go; those on their way go on, or are asked to turn back.
+
+        Raises:
+            UsageError: moves-in-progress, and nothing was said about them.
+        """
+        moving: Sequence[JobRow] = []
+
+        def off(settings: HostSettings) -> tuple[HostSettings, list[str]]:
+            nonlocal moving
+            moving = self._stores.jobs.active()
+            if moving and request.moves is None:
+                raise UsageError(
+                    codes.MOVES_IN_PROGRESS, host=self._host, jobs=", ".join(f"{row.id}: {row.vm}" for row in moving)
+                )
+            return settings.model_copy(update={"migration": False}), []
+
+        answer = self._apply(off, caller)
+        notes = [note for row in moving for note in self._cancel(row, caller)] if request.moves == "cancel" else []
+        return answer.model_copy(update={"jobs": [row.id for row in moving], "notes": answer.notes + notes})
+
+    # --- parts --------------------------------------------------------------------------------------------------
+
+    def _relist(self, change: Callable[[list[Network]], Listing], caller: Caller) -> SettingsAnswer:
+        def relisted(settings: HostSettings) -> tuple[HostSettings, list[str]]:
+            made = change(settings.networks)
+            return settings.model_copy(update={"networks": made.networks}), made.notes
+
+        return self._apply(relisted, caller)
+
+    def _apply(self, change: _Change, caller: Caller) -> SettingsAnswer:
+        with self._stores.settings.held() as before:
+            after, notes = change(before)
+            if after != before:
+                self._stores.settings.save(after)
+        for one in differences(before, after):
+            log.info("%s set %s from %s to %s", caller.name, one.name, one.before, one.after)
+        about = advice(after, self._addresses()) if self._network_of(before) != self._network_of(after) else []
+        return SettingsAnswer(settings=after, changed=after != before, notes=notes + about)
+
+    def _cancel(self, row: JobRow, caller: Caller) -> list[str]:
+        try:
+            self._outgoing.cancel(row.id, caller)
+        except VmferryError as error:
+            return [f"{error.reason} {error.remedy}"]
+        return []
+
+    @staticmethod
+    def _network_of(settings: HostSettings) -> tuple[bool, list[Network]]:
+        return settings.any_network, settings.networks

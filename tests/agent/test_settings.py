@@ -1,0 +1,98 @@
+"""Settings over the API: stored, effective at once, and refused where they cannot be."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vmferry.core import codes
+from vmferry.core.api import NetworkChange
+from vmferry.core.errors import UsageError, VmferryError
+from vmferry.core.networks import Network
+from vmferry.core.settings import Authentication, HostSettings, Protection, SettingsChange
+from vmferry.store.database import Database
+from vmferry.store.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Node
+
+
+def test_a_new_host_has_the_defaults(kvm1: "Node") -> None:
+    assert kvm1.client.settings() == HostSettings()
+    assert kvm1.client.host().settings == HostSettings()
+    assert kvm1.client.networks() == []
+
+
+def test_a_change_is_stored_and_another_process_reads_it(kvm1: "Node") -> None:
+    answer = kvm1.client.change_settings(SettingsChange(encryption=Protection.OPTIONAL, max_migrations=4))
+    assert answer.changed
+    assert answer.settings == HostSettings(encryption=Protection.OPTIONAL, max_migrations=4)
+    assert kvm1.client.settings() == answer.settings
+    assert kvm1.client.host().encryption == "optional"
+    with Database(kvm1.config.database) as database:
+        assert Settings(database).host() == answer.settings
+    again = kvm1.client.change_settings(SettingsChange(max_migrations=4))
+    assert not again.changed
+
+
+def test_changes_are_logged_with_who_made_them(kvm1: "Node", caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "vmferry.agent")
+    kvm1.client.enable()
+    assert "root set migration from no to yes" in caplog.text
+
+
+def test_what_is_not_built_changes_nothing(kvm1: "Node") -> None:
+    with pytest.raises(UsageError) as caught:
+        kvm1.client.change_settings(SettingsChange(authentication=Authentication.KERBEROS, max_migrations=4))
+    assert caught.value.code is codes.NOT_BUILT
+    assert kvm1.client.settings() == HostSettings()
+
+
+def test_networks(kvm1: "Node") -> None:
+    client = kvm1.client
+    answer = client.add_network("10.20.0.7/24", 10)
+    assert answer.changed
+    assert answer.settings.networks == [Network(subnet="10.20.0.0/24", priority=10)]
+    assert "taken as its subnet" in answer.notes[0]
+    assert "--only-listed-networks" in answer.notes[1]
+    again = client.add_network("10.20.0.0/24")
+    assert not again.changed
+    assert again.notes == ["10.20.0.0/24 is listed already; nothing was changed."]
+    assert client.add_network("fd20::1").settings.networks[1].subnet == "fd20::1/128"
+    assert client.set_network("fd20::1/128", NetworkChange(priority=1)).settings.networks[0].subnet == "fd20::1/128"
+    assert client.set_network("fd20::1", NetworkChange(subnet="fd21::/64")).settings.networks[0].priority == 1
+    assert [network.subnet for network in client.networks()] == ["fd21::/64", "10.20.0.0/24"]
+    assert client.remove_network("fd21::/64").changed
+    with pytest.raises(VmferryError) as caught:
+        client.remove_network("fd21::/64")
+    assert caught.value.code is codes.NETWORK_UNKNOWN
+    with pytest.raises(VmferryError) as caught:
+        client.add_network("127.0.0.0/8")
+    assert caught.value.code is codes.NETWORK_INVALID
+    only = client.change_settings(SettingsChange(any_network=False, networks=[]))
+    assert "no VM can come or go" in only.notes[0]
+
+
+def test_disabling_asks_about_moves_in_progress(kvm1: "Node") -> None:
+    kvm1.client.enable()
+    kvm1.client.move("web01", "kvm2")
+    with pytest.raises(UsageError) as caught:
+        kvm1.client.disable()
+    assert caught.value.code is codes.MOVES_IN_PROGRESS
+    assert "0001: web01" in caught.value.reason
+    assert kvm1.client.settings().migration
+    answer = kvm1.client.disable("wait")
+    assert answer.jobs == ["0001"]
+    assert not kvm1.client.settings().migration
+    assert [asked[0] for asked in kvm1.made.asked] == ["move"]
+
+
+def test_disabling_can_cancel_them(kvm1: "Node") -> None:
+    kvm1.client.enable()
+    kvm1.client.move("web01", "kvm2")
+    kvm1.made.raises = UsageError(codes.TOO_LATE, job="0001")
+    answer = kvm1.client.disable("cancel")
+    assert kvm1.made.asked[-1][:2] == ("cancel", "0001")
+    assert answer.jobs == ["0001"]
+    assert "has passed its commit" in answer.notes[0]
+    kvm1.end()
+    assert kvm1.client.disable().jobs == []
