@@ -26,6 +26,7 @@ def _completer(names: Callable[[Client], Iterable[tuple[str, str]]]) -> Complete
 
 vms = _completer(lambda client: ((vm.name, vm.state) for vm in client.vms()))
 hosts = _completer(lambda client: ((host.name, host.address) for host in client.hosts()))
+networks = _completer(lambda client: ((one.subnet, f"priority {one.priority}") for one in client.settings().networks))
 jobs = _completer(lambda client: ((job.id, f"{job.vm} to {job.destination}") for job in client.jobs()))
 running_jobs = _completer(
     lambda client: ((job.id, f"{job.vm} to {job.destination}") for job in client.jobs() if not job.state.ended)

@@ -8,6 +8,7 @@ import click
 from vmferry.cli import complete
 from vmferry.cli.context import Group, Settings, pass_settings
 from vmferry.cli.output import moment, show, show_list
+from vmferry.cli.settings import apply, lines, set_
 from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.api import Host, PairedHost
@@ -18,7 +19,11 @@ TOKEN_LIMIT = 1024  # characters
 
 @click.group(cls=Group)
 def host() -> None:
-    """See this host, and pair it with others."""
+    """See this host, set it up, and pair it with others."""
+
+
+host.add_command(set_)
+host.add_command(apply)
 
 
 @host.command("list", example="vmferry host list")
@@ -153,9 +158,7 @@ def _host(host: Host) -> dict[str, str]:
         "version": host.version,
         "address": f"{host.address} port {host.port}",
         "certificate": f"SHA-256 {host.fingerprint}",
-        "authentication": host.authentication,
-        "performance": ", ".join(host.performance),
-        "encryption": host.encryption,
+        **lines(host.settings),
         "disk folders": "\n".join(host.disk_folders),
     }
 

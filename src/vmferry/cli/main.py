@@ -13,6 +13,8 @@ from vmferry import __version__
 from vmferry.cli.context import INTERRUPTED, Group, Settings, add_global_options, pass_settings
 from vmferry.cli.host import host
 from vmferry.cli.job import job
+from vmferry.cli.migration import migration
+from vmferry.cli.network import network
 from vmferry.cli.vm import vm
 from vmferry.core import codes
 from vmferry.core.errors import Exit, UsageError, VmferryError
@@ -63,7 +65,7 @@ def top(_settings: Settings) -> None:
 
 
 add_global_options(top)
-for noun in (host, vm, job):
+for noun in (host, migration, network, vm, job):
     top.add_command(noun)
 
 

@@ -82,6 +82,10 @@ def summary(job: Job) -> dict[str, str]:
         lines["carried"] = f"memory {size(said.memory_bytes)}, disks {size(said.disk_bytes)}"
     if said.connections:
         lines["connections"] = "\n".join(said.connections)
+    if said.interface:
+        lines["interface"] = said.interface
+    if said.unanswered:
+        lines["no answer"] = "\n".join(said.unanswered)
     return lines
 
 

@@ -18,13 +18,34 @@ from pydantic import BaseModel
 from vmferry.cli.context import global_options
 from vmferry.cli.main import top
 from vmferry.core import codes
-from vmferry.core.api import Host, Invitation, Job, PairedHost, Problem
+from vmferry.core.api import (
+    Applied,
+    Host,
+    Invitation,
+    Job,
+    MigrationNetwork,
+    PairedHost,
+    Problem,
+    SettingsAnswer,
+)
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.job import Progress
 from vmferry.core.vm import VmDetail, VmSummary
 
 MARK = "<!-- What follows is written by `python -m vmferry.cli.reference`. -->\n"
-VALUES = (VmSummary, VmDetail, Host, PairedHost, Invitation, Job, Progress, Problem)
+VALUES = (
+    VmSummary,
+    VmDetail,
+    Host,
+    PairedHost,
+    Invitation,
+    SettingsAnswer,
+    Applied,
+    MigrationNetwork,
+    Job,
+    Progress,
+    Problem,
+)
 TITLES = {
     Exit.USAGE: "Exit code 2: the request itself",
     Exit.PREFLIGHT: "Exit code 3: the move cannot work as things are; nothing was changed",

@@ -1,0 +1,133 @@
+"""`vmferry host set` and `vmferry host apply`: the settings of this host, one by one or from a file."""
+
+import sys
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from vmferry.cli.context import INTERRUPTED, Command, Settings, pass_settings
+from vmferry.cli.migration import Moves, moves_options, turn_off, wait_for
+from vmferry.cli.output import show
+from vmferry.core import codes
+from vmferry.core.api import Applied
+from vmferry.core.errors import UsageError
+from vmferry.core.offer import Performance
+from vmferry.core.settings import (
+    Authentication,
+    HostSettings,
+    Protection,
+    SettingsChange,
+    SettingsFile,
+    changed,
+    differences,
+)
+
+_LIMIT = click.IntRange(1, 100)
+
+
+def _choice(options: type[StrEnum]) -> click.Choice[str]:
+    return click.Choice([option.value for option in options])
+
+
+@click.command(
+    "set",
+    cls=Command,
+    example="vmferry host set --max-migrations 4\nvmferry host set --only-listed-networks",
+)
+@click.option("--authentication", type=_choice(Authentication), help="How hosts make sure for whom a move is.")
+@click.option("--performance", type=_choice(Performance), help="How the bytes travel.")
+@click.option("--max-migrations", type=_LIMIT, metavar="N", help="How many moves at once, in and out together.")
+@click.option("--max-storage-migrations", type=_LIMIT, metavar="N", help="How many moves of storage at once.")
+@click.option(
+    "--any-network/--only-listed-networks",
+    default=None,
+    help="Whether moves may use networks that `vmferry network list` does not show.",
+)
+@click.option(
+    "--encryption",
+    type=_choice(Protection),
+    help="Whether each move must be encrypted, or need not be where both hosts say `optional` and the move says `off`.",
+)
+@pass_settings
+def set_(settings: Settings, /, **values: Any) -> None:
+    """Change settings of this host. They take effect at once; moves under way keep what they began with."""
+    if all(value is None for value in values.values()):
+        raise click.UsageError("Say what to change.")
+    answer = settings.client().change_settings(SettingsChange(**values))
+    for note in answer.notes:
+        settings.message(note)
+    show(settings, answer, lines(answer.settings))
+
+
+@click.command(
+    "apply",
+    cls=Command,
+    example="vmferry host apply /etc/vmferry/settings.toml --dry-run\nvmferry host apply /etc/vmferry/settings.toml",
+)
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@moves_options[0]
+@moves_options[1]
+@pass_settings
+@click.pass_context
+def apply(ctx: click.Context, settings: Settings, file: str, dry_run: bool, moves: Moves | None) -> None:
+    """Make the settings of this host those of FILE (TOML; -: standard input), and show what that changes.
+
+    What FILE does not name stays as it is. Applied again, it changes nothing. docs/settings.md has an example.
+    """
+    wanted = _read(file)
+    client = settings.client()
+    before = client.settings()
+    after = changed(before, wanted)
+    applied = not dry_run and after != before
+    notes: list[str] = []
+    jobs: list[str] = []
+    if applied:
+        if before.migration and not after.migration:
+            answer = turn_off(settings, client, moves)  # first: it may be refused, and then nothing has changed
+            notes, jobs = answer.notes, answer.jobs
+        notes += client.change_settings(SettingsChange(**wanted.model_dump(exclude={"migration"}))).notes
+        if after.migration and not before.migration:
+            client.enable()
+    result = Applied(changes=differences(before, after), applied=applied, notes=notes)
+    for note in notes:
+        settings.message(note)
+    show(settings, result, {one.name: f"{one.before} -> {one.after}" for one in result.changes})
+    if not result.changes:
+        settings.message("Everything is so already.")
+    elif dry_run:
+        settings.message("Nothing was changed: this was a dry run.")
+    if not wait_for(settings, client, jobs):
+        ctx.exit(INTERRUPTED)
+
+
+def lines(settings: HostSettings) -> dict[str, str]:
+    """Give what a person is shown of a host's settings."""
+    networks = [f"{network.subnet} (priority {network.priority})" for network in settings.networks]
+    if settings.any_network:
+        networks.append("any other" if networks else "any")
+    return {
+        "migration": "enabled" if settings.migration else "disabled",
+        "authentication": settings.authentication,
+        "encryption": settings.encryption,
+        "performance": settings.performance,
+        "at once": f"{settings.max_migrations} moves, {settings.max_storage_migrations} of storage",
+        "networks": "\n".join(networks) or "none",
+    }
+
+
+def _read(file: str) -> SettingsFile:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+        return SettingsFile.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        raise UsageError(codes.SETTINGS_FILE, path=file, why=why) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise UsageError(codes.SETTINGS_FILE, path=file, why=why) from error
