@@ -55,7 +55,7 @@ class Pair:
             self.observer.close()
 
     def clean(self) -> None:
-        """Both links up, both daemons and libvirts answering, no job running, no VM, no disk."""
+        """Both links up, both daemons and libvirts answering, settings as at first, no job running, no VM, no disk."""
         for host in self.hosts:
             for link in ("management", "migration"):
                 network.set_link(self.lab.layout, host.name, link, up=True)
@@ -67,6 +67,7 @@ class Pair:
             for job in running:
                 self.wait_end(host, job)
         for host in self.hosts:
+            host.enable()
             remove_all(host)
             host.run("sh", "-c", "rm -f /run/small/*")
         for file in self.lab.layout.shared.iterdir():

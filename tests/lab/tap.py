@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from vmferry.core.settings import SettingsChange
 from vmferry.lab import layout
 from vmferry.lab.host import Host
 from vmferry.lab.shell import inside
@@ -77,6 +78,9 @@ class Tap:
 
     @contextmanager
     def running(self) -> Iterator["Tap"]:
+        # A source that keeps to a network's interface cannot be led aside to this process.
+        with self._source.client() as client:
+            client.change_settings(SettingsChange(any_network=True))
         space = self._source.lab.namespace(self._source.name)
         self._listener.bind(("", _PORT))
         self._listener.listen(64)

@@ -167,7 +167,6 @@ class Moves:
     def _start(self, offer: Offer, peer: Peer, private_key: str, requested_at: float) -> None:
         client = self.client(self.config, peer)
         grant = client.offer(offer)
-        self._check_grant(offer, grant, peer)
         work = Spec(
             role=Role.SOURCE,
             offer=offer,
@@ -179,9 +178,10 @@ class Moves:
             requested_at=requested_at,
         )
         proof = jobkey.proof(grant.job_key, offer.job, self.fingerprint, peer.fingerprint, "control")
-        # From here on the destination may hold something of ours: whatever happens, it is told.
+        # From here on the destination holds a job of ours: whatever happens, it is told.
         spec.save(self.config.state_folder, work)
         try:
+            self._check_grant(offer, grant, peer)
             admission = client.admit(offer.job, proof)
             self.jobs.step(offer.job, Phase.ADMITTED)
             spec.save(self.config.state_folder, work.model_copy(update={"addresses": admission.addresses}))
