@@ -53,7 +53,8 @@ def test_networks(kvm1: "Node") -> None:
     assert answer.changed
     assert answer.settings.networks == [Network(subnet="10.20.0.0/24", priority=10)]
     assert "taken as its subnet" in answer.notes[0]
-    assert "--only-listed-networks" in answer.notes[1]
+    assert answer.notes[1] == "This host has no address inside 10.20.0.0/24."
+    assert "--only-listed-networks" in answer.notes[2]
     again = client.add_network("10.20.0.0/24")
     assert not again.changed
     assert again.notes == ["10.20.0.0/24 is listed already; nothing was changed."]

@@ -1,13 +1,15 @@
 """Host settings: their defaults, what is refused by name, and what a change is shown as."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from vmferry.core import codes, settings
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.core.networks import Local, Network
 from vmferry.core.offer import Encryption, Performance
-from vmferry.core.settings import Authentication, HostSettings, Protection, SettingsChange
+from vmferry.core.settings import Authentication, HostSettings, Protection, SettingsChange, SettingsFile
 
 HOST = [Local("10.91.0.1", 24, "mgmt"), Local("10.92.0.1", 24, "mig"), Local("10.94.0.1", 24, "mig2")]
 MIGRATION, SECOND = Network(subnet="10.92.0.0/24", priority=20), Network(subnet="10.94.0.0/24", priority=10)
@@ -99,3 +101,21 @@ def test_where_any_network_will_do_the_sources_are_offered_too() -> None:
     listed = HostSettings(networks=[SECOND])
     found = settings.listening(listed, HOST, ["10.94.0.0/24"], "10.94.0.1", "kvm1")
     assert found == [Local("10.94.0.1")]
+
+
+def settings_of(numbers: list[int], any_network: bool, migration: bool) -> HostSettings:
+    listed = [Network(subnet=f"10.{number}.0.0/16", priority=number % 3) for number in numbers]
+    return HostSettings(migration=migration, any_network=any_network, networks=listed)
+
+
+ANY = st.builds(settings_of, st.lists(st.integers(0, 9), max_size=5, unique=True), st.booleans(), st.booleans())
+
+
+@given(ANY, ANY)
+def test_a_change_to_other_settings_gives_these_and_then_changes_nothing(
+    before: HostSettings, after: HostSettings
+) -> None:
+    change = SettingsFile.model_validate(after.model_dump())
+    assert settings.changed(before, change) == after
+    assert settings.changed(after, change) == after
+    assert bool(settings.differences(before, after)) is (before != after)

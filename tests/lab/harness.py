@@ -67,7 +67,7 @@ class Pair:
             for job in running:
                 self.wait_end(host, job)
         for host in self.hosts:
-            host.enable()
+            host.set_up(again=True)
             remove_all(host)
             host.run("sh", "-c", "rm -f /run/small/*")
         for file in self.lab.layout.shared.iterdir():

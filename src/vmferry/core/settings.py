@@ -135,20 +135,17 @@ def advice(settings: HostSettings, addresses: Sequence[Local]) -> list[str]:
     Arguments:
         addresses: of the host.
     """
-    if settings.networks and settings.any_network:
-        return [
+    if not settings.networks:
+        nowhere = "No network is listed, and only listed ones may be used: no VM can come or go."
+        return [] if settings.any_network else [nowhere]
+    empty = [network.subnet for network in settings.networks if not choose(addresses, [network])]
+    found = [f"This host has no address inside {subnet}." for subnet in empty]
+    if settings.any_network:
+        found.append(
             "Moves may use other networks too where these do not answer; "
             "`vmferry host set --only-listed-networks` keeps them to the list."
-        ]
-    if settings.any_network:
-        return []
-    if not settings.networks:
-        return ["No network is listed, and only listed ones may be used: no VM can come or go."]
-    return [
-        f"This host has no address inside {network.subnet}."
-        for network in settings.networks
-        if not choose(addresses, [network])
-    ]
+        )
+    return found
 
 
 def require_enabled(settings: HostSettings, host: str) -> None:

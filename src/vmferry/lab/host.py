@@ -103,14 +103,20 @@ class Host:
                     raise InternalError(codes.LAB_TIMEOUT, what=said, seconds=READY_LIMIT, place=self.home / "log")
                 time.sleep(0.05)  # a program that starts tells nobody
 
-    def enable(self) -> None:
-        """Let VMs come and go over the migration network, encrypted or not."""
+    def set_up(self, *, again: bool = False) -> None:
+        """Let VMs come and go over the migration network, encrypted or not, unless that was done before.
+
+        Arguments:
+            again: even then, whatever was changed since.
+        """
         network = Network(subnet=f"{layout.migration(self.name)}/24")
         with self.client() as client:
+            if client.settings().networks and not again:
+                return
+            client.enable()  # first: the list shows that all of it was done
             client.change_settings(
                 SettingsChange(encryption=Protection.OPTIONAL, any_network=False, networks=[network])
             )
-            client.enable()
 
     def client(self) -> Client:
         """Speak to its daemon from the machine, through the host's own file system."""

@@ -72,13 +72,12 @@ class Lab:
             network.create_switch(self.layout)
             names = [f"kvm{number}" for number in range(1, max(count, len(self.hosts)) + 1)]
             hosts = [Host(self.layout, name) for name in names]
-            new = [host for host in hosts if host.pid is None]
             for host in hosts:
                 host.start(names)
             for host in hosts:
                 host.wait_ready()
-            for host in new:
-                host.enable()
+            for host in hosts:
+                host.set_up()
             for host in hosts:
                 network.limit(self.layout, host.name, "migration", bandwidth)
 
