@@ -4,11 +4,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from vmferry.agent import callers
+from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import NetworkChange
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.networks import Network
+from vmferry.core.offer import Caller
 from vmferry.core.settings import Authentication, HostSettings, Protection, SettingsChange
+from vmferry.identity.access import Login, Role, UnixUser
 from vmferry.store.database import Database
 from vmferry.store.settings import Settings
 
@@ -97,3 +101,25 @@ def test_disabling_can_cancel_them(kvm1: "Node") -> None:
     assert "has passed its commit" in answer.notes[0]
     kvm1.end()
     assert kvm1.client.disable().jobs == []
+
+
+def test_who_moves_vms_may_see_the_settings_and_not_change_them(kvm1: "Node", monkeypatch: pytest.MonkeyPatch) -> None:
+    def operator(config: Config, user: UnixUser) -> Login:
+        return Login(Caller(name="ann", host=config.name, method="unix"), Role.OPERATOR)
+
+    monkeypatch.setattr(callers, "login", operator)
+    assert kvm1.client.settings() == HostSettings()
+    assert kvm1.client.networks() == []
+    for attempt in (
+        kvm1.client.enable,
+        kvm1.client.disable,
+        lambda: kvm1.client.change_settings(SettingsChange(encryption=Protection.OPTIONAL)),
+        lambda: kvm1.client.add_network("10.20.0.0/24"),
+        lambda: kvm1.client.set_network("10.20.0.0/24", NetworkChange(priority=1)),
+        lambda: kvm1.client.remove_network("10.20.0.0/24"),
+    ):
+        with pytest.raises(VmferryError) as caught:
+            attempt()
+        assert caught.value.code is codes.NOT_ALLOWED
+        assert "role administrator" in caught.value.remedy
+    assert kvm1.client.settings() == HostSettings()
