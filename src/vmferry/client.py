@@ -29,7 +29,7 @@ from vmferry.core.api import (
 )
 from vmferry.core.errors import InternalError, UnreachableError, VmferryError
 from vmferry.core.job import Progress
-from vmferry.core.offer import MoveOptions
+from vmferry.core.offer import MoveOptions, Report
 from vmferry.core.settings import HostSettings, SettingsChange
 from vmferry.core.vm import VmDetail, VmSummary
 
@@ -170,6 +170,11 @@ class Client:
     def vm(self, name: str) -> VmDetail:
         """Show a VM."""
         return VmDetail.model_validate(self._call("GET", f"/vms/{quote(name, safe='')}"))
+
+    def check(self, vm: str, destination: str, options: MoveOptions | None = None) -> Report:
+        """Run the checks of a move; changes nothing."""
+        body = {"destination": destination, **(options or MoveOptions()).model_dump(mode="json")}
+        return Report.model_validate(self._call("POST", f"/vms/{quote(vm, safe='')}/check", body))
 
     def move(self, vm: str, destination: str, options: MoveOptions | None = None) -> Job:
         """Begin to move a VM to a paired host; the job runs when this returns."""

@@ -19,8 +19,9 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Outcome
 from vmferry.core.errors import UsageError
+from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Role, State
-from vmferry.core.offer import Address, Admission, Caller, Grant, MoveOptions, Offer
+from vmferry.core.offer import Address, Admission, Caller, Grant, MoveOptions, Offer, Report
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import host_identity
 from vmferry.identity.peer import PeerClient
@@ -45,6 +46,19 @@ WEB01 = VmDetail(
     networks=["default"],
 )
 KEY = "5a" * 32
+WARNING = Finding.warns(codes.SAME_HOSTNAME, ("kvm", "kvm"), source="kvm1", host="kvm2", hostname="kvm")
+
+
+def report(vm: str) -> Report:
+    return Report(
+        vm=vm,
+        source="kvm1",
+        destination="kvm2",
+        findings=[WARNING],
+        disks=[],
+        live_xml="<domain/>",
+        persistent_xml="<domain/>",
+    )
 
 
 class Made:
@@ -76,10 +90,15 @@ class Made:
         return WEB01
 
     # Outgoing
-    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> str:
+    # Outgoing and Incoming
+    def check(self, vm: Any, *asked: Any) -> Report:
+        self._note("check", vm, *asked)
+        return report(vm if isinstance(vm, str) else vm.vm)
+
+    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> tuple[str, list[Finding]]:
         self._note("move", vm, destination, options, caller)
         self.jobs.create("0001", Role.SOURCE, vm, destination, caller, options.model_dump(mode="json"))
-        return "0001"
+        return "0001", [WARNING]
 
     def cancel(self, job: str, caller: Caller) -> None:
         self._note("cancel", job, caller)

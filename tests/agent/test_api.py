@@ -50,12 +50,22 @@ def test_move_becomes_a_job(kvm1: "Node") -> None:
     assert kvm1.made.asked == [("move", "web01", "kvm2", options, Caller(name="root", host="kvm1", method="unix"))]
     assert (job.id, job.source, job.destination, job.state) == ("0001", "kvm1", "kvm2", State.RUNNING)
     assert job.options == options
+    assert [warning.code for warning in job.warnings] == ["same-hostname"]
+    job = job.model_copy(update={"warnings": []})
     assert kvm1.client.job("0001") == job
     assert kvm1.client.jobs() == [job]
     kvm1.end()
     answer = raw(kvm1, "POST", "/api/v1/vms/web02/move", json={"destination": "kvm2"})
     assert answer.status_code == 500  # the made-up mover has one id only
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_check_is_an_answer_and_makes_no_job(kvm1: "Node") -> None:
+    options = MoveOptions(include_storage=True, map_networks={"br0": "none"})
+    report = kvm1.client.check("web01", "kvm2", options)
+    assert kvm1.made.asked == [("check", "web01", "kvm2", options, Caller(name="root", host="kvm1", method="unix"))]
+    assert [finding.code for finding in report.findings] == ["same-hostname"]
+    assert kvm1.client.jobs() == []
 
 
 def test_accepted_says_where_the_job_is(kvm1: "Node") -> None:

@@ -52,7 +52,7 @@ def test_what_the_settings_forbid(arrivals: Arrivals) -> None:
     only = HostSettings(migration=True, any_network=False, networks=[Network(subnet="10.92.0.0/24")])
     arrivals.settings.save(only)
     error = refused(arrivals, offered)
-    assert error.code is codes.NETWORK_MISSING
+    assert error.code is codes.MIGRATION_NETWORK_MISSING
     assert "kvm2" in error.reason
     assert "10.92.0.0/24" in error.reason
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.preflight.make import THERE, VM
 
 from vmferry.config import Config
 from vmferry.core import codes
@@ -12,6 +13,8 @@ from vmferry.core.errors import VmferryError
 from vmferry.core.networks import Network
 from vmferry.core.offer import Caller, Encryption, Grant, MoveOptions, Performance
 from vmferry.core.settings import HostSettings, Protection
+from vmferry.core.snapshot import HostSnapshot
+from vmferry.core.vm import VmSnapshot
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
@@ -20,13 +23,13 @@ from vmferry.store.settings import Settings
 pytest.importorskip("libvirt")
 from vmferry.agent.outgoing import Moves
 from vmferry.core.networks import Local
-from vmferry.hypervisor.inventory import Description
 from vmferry.transfer import interfaces
 
 ANN = Caller(name="ann", host="kvm1", method="unix")
 KVM2 = Peer("kvm2", "10.91.0.2", 6601, "PEM", "f2", ("*",), 0.0, "root")
 ON = HostSettings(migration=True)
 ONLY = HostSettings(migration=True, any_network=False, networks=[Network(subnet="10.92.0.0/24")])
+NOWHERE = ONLY.model_copy(update={"networks": [Network(subnet="10.95.0.0/24")]})
 
 
 class Made:
@@ -38,9 +41,12 @@ class Made:
         self.addresses = ["10.92.0.2"]
         self.on_describe: Callable[[], None] = lambda: None
 
-    def describe(self, vm: str) -> Description:
+    def describe(self, vm: str) -> VmSnapshot:
         self.on_describe()
-        return Description("u", "running", "<domain/>", "<domain/>", False, 1, [], "h")
+        return VM.model_copy(update={"disks": [], "live_xml": "<domain/>", "persistent_xml": "<domain/>"})
+
+    def source(self) -> HostSnapshot:
+        return THERE
 
     def start(self, job: str) -> None:
         self.asked.append("start")
@@ -81,7 +87,7 @@ def moves(tmp_path: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> Iterat
         jobs, settings = Jobs(database, "kvm1"), Settings(database)
         config = Config(name="kvm1", state_folder=tmp_path, run_folder=tmp_path)
         stand_in: Any = made
-        yield Moves(config, jobs, peers, settings, stand_in, stand_in, "f1", lambda _config, _peer: stand_in)
+        yield Moves(config, jobs, peers, settings, stand_in, stand_in, stand_in, "f1", lambda _config, _peer: stand_in)
 
 
 def refused(moves: Moves, options: MoveOptions | None = None) -> VmferryError:
@@ -112,7 +118,11 @@ def test_a_switch_that_falls_while_the_vm_is_looked_at_is_seen(moves: Moves, mad
         (ON, MoveOptions(encryption=Encryption.OFF), codes.ENCRYPTION_DIFFERS),
         (ON, MoveOptions(performance=Performance.SMB), codes.NOT_BUILT),
         (ON, MoveOptions(storage_path="/srv"), codes.STORAGE_PATH_NEEDS_STORAGE),
-        (ONLY.model_copy(update={"networks": [Network(subnet="10.95.0.0/24")]}), MoveOptions(), codes.NETWORK_MISSING),
+        (
+            ONLY.model_copy(update={"networks": [Network(subnet="10.95.0.0/24")]}),
+            MoveOptions(),
+            codes.MIGRATION_NETWORK_MISSING,
+        ),
     ],
 )
 def test_what_the_settings_forbid(
@@ -138,7 +148,7 @@ def test_without_a_common_network_nothing_is_made_there(moves: Moves, made: Made
     moves.settings.save(ONLY)
     made.addresses = ["10.91.0.2", "kvm2.example"]
     error = refused(moves)
-    assert error.code is codes.NETWORK_NOT_COMMON
+    assert error.code is codes.MIGRATION_NETWORK_NOT_COMMON
     assert "10.92.0.0/24" in error.reason
     assert "10.91.0.2, kvm2.example" in error.reason
     assert made.asked == ["start", "offer", "abort"]  # the destination has a record of the job by then

@@ -7,7 +7,8 @@ import pytest
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.job import Role
-from vmferry.core.offer import Caller, MoveOptions, Offer
+from vmferry.core.offer import Caller, MoveOptions, Offer, Proposal
+from vmferry.core.snapshot import HostSnapshot
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Node
@@ -22,7 +23,7 @@ def offer(caller: str = "alice") -> Offer:
         uuid="7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab",
         caller=Caller(name=caller, host="kvm1", method="unix"),
         source="kvm1",
-        source_host_uuid="x",
+        host=HostSnapshot(uuid="x"),
         live_xml="<domain>" + " " * (1 << 20) + "</domain>",
         persistent_xml="<domain/>",
         autostart=True,
@@ -56,6 +57,27 @@ def test_offer_admit_go(paired: tuple["Node", "Node"]) -> None:
     peer.abort("0001", shown, "the link broke")
     assert not peer.go("0001", shown).ended
     assert kvm2.made.asked[1:] == [("admit", "0001"), ("abort", "0001", "the link broke"), ("go", "0001")]
+
+
+def proposal(caller: str) -> Proposal:
+    known = offer(caller).model_dump(exclude={"job", "memory_channels", "certificate"})
+    return Proposal.model_validate(known)
+
+
+def test_a_check_is_answered_and_forgotten(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    report = kvm1.peer(kvm2).check(proposal("alice"))
+    assert [finding.code for finding in report.findings] == ["same-hostname"]
+    assert kvm2.made.asked[0][:2] == ("check", proposal("alice"))
+    assert kvm2.client.jobs() == []
+
+
+def test_a_check_is_only_for_whom_the_destination_lets(kvm1: "Node", kvm2: "Node") -> None:
+    kvm1.client.pair(kvm2.client.invite(["bob"]).token)
+    with pytest.raises(VmferryError) as caught:
+        kvm1.peer(kvm2).check(proposal("alice"))
+    assert caught.value.code is codes.NOT_ALLOWED
+    assert kvm2.made.asked == []
 
 
 def test_verdict(paired: tuple["Node", "Node"]) -> None:

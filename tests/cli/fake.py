@@ -19,9 +19,10 @@ from vmferry.core.api import (
     SettingsAnswer,
 )
 from vmferry.core.errors import UsageError, VmferryError
+from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.networks import Network
-from vmferry.core.offer import Caller, Disk, MoveOptions
+from vmferry.core.offer import Caller, Disk, MoveOptions, Report
 from vmferry.core.settings import HostSettings
 from vmferry.core.vm import VmDetail, VmSummary
 
@@ -104,6 +105,7 @@ class FakeClient(Client):
         self.now = HostSettings(migration=True, networks=[Network(subnet="10.20.0.0/24", priority=10)])
         self.notes: list[str] = []
         self.going: list[str] = []
+        self.findings: list[Finding] = []
         self.peers = [
             PairedHost(
                 name="kvm2",
@@ -200,9 +202,21 @@ class FakeClient(Client):
             networks=["default"],
         )
 
+    def check(self, vm: str, destination: str, options: MoveOptions | None = None) -> Report:
+        self._change("check", vm, destination, options)
+        return Report(
+            vm=vm,
+            source="kvm1",
+            destination=destination,
+            findings=self.findings,
+            disks=[],
+            live_xml="<domain type='kvm'/>",
+            persistent_xml="<domain/>",
+        )
+
     def move(self, vm: str, destination: str, options: MoveOptions | None = None) -> Job:
         self._change("move", vm, destination, options)
-        return JOB
+        return JOB.model_copy(update={"warnings": self.findings})
 
     def jobs(self) -> list[Job]:
         return self.known

@@ -10,6 +10,7 @@ from tests.cli.fake import DONE, JOB, WHEN, FakeClient, failed
 from vmferry.core import codes
 from vmferry.core.api import PhaseEvent, StateEvent
 from vmferry.core.errors import CancelledError, PreflightError, VmferryError
+from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, State
 from vmferry.core.offer import Encryption, MoveOptions
 
@@ -205,3 +206,72 @@ def test_doubt_is_told(vmferry: Run, daemon: FakeClient) -> None:
 def test_phase_is_told_once(vmferry: Run, daemon: FakeClient) -> None:
     daemon.story[0:0] = [PhaseEvent(seq=9, at=WHEN, phase=Phase.CONNECTING)]
     assert vmferry("vm", "move", "web01", "kvm2")[2].count("connecting") == 1
+
+
+MISSING = Finding.blocks(
+    codes.NETWORK_MISSING, ("bridge br0", "br1"), host="kvm2", network="br0", vm="web01", known="br1"
+)
+NAMED_ALIKE = Finding.warns(codes.SAME_HOSTNAME, ("kvm", "kvm"), source="kvm1", host="kvm2", hostname="kvm")
+
+
+def test_check_that_finds_nothing(vmferry: Run, daemon: FakeClient) -> None:
+    code, out, err = vmferry("vm", "check", "web01", "kvm2", "--include-storage", "--map-network", "br0=br1")
+    assert (code, out) == (0, "")
+    assert err == "web01 can move from kvm1 to kvm2.\n"
+    options = MoveOptions(include_storage=True, map_networks={"br0": "br1"})
+    assert daemon.calls[0] == ("check", "web01", "kvm2", options)
+
+
+def test_check_that_finds_a_blocker(vmferry: Run, daemon: FakeClient) -> None:
+    daemon.findings = [MISSING, NAMED_ALIKE]
+    code, out, err = vmferry("vm", "check", "web01", "kvm2")
+    assert code == 3
+    lines = out.splitlines()
+    assert lines[0].split("  ")[0] == "CODE"
+    assert "ON KVM1" in lines[0]
+    assert [word in lines[1] for word in ("network-missing", "blocks", "bridge br0", "--map-network br0=NAME")] == [
+        True
+    ] * 4
+    assert "same-hostname" in lines[2]
+    assert "cannot move" in err
+
+
+def test_check_that_only_warns(vmferry: Run, daemon: FakeClient) -> None:
+    daemon.findings = [NAMED_ALIKE]
+    code, out, err = vmferry("vm", "check", "web01", "kvm2")
+    assert code == 0
+    assert "warns" in out
+    assert "can move" in err
+
+
+def test_check_for_programs(vmferry: Run, daemon: FakeClient) -> None:
+    daemon.findings = [MISSING]
+    code, out, err = vmferry("--output", "json", "vm", "check", "web01", "kvm2")
+    assert (code, err) == (3, "")
+    report = json.loads(out)
+    assert (report["vm"], report["findings"][0]["code"]) == ("web01", "network-missing")
+    assert report["findings"][0]["severity"] == "blocks"
+
+
+def test_move_tells_what_it_is_warned_of(vmferry: Run, daemon: FakeClient) -> None:
+    daemon.findings = [NAMED_ALIKE]
+    code, out, err = vmferry("vm", "move", "web01", "kvm2", "--detach")
+    assert (code, out) == (0, f"{JOB.id}\n")
+    assert "Warning: kvm1 and kvm2 both call themselves kvm" in err
+    assert "(same-hostname)" in err
+
+
+def test_a_dry_run_prints_the_xml_and_moves_nothing(vmferry: Run, daemon: FakeClient) -> None:
+    code, out, _ = vmferry("vm", "move", "web01", "kvm2", "--dry-run")
+    assert (code, out) == (0, "<domain type='kvm'/>\n")
+    assert [call[0] for call in daemon.calls] == ["check", "close"]
+    daemon.findings = [MISSING]
+    code, out, err = vmferry("vm", "move", "web01", "kvm2", "--dry-run")
+    assert (code, out) == (3, "")
+    assert "(network-missing)" in err
+
+
+def test_a_network_mapping_must_be_one(vmferry: Run) -> None:
+    code, _, err = vmferry("vm", "check", "web01", "kvm2", "--map-network", "br0")
+    assert code == 2
+    assert "br0 is not A=B" in err

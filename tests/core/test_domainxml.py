@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.transfer import captured
 
-from vmferry.core import domainxml
+from vmferry.core import capabilities, domainxml, xmldiff
 from vmferry.core.errors import UsageError
 from vmferry.transfer.rpc import Procedure
 
@@ -53,7 +53,7 @@ def test_paths_are_mapped_and_nothing_else() -> None:
     assert (root.path, root.kind) == ("/b/1&2.qcow2", "file")
     assert (data.path, data.kind, data.pool, data.volume) == ("/b/data.raw", "file", None, None)
     assert rest == domainxml.disks(DISKS)[2:]
-    assert domainxml.differences(DISKS, mapped) == [
+    assert xmldiff.differences(DISKS, mapped) == [
         "domain/devices/disk/source@file is '/b/1&2.qcow2' instead of '/a/root.qcow2'",
         "domain/devices/disk@type is 'file' instead of 'volume'",
         "domain/devices/disk/source@file was added: '/b/data.raw'",
@@ -66,14 +66,14 @@ def test_paths_are_mapped_and_nothing_else() -> None:
 def test_an_edit_keeps_what_it_does_not_touch() -> None:
     for move in captured.MOVES:
         xml = captured.load(move).persistent_xml
-        assert domainxml.differences(xml, domainxml.with_paths(xml, {})) == []
+        assert xmldiff.differences(xml, domainxml.with_paths(xml, {})) == []
     metadata = "<domain><metadata><v:x xmlns:v='urn:v' v:a='1'>t<!-- c --></v:x></metadata></domain>"
     assert '<v:x xmlns:v="urn:v" v:a="1">t</v:x>' in domainxml.with_paths(metadata, {})
 
 
 def test_copied_disks_keep_their_holes() -> None:
     xml = captured.load("storage").live_xml
-    assert domainxml.differences(xml, domainxml.for_copy(xml, ["vda"])) == [
+    assert xmldiff.differences(xml, domainxml.for_copy(xml, ["vda"])) == [
         "domain/devices/disk/driver@discard was added: 'unmap'"
     ]
 
@@ -82,7 +82,7 @@ def test_copied_disks_keep_their_holes() -> None:
 def test_libvirt_passes_the_xml_on_as_it_was_granted(move: str) -> None:
     capture = captured.load(move)
     sent = captured.unpack(capture.call(Procedure.PREPARE)).value("destination_xml")
-    assert domainxml.differences(capture.dest_xml, str(sent)) == []
+    assert xmldiff.differences(capture.dest_xml, str(sent)) == []
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_libvirt_passes_the_xml_on_as_it_was_granted(move: str) -> None:
     ],
 )
 def test_differences_are_named(found: str, reason: str | None) -> None:
-    reasons = domainxml.differences("<a x='1' y='2'><b/><c>t</c></a>", found)
+    reasons = xmldiff.differences("<a x='1' y='2'><b/><c>t</c></a>", found)
     assert reason in reasons if reason else reasons == []
 
 
@@ -136,7 +136,7 @@ def test_only_a_domain_is_a_domain() -> None:
 
 
 def test_the_host_is_known_by_its_capabilities() -> None:
-    assert domainxml.host_uuid("<capabilities><host><uuid>u-1</uuid></host></capabilities>") == "u-1"
+    assert capabilities.host_uuid("<capabilities><host><uuid>u-1</uuid></host></capabilities>") == "u-1"
 
 
 @given(st.text(max_size=200))

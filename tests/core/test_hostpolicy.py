@@ -95,7 +95,7 @@ FORBIDDEN_DEVICES = [
     ("<shmem name='x'/>", "devices/shmem"),
     ("<lease/>", "devices/lease"),
     ("<pstore backend='acpi-erst'><path>/x</path></pstore>", "devices/pstore"),
-    ("<interface type='ethernet'/>", "interface@type ethernet"),
+    ("<interface type='ethernet'><target dev='eth0'/></interface>", "device eth0"),
     ("<interface type='vhostuser'/>", "interface@type vhostuser"),
     ("<interface type='direct'><source dev='eth0'/></interface>", "interface@type direct"),
     ("<interface type='hostdev'/>", "interface@type hostdev"),

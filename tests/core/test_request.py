@@ -1,5 +1,6 @@
 from vmferry.core.offer import Caller, DiskPlan, Grant, MoveOptions, Offer
 from vmferry.core.request import Flag, build
+from vmferry.core.snapshot import HostSnapshot
 
 
 def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tuple[Offer, Grant]:
@@ -9,7 +10,7 @@ def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tupl
         uuid="5f0d4a2e-0000-4000-8000-000000000001",
         caller=Caller(name="root", host="kvm1", method="unix"),
         source="kvm1",
-        source_host_uuid="5f0d4a2e-0000-4000-8000-000000000002",
+        host=HostSnapshot(uuid="5f0d4a2e-0000-4000-8000-000000000002"),
         live_xml="<domain/>",
         persistent_xml="<domain/>",
         autostart=False,

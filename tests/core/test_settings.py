@@ -88,7 +88,7 @@ def test_a_worker_listens_in_listed_networks_only_and_is_held_to_their_interface
     assert settings.listening(only, HOST, ["10.91.0.0/24"], "10.91.0.1", "kvm1") == [HOST[2], HOST[1]]
     with pytest.raises(PreflightError) as caught:
         settings.listening(only, HOST[:1], [], "10.91.0.1", "kvm1")
-    assert caught.value.code is codes.NETWORK_MISSING
+    assert caught.value.code is codes.MIGRATION_NETWORK_MISSING
     assert "10.94.0.0/24, 10.92.0.0/24" in caught.value.reason
 
 

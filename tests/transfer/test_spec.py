@@ -5,6 +5,7 @@ import pytest
 from vmferry.core.errors import AccessError
 from vmferry.core.job import Role
 from vmferry.core.offer import Caller, Grant, MoveOptions, Offer
+from vmferry.core.snapshot import HostSnapshot
 from vmferry.transfer import spec
 
 
@@ -15,7 +16,7 @@ def make(role: Role = Role.SOURCE) -> spec.Spec:
         uuid="5f0d4a2e-0000-4000-8000-000000000001",
         caller=Caller(name="root", host="kvm1", method="unix"),
         source="kvm1",
-        source_host_uuid="5f0d4a2e-0000-4000-8000-000000000002",
+        host=HostSnapshot(uuid="5f0d4a2e-0000-4000-8000-000000000002"),
         live_xml="<domain/>",
         persistent_xml="<domain/>",
         autostart=False,

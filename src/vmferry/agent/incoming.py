@@ -1,22 +1,22 @@
 """A move into this host, as far as vmferryd takes it: authorise, plan, grant, start the worker, pass words on."""
 
-import os
 import re
-import shutil
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
-from vmferry.core import codes, domainxml, hostpolicy, jobkey
+from vmferry.core import codes, jobkey
 from vmferry.core.api import Outcome
-from vmferry.core.errors import InternalError, PreflightError, UsageError, VmferryError
+from vmferry.core.errors import InternalError, UsageError, VmferryError
+from vmferry.core.finding import Finding, blocker
 from vmferry.core.job import Role, State
-from vmferry.core.offer import Address, Admission, Disk, DiskPlan, Grant, Offer
+from vmferry.core.offer import Address, Admission, Grant, Offer, Proposal, Report
 from vmferry.core.settings import listening, require_enabled, require_encryption
-from vmferry.hypervisor.inventory import Inventory
+from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates
+from vmferry.preflight import case, checks, plan
+from vmferry.preflight.plan import Plan
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer
 from vmferry.store.settings import Settings
@@ -34,9 +34,28 @@ class Arrivals:
     config: Config
     jobs: Jobs
     settings: Settings
-    inventory: Inventory
+    snapshots: Snapshots
     launcher: Launcher
     fingerprint: str
+
+    def check(self, vm: Proposal, peer: Peer) -> Report:
+        """Say whether and how a VM could come here; nothing is made.
+
+        Raises:
+            VmferryError: the proposal itself is wrong, or libvirt does not answer.
+        """
+        if vm.source != peer.name:
+            raise UsageError(codes.BAD_REQUEST, detail="the proposal is not from the host that sends it")
+        planned, findings = self._judge(vm)
+        return Report(
+            vm=vm.vm,
+            source=vm.source,
+            destination=self.config.name,
+            findings=findings,
+            disks=planned.disks,
+            live_xml=planned.live_xml,
+            persistent_xml=planned.persistent_xml,
+        )
 
     def offer(self, offer: Offer, peer: Peer) -> Grant:
         """Authorise an offer, or say why not; nothing is made yet but the job's record.
@@ -50,19 +69,17 @@ class Arrivals:
         require_enabled(settings, self.config.name)
         require_encryption(settings, offer.options.encryption, self.config.name)
         places = listening(settings, interfaces.addresses(), offer.networks, self.config.address, self.config.name)
-        self._check_host(offer)
-        plans = self._plan(offer)
-        paths = {plan.target: plan.path for plan in plans}
-        mirrored = [plan.target for plan in plans if plan.copied_by == "mirror"]
-        persistent_xml = domainxml.with_paths(offer.persistent_xml, paths)
-        live_xml = domainxml.for_copy(domainxml.with_paths(offer.live_xml, paths), mirrored)
-        self._check_policy(offer, plans, live_xml, persistent_xml)
+        planned, findings = self._judge(offer)
+        in_the_way = blocker(findings)
+        if in_the_way is not None:
+            raise in_the_way.error()
         certificate, private_key = certificates.create(f"{self.config.name} job {offer.job}")
         grant = Grant(
             job_key=jobkey.new(),
-            live_xml=live_xml,
-            persistent_xml=persistent_xml,
-            disks=plans,
+            live_xml=planned.live_xml,
+            persistent_xml=planned.persistent_xml,
+            disks=planned.disks,
+            findings=findings,
             certificate=certificate,
             addresses=[local.address for local in places],
             socket_folder=str(self.config.run_folder / "jobs" / offer.job),
@@ -145,104 +162,13 @@ class Arrivals:
             return False
         return True
 
-    def _check_host(self, offer: Offer) -> None:
-        host = self.config.name
-        mine = self.inventory.host_uuid()
-        if mine == offer.source_host_uuid:
-            raise PreflightError(codes.SAME_HOST_UUID, source=offer.source, host=host, uuid=mine)
-        taken = self.inventory.names()
-        if offer.vm in taken.values():
-            raise PreflightError(codes.NAME_TAKEN, host=host, vm=offer.vm)
-        if offer.uuid in taken:
-            raise PreflightError(codes.UUID_TAKEN, host=host, uuid=offer.uuid, vm=taken[offer.uuid])
-        free = self.inventory.free_memory()
-        if free < offer.memory:
-            raise PreflightError(codes.MEMORY_SHORT, host=host, free=free, vm=offer.vm, needed=offer.memory)
-
-    def _plan(self, offer: Offer) -> list[DiskPlan]:
-        plans = [self._plan_disk(offer, disk) for disk in offer.disks]
-        paths = [plan.path for plan in plans]
-        needed: dict[int, int] = {}
-        for disk, plan in zip(offer.disks, plans, strict=True):
-            if plan.shared:
-                continue
-            folder = Path(plan.path).parent
-            device = folder.stat().st_dev
-            needed[device] = needed.get(device, 0) + disk.allocated
-            free = shutil.disk_usage(folder).free
-            if free < needed[device]:
-                raise PreflightError(
-                    codes.STORAGE_FULL,
-                    path=str(folder),
-                    host=self.config.name,
-                    disk=disk.target,
-                    free=free,
-                    needed=needed[device],
-                )
-            if os.path.lexists(plan.path) or paths.count(plan.path) > 1:
-                raise PreflightError(
-                    codes.DISK_EXISTS, path=plan.path, host=self.config.name, disk=disk.target, vm=offer.vm
-                )
-        return plans
-
-    def _plan_disk(self, offer: Offer, disk: Disk) -> DiskPlan:
-        options = offer.options
-        if not options.storage_path and disk.target not in options.disk_paths and self._seen_here(disk):
-            return DiskPlan(target=disk.target, path=disk.path, shared=True, copied_by="none")
-        if not options.include_storage:
-            raise PreflightError(
-                codes.DISK_NOT_SHARED, host=self.config.name, disk=disk.target, vm=offer.vm, path=disk.path
-            )
-        path = options.disk_paths.get(disk.target)
-        if path is None:
-            folder = options.storage_path or str(Path(disk.path).parent)
-            path = f"{folder.rstrip('/')}/{Path(disk.path).name}"
-        folder = str(Path(path).parent)
-        if not path.startswith("/") or not Path(folder).is_dir():
-            raise PreflightError(codes.STORAGE_PATH_MISSING, path=folder, disk=disk.target, host=self.config.name)
-        self._check_folder(folder)
-        copied_by = "file" if disk.readonly else "mirror"
-        return DiskPlan(target=disk.target, path=path, shared=False, copied_by=copied_by)
-
-    def _check_folder(self, folder: str) -> None:
-        """Hold a folder to the host's policy by where it really is, links followed."""
-        real = Path(folder).resolve()
-        allowed = [Path(place).resolve() for place in self.config.disk_folders]
-        if not any(real == place or place in real.parents for place in allowed):
-            raise PreflightError(
-                codes.STORAGE_PATH_FORBIDDEN,
-                host=self.config.name,
-                path=folder,
-                allowed=", ".join(str(place) for place in self.config.disk_folders),
-            )
-
-    def _seen_here(self, disk: Disk) -> bool:
-        """Tell whether this host sees the very disk: by the nonce that the source wrote beside it."""
-        if not disk.nonce_file or not disk.nonce or Path(disk.nonce_file).parent != Path(disk.path).parent:
-            return False
-        if not Path(disk.nonce_file).name.startswith(".vmferry-"):
-            return False
-        try:
-            seen = Path(disk.nonce_file).read_text()
-        except (OSError, UnicodeDecodeError):
-            return False
-        if seen != disk.nonce or not Path(disk.path).exists():
-            return False
-        self._check_folder(str(Path(disk.path).parent))
-        return True
-
-    def _check_policy(self, offer: Offer, plans: list[DiskPlan], live_xml: str, persistent_xml: str) -> None:
-        formats = {disk.target: disk.format for disk in offer.disks}
-        planned = {plan.target: (plan.path, formats[plan.target]) for plan in plans}
-        policy = hostpolicy.Policy(
-            emulators=tuple(str(path) for path in self.config.emulators),
-            disk_folders=tuple(str(path) for path in self.config.disk_folders),
-            boot_folders=tuple(str(path) for path in self.config.boot_folders),
-            log_folders=tuple(str(path) for path in self.config.log_folders),
-        )
-        for xml in (live_xml, persistent_xml):
-            if domainxml.name(xml) != offer.vm or domainxml.uuid(xml) != offer.uuid:
-                raise UsageError(codes.BAD_REQUEST, detail="the XML is of another VM than the offer names")
-            reasons = hostpolicy.violations(xml, policy) + hostpolicy.strays(xml, planned)
-            if reasons:
-                raise PreflightError(codes.DEVICE_FORBIDDEN, host=self.config.name, vm=offer.vm, why="; ".join(reasons))
+    def _judge(self, vm: Proposal) -> tuple[Plan, list[Finding]]:
+        """Plan how a VM would be here, and check whether it can."""
+        here = self.snapshots.destination(vm, plan.paths(vm))
+        planned = plan.make(vm, here)
+        findings = case.run(checks.OF_MOVE, case.Case(vm, here, planned))
+        if blocker(findings) is None:
+            # Only what this host's own policy takes is shown to libvirt.
+            refusal = self.snapshots.refusal(planned.live_xml, planned.persistent_xml)
+            findings = case.run(checks.OF_MOVE, case.Case(vm, here, planned, refusal)) if refusal else findings
+        return planned, findings

@@ -62,6 +62,7 @@ def compose(config: Config) -> Services:
     from vmferry.agent.incoming import Arrivals
     from vmferry.agent.outgoing import Moves
     from vmferry.hypervisor.inventory import Inventory
+    from vmferry.hypervisor.snapshot import Snapshots
     from vmferry.transfer.control import watch
 
     identity = host_identity(config)
@@ -75,8 +76,11 @@ def compose(config: Config) -> Services:
     )
     inventory = Inventory(config.libvirt_uri, config.name)
     launcher = Launcher(config)
-    outgoing = Moves(config, stores.jobs, stores.peers, stores.settings, inventory, launcher, identity.fingerprint)
-    incoming = Arrivals(config, stores.jobs, stores.settings, inventory, launcher, identity.fingerprint)
+    snapshots = Snapshots(config)
+    outgoing = Moves(
+        config, stores.jobs, stores.peers, stores.settings, inventory, snapshots, launcher, identity.fingerprint
+    )
+    incoming = Arrivals(config, stores.jobs, stores.settings, snapshots, launcher, identity.fingerprint)
     return Services(config, identity, stores, inventory, outgoing, incoming, launcher, watch)
 
 

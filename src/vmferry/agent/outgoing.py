@@ -2,16 +2,18 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
-from vmferry.core import codes, jobkey
-from vmferry.core.errors import InternalError, PreflightError, UsageError, VmferryError
+from vmferry.core import codes, domainxml, jobkey
+from vmferry.core.errors import InternalError, UsageError, VmferryError
+from vmferry.core.finding import Finding, Severity, blocker
 from vmferry.core.job import Phase, Role, State
-from vmferry.core.offer import Caller, Disk, Grant, MoveOptions, Offer
+from vmferry.core.offer import Caller, Disk, Grant, MoveOptions, Offer, Proposal, Report
 from vmferry.core.settings import (
     HostSettings,
     keeps_to,
@@ -20,9 +22,12 @@ from vmferry.core.settings import (
     require_encryption,
     ways,
 )
-from vmferry.hypervisor.inventory import Description, Inventory
+from vmferry.core.vm import VmSnapshot
+from vmferry.hypervisor.inventory import Inventory
+from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates
 from vmferry.identity.peer import PeerClient
+from vmferry.preflight import case, checks
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
@@ -39,12 +44,29 @@ class Moves:
     peers: Peers
     settings: Settings
     inventory: Inventory
+    snapshots: Snapshots
     launcher: Launcher
     fingerprint: str
     client: Callable[[Config, Peer], PeerClient] = PeerClient
 
-    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> str:
-        """Start a move; returns the job's identifier once the destination has admitted it.
+    def check(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> Report:
+        """Say whether a move would work, and how the VM would be there; nothing is changed on either host.
+
+        Raises:
+            VmferryError: the request is wrong, or a host does not answer.
+        """
+        settings = self._check(options)
+        networks = keeps_to(settings, interfaces.addresses(), self.config.name)
+        peer = self._peer(vm, destination)
+        found = self._describe(vm, options)
+        findings = case.run(checks.OF_VM, found)
+        with _nonces(found.disks, secrets.token_hex(6)) as disks:
+            report = self.client(self.config, peer).check(self._proposal(found, disks, options, networks, caller))
+        both = sorted(findings + report.findings, key=lambda finding: finding.severity is not Severity.BLOCKS)
+        return report.model_copy(update={"findings": both})
+
+    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> tuple[str, list[Finding]]:
+        """Start a move; returns the job's identifier once the destination has admitted it, and what it warns of.
 
         Raises:
             VmferryError: why it cannot be; nothing is changed on either host then.
@@ -54,6 +76,9 @@ class Moves:
         networks = keeps_to(settings, interfaces.addresses(), self.config.name)
         peer = self._peer(vm, destination)
         found = self._describe(vm, options)
+        in_the_way = blocker(case.run(checks.OF_VM, found))
+        if in_the_way is not None:
+            raise in_the_way.error()
         job = secrets.token_hex(6)
         asked = options.model_dump(mode="json", exclude_defaults=True)
         with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
@@ -63,31 +88,20 @@ class Moves:
             self.launcher.start(job)  # it takes as long to start as the hosts to agree: it waits for what to do
             certificate, private_key = certificates.create(f"{self.config.name} job {job}")
             disks = _with_nonces(found.disks, job)
-            offer = Offer(
-                job=job,
-                vm=vm,
-                uuid=found.uuid,
-                caller=caller,
-                source=self.config.name,
-                source_host_uuid=found.host_uuid,
-                live_xml=found.live_xml,
-                persistent_xml=found.persistent_xml,
-                autostart=found.autostart,
-                memory=found.memory,
-                disks=disks,
-                options=options,
-                memory_channels=self.config.memory_channels,
-                networks=networks,
-                certificate=certificate,
-            )
             try:
-                self._start(offer, peer, private_key, requested_at)
+                offer = Offer(
+                    **dict(self._proposal(found, disks, options, networks, caller)),
+                    job=job,
+                    memory_channels=self.config.memory_channels,
+                    certificate=certificate,
+                )
+                warnings = self._start(offer, peer, private_key, requested_at)
             except VmferryError as error:
                 self.jobs.end(job, State.FAILED, error.problem(), None)
                 spec.forget(self.config.state_folder, job, key=True)
                 _remove_nonces(disks)
                 raise
-        return job
+        return job, warnings
 
     def cancel(self, job: str, caller: Caller) -> None:
         """Ask a job's worker to give the move up.
@@ -147,14 +161,18 @@ class Moves:
             raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
         return peer
 
-    def _describe(self, vm: str, options: MoveOptions) -> Description:
+    def _describe(self, vm: str, options: MoveOptions) -> VmSnapshot:
         found = self.inventory.describe(vm)
-        if found.state != "running":
-            raise PreflightError(codes.VM_NOT_RUNNING, vm=vm, state=found.state, host=self.config.name)
-        targets = [disk.target for disk in found.disks]
+        targets = [disk.target for disk in found.disks] + list(found.unmovable)
         for target in options.disk_paths:
-            if target not in targets:
+            if found.state == "running" and target not in targets:
                 raise UsageError(codes.DISK_UNKNOWN, vm=vm, disk=target, disks=", ".join(targets) or "none")
+        networks = domainxml.networks(found.live_xml)
+        for network in options.map_networks:
+            if network not in networks:
+                raise UsageError(
+                    codes.VM_NETWORK_UNKNOWN, vm=vm, network=network, networks=", ".join(networks) or "none"
+                )
         return found
 
     def _check_grant(self, offer: Offer, grant: Grant, peer: Peer) -> None:
@@ -164,7 +182,25 @@ class Moves:
         theirs = [(address, 0) for address in grant.addresses]
         ways(self.settings.host(), interfaces.addresses(), theirs, self.config.name, peer.name)
 
-    def _start(self, offer: Offer, peer: Peer, private_key: str, requested_at: float) -> None:
+    def _proposal(
+        self, vm: VmSnapshot, disks: list[Disk], options: MoveOptions, networks: list[str], caller: Caller
+    ) -> Proposal:
+        return Proposal(
+            vm=vm.name,
+            uuid=vm.uuid,
+            caller=caller,
+            source=self.config.name,
+            host=self.snapshots.source(),
+            live_xml=vm.live_xml,
+            persistent_xml=vm.persistent_xml,
+            autostart=vm.autostart,
+            memory=vm.memory,
+            disks=disks,
+            options=options,
+            networks=networks,
+        )
+
+    def _start(self, offer: Offer, peer: Peer, private_key: str, requested_at: float) -> list[Finding]:
         client = self.client(self.config, peer)
         grant = client.offer(offer)
         work = Spec(
@@ -191,6 +227,16 @@ class Moves:
             except VmferryError:
                 pass  # its worker asks for the verdict, or gives up when nobody connects
             raise
+        return grant.findings
+
+
+@contextmanager
+def _nonces(disks: list[Disk], job: str) -> Iterator[list[Disk]]:
+    marked = _with_nonces(disks, job)
+    try:
+        yield marked
+    finally:
+        _remove_nonces(marked)
 
 
 def _with_nonces(disks: list[Disk], job: str) -> list[Disk]:

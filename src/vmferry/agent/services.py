@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from vmferry.config import Config
 from vmferry.core.api import Outcome
-from vmferry.core.offer import Admission, Caller, Grant, MoveOptions, Offer
+from vmferry.core.finding import Finding
+from vmferry.core.offer import Admission, Caller, Grant, MoveOptions, Offer, Proposal, Report
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import Identity
 from vmferry.store.database import Database
@@ -23,8 +24,12 @@ class Outgoing(Protocol):
     The API has checked that the caller may move VMs on this host; the rest is the implementation's.
     """
 
-    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> str:
-        """Offer a VM to the destination and have it admitted; gives the id of the job, which runs then."""
+    def check(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> Report:
+        """Say whether a move would work; changes nothing."""
+        ...
+
+    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> tuple[str, list[Finding]]:
+        """Offer a VM to the destination and have it admitted; gives the id of its job, which runs, and warnings."""
         ...
 
     def cancel(self, job: str, caller: Caller) -> None:
@@ -45,6 +50,10 @@ class Incoming(Protocol):
 
     The API has checked the peer's certificate, and its callers (offer) or the proof of the job key (others).
     """
+
+    def check(self, vm: Proposal, peer: Peer) -> Report:
+        """Say whether and how a VM could come; makes nothing."""
+        ...
 
     def offer(self, offer: Offer, peer: Peer) -> Grant:
         """Say whether and how the VM may come."""

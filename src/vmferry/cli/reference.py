@@ -1,4 +1,4 @@
-"""Writes the generated halves of docs/commands.md, docs/errors.md and docs/json.md.
+"""Writes the generated halves of docs/checks.md, docs/commands.md, docs/errors.md and docs/json.md.
 
 Run `python -m vmferry.cli.reference`. In each file, what stands above the mark is written by hand and kept;
 what follows comes from the program.
@@ -30,7 +30,9 @@ from vmferry.core.api import (
 )
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.job import Progress
+from vmferry.core.offer import Report
 from vmferry.core.vm import VmDetail, VmSummary
+from vmferry.preflight.checks import OF_MOVE, OF_VM
 
 MARK = "<!-- What follows is written by `python -m vmferry.cli.reference`. -->\n"
 VALUES = (
@@ -44,6 +46,7 @@ VALUES = (
     MigrationNetwork,
     Job,
     Progress,
+    Report,
     Problem,
 )
 TITLES = {
@@ -95,6 +98,19 @@ def errors() -> str:
     return "\n".join(parts)
 
 
+def found() -> str:
+    """Give every code that a check may find, in the order of the checks."""
+    parts = []
+    for title, checks in (("The VM by itself", OF_VM), ("The VM on the destination", OF_MOVE)):
+        parts.append(f"## {title}\n")
+        parts.append("| code | symptom | cause | mend |\n|---|---|---|---|")
+        for check in checks:
+            for code, cause in check.causes.items():
+                parts.append(f"| `{code.name}` | {_cell(code.reason)} | {_cell(cause)} | {_cell(code.remedy)} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
 def values() -> str:
     """Give every value that JSON output holds."""
     todo: list[type[BaseModel]] = list(VALUES)
@@ -109,7 +125,7 @@ def values() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"commands.md": commands, "errors.md": errors, "json.md": values}
+PAGES = {"checks.md": found, "commands.md": commands, "errors.md": errors, "json.md": values}
 
 
 def page(path: Path) -> str:

@@ -1,5 +1,6 @@
 """`vmferry vm`: the VMs of this host, and moving them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -8,8 +9,11 @@ from vmferry.cli import complete, output
 from vmferry.cli.context import INTERRUPTED, Group, Settings, pass_settings
 from vmferry.cli.follow import Detached, detach, follow
 from vmferry.cli.output import show_list
+from vmferry.cli.report import show_report, warn
 from vmferry.cli.units import parse_rate, parse_seconds, parsed, size
-from vmferry.core.offer import Disk, Encryption, MoveOptions, Performance
+from vmferry.core.errors import Exit
+from vmferry.core.finding import blocker
+from vmferry.core.offer import Disk, Encryption, MoveOptions, Performance, Report
 from vmferry.core.settings import require_built
 from vmferry.core.vm import VmDetail
 
@@ -19,6 +23,13 @@ def _disk_path(text: str) -> tuple[str, str]:
     if not target or not path.startswith("/"):
         raise ValueError(f"{text} is not TARGET=PATH with a whole path, such as vda=/srv/web01.qcow2")
     return target, path
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    here, _, there = text.partition("=")
+    if not here or not there:
+        raise ValueError(f"{text} is not A=B, such as br0=br1, or br0=none")
+    return here, there
 
 
 @click.group(cls=Group)
@@ -53,52 +64,113 @@ def show(settings: Settings, name: str) -> None:
     output.show(settings, found, _describe(found))
 
 
+def _move_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what a move can be told: `vm check` takes all that `vm move` takes."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS = (
+    click.argument("name", metavar="VM", shell_complete=complete.vms),
+    click.argument("destination", shell_complete=complete.hosts),
+    click.option("--include-storage", is_flag=True, help="Move its disks too; without it, both hosts must see them."),
+    click.option("--storage-path", metavar="PATH", help="Folder for the disks there. Default: the same as here."),
+    click.option(
+        "--disk",
+        "disks",
+        callback=parsed(_disk_path),
+        metavar="TARGET=PATH",
+        multiple=True,
+        help="File for one disk there, e.g. vda=/srv/web01.qcow2; may be repeated.",
+    ),
+    click.option(
+        "--map-network",
+        "networks",
+        callback=parsed(_mapping),
+        metavar="A=B",
+        multiple=True,
+        help="What is on network or bridge A here goes on B there; A=none leaves it unplugged. May be repeated.",
+    ),
+    click.option(
+        "--performance",
+        type=click.Choice([choice.value for choice in Performance]),
+        default=Performance.TCP.value,
+        help="How the bytes travel. Default: tcp, the only one yet.",
+    ),
+    click.option(
+        "--encryption",
+        type=click.Choice([choice.value for choice in Encryption]),
+        default=Encryption.REQUIRED.value,
+        help="Default: required; off only where both hosts' encryption is optional (`vmferry host set`).",
+    ),
+    click.option(
+        "--bandwidth",
+        callback=parsed(parse_rate),
+        metavar="RATE",
+        help="At most this much a second for memory: 100M (MiB), 800Mbit.",
+    ),
+    click.option(
+        "--max-downtime",
+        callback=parsed(parse_seconds),
+        metavar="TIME",
+        help="How long the guest may pause: 300ms, 1s.",
+    ),
+    click.option("--auto-converge", is_flag=True, help="Slow the guest down when it writes faster than can be sent."),
+    click.option("--keep-source-disks", is_flag=True, help="Leave the copied disks on this host, too."),
+)
+
+
+def _options(
+    disks: tuple[tuple[str, str], ...],
+    networks: tuple[tuple[str, str], ...],
+    encryption: str,
+    performance: str,
+    **rest: Any,
+) -> MoveOptions:
+    made = MoveOptions(
+        disk_paths=dict(disks),
+        map_networks=dict(networks),
+        encryption=Encryption(encryption),
+        performance=Performance(performance),
+        **rest,
+    )
+    require_built(made.performance)
+    return made
+
+
+@vm.command(
+    "check",
+    example="""
+vmferry vm check web01 kvm2 --include-storage
+vmferry vm check web01 kvm2 --include-storage --map-network br0=br-dmz
+""",
+)
+@_move_options
+@pass_settings
+@click.pass_context
+def check(ctx: click.Context, settings: Settings, /, name: str, destination: str, **rest: Any) -> None:
+    """See whether a move to DESTINATION would work, and change nothing.
+
+    Runs the checks that `vm move` runs. Exit code 3 when something is in the way, 0 otherwise.
+    """
+    report = settings.client().check(name, destination, _options(**rest))
+    show_report(settings, report)
+    if blocker(report.findings) is not None:
+        ctx.exit(Exit.PREFLIGHT)
+
+
 @vm.command(
     "move",
     example="""
 vmferry vm move web01 kvm2 --include-storage
 vmferry vm move web01 kvm2 --include-storage --storage-path /srv/vms --disk vdb=/fast/web01-db.qcow2
+vmferry vm move web01 kvm2 --include-storage --map-network br0=br-dmz --dry-run
 vmferry vm move web01 kvm2 --bandwidth 800Mbit --detach
 """,
 )
-@click.argument("name", metavar="VM", shell_complete=complete.vms)
-@click.argument("destination", shell_complete=complete.hosts)
-@click.option("--include-storage", is_flag=True, help="Move its disks too; without it, both hosts must see them.")
-@click.option("--storage-path", metavar="PATH", help="Folder for the disks there. Default: the same as here.")
-@click.option(
-    "--disk",
-    "disks",
-    callback=parsed(_disk_path),
-    metavar="TARGET=PATH",
-    multiple=True,
-    help="File for one disk there, e.g. vda=/srv/web01.qcow2; may be repeated.",
-)
-@click.option(
-    "--performance",
-    type=click.Choice([choice.value for choice in Performance]),
-    default=Performance.TCP.value,
-    help="How the bytes travel. Default: tcp, the only one yet.",
-)
-@click.option(
-    "--encryption",
-    type=click.Choice([choice.value for choice in Encryption]),
-    default=Encryption.REQUIRED.value,
-    help="Default: required; off only where both hosts' encryption is optional (`vmferry host set`).",
-)
-@click.option(
-    "--bandwidth",
-    callback=parsed(parse_rate),
-    metavar="RATE",
-    help="At most this much a second for memory: 100M (MiB), 800Mbit.",
-)
-@click.option(
-    "--max-downtime",
-    callback=parsed(parse_seconds),
-    metavar="TIME",
-    help="How long the guest may pause: 300ms, 1s.",
-)
-@click.option("--auto-converge", is_flag=True, help="Slow the guest down when it writes faster than can be sent.")
-@click.option("--keep-source-disks", is_flag=True, help="Leave the copied disks on this host, too.")
+@_move_options
+@click.option("--dry-run", is_flag=True, help="Only check, and print the XML that the destination would start.")
 @click.option("--detach", "detached", is_flag=True, help="Print the job's id and do not wait for it.")
 @pass_settings
 @click.pass_context
@@ -108,9 +180,7 @@ def move(
     /,
     name: str,
     destination: str,
-    disks: tuple[tuple[str, str], ...],
-    encryption: str,
-    performance: str,
+    dry_run: bool,
     detached: bool,
     **rest: Any,
 ) -> None:
@@ -119,16 +189,17 @@ def move(
     Its programs keep running; its network peers see a pause of a fraction of a second. If anything goes wrong
     before the very end, the VM runs on where it is. Ctrl-C stops watching; the move goes on.
     """
-    options = MoveOptions(
-        disk_paths=dict(disks), encryption=Encryption(encryption), performance=Performance(performance), **rest
-    )
-    require_built(options.performance)
+    options = _options(**rest)
     client = settings.client()
+    if dry_run:
+        _rehearse(settings, client.check(name, destination, options))
+        return
     try:
         job = client.move(name, destination, options)
     except KeyboardInterrupt:
         settings.message("The request was on its way: `vmferry job list` shows whether the move has begun.")
         ctx.exit(INTERRUPTED)
+    warn(settings, job.warnings)
     if detached:
         detach(settings, job)
         if settings.json:
@@ -141,6 +212,22 @@ def move(
     except Detached:
         detach(settings, job)
         ctx.exit(INTERRUPTED)
+
+
+def _rehearse(settings: Settings, report: Report) -> None:
+    """Do as a move would, up to the point where it would begin.
+
+    Raises:
+        VmferryError: a finding that blocks the move.
+    """
+    found = blocker(report.findings)
+    if found is not None:
+        raise found.error()
+    warn(settings, report.findings)
+    if settings.json:
+        output.show(settings, report, {})
+    else:
+        click.echo(report.live_xml)
 
 
 def _describe(vm: VmDetail) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.offer import Caller, MoveOptions
 from vmferry.core.settings import Difference, HostSettings
@@ -185,6 +186,9 @@ class Job(_Answer):
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
+    warnings: list[Finding] = Field(
+        default=[], description="what the checks warn of; only in the answer to the request that began the move"
+    )
 
 
 class PhaseEvent(_Answer):

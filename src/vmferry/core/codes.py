@@ -23,6 +23,12 @@ JOB_UNKNOWN = UsageError.define(
 DISK_UNKNOWN = UsageError.define(
     "disk-unknown", "{vm} has no disk {disk}.", "Its disks are {disks}; see `vmferry vm show {vm}`.", status=404
 )
+VM_NETWORK_UNKNOWN = UsageError.define(
+    "vm-network-unknown",
+    "{vm} has no interface on a network or bridge {network}.",
+    "It is on {networks}; see `vmferry vm show {vm}`.",
+    status=404,
+)
 SAME_HOST = UsageError.define(
     "same-host", "{vm} is on {host} already.", "Name another host; `vmferry host list` shows the paired ones."
 )
@@ -94,12 +100,12 @@ MIGRATION_DISABLED = PreflightError.define(
     "Migration is disabled on {host}, so that VMs neither leave it nor come to it.",
     "Enable it on {host}: `vmferry migration enable`.",
 )
-NETWORK_MISSING = PreflightError.define(
+MIGRATION_NETWORK_MISSING = PreflightError.define(
     "migration-network-missing",
     "{host} has no address inside its migration networks ({networks}), and may use no others.",
     "On {host}, list one that it is in (`vmferry network add`), or allow any: `vmferry host set --any-network`.",
 )
-NETWORK_NOT_COMMON = PreflightError.define(
+MIGRATION_NETWORK_NOT_COMMON = PreflightError.define(
     "migration-network-not-common",
     "{source} keeps to its migration networks ({networks}), and {host} listens in none of them ({addresses}).",
     "List a network that both hosts are in, on both: `vmferry network add SUBNET`.",
@@ -171,6 +177,127 @@ LIBVIRT_REFUSED = PreflightError.define(
 )
 VERSION_DIFFERS = PreflightError.define(
     "version-differs", "{source} and {host} share no version of {what}.", "Install the same release of vmferry on both."
+)
+
+VM_IN_USE = PreflightError.define(
+    "vm-in-use",
+    "libvirt is at work on {vm} ({job}).",
+    "Wait until `virsh domjobinfo {vm}` says None, or `virsh domjobabort {vm}`.",
+)
+VM_SNAPSHOTS = PreflightError.define(
+    "vm-has-snapshots",
+    "{vm} has {snapshots} snapshots and {checkpoints} checkpoints, which libvirt cannot move.",
+    "Delete them (`virsh snapshot-delete {vm} NAME`, `virsh checkpoint-delete {vm} NAME`), then move.",
+)
+MACHINE_UNKNOWN = PreflightError.define(
+    "machine-unknown",
+    "QEMU on {host} does not know the machine type {machine} of {vm}.",
+    "Install a QEMU there that does (here it is {qemu}), or give the VM one of {known} (`virsh edit {vm}`) "
+    "and start it anew.",
+)
+QEMU_OLDER = PreflightError.define(
+    "qemu-older",
+    "{host} has QEMU {there}, older than {here} on {source}; its makers promise only moves to a newer one.",
+    "Install QEMU {here} on {host}, or try the move with a VM that may be lost.",
+)
+QEMU_NEWER = PreflightError.define(
+    "qemu-newer",
+    "{host} has QEMU {there}, newer than {here} on {source}: {vm} comes there safely, but its way back leads to an "
+    "older one, which its makers do not promise to work.",
+    "Install QEMU {there} on {source} before {vm} has to come back.",
+)
+LIBVIRT_OLDER = PreflightError.define(
+    "libvirt-older",
+    "{host} has libvirt {there}, older than {here} on {source}.",
+    "Install libvirt {here} on {host}; what it does not know of {vm} it would refuse.",
+)
+CPU_INCOMPATIBLE = PreflightError.define(
+    "cpu-incompatible",
+    "The CPU of {host} cannot run {vm}: {why}.",
+    "Give the VM a CPU model that both have (`virsh hypervisor-cpu-baseline`), and start it anew.",
+)
+CPU_NO_WAY_BACK = PreflightError.define(
+    "cpu-no-way-back",
+    "{vm} takes its CPU from its host ({mode}), and {host} has another than {source}: once started anew there, it "
+    "could not come back.",
+    "Give the VM a CPU model that both have (`virsh hypervisor-cpu-baseline`) with `virsh edit {vm}`.",
+)
+FIRMWARE_MISSING = PreflightError.define(
+    "boot-file-missing",
+    "{vm} starts from {path}, which is not on {host}.",
+    "Copy it there, or install the package that it is of (`dpkg -S {path}` or `rpm -qf {path}` on {source}).",
+)
+TPM_MISSING = PreflightError.define(
+    "tpm-missing",
+    "{vm} has an emulated TPM, and {host} cannot emulate one.",
+    "Install swtpm and swtpm-tools on {host}.",
+)
+DEVICE_HOST_BOUND = PreflightError.define(
+    "device-host-bound",
+    "{vm} uses a device of {source} itself: {device}.",
+    "Take it out first: `virsh detach-device {vm} FILE --live`.",
+)
+NETWORK_MISSING = PreflightError.define(
+    "network-missing",
+    "{host} has no network or bridge {network}, which {vm} is on.",
+    "Make it there, or name another with --map-network {network}=NAME ({known}), or unplug it: "
+    "--map-network {network}=none.",
+)
+NETWORK_INACTIVE = PreflightError.define(
+    "network-inactive",
+    "The network {network} of {vm} is not active on {host}.",
+    "Start it there: `virsh net-start {network}`.",
+)
+STORAGE_READ_ONLY = PreflightError.define(
+    "storage-path-unwritable",
+    "No file can be made in {path} on {host} for disk {disk}.",
+    "Mount it for writing there, or name another folder with --storage-path.",
+)
+STORAGE_UNREACHABLE = PreflightError.define(
+    "storage-path-unreachable",
+    "QEMU runs as {user} on {host}, who may not pass through the folders of {path} for disk {disk}.",
+    "Let it: `chmod o+x` on each folder above, or name another folder with --storage-path.",
+)
+STORAGE_NOT_DIRECT = PreflightError.define(
+    "storage-no-direct-io",
+    "The disk {disk} of {vm} uses cache={cache}, and the file system of {path} on {host} takes no direct I/O.",
+    "Name a folder on another file system with --storage-path.",
+)
+HUGE_PAGES_SHORT = PreflightError.define(
+    "huge-pages-short",
+    "{vm} needs {needed} bytes of huge pages of {size} bytes, and {host} has {free} free.",
+    "Reserve more there: `sysctl vm.nr_hugepages=N`, or for another size "
+    "/sys/kernel/mm/hugepages/hugepages-SIZEkB/nr_hugepages.",
+)
+CLOCK_DIFFERS = PreflightError.define(
+    "clock-differs",
+    "The clocks of {source} and {host} are {seconds} seconds apart.",
+    "Set both by the same time servers (`chronyc tracking`, `timedatectl`).",
+)
+SAME_HOSTNAME = PreflightError.define(
+    "same-hostname",
+    "{source} and {host} both call themselves {hostname}, which makes logs and messages hard to tell apart.",
+    "Give one another name: `hostnamectl hostname NAME`.",
+)
+VMFERRY_DIFFERS = PreflightError.define(
+    "vmferry-differs",
+    "{source} has vmferry {here}, and {host} has {there}.",
+    "Install the same release on both when you can.",
+)
+APPARMOR_RULES = PreflightError.define(
+    "apparmor-rules-missing",
+    "AppArmor confines QEMU on {host}, and vmferry's rules are not there: it may keep QEMU from the move's sockets.",
+    "Append packaging/apparmor/libvirt-qemu to /etc/apparmor.d/local/abstractions/libvirt-qemu on {host}.",
+)
+SELINUX_UNTRIED = PreflightError.define(
+    "selinux-untried",
+    "SELinux confines QEMU on {host}, and vmferry brings no rules for it: it may keep QEMU from the move's sockets.",
+    "Watch `ausearch -m avc -ts recent` on {host}, and allow what it shows with `audit2allow`.",
+)
+EMULATED_WRITES = PreflightError.define(
+    "emulated-guest-loses-writes",
+    "{vm} is emulated (type qemu), and QEMU {qemu} on {source} can lose what such a guest writes while it moves.",
+    "Use KVM, QEMU 9.0 or newer, or `pti=on` on the guest's kernel command line.",
 )
 
 # --- who may ----------------------------------------------------------------------------------------------------

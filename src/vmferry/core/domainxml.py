@@ -1,4 +1,4 @@
-"""Reads and edits libvirt's domain XML (libvirt's docs/formatdomain), and tells two of them apart.
+"""Reads and edits libvirt's domain XML (libvirt's docs/formatdomain).
 
 The tree keeps names as they are written (`v:x`, with `xmlns:v` an ordinary attribute): libvirt writes
 prefixes as it read them, so what is carried over stays as its owner wrote it. Syntax that libvirt never
@@ -7,9 +7,8 @@ writes is refused, so that there is no second way to read what is judged here.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
-from typing import NoReturn
-from xml.etree.ElementTree import Element, TreeBuilder, tostring
+from typing import Literal, NoReturn
+from xml.etree.ElementTree import Element, SubElement, TreeBuilder, tostring
 from xml.parsers import expat
 
 from vmferry.core import codes
@@ -17,8 +16,8 @@ from vmferry.core.errors import UsageError
 
 # Deeper than any domain is, and shallow enough for every recursion below.
 _DEPTH_MAX = 64
-# A hostile XML can have a million; nobody reads more than the first few.
-_DIFFERENCES_MAX = 50
+_UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20}
+_UNITS |= {"GB": 10**9, "G": 1 << 30, "GiB": 1 << 30}
 
 
 class _Parser:
@@ -166,14 +165,70 @@ def networks(xml: str) -> list[str]:
     return found
 
 
+def architecture(xml: str) -> str:
+    """Give the guest's architecture, e.g. `x86_64`; empty when libvirt is to choose."""
+    kind = parse_domain(xml).find("os/type")
+    return kind.get("arch", "") if kind is not None else ""
+
+
+def kind(xml: str) -> str:
+    """Give what runs the VM: `kvm`, or `qemu` for an emulated one."""
+    return parse_domain(xml).get("type", "")
+
+
+def cpu(xml: str) -> tuple[str, str]:
+    """Give the CPU's mode (custom, host-model, host-passthrough, maximum; empty without one) and its XML."""
+    found = parse_domain(xml).find("cpu")
+    if found is None:
+        return "", ""
+    found.tail = None
+    return found.get("mode", "custom"), _serialize(found)
+
+
+def cmdline(xml: str) -> str:
+    """Give the kernel's command line; empty where the VM starts by its own loader."""
+    return _text(parse_domain(xml), "os/cmdline")
+
+
+def has(xml: str, path: str) -> bool:
+    """Tell whether there is an element at a path, e.g. `devices/tpm`."""
+    return parse_domain(xml).find(path) is not None
+
+
+def caches(xml: str) -> dict[str, str]:
+    """Give the cache mode of each disk that names one: target -> mode."""
+    found = {}
+    for disk in _disks(parse_domain(xml)):
+        driver = disk.find("driver")
+        if driver is not None and driver.get("cache"):
+            found[_entry(disk).target] = driver.get("cache", "")
+    return found
+
+
+def huge_pages(xml: str) -> list[int]:
+    """Give the sizes of the huge pages that hold the VM's memory, bytes; 0 where the host's usual one is meant."""
+    backing = parse_domain(xml).find("memoryBacking/hugepages")
+    if backing is None:
+        return []
+    pages = backing.findall("page")
+    return [int(page.get("size", "0")) * _UNITS.get(page.get("unit", "KiB"), 1024) for page in pages] or [0]
+
+
+def boot_files(xml: str) -> list[str]:
+    """Give the files of the host that the VM starts from: firmware, its template, kernel, initramfs."""
+    os = parse_domain(xml).find("os")
+    if os is None:
+        return []
+    found = [os.findtext(name) or "" for name in ("loader", "kernel", "initrd", "dtb", "shim", "acpi/table")]
+    nvram = os.find("nvram")
+    if nvram is not None:
+        found.append(nvram.get("template", ""))
+    return [path.strip() for path in found if path.strip()]
+
+
 def disks(xml: str) -> list[DiskEntry]:
     """Give the VM's disks in their order, empty drives included."""
     return [_entry(disk) for disk in _disks(parse_domain(xml))]
-
-
-def host_uuid(capabilities: str) -> str:
-    """Give the host's UUID from libvirt's capabilities."""
-    return _text(parse(capabilities), "host/uuid")
 
 
 # --- editing ------------------------------------------------------------------------------------------------
@@ -200,6 +255,49 @@ def with_paths(xml: str, paths: Mapping[str, str]) -> str:
     return _serialize(domain)
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Where an interface goes: a libvirt network or a bridge by name, or nothing at all (ethernet: a tap alone)."""
+
+    kind: Literal["network", "bridge", "ethernet"]
+    name: str = ""
+
+
+def with_networks(xml: str, places: Mapping[str, Attachment]) -> str:
+    """Give the domain with its interfaces elsewhere; what the guest sees of them stays.
+
+    Arguments:
+        places: name of a network or bridge -> where its interfaces go. One that is not named stays as it is.
+    """
+    domain = parse_domain(xml)
+    for interface in domain.findall("devices/interface"):
+        source = interface.find("source")
+        if source is None:
+            continue
+        place = places.get(source.get("network") or source.get("bridge") or "")
+        if place is None:
+            continue
+        interface.set("type", place.kind)
+        for name in ("target", "virtualport", "vlan"):  # of the place where it was
+            for element in interface.findall(name):
+                interface.remove(element)
+        source.attrib.clear()
+        if place.kind == "ethernet":
+            interface.remove(source)
+            _down(interface)
+        else:
+            source.set(place.kind, place.name)
+    return _serialize(domain)
+
+
+def _down(interface: Element) -> None:
+    """Take the cable out: the guest sees at once that it has no network."""
+    link = interface.find("link")
+    if link is None:
+        link = SubElement(interface, "link")
+    link.set("state", "down")
+
+
 def for_copy(live_xml: str, targets: list[str]) -> str:
     """Give the domain as the destination starts it while disks are copied: so that sparse stays sparse.
 
@@ -220,65 +318,6 @@ def for_copy(live_xml: str, targets: list[str]) -> str:
 
 def _serialize(element: Element) -> str:
     return str(tostring(element, encoding="unicode"))
-
-
-# --- comparing ----------------------------------------------------------------------------------------------
-
-
-def differences(expected: str, found: str) -> list[str]:
-    """Tell in which places two XML documents differ; none when they say the same.
-
-    The order of attributes and white space between elements say nothing. All else does: the order of
-    elements, every attribute, every text. (libvirt 9.0 writes an XML that it was given as
-    VIR_MIGRATE_PARAM_DEST_XML to the other host just as it was, when that came from XMLDesc with MIGRATABLE
-    and SECURE.)
-
-    Raises:
-        UsageError: bad-request; see `parse`.
-    """
-    return list(islice(_differ(parse(expected), parse(found), ""), _DIFFERENCES_MAX))
-
-
-def _differ(expected: Element, found: Element, path: str) -> Iterator[str]:
-    place = f"{path}/{expected.tag}" if path else expected.tag
-    if expected.tag != found.tag:
-        yield f"{place} is now <{_short(found.tag)}>"
-        return
-    for key in sorted(expected.attrib.keys() | found.attrib.keys()):
-        if expected.get(key) != found.get(key):
-            yield f"{place}@{key} {_changed(expected.get(key), found.get(key))}"
-    if _content(expected) != _content(found):
-        yield f"{place} {_changed(_content(expected), _content(found))}"
-    for one, other in zip(expected, found, strict=False):
-        yield from _differ(one, other, place)
-        if _blank(one.tail) != _blank(other.tail):
-            yield f"{place} {_changed(_blank(one.tail), _blank(other.tail))}"
-    for missing in list(expected)[len(found) :]:
-        yield f"{place}/{missing.tag} is missing"
-    for added in list(found)[len(expected) :]:
-        yield f"{place}/{_short(added.tag)} was added"
-
-
-def _content(element: Element) -> str:
-    """Give an element's text; the white space before its first child is only layout."""
-    return _blank(element.text) if len(element) else element.text or ""
-
-
-def _blank(text: str | None) -> str:
-    return (text or "").strip()
-
-
-def _changed(expected: str | None, found: str | None) -> str:
-    if expected is None:
-        return f"was added: {_short(found or '')}"
-    if found is None:
-        return "is missing"
-    return f"is {_short(found)} instead of {_short(expected)}"
-
-
-def _short(text: str) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= 120 else f"{shown[:100]}..."
 
 
 # --- small parts --------------------------------------------------------------------------------------------

@@ -85,6 +85,7 @@ def inside(path: str, folders: tuple[str, ...]) -> bool:
 _PARTITION = re.compile(r"/machine(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,3}")
 _RANDOM = re.compile(r"/dev/u?random")
+_TAP = re.compile(r"vnet[0-9]+")  # libvirt's own names, which it gives anew on each host
 _TERMINAL = re.compile(r"/dev/pts/[0-9]+")
 
 # Devices with a character device of the host behind them.
@@ -101,7 +102,7 @@ _WORDS: dict[str, frozenset[str]] = {
     "devices/disk@device": frozenset({"disk", "cdrom", "floppy"}),
     "devices/disk/driver@name": frozenset({"qemu"}),
     "devices/disk/driver@type": frozenset({"qcow2", "raw"}),
-    "devices/interface@type": frozenset({"network", "bridge", "user"}),
+    "devices/interface@type": frozenset({"network", "bridge", "user", "ethernet"}),
     "devices/interface/driver@name": frozenset({"qemu", "vhost"}),
     "devices/channel@type": frozenset({"pty", "unix", "null", "spicevmc", "qemu-vdagent", "file"}),
     "devices/channel/source@mode": frozenset({"bind"}),
@@ -171,6 +172,8 @@ class _Judge:
                 yield from _judge_disk(device)
             elif device.tag in _PORTS:
                 yield from self._judge_port(device)
+            elif device.tag == "interface":
+                yield from _judge_interface(device)
 
     def _walk(self, element: Element, path: str) -> Iterator[str]:
         known = hostschema.attributes(path)
@@ -242,6 +245,13 @@ class _Judge:
             elif kind != "pty" or not _TERMINAL.fullmatch(path):
                 # libvirt leaves out the paths it chose itself; any other could be another VM's socket.
                 yield f"the {port.tag}'s {kind} {_shown(path)} is not chosen by libvirt"
+
+
+def _judge_interface(interface: Element) -> Iterator[str]:
+    """Hold an interface without a network to a device that libvirt makes; one that exists could be another VM's."""
+    for target in interface.findall("target"):
+        if interface.get("type") == "ethernet" and not _TAP.fullmatch(target.get("dev", "")):
+            yield f"an interface of type ethernet may not use the device {_shown(target.get('dev', ''))}"
 
 
 def _judge_disk(disk: Element) -> Iterator[str]:

@@ -4,7 +4,9 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vmferry.core.finding import Finding
 from vmferry.core.networks import Subnet
+from vmferry.core.snapshot import HostSnapshot
 
 
 class _Value(BaseModel):
@@ -32,6 +34,10 @@ class MoveOptions(_Value):
     include_storage: bool = False
     storage_path: str | None = None
     disk_paths: dict[str, str] = Field(default_factory=dict, description="target (vda) -> path on the destination")
+    map_networks: dict[str, str] = Field(
+        default_factory=dict,
+        description="network or bridge here -> network or bridge there; `none` leaves it unplugged",
+    )
     performance: Performance = Performance.TCP
     encryption: Encryption = Encryption.REQUIRED
     bandwidth: int | None = Field(default=None, description="bytes a second for the memory copy")
@@ -65,26 +71,31 @@ class Caller(_Value):
     method: str = Field(description="how she was authenticated on her first host: unix, certificate, ...")
 
 
-class Offer(_Value):
+class Proposal(_Value):
     """Source -> destination: one VM, and everything the destination needs to say yes or no."""
 
-    job: str
     vm: str
     uuid: str
     caller: Caller
     source: str
-    source_host_uuid: str
+    host: HostSnapshot = Field(description="the source")
     live_xml: str = Field(description="migratable XML of the running VM, source paths")
     persistent_xml: str = Field(description="inactive XML, source paths")
     autostart: bool
     memory: int = Field(description="bytes")
     disks: list[Disk]
     options: MoveOptions
-    memory_channels: int = Field(
-        default=2, ge=0, le=16, description="parallel memory streams (multifd); 0: one plain stream"
-    )
     networks: list[Subnet] = Field(
         default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
+    )
+
+
+class Offer(Proposal):
+    """Source -> destination: a proposal that is meant."""
+
+    job: str
+    memory_channels: int = Field(
+        default=2, ge=0, le=16, description="parallel memory streams (multifd); 0: one plain stream"
     )
     certificate: str = Field(description="PEM of the source worker's certificate for this job")
 
@@ -98,6 +109,18 @@ class DiskPlan(_Value):
     copied_by: str = Field(description="'mirror' (QEMU, while it runs), 'file' (read-only, by the worker) or 'none'")
 
 
+class Report(_Value):
+    """What the checks of a move found, and how the VM would be on the destination."""
+
+    vm: str
+    source: str
+    destination: str
+    findings: list[Finding] = Field(description="those that block come first")
+    disks: list[DiskPlan] = Field(description="what would become of each disk")
+    live_xml: str = Field(description="XML with which the destination would start the VM")
+    persistent_xml: str = Field(description="XML that the destination would define")
+
+
 class Grant(_Value):
     """Destination -> source: the offer is authorised; nothing is made yet."""
 
@@ -107,6 +130,7 @@ class Grant(_Value):
     disks: list[DiskPlan]
     certificate: str = Field(description="PEM of the destination worker's certificate for this job")
     addresses: list[str] = Field(description="where the destination's worker will listen, the best first")
+    findings: list[Finding] = Field(default_factory=list, description="what the destination warns of")
     socket_folder: str = Field(description="where both workers and QEMUs have this job's unix sockets")
 
 

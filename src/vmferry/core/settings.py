@@ -234,7 +234,7 @@ def ways(
     found = routes(theirs, addresses, settings.networks)
     if not found:
         raise PreflightError(
-            codes.NETWORK_NOT_COMMON,
+            codes.MIGRATION_NETWORK_NOT_COMMON,
             source=source,
             networks=", ".join(network.subnet for network in settings.networks) or "none",
             host=host,
@@ -246,7 +246,7 @@ def ways(
 def missing(settings: HostSettings, host: str) -> PreflightError:
     """Give the error of a host that has no address in its networks."""
     listed = ", ".join(network.subnet for network in settings.networks) or "none"
-    return PreflightError(codes.NETWORK_MISSING, host=host, networks=listed)
+    return PreflightError(codes.MIGRATION_NETWORK_MISSING, host=host, networks=listed)
 
 
 def _word(value: object) -> str:

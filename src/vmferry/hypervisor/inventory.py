@@ -3,16 +3,14 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import libvirt
 
 from vmferry.core import codes, domainxml
-from vmferry.core.errors import PreflightError, UnreachableError, UsageError
+from vmferry.core.errors import UnreachableError, UsageError
 from vmferry.core.offer import Disk
-from vmferry.core.vm import VmDetail, VmSummary
+from vmferry.core.vm import VmDetail, VmSnapshot, VmSummary
 from vmferry.hypervisor import images
 from vmferry.hypervisor.connection import connected, sentence
 
@@ -28,18 +26,14 @@ _STATES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """One VM as it is offered to another host. Memory in bytes."""
-
-    uuid: str
-    state: str
-    live_xml: str
-    persistent_xml: str
-    autostart: bool
-    memory: int
-    disks: list[Disk]
-    host_uuid: str
+_OPERATIONS = {
+    libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN: "an incoming migration",
+    libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT: "a migration",
+    libvirt.VIR_DOMAIN_JOB_OPERATION_SAVE: "save",
+    libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP: "dump",
+    libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT: "a snapshot",
+    libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP: "a backup",
+}
 
 
 class Inventory:
@@ -72,18 +66,17 @@ class Inventory:
             xml = domain.XMLDesc()
             return VmDetail(
                 **_summary(domain).model_dump(),
-                disks=self._disks(connection, name, xml, strict=False),
+                disks=self._disks(connection, xml)[0],
                 machine=domainxml.machine(xml),
                 emulator=domainxml.emulator(xml),
                 networks=domainxml.networks(xml),
             )
 
-    def describe(self, name: str) -> Description:
-        """Describe a VM for an offer, its disks inspected.
+    def describe(self, name: str) -> VmSnapshot:
+        """Describe a VM for a move, its disks inspected if it runs.
 
         Raises:
             UsageError: vm-unknown.
-            PreflightError: disk-unsupported.
         """
         with self._libvirt() as connection:
             domain = self._lookup(connection, name)
@@ -91,33 +84,22 @@ class Inventory:
             live = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE
             inactive = live | libvirt.VIR_DOMAIN_XML_INACTIVE
             live_xml = domain.XMLDesc(live)
-            return Description(
+            disks, unmovable = self._disks(connection, live_xml) if state == "running" else ([], {})
+            return VmSnapshot(
+                name=name,
+                host=self._host,
                 uuid=domain.UUIDString(),
                 state=state,
                 live_xml=live_xml,
                 persistent_xml=domain.XMLDesc(inactive),
                 autostart=bool(domain.autostart()) if domain.isPersistent() else False,
                 memory=domain.maxMemory() * 1024,
-                disks=self._disks(connection, name, live_xml, strict=True) if state == "running" else [],
-                host_uuid=_host_uuid(connection),
+                disks=disks,
+                unmovable=unmovable,
+                job=_job(domain) if domain.isActive() else None,
+                snapshots=domain.snapshotNum(),
+                checkpoints=len(domain.listAllCheckpoints()),
             )
-
-    def names(self) -> dict[str, str]:
-        """Give the names of all VMs, by UUID."""
-        with self._libvirt() as connection:
-            return {domain.UUIDString(): domain.name() for domain in connection.listAllDomains()}
-
-    def host_uuid(self) -> str:
-        """Give the UUID by which libvirt knows this host."""
-        with self._libvirt() as connection:
-            return _host_uuid(connection)
-
-    def free_memory(self) -> int:
-        """Give the memory that a new VM could have, bytes: free, or held only by caches."""
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-        raise AssertionError("Linux has had MemAvailable since 3.14 (proc(5))")
 
     @contextmanager
     def _libvirt(self) -> Iterator[Any]:
@@ -135,46 +117,42 @@ class Inventory:
                 raise UsageError(codes.VM_UNKNOWN, vm=name, host=self._host) from error
             raise
 
-    def _disks(self, connection: Any, vm: str, xml: str, *, strict: bool) -> list[Disk]:
-        """Inspect the disks that hold something; empty drives have nothing to move.
-
-        Arguments:
-            strict: refuse a disk that cannot be moved; otherwise leave it out.
-        """
-        found = []
+    def _disks(self, connection: Any, xml: str) -> tuple[list[Disk], dict[str, str]]:
+        """Inspect the disks that hold something: those that can be moved, and why others cannot."""
+        found, unmovable = [], {}
         for entry in domainxml.disks(xml):
             if entry.empty:
                 continue
             try:
-                found.append(_inspect(connection, vm, entry))
-            except PreflightError:
-                if strict:
-                    raise
-        return found
+                found.append(_inspect(connection, entry))
+            except _UnsupportedError as error:
+                unmovable[entry.target] = str(error)
+        return found, unmovable
 
 
-def _inspect(connection: Any, vm: str, entry: domainxml.DiskEntry) -> Disk:
-    def unsupported(why: str) -> PreflightError:
-        return PreflightError(codes.DISK_UNSUPPORTED, vm=vm, disk=entry.target, why=why)
+class _UnsupportedError(Exception):
+    """A disk that cannot be moved; says why."""
 
+
+def _inspect(connection: Any, entry: domainxml.DiskEntry) -> Disk:
     path = entry.path
     if entry.kind == "volume" and entry.pool and entry.volume:
         path = connection.storagePoolLookupByName(entry.pool).storageVolLookupByName(entry.volume).path()
     elif entry.kind != "file":
-        raise unsupported(f"it is a {entry.kind} disk, not a file")
+        raise _UnsupportedError(f"it is a {entry.kind} disk, not a file")
     if entry.format not in ("qcow2", "raw"):
-        raise unsupported(f"its format is {entry.format}")
+        raise _UnsupportedError(f"its format is {entry.format}")
     assert path is not None
     try:
         image = images.inspect(path, entry.format)
     except OSError as error:
-        raise unsupported(f"{path} cannot be read: {error.strerror}") from error
+        raise _UnsupportedError(f"{path} cannot be read: {error.strerror}") from error
     except subprocess.CalledProcessError as error:
-        raise unsupported(f"qemu-img cannot read {path}: {str(error.stderr).strip()}") from error
+        raise _UnsupportedError(f"qemu-img cannot read {path}: {str(error.stderr).strip()}") from error
     if image.backing:
-        raise unsupported(f"it has the backing file {image.backing}")
+        raise _UnsupportedError(f"it has the backing file {image.backing}")
     if image.encrypted:
-        raise unsupported("it is encrypted, and its secret would have to move too")
+        raise _UnsupportedError("it is encrypted, and its secret would have to move too")
     return Disk(
         target=entry.target,
         path=path,
@@ -202,5 +180,10 @@ def _summary(domain: Any) -> VmSummary:
     )
 
 
-def _host_uuid(connection: Any) -> str:
-    return domainxml.host_uuid(connection.getCapabilities())
+def _job(domain: Any) -> str | None:
+    """Name the libvirt job that is at work on a VM."""
+    kind = domain.jobInfo()[0]
+    if kind == libvirt.VIR_DOMAIN_JOB_NONE:
+        return None
+    operation = domain.jobStats().get("operation", 0)
+    return _OPERATIONS.get(operation, "a job")

@@ -14,7 +14,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Outcome, Verdict
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
-from vmferry.core.offer import Admission, Grant, Offer
+from vmferry.core.offer import Admission, Grant, Offer, Proposal, Report
 from vmferry.store.peers import Peer
 
 ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate
@@ -43,6 +43,10 @@ class PeerClient:
     def hello(self) -> dict[str, Any]:
         """Ask the host who it is: shows that it answers and that the pairing holds."""
         return self._call("GET", "/peer/hello")
+
+    def check(self, vm: Proposal) -> Report:
+        """Ask whether a VM could come to the host."""
+        return _read(Report, self._call("POST", "/peer/checks", vm.model_dump(mode="json")))
 
     def offer(self, offer: Offer) -> Grant:
         """Offer a VM."""

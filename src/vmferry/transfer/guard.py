@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NoReturn
 
-from vmferry.core import codes, domainxml
+from vmferry.core import codes, domainxml, xmldiff
 from vmferry.core.errors import AccessError, InternalError, VmferryError
 from vmferry.core.request import Flag, Request
 from vmferry.transfer import cookie, rpc
@@ -252,7 +252,7 @@ class Guard:
         if not isinstance(parameter.value, str):
             self._refuse("the XML is no text")
         try:
-            found = domainxml.differences(self._granted.live_xml, parameter.value)
+            found = xmldiff.differences(self._granted.live_xml, parameter.value)
         except VmferryError as error:
             self._refuse(error.reason)
         if found:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 import vmferry
 from vmferry.agent.callers import IncomingJob, OutgoingJob, PairedPeer, ThisAgent
 from vmferry.core.api import Abort, Hello, Outcome, Verdict
-from vmferry.core.offer import Admission, Grant, Offer
+from vmferry.core.offer import Admission, Grant, Offer, Proposal, Report
 from vmferry.identity.access import require_peer
 
 router = APIRouter(prefix="/peer", tags=["peer"])
@@ -22,6 +22,13 @@ def greet(peer: PairedPeer, agent: ThisAgent) -> Hello:
 def part(peer: PairedPeer, agent: ThisAgent) -> None:
     """Forget the host that calls."""
     agent.pairing.left(peer)
+
+
+@router.post("/checks")
+def check_offer(vm: Proposal, peer: PairedPeer, agent: ThisAgent) -> Report:
+    """Say whether and how a VM could come. Nothing is made, and nothing is kept."""
+    require_peer(agent.services.config, peer, vm.caller)
+    return agent.services.incoming.check(vm, peer)
 
 
 @router.post("/offers")

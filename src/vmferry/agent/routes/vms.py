@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from vmferry.agent import show
 from vmferry.agent.callers import May, ThisAgent, Viewer
 from vmferry.core.api import Job, MoveRequest
-from vmferry.core.offer import Caller
+from vmferry.core.offer import Caller, Report
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.access import Role
 
@@ -31,11 +31,18 @@ def show_vm(name: str, caller: Viewer, agent: ThisAgent) -> VmDetail:
     return agent.services.inventory.vm(name)
 
 
+@router.post("/vms/{name}/check")
+def check_vm(name: str, request: MoveRequest, caller: Mover, agent: ThisAgent) -> Report:
+    """Run the checks of a move and change nothing; what blocks the move is in the findings, not an error."""
+    return agent.services.outgoing.check(name, request.destination, request.options(), caller)
+
+
 @router.post("/vms/{name}/move", status_code=202)
 def move_vm(name: str, request: MoveRequest, caller: Mover, agent: ThisAgent, response: Response) -> Job:
     """Begin to move a VM to a paired host; the job is at Location, and runs."""
-    id = agent.services.outgoing.move(name, request.destination, request.options(), caller)  # noqa: A001
+    id, warnings = agent.services.outgoing.move(name, request.destination, request.options(), caller)  # noqa: A001
     log.info("job %s: %s moves %s to %s", id, caller.name, name, request.destination)
     from_thread.run_sync(agent.live.follow, id)
     response.headers["Location"] = f"/api/v1/jobs/{id}"
-    return show.job(agent.services.stores.jobs.get(id), agent.services.config.name)
+    job = show.job(agent.services.stores.jobs.get(id), agent.services.config.name)
+    return job.model_copy(update={"warnings": warnings})

@@ -1,0 +1,59 @@
+"""Reads what libvirt says of a host: capabilities (formatcaps) and domain capabilities (formatdomaincaps)."""
+
+from xml.etree.ElementTree import Element, tostring
+
+from vmferry.core.domainxml import parse
+
+
+def host_uuid(capabilities: str) -> str:
+    """Give the host's UUID."""
+    return (parse(capabilities).findtext("host/uuid") or "").strip()
+
+
+def cpu(capabilities: str) -> str:
+    """Give the host's processor as XML, as libvirt takes it for a comparison; empty when it names none."""
+    found = parse(capabilities).find("host/cpu")
+    if found is None:
+        return ""
+    found.tail = None
+    return str(tostring(found, encoding="unicode"))
+
+
+def confinement(capabilities: str) -> list[str]:
+    """Give the security drivers that confine VMs, e.g. apparmor and dac."""
+    models = (element.text for element in parse(capabilities).findall("host/secmodel/model"))
+    return [model for model in models if model and model != "none"]
+
+
+def machines(capabilities: str, architecture: str, kind: str) -> list[str] | None:
+    """Give the machine types for guests of an architecture, aliases included; None when it runs no such guests.
+
+    Arguments:
+        kind: the domain's type, kvm or qemu.
+    """
+    for arch in parse(capabilities).findall("guest/arch"):
+        if arch.get("name") != architecture:
+            continue
+        domain = next((entry for entry in arch.findall("domain") if entry.get("type") == kind), None)
+        if domain is None:
+            return None
+        own = domain.findall("machine")  # where a kind has another emulator, it has a list of its own
+        return _names(own or arch.findall("machine"))
+    return None
+
+
+def tpm(domain_capabilities: str) -> bool:
+    """Tell whether TPMs can be emulated; libvirt says so only where swtpm is installed."""
+    devices = parse(domain_capabilities).find("devices/tpm")
+    if devices is None or devices.get("supported") != "yes":
+        return False
+    return any(value.text == "emulator" for value in devices.findall("enum[@name='backendModel']/value"))
+
+
+def _names(machines: list[Element]) -> list[str]:
+    found: dict[str, None] = {}
+    for machine in machines:
+        found[machine.text or ""] = None
+        if machine.get("canonical"):
+            found[machine.get("canonical", "")] = None
+    return list(found)

@@ -1,0 +1,74 @@
+"""What a check before a move found."""
+
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vmferry.core.errors import Code, Exit, VmferryError
+
+
+class Severity(StrEnum):
+    """What a finding means for the move."""
+
+    BLOCKS = "blocks"
+    WARNS = "warns"
+
+
+class Finding(BaseModel):
+    """One thing that stands in a move's way, or that she who moves should know; docs/checks.md has every code."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str = Field(description="stable; the error code of a move that is refused for it")
+    severity: Severity
+    detail: str = Field(description="what is the matter, in one sentence")
+    source: str = Field(description="what was seen on the source; empty where it does not matter")
+    destination: str = Field(description="what was seen on the destination; empty where it does not matter")
+    mend: str = Field(description="the command or setting that mends it")
+    fields: dict[str, Any] = Field(description="what the sentences name")
+
+    @classmethod
+    def blocks(cls, code: Code, seen: tuple[str, str], /, **fields: Any) -> Self:
+        """Find what makes the move impossible.
+
+        Arguments:
+            seen: what was seen on the source and on the destination; empty where it does not matter.
+            fields: what the code's sentences name.
+        """
+        return cls._make(code, Severity.BLOCKS, seen, fields)
+
+    @classmethod
+    def warns(cls, code: Code, seen: tuple[str, str], /, **fields: Any) -> Self:
+        """Find what does not stop the move; arguments as for `blocks`."""
+        return cls._make(code, Severity.WARNS, seen, fields)
+
+    @classmethod
+    def _make(cls, code: Code, severity: Severity, seen: tuple[str, str], fields: dict[str, Any]) -> Self:
+        return cls(
+            code=code.name,
+            severity=severity,
+            detail=code.reason.format(**fields),
+            source=seen[0],
+            destination=seen[1],
+            mend=code.remedy.format(**fields),
+            fields=fields,
+        )
+
+    def error(self) -> VmferryError:
+        """Give the error by which a move is refused for it."""
+        return VmferryError.from_problem(
+            {
+                "code": self.code,
+                "detail": self.detail,
+                "remedy": self.mend,
+                "exit_code": int(Exit.PREFLIGHT),
+                "status": 409,
+                "fields": self.fields,
+            }
+        )
+
+
+def blocker(findings: list[Finding]) -> Finding | None:
+    """Give the first finding that makes the move impossible, if there is one."""
+    return next((finding for finding in findings if finding.severity is Severity.BLOCKS), None)

@@ -1,0 +1,67 @@
+"""A host as it stands, as far as moves are concerned: gathered by hypervisor/snapshot.py, judged by preflight/."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vmferry.core.hostpolicy import Policy
+
+
+class HostSnapshot(BaseModel):
+    """What the source tells of itself with an offer; unknown properties are ignored, since hosts differ in age."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uuid: str = Field(description="by which libvirt knows the host")
+    hostname: str = Field(default="", description="the operating system's")
+    vmferry: str = Field(default="", description="version")
+    libvirt: int = Field(default=0, description="version as libvirt counts: 1000000 * major + 1000 * minor + release")
+    qemu: int = Field(default=0, description="version of the emulator, counted in the same way")
+    clock: float = Field(default=0.0, description="Unix time when it was read; 0 when unknown")
+    cpu: str = Field(default="", description="XML of its processor, from libvirt's capabilities")
+    confinement: list[str] = Field(default=[], description="libvirt's security drivers: apparmor, selinux, dac")
+    confinement_rules: bool = Field(
+        default=True, description="whether AppArmor's local rules let QEMU use vmferry's sockets"
+    )
+
+
+class Place(BaseModel):
+    """Where a disk would be on the destination."""
+
+    model_config = ConfigDict(frozen=True)
+
+    target: str
+    path: str
+    shared: bool = Field(default=False, description="it is the source's own file, seen here too")
+    folder_exists: bool = True
+    allowed: bool = Field(default=True, description="the folder, links followed, is below one of disk_folders")
+    taken: bool = Field(default=False, description="something is at the path already")
+    device: int = Field(default=0, description="number of the file system")
+    free: int = Field(default=0, description="bytes")
+    writable: bool = Field(default=True, description="a file could be made there")
+    reachable: bool = Field(default=True, description="QEMU's user may pass through every folder of the path")
+    direct: bool = Field(default=True, description="the file system takes direct input and output (O_DIRECT)")
+
+
+class DestinationSnapshot(HostSnapshot):
+    """What the destination sees of itself for one VM; it never leaves the host."""
+
+    name: str
+    qemu_user: str = Field(default="libvirt-qemu", description="the user that QEMU runs as")
+    names: dict[str, str] = Field(default={}, description="VMs that are there: UUID -> name")
+    networks: dict[str, bool] = Field(default={}, description="libvirt networks: name -> whether active")
+    bridges: list[str] = Field(default=[], description="bridges of the operating system")
+    machines: list[str] | None = Field(
+        default=None, description="machine types for the VM's architecture; None: it cannot run that at all"
+    )
+    cpu_refusal: str | None = Field(default=None, description="libvirt's words, where the VM's CPU does not fit")
+    cpu_same: bool | None = Field(default=None, description="whether the source's CPU is just as this host's")
+    tpm: bool = Field(default=True, description="whether TPMs can be emulated")
+    missing_files: list[str] = Field(default=[], description="firmware and boot files that the VM names, not there")
+    memory: int = Field(default=0, description="bytes that a new VM could have")
+    huge_pages: dict[int, int] = Field(default={}, description="page size in bytes -> free bytes")
+    places: list[Place] = []
+    policy: Policy = Field(description="what the host lets incoming VMs have")
+
+
+def version(number: int) -> str:
+    """Write a version as people do, e.g. 7.2.22 for 7002022."""
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"

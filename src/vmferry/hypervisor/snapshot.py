@@ -1,0 +1,284 @@
+"""Gathers how this host stands, for the checks before a move (preflight/); nothing is changed."""
+
+import errno
+import grp
+import os
+import pwd
+import shutil
+import socket
+import stat
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import libvirt
+
+import vmferry
+from vmferry.config import Config
+from vmferry.core import capabilities, codes, domainxml, hostpolicy
+from vmferry.core.errors import UnreachableError
+from vmferry.core.offer import Disk, Proposal
+from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
+from vmferry.hypervisor.connection import connected, sentence
+
+_APPARMOR_RULES = Path("/etc/apparmor.d/local/abstractions/libvirt-qemu")
+_HUGE_PAGES = Path("/sys/kernel/mm/hugepages")
+
+
+Seen = TypeVar("Seen", bound=HostSnapshot)
+
+
+class Snapshots:
+    """Looks at this host. Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def source(self) -> HostSnapshot:
+        """Give what an offer tells of this host."""
+        with connected(self._config.libvirt_uri, self._config.name) as connection:
+            return self._ask(lambda: HostSnapshot(**self._common(connection, connection.getCapabilities())))
+
+    def destination(self, vm: Proposal, paths: Mapping[str, str]) -> DestinationSnapshot:
+        """Give how this host stands for one VM.
+
+        Arguments:
+            paths: where each disk would be copied to, target -> path; those that may not be shared are not looked
+                for at their own.
+        """
+        # Each asks libvirt or the file system on its own; what is slow (CPU, capabilities) goes on beside the rest.
+        with (
+            connected(self._config.libvirt_uri, self._config.name) as connection,
+            ThreadPoolExecutor(max_workers=4, thread_name_prefix="snapshot") as pool,
+        ):
+            found = pool.submit(connection.getCapabilities)
+            cpu = pool.submit(_cpu, connection, vm)
+            networks = pool.submit(_networks, connection)
+            tpm = pool.submit(_tpm, connection, vm)
+            places = pool.submit(lambda: [self._place(disk, paths[disk.target], vm) for disk in vm.disks])
+            return self._ask(
+                lambda: DestinationSnapshot(
+                    **self._common(connection, found.result()),
+                    name=self._config.name,
+                    qemu_user=self._config.qemu_user,
+                    names={domain.UUIDString(): domain.name() for domain in connection.listAllDomains()},
+                    networks=networks.result(),
+                    bridges=sorted(place.parent.name for place in Path("/sys/class/net").glob("*/bridge")),
+                    machines=capabilities.machines(
+                        found.result(), domainxml.architecture(vm.live_xml), domainxml.kind(vm.live_xml)
+                    ),
+                    cpu_refusal=cpu.result()[0],
+                    cpu_same=cpu.result()[1],
+                    tpm=tpm.result(),
+                    missing_files=self._missing(vm.live_xml),
+                    memory=_memory(),
+                    huge_pages=_huge_pages(),
+                    places=places.result(),
+                    policy=policy(self._config),
+                )
+            )
+
+    def refusal(self, *xmls: str) -> str | None:
+        """Give what this host's libvirt says against a VM; None when it takes it. Nothing is defined or started.
+
+        libvirt builds QEMU's command line, which takes it through all that it checks before a start: elements,
+        devices that this QEMU has, machine type. It does not look whether files and networks are there.
+        """
+        with connected(self._config.libvirt_uri, self._config.name) as connection:
+            for xml in xmls:
+                try:
+                    connection.domainXMLToNative("qemu-argv", xml, 0)
+                except libvirt.libvirtError as error:
+                    return sentence(error)
+        return None
+
+    # --- parts ------------------------------------------------------------------------------------------------
+
+    def _ask(self, gather: Callable[[], Seen]) -> Seen:
+        try:
+            return gather()
+        except libvirt.libvirtError as error:
+            raise UnreachableError(codes.LIBVIRT_UNREACHABLE, host=self._config.name, why=sentence(error)) from error
+
+    def _common(self, connection: Any, said: str) -> dict[str, Any]:
+        confinement = capabilities.confinement(said)
+        return {
+            "uuid": capabilities.host_uuid(said),
+            "hostname": socket.gethostname(),
+            "vmferry": vmferry.__version__,
+            "libvirt": connection.getLibVersion(),
+            "qemu": connection.getVersion(),
+            "clock": time.time(),
+            "cpu": capabilities.cpu(said),
+            "confinement": confinement,
+            "confinement_rules": "apparmor" not in confinement or self._has_rules(),
+        }
+
+    def _has_rules(self) -> bool:
+        try:
+            return f"{self._config.run_folder}/jobs" in _APPARMOR_RULES.read_text()
+        except OSError:
+            return False
+
+    def _missing(self, xml: str) -> list[str]:
+        """Look for boot files, in the folders for them only: a stranger must not learn what else is here."""
+        folders = tuple(str(folder) for folder in self._config.boot_folders)
+        return [
+            path for path in domainxml.boot_files(xml) if hostpolicy.inside(path, folders) and not Path(path).exists()
+        ]
+
+    def _place(self, disk: Disk, path: str, vm: Proposal) -> Place:
+        shared = self._shared(disk, vm)
+        path = disk.path if shared else path
+        folder = Path(path).parent
+        if not path.startswith("/") or not folder.is_dir():
+            return Place(target=disk.target, path=path, folder_exists=False)
+        if not self._allowed(folder):  # of other folders nobody is told more
+            return Place(target=disk.target, path=path, shared=shared, allowed=False)
+        writable, direct = _probe(folder)
+        return Place(
+            target=disk.target,
+            path=path,
+            shared=shared,
+            taken=os.path.lexists(path),
+            device=folder.stat().st_dev,
+            free=shutil.disk_usage(folder).free,
+            writable=writable,
+            reachable=_passes(self._config.qemu_user, folder.resolve()),
+            direct=direct,
+        )
+
+    def _allowed(self, folder: Path) -> bool:
+        """Hold a folder to the host's policy by where it really is, links followed."""
+        real = folder.resolve()
+        places = [place.resolve() for place in self._config.disk_folders]
+        return any(real == place or place in real.parents for place in places)
+
+    def _shared(self, disk: Disk, vm: Proposal) -> bool:
+        """Tell whether this host sees the very disk: by the nonce that the source wrote beside it."""
+        asked = vm.options.storage_path or disk.target in vm.options.disk_paths
+        if asked or not disk.nonce_file or not disk.nonce or Path(disk.nonce_file).parent != Path(disk.path).parent:
+            return False
+        if not Path(disk.nonce_file).name.startswith(".vmferry-"):
+            return False
+        try:
+            seen = Path(disk.nonce_file).read_text()
+        except (OSError, UnicodeDecodeError):
+            return False
+        return seen == disk.nonce and Path(disk.path).exists()
+
+
+def policy(config: Config) -> hostpolicy.Policy:
+    """Give what this host lets incoming VMs have."""
+    return hostpolicy.Policy(
+        emulators=tuple(str(path) for path in config.emulators),
+        disk_folders=tuple(str(path) for path in config.disk_folders),
+        boot_folders=tuple(str(path) for path in config.boot_folders),
+        log_folders=tuple(str(path) for path in config.log_folders),
+    )
+
+
+def _cpu(connection: Any, vm: Proposal) -> tuple[str | None, bool | None]:
+    """Give libvirt's refusal of the VM's CPU, and whether the source's processor is just as this host's."""
+    mode, xml = domainxml.cpu(vm.live_xml)
+    same = _compare(connection.compareCPU, vm.host.cpu)
+    if mode == "custom":
+        emulator, arch = domainxml.emulator(vm.live_xml) or None, domainxml.architecture(vm.live_xml)
+        machine, kind = domainxml.machine(vm.live_xml), domainxml.kind(vm.live_xml)
+        try:
+            connection.compareHypervisorCPU(
+                emulator, arch, machine, kind, xml, libvirt.VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE
+            )
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_CPU_INCOMPATIBLE:
+                return sentence(error), same == libvirt.VIR_CPU_COMPARE_IDENTICAL
+            # Not every architecture and machine can be compared: libvirt then judges when the VM comes.
+    elif mode == "host-passthrough" and same == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
+        return "it is host-passthrough, and the CPU here lacks features of the source's", False
+    return None, None if same is None else same == libvirt.VIR_CPU_COMPARE_IDENTICAL
+
+
+def _compare(compare: Any, xml: str) -> int | None:
+    if not xml:
+        return None
+    try:
+        return int(compare(xml, 0))
+    except libvirt.libvirtError:
+        return None  # not an XML that this libvirt understands
+
+
+def _networks(connection: Any) -> dict[str, bool]:
+    try:
+        return {network.name(): bool(network.isActive()) for network in connection.listAllNetworks()}
+    except libvirt.libvirtError:
+        return {}  # a libvirt without its network part has none, and is otherwise well
+
+
+def _tpm(connection: Any, vm: Proposal) -> bool:
+    if not domainxml.has(vm.live_xml, "devices/tpm"):
+        return True  # nobody asked
+    try:
+        said = connection.getDomainCapabilities(
+            domainxml.emulator(vm.live_xml) or None,
+            domainxml.architecture(vm.live_xml),
+            domainxml.machine(vm.live_xml) or None,
+            domainxml.kind(vm.live_xml),
+        )
+    except libvirt.libvirtError:
+        return True  # it cannot run the VM at all, and other checks say why
+    return capabilities.tpm(said)
+
+
+def _memory() -> int:
+    """Give the memory that a new VM could have, bytes: free, or held only by caches."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("Linux has had MemAvailable since 3.14 (proc(5))")
+
+
+def _huge_pages() -> dict[int, int]:
+    found = {}
+    for place in _HUGE_PAGES.glob("hugepages-*kB"):
+        size = int(place.name.removeprefix("hugepages-").removesuffix("kB")) * 1024
+        found[size] = int((place / "free_hugepages").read_text()) * size
+    return found
+
+
+def _probe(folder: Path) -> tuple[bool, bool]:
+    """Tell whether a file can be made in a folder, and whether with O_DIRECT; the file never has a name."""
+    flags = os.O_TMPFILE | os.O_RDWR
+    for more in (os.O_DIRECT, 0):
+        try:
+            os.close(os.open(folder, flags | more, 0o600))
+        except OSError as error:
+            if more and error.errno == errno.EINVAL:
+                continue
+            # Some file systems have no nameless files: what they can do is not known, and not held against them.
+            return error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM), True
+        return True, bool(more)
+    return True, False
+
+
+def _passes(user: str, folder: Path) -> bool:
+    """Tell whether a user may pass through a folder and all above it, by their permission bits."""
+    try:
+        entry = pwd.getpwnam(user)
+        groups = {entry.pw_gid, *(group.gr_gid for group in grp.getgrall() if user in group.gr_mem)}
+    except KeyError:
+        return True  # whoever QEMU runs as: not known here
+    if entry.pw_uid == 0:
+        return True
+    for place in (folder, *folder.parents):
+        status = place.stat()
+        if status.st_uid == entry.pw_uid:
+            bit = stat.S_IXUSR
+        elif status.st_gid in groups:
+            bit = stat.S_IXGRP
+        else:
+            bit = stat.S_IXOTH
+        if not status.st_mode & bit:
+            return False
+    return True

@@ -1,0 +1,44 @@
+"""What a check is, and what it looks at."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from vmferry.core.errors import Code
+from vmferry.core.finding import Finding, Severity
+from vmferry.core.offer import Proposal
+from vmferry.core.snapshot import DestinationSnapshot
+from vmferry.preflight.plan import Plan
+
+Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A VM that is to come to a host.
+
+    Arguments:
+        vm: what the source says, itself included (`vm.host`).
+        here: the destination.
+        plan: how the VM would be here.
+        refusal: what libvirt here says against the plan's XML; None when it takes it.
+    """
+
+    vm: Proposal
+    here: DestinationSnapshot
+    plan: Plan
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check(Generic[Seen]):
+    """One check: a pure function, and the cause behind each code that it may find, for docs/checks.md."""
+
+    find: Callable[[Seen], Iterator[Finding]]
+    causes: Mapping[Code, str]
+
+
+def run(checks: tuple[Check[Seen], ...], seen: Seen) -> list[Finding]:
+    """Run checks; what blocks comes first, else in the order of the checks."""
+    found = [finding for check in checks for finding in check.find(seen)]
+    return sorted(found, key=lambda finding: finding.severity is not Severity.BLOCKS)

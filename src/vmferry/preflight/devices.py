@@ -1,0 +1,67 @@
+"""Devices that are a host's own, and all else that the destination does not let VMs from elsewhere have."""
+
+from collections.abc import Iterator
+
+from vmferry.core import codes, hostpolicy
+from vmferry.core.domainxml import parse_domain
+from vmferry.core.finding import Finding
+from vmferry.preflight.case import Case, Check
+
+# What cannot follow a running VM, by where it stands in the XML.
+_BOUND = {
+    "devices/hostdev[@type='pci']": "a PCI device (hostdev)",
+    "devices/hostdev[@type='usb']": "a USB device (hostdev)",
+    "devices/hostdev[@type='mdev']": "a mediated device (hostdev)",
+    "devices/hostdev[@type='scsi']": "a SCSI device (hostdev)",
+    "devices/hostdev[@type='scsi_host']": "a SCSI host (hostdev)",
+    "devices/interface[@type='hostdev']": "a network card (interface type hostdev)",
+    "devices/interface[@type='vdpa']": "a vDPA device (interface type vdpa)",
+    "devices/disk[@type='vhostvdpa']": "a vDPA disk",
+    "devices/filesystem": "a shared folder (filesystem)",
+    "devices/tpm/backend[@type='passthrough']": "its TPM (passthrough)",
+    "devices/shmem": "shared memory (shmem)",
+    "devices/serial[@type='dev']": "a serial port (type dev)",
+    "devices/parallel[@type='dev']": "a parallel port (type dev)",
+    "devices/smartcard[@mode='host']": "a smart card reader",
+    "devices/memory[@model='nvdimm']": "an NVDIMM",
+}
+
+
+def _bound(case: Case) -> Iterator[Finding]:
+    domain = parse_domain(case.plan.live_xml)
+    for path, device in _BOUND.items():
+        count = len(domain.findall(path))
+        if count:
+            seen = (device if count == 1 else f"{device}, {count} of them", "")
+            yield Finding.blocks(codes.DEVICE_HOST_BOUND, seen, vm=case.vm.vm, source=case.vm.source, device=device)
+
+
+def _policy(case: Case) -> Iterator[Finding]:
+    formats = {disk.target: disk.format for disk in case.vm.disks}
+    planned = {plan.target: (plan.path, formats[plan.target]) for plan in case.plan.disks}
+    reasons: dict[str, None] = {}
+    for xml in (case.plan.live_xml, case.plan.persistent_xml):
+        reasons |= dict.fromkeys(hostpolicy.violations(xml, case.here.policy) + hostpolicy.strays(xml, planned))
+    if reasons:
+        why = "; ".join(reasons)
+        yield Finding.blocks(codes.DEVICE_FORBIDDEN, ("", why), host=case.here.name, vm=case.vm.vm, why=why)
+
+
+def _libvirt(case: Case) -> Iterator[Finding]:
+    if case.refusal is not None:
+        yield Finding.blocks(
+            codes.LIBVIRT_REFUSED, ("", case.refusal), host=case.here.name, vm=case.vm.vm, detail=case.refusal
+        )
+
+
+BOUND = Check(
+    _bound, {codes.DEVICE_HOST_BOUND: "The device is in the source, and its state cannot be read out and sent."}
+)
+POLICY = Check(
+    _policy,
+    {
+        codes.DEVICE_FORBIDDEN: "libvirt does as root what a VM's configuration says, so a host takes from others only "
+        "what it knows to be harmless, and files only in the folders of its vmferry.toml."
+    },
+)
+LIBVIRT = Check(_libvirt, {codes.LIBVIRT_REFUSED: "The destination's libvirt or QEMU lacks something that the VM has."})

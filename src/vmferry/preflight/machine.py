@@ -1,0 +1,80 @@
+"""Machine type, and the versions of QEMU and libvirt, the way back included."""
+
+import re
+from collections.abc import Iterator
+
+from vmferry.core import codes, domainxml
+from vmferry.core.finding import Finding
+from vmferry.core.snapshot import version
+from vmferry.preflight.case import Case, Check
+
+_SHOWN_MAX = 5
+_CLEARS_TRANSLATIONS = 9_000_000  # QEMU 9.0 clears the translation cache with the dirty bitmap (03bfc2188f06)
+
+
+def _machine(case: Case) -> Iterator[Finding]:
+    machine = domainxml.machine(case.plan.live_xml)
+    known = case.here.machines or []
+    if machine and machine not in known:
+        family = machine.rpartition("-")[0]
+        like = sorted((name for name in known if name.rpartition("-")[0] == family), key=_age, reverse=True) or known
+        yield Finding.blocks(
+            codes.MACHINE_UNKNOWN,
+            (machine, ", ".join(like[:_SHOWN_MAX]) or "none for this architecture"),
+            host=case.here.name,
+            machine=machine,
+            vm=case.vm.vm,
+            qemu=version(case.vm.host.qemu),
+            known=", ".join(like[:_SHOWN_MAX]) or "no machine type for this architecture",
+        )
+
+
+def _versions(case: Case) -> Iterator[Finding]:
+    there, here = case.vm.host, case.here
+    names = {"vm": case.vm.vm, "source": case.vm.source, "host": here.name}
+    if there.qemu and here.qemu and _minor(there.qemu) != _minor(here.qemu):
+        code = codes.QEMU_NEWER if here.qemu > there.qemu else codes.QEMU_OLDER
+        seen = (version(there.qemu), version(here.qemu))
+        yield Finding.warns(code, seen, here=seen[0], there=seen[1], **names)
+    if there.libvirt and here.libvirt and _minor(there.libvirt) > _minor(here.libvirt):
+        seen = (version(there.libvirt), version(here.libvirt))
+        yield Finding.warns(codes.LIBVIRT_OLDER, seen, here=seen[0], there=seen[1], **names)
+
+
+def _lethal(case: Case) -> Iterator[Finding]:
+    emulated = domainxml.kind(case.vm.live_xml) == "qemu"
+    if (
+        emulated
+        and 0 < case.vm.host.qemu < _CLEARS_TRANSLATIONS
+        and "pti=on" not in domainxml.cmdline(case.vm.live_xml)
+    ):
+        qemu = version(case.vm.host.qemu)
+        yield Finding.warns(codes.EMULATED_WRITES, (qemu, ""), vm=case.vm.vm, qemu=qemu, source=case.vm.source)
+
+
+def _age(machine: str) -> tuple[int, ...]:
+    """Give a machine type's version, to put the newest first; distributions' own (rhel9.2.0) count by their numbers."""
+    return tuple(int(number) for number in re.findall(r"[0-9]+", machine.rpartition("-")[2]))
+
+
+def _minor(number: int) -> int:
+    """Leave the release out: it mends faults and changes nothing that matters here."""
+    return number // 1000
+
+
+MACHINE = Check(
+    _machine,
+    {codes.MACHINE_UNKNOWN: "The VM was started by a newer QEMU, or by a distribution's own; its hardware is that."},
+)
+VERSIONS = Check(
+    _versions,
+    {
+        codes.QEMU_OLDER: "An older QEMU may not understand what a newer one sends of a device.",
+        codes.QEMU_NEWER: "Moves to a newer QEMU are tested by its makers; those back to an older one are not.",
+        codes.LIBVIRT_OLDER: "An older libvirt refuses what it does not know in a VM's configuration.",
+    },
+)
+LETHAL = Check(
+    _lethal,
+    {codes.EMULATED_WRITES: "QEMU below 9.0 keeps translated code that writes past the record of changed memory."},
+)

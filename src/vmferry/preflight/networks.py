@@ -1,0 +1,36 @@
+"""Networks and bridges: found by name on the destination, as the plan has mapped them."""
+
+from collections.abc import Iterator
+
+from vmferry.core import codes
+from vmferry.core.domainxml import networks, parse_domain
+from vmferry.core.finding import Finding
+from vmferry.preflight.case import Case, Check
+
+
+def _networks(case: Case) -> Iterator[Finding]:
+    here = case.here
+    known = ", ".join([*here.networks, *here.bridges]) or "it has none"
+    bridges = _bridges(case.plan.live_xml)
+    for name in networks(case.plan.live_xml):
+        kind = "bridge" if name in bridges else "network"
+        names = {"host": here.name, "network": name, "vm": case.vm.vm}
+        if name not in (here.bridges if kind == "bridge" else here.networks):
+            yield Finding.blocks(codes.NETWORK_MISSING, (f"{kind} {name}", known), known=known, **names)
+        elif kind == "network" and not here.networks[name]:
+            yield Finding.blocks(codes.NETWORK_INACTIVE, (f"{kind} {name}", "inactive"), **names)
+
+
+def _bridges(xml: str) -> set[str]:
+    """Give the bridges that the VM names itself; a network's own bridge is that network's matter."""
+    sources = parse_domain(xml).findall("devices/interface[@type='bridge']/source")
+    return {source.get("bridge", "") for source in sources}
+
+
+NETWORKS = Check(
+    _networks,
+    {
+        codes.NETWORK_MISSING: "Networks are found by name, and the destination has none of that name.",
+        codes.NETWORK_INACTIVE: "The network is defined there, but was not started (`virsh net-autostart`).",
+    },
+)

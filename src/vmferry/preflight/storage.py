@@ -1,0 +1,80 @@
+"""Where the disks go: shared or copied, and folder, policy, space, permissions and file system there."""
+
+from collections.abc import Iterator
+
+from vmferry.core import codes, domainxml
+from vmferry.core.finding import Finding
+from vmferry.core.offer import Disk
+from vmferry.core.snapshot import Place
+from vmferry.preflight.case import Case, Check
+
+_DIRECT = ("none", "directsync")  # cache modes that open the file with O_DIRECT
+
+
+def _storage(case: Case) -> Iterator[Finding]:
+    vm, host = case.vm, case.here.name
+    places = {place.target: place for place in case.here.places}
+    needed: dict[int, int] = {}
+    paths = [plan.path for plan in case.plan.disks]
+    caches = domainxml.caches(case.plan.live_xml)
+    for disk in vm.disks:
+        place = places[disk.target]
+        folder = place.path.rpartition("/")[0]
+        names = {"host": host, "disk": disk.target}
+        seen_there = f"{folder}: {place.free} bytes free"
+        if not place.shared and not vm.options.include_storage:
+            seen = (disk.path, "not seen")
+            yield Finding.blocks(codes.DISK_NOT_SHARED, seen, vm=vm.vm, path=disk.path, **names)
+        elif not place.folder_exists:
+            yield Finding.blocks(codes.STORAGE_PATH_MISSING, (disk.path, "no such folder"), path=folder, **names)
+        elif not place.allowed:
+            allowed = ", ".join(case.here.policy.disk_folders)
+            yield Finding.blocks(
+                codes.STORAGE_PATH_FORBIDDEN,
+                (disk.path, f"disk_folders: {allowed}"),
+                path=folder,
+                allowed=allowed,
+                **names,
+            )
+        else:
+            yield from _file_system(case, disk, place, folder, caches.get(disk.target, ""))
+            if place.shared:
+                continue
+            needed[place.device] = needed.get(place.device, 0) + disk.allocated
+            if place.free < needed[place.device]:
+                seen = (f"{disk.allocated} bytes allocated", seen_there)
+                yield Finding.blocks(
+                    codes.STORAGE_FULL, seen, path=folder, free=place.free, needed=needed[place.device], **names
+                )
+            if place.taken or paths.count(place.path) > 1:
+                yield Finding.blocks(
+                    codes.DISK_EXISTS, (disk.path, f"{place.path} is taken"), path=place.path, vm=vm.vm, **names
+                )
+
+
+def _file_system(case: Case, disk: Disk, place: Place, folder: str, cache: str) -> Iterator[Finding]:
+    names = {"host": case.here.name, "disk": disk.target, "path": folder}
+    if not place.writable and not place.shared:
+        yield Finding.blocks(codes.STORAGE_READ_ONLY, ("", f"{folder} cannot be written"), **names)
+    if not place.reachable:
+        user = case.here.qemu_user
+        yield Finding.warns(codes.STORAGE_UNREACHABLE, ("", f"closed to {user}"), user=user, **names)
+    if cache in _DIRECT and not place.direct:
+        seen = (f"cache={cache}", "no O_DIRECT")
+        yield Finding.blocks(codes.STORAGE_NOT_DIRECT, seen, vm=case.vm.vm, cache=cache, **names)
+
+
+STORAGE = Check(
+    _storage,
+    {
+        codes.DISK_NOT_SHARED: "Only the memory was to move, and the disk's file is not one that both hosts see.",
+        codes.STORAGE_PATH_MISSING: "A disk goes into the folder that it is in here, unless another is named.",
+        codes.STORAGE_PATH_FORBIDDEN: "A host takes disks only into the folders that its administrator has named.",
+        codes.STORAGE_READ_ONLY: "The file system is mounted read-only, or its server lets nobody write.",
+        codes.STORAGE_UNREACHABLE: "libvirt gives QEMU's user the file, but not the folders above it.",
+        codes.STORAGE_NOT_DIRECT: "cache=none and directsync pass by the page cache, which tmpfs and some FUSE and "
+        "network file systems do not allow.",
+        codes.STORAGE_FULL: "What the disks hold now, together, is more than the file system has free.",
+        codes.DISK_EXISTS: "Something has that name already: another VM's disk, or what an earlier copy left.",
+    },
+)

@@ -1,0 +1,110 @@
+"""A VM that can move between two hosts, and how to make one thing wrong."""
+
+from typing import Any
+
+from vmferry.core.hostpolicy import Policy
+from vmferry.core.offer import Caller, Disk, MoveOptions, Proposal
+from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
+from vmferry.core.vm import VmSnapshot
+from vmferry.preflight import plan
+from vmferry.preflight.case import Case
+
+UUID = "7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab"
+PATH = "/var/lib/libvirt/images/web01.qcow2"
+PLAIN = f"""<domain type='kvm'><name>web01</name><uuid>{UUID}</uuid><memory unit='MiB'>1024</memory><!--top-->
+<os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type><!--os--></os>
+<cpu mode='custom' match='exact'><model fallback='forbid'>Haswell</model></cpu>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{PATH}'/>
+<target dev='vda' bus='virtio'/></disk>
+<interface type='network'><mac address='52:54:00:93:00:01'/><source network='default'/>
+<target dev='vnet0'/><model type='virtio'/></interface>
+<interface type='bridge'><source bridge='br0'/></interface><!--device--></devices></domain>"""
+DISK = Disk(
+    target="vda",
+    path=PATH,
+    format="qcow2",
+    virtual_size=10 << 30,
+    allocated=2 << 30,
+    mode=0o600,
+    owner="root",
+    group="root",
+)
+PLACE = Place(target="vda", path=PATH, device=1, free=10 << 30)
+HERE = DestinationSnapshot(
+    uuid="u-2",
+    hostname="kvm2",
+    vmferry="1.0.0",
+    libvirt=9_000_000,
+    qemu=7_002_022,
+    clock=1000.0,
+    confinement=["apparmor", "dac"],
+    name="kvm2",
+    names={"u-9": "db01"},
+    networks={"default": True},
+    bridges=["br0"],
+    machines=["pc-q35-7.1", "pc-q35-7.2", "pc-i440fx-7.2"],
+    cpu_same=True,
+    memory=4 << 30,
+    huge_pages={2 << 20: 0},
+    places=[PLACE],
+    policy=Policy(
+        emulators=("/usr/bin/qemu-system-x86_64",),
+        disk_folders=("/var/lib/libvirt/images",),
+        boot_folders=("/usr/share/OVMF",),
+    ),
+)
+THERE = HostSnapshot(
+    uuid="u-1", hostname="kvm1", vmferry="1.0.0", libvirt=9_000_000, qemu=7_002_022, clock=1000.5, confinement=["dac"]
+)
+VM = VmSnapshot(
+    name="web01",
+    host="kvm1",
+    uuid=UUID,
+    state="running",
+    live_xml=PLAIN,
+    persistent_xml=PLAIN,
+    autostart=True,
+    memory=1 << 30,
+    disks=[DISK],
+)
+
+
+def xml(**parts: str) -> str:
+    """Give the VM's XML with something more in it: at `top`, `os` or `device`; or a word of it replaced by another."""
+    found = PLAIN
+    for place, part in parts.items():
+        found = found.replace(f"<!--{place}-->", part)
+    for place in ("top", "os", "device"):
+        found = found.replace(f"<!--{place}-->", "")
+    return found
+
+
+def proposal(domain: str | None = None, persistent: str | None = None, **changes: Any) -> Proposal:
+    """Give the VM as it is offered."""
+    domain = domain or xml()
+    values: dict[str, Any] = {
+        "vm": "web01",
+        "uuid": UUID,
+        "caller": Caller(name="root", host="kvm1", method="unix"),
+        "source": "kvm1",
+        "host": THERE,
+        "live_xml": domain,
+        "persistent_xml": persistent or domain,
+        "autostart": True,
+        "memory": 1 << 30,
+        "disks": [DISK],
+        "options": MoveOptions(include_storage=True),
+    }
+    return Proposal(**(values | changes))
+
+
+def case(
+    vm: Proposal | None = None, refusal: str | None = None, there: dict[str, Any] | None = None, **here: Any
+) -> Case:
+    """Give the case, with the source (`there`) and the destination changed in places."""
+    vm = vm or proposal()
+    if there:
+        vm = vm.model_copy(update={"host": THERE.model_copy(update=there)})
+    seen = HERE.model_copy(update=here)
+    return Case(vm, seen, plan.make(vm, seen), refusal)

@@ -1,0 +1,221 @@
+"""Every check: silent when all is well, and one fault for each code."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.preflight.make import DISK, PLACE, THERE, UUID, VM, case, proposal, xml
+
+from vmferry.core.errors import Code, Exit, VmferryError
+from vmferry.core.finding import Finding, Severity, blocker
+from vmferry.core.offer import Disk, MoveOptions
+from vmferry.preflight.case import Case, run
+from vmferry.preflight.checks import OF_MOVE, OF_VM
+
+PASSED_ON = "<hostdev mode='subsystem' type='pci'><source><address bus='1'/></source></hostdev>"
+OTHER = DISK.model_copy(update={"target": "vdb", "path": "/var/lib/libvirt/images/b/web01.qcow2"})
+STORAGE = MoveOptions(include_storage=True)
+
+
+def with_disks(*disks: Disk, **options: Any) -> Any:
+    """Offer the VM with disks, all of one folder and name there."""
+    more = "".join(
+        f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disk.path}'/>"
+        f"<target dev='{disk.target}' bus='virtio'/></disk>"
+        for disk in disks[1:]
+    )
+    return proposal(xml(device=more), disks=list(disks), options=MoveOptions(include_storage=True, **options))
+
+
+VM_FAULTS: list[tuple[str, dict[str, Any]]] = [
+    ("vm-not-running", {"state": "paused"}),
+    ("vm-in-use", {"job": "a backup"}),
+    ("vm-has-snapshots", {"snapshots": 2}),
+    ("vm-has-snapshots", {"checkpoints": 1}),
+    ("disk-unsupported", {"unmovable": {"vdb": "it is a block disk, not a file"}}),
+]
+FAULTS: list[tuple[str, Severity, Case]] = [
+    ("same-host-uuid", Severity.BLOCKS, case(there={"uuid": "u-2"})),
+    ("same-hostname", Severity.WARNS, case(there={"hostname": "kvm2"})),
+    ("name-taken", Severity.BLOCKS, case(names={"u-8": "web01"})),
+    ("name-taken", Severity.BLOCKS, case(names={UUID: "web01"})),
+    ("uuid-taken", Severity.BLOCKS, case(names={UUID: "old-web01"})),
+    ("machine-unknown", Severity.BLOCKS, case(machines=["pc-q35-6.2"])),
+    ("machine-unknown", Severity.BLOCKS, case(machines=None)),
+    ("qemu-newer", Severity.WARNS, case(qemu=10_000_002)),
+    ("qemu-older", Severity.WARNS, case(there={"qemu": 10_000_002})),
+    ("libvirt-older", Severity.WARNS, case(there={"libvirt": 11_003_000})),
+    ("cpu-incompatible", Severity.BLOCKS, case(cpu_refusal="Host CPU does not provide required features: avx2")),
+    (
+        "cpu-no-way-back",
+        Severity.WARNS,
+        case(proposal(persistent=xml().replace("mode='custom'", "mode='host-model'")), cpu_same=False),
+    ),
+    ("memory-short", Severity.BLOCKS, case(memory=(1 << 30) - 1)),
+    (
+        "huge-pages-short",
+        Severity.BLOCKS,
+        case(proposal(xml(top="<memoryBacking><hugepages/></memoryBacking>"))),
+    ),
+    ("boot-file-missing", Severity.BLOCKS, case(missing_files=["/usr/share/OVMF/OVMF_CODE.secboot.fd"])),
+    (
+        "tpm-missing",
+        Severity.BLOCKS,
+        case(proposal(xml(device="<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>")), tpm=False),
+    ),
+    ("network-missing", Severity.BLOCKS, case(networks={})),
+    ("network-missing", Severity.BLOCKS, case(bridges=["br1"])),
+    ("network-inactive", Severity.BLOCKS, case(networks={"default": False})),
+    ("disk-not-shared", Severity.BLOCKS, case(proposal(options=MoveOptions()))),
+    (
+        "storage-path-missing",
+        Severity.BLOCKS,
+        case(places=[PLACE.model_copy(update={"folder_exists": False})]),
+    ),
+    ("storage-path-forbidden", Severity.BLOCKS, case(places=[PLACE.model_copy(update={"allowed": False})])),
+    ("storage-full", Severity.BLOCKS, case(places=[PLACE.model_copy(update={"free": 1 << 30})])),
+    ("disk-exists", Severity.BLOCKS, case(places=[PLACE.model_copy(update={"taken": True})])),
+    (
+        "storage-path-unwritable",
+        Severity.BLOCKS,
+        case(places=[PLACE.model_copy(update={"writable": False})]),
+    ),
+    (
+        "storage-path-unreachable",
+        Severity.WARNS,
+        case(places=[PLACE.model_copy(update={"reachable": False})]),
+    ),
+    (
+        "storage-no-direct-io",
+        Severity.BLOCKS,
+        case(
+            proposal(xml().replace("type='qcow2'", "type='qcow2' cache='none'")),
+            places=[PLACE.model_copy(update={"direct": False})],
+        ),
+    ),
+    ("device-forbidden", Severity.BLOCKS, case(proposal(xml(os="<kernel>/etc/shadow</kernel>")))),
+    ("libvirt-refused", Severity.BLOCKS, case(refusal="unsupported configuration: no such sound card")),
+    ("vmferry-differs", Severity.WARNS, case(there={"vmferry": "0.9.0"})),
+    ("clock-differs", Severity.WARNS, case(clock=1030.0)),
+    ("clock-differs", Severity.WARNS, case(clock=970.0)),
+    ("apparmor-rules-missing", Severity.WARNS, case(confinement_rules=False)),
+    (
+        "apparmor-rules-missing",
+        Severity.WARNS,
+        case(there={"confinement": ["apparmor"], "confinement_rules": False}),
+    ),
+    ("selinux-untried", Severity.WARNS, case(confinement=["selinux", "dac"])),
+    (
+        "emulated-guest-loses-writes",
+        Severity.WARNS,
+        case(proposal(xml().replace("type='kvm'", "type='qemu'"))),
+    ),
+]
+BESIDE_OTHERS = {"device-host-bound"}  # what no other host has is no longer harmless to this one's policy either
+
+
+def codes_of(findings: list[Finding]) -> list[str]:
+    return [finding.code for finding in findings]
+
+
+def test_where_all_is_well_nothing_is_found() -> None:
+    assert run(OF_VM, VM) == []
+    assert run(OF_MOVE, case()) == []
+
+
+@pytest.mark.parametrize(("code", "change"), VM_FAULTS)
+def test_a_fault_of_the_vm_itself(code: str, change: dict[str, Any]) -> None:
+    (found,) = run(OF_VM, VM.model_copy(update=change))
+    assert (found.code, found.severity) == (code, Severity.BLOCKS)
+    assert found.source
+    assert "{" not in found.detail + found.mend
+
+
+@pytest.mark.parametrize(("code", "severity", "fault"), FAULTS)
+def test_a_fault_of_the_move(code: str, severity: Severity, fault: Case) -> None:
+    (found,) = run(OF_MOVE, fault)
+    assert (found.code, found.severity) == (code, severity)
+    assert found.source or found.destination
+    assert "{" not in found.detail + found.mend
+
+
+def test_each_code_of_a_check_has_a_test() -> None:
+    causes: set[Code] = {code for check in OF_VM for code in check.causes}
+    causes |= {code for check in OF_MOVE for code in check.causes}
+    tested = {code for code, _ in VM_FAULTS} | {code for code, _, _ in FAULTS} | BESIDE_OTHERS
+    assert {code.name for code in causes} == tested
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        PASSED_ON,
+        "<interface type='vdpa'><source dev='/dev/vhost-vdpa-0'/></interface>",
+        "<filesystem type='mount'><driver type='virtiofs'/><source dir='/srv'/><target dir='srv'/></filesystem>",
+        "<tpm model='tpm-tis'><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm>",
+        "<serial type='dev'><source path='/dev/ttyS0'/></serial>",
+    ],
+)
+def test_a_device_of_the_host_is_named(device: str) -> None:
+    found = run(OF_MOVE, case(proposal(xml(device=device))))
+    assert codes_of(found) == ["device-host-bound", "device-forbidden"]
+
+
+def test_a_disk_that_is_shared_needs_neither_storage_nor_room() -> None:
+    shared = PLACE.model_copy(update={"shared": True, "taken": True, "free": 0, "writable": False})
+    assert run(OF_MOVE, case(proposal(options=MoveOptions()), places=[shared])) == []
+
+
+def test_two_disks_need_room_for_both() -> None:
+    places = [
+        PLACE.model_copy(update={"free": 3 << 30}),
+        PLACE.model_copy(update={"target": "vdb", "path": OTHER.path, "free": 3 << 30}),
+    ]
+    (found,) = run(OF_MOVE, case(with_disks(DISK, OTHER), places=places))
+    assert (found.code, found.fields["disk"], found.fields["needed"]) == ("storage-full", "vdb", 4 << 30)
+    apart = [places[0], places[1].model_copy(update={"device": 2})]
+    assert run(OF_MOVE, case(with_disks(DISK, OTHER), places=apart)) == []
+
+
+def test_two_disks_cannot_have_one_path() -> None:
+    places = [PLACE, PLACE.model_copy(update={"target": "vdb"})]
+    found = run(OF_MOVE, case(with_disks(DISK, OTHER), places=places))
+    assert codes_of(found) == ["disk-exists", "disk-exists"]
+
+
+def test_huge_pages_that_are_free_will_do() -> None:
+    pages = "<memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages></memoryBacking>"
+    assert run(OF_MOVE, case(proposal(xml(top=pages)), huge_pages={1 << 30: 1 << 30}, memory=0)) == []
+
+
+def test_a_release_more_or_less_is_no_difference() -> None:
+    assert run(OF_MOVE, case(qemu=7_002_019, there={"qemu": 7_002_022})) == []
+    assert run(OF_MOVE, case(libvirt=11_003_000)) == []
+
+
+def test_a_cpu_of_its_own_can_come_back_from_anywhere() -> None:
+    assert run(OF_MOVE, case(cpu_same=False)) == []
+
+
+def test_an_emulated_guest_that_flushes_its_translations_is_safe() -> None:
+    safe = xml(os="<cmdline>quiet pti=on</cmdline>").replace("type='kvm'", "type='qemu'")
+    assert run(OF_MOVE, case(proposal(safe))) == []
+
+
+def test_what_blocks_comes_first_and_gives_the_error_of_the_move() -> None:
+    found = run(OF_MOVE, case(there={"hostname": "kvm2"}, networks={}))
+    assert codes_of(found) == ["network-missing", "same-hostname"]
+    first = blocker(found)
+    assert first is found[0]
+    error = first.error()
+    assert (error.code.name, error.exit_code, error.reason) == ("network-missing", Exit.PREFLIGHT, first.detail)
+    assert blocker(found[1:]) is None
+    assert VmferryError.from_problem(error.problem()).reason == first.detail
+
+
+@given(st.floats(min_value=1, max_value=2e9), st.floats(min_value=1, max_value=2e9))
+def test_clocks_are_compared_both_ways(here: float, there: float) -> None:
+    host = THERE.model_copy(update={"clock": there})
+    found = run(OF_MOVE, case(proposal(host=host), clock=here))
+    assert codes_of(found) == (["clock-differs"] if abs(here - there) > 5 else [])
