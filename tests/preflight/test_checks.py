@@ -30,6 +30,7 @@ def with_disks(*disks: Disk, **options: Any) -> Any:
 
 VM_FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("vm-not-running", {"state": "paused"}),
+    ("vm-busy", {"moved_by": "0123456789ab", "job": "a migration"}),
     ("vm-in-use", {"job": "a backup"}),
     ("vm-has-snapshots", {"snapshots": 2}),
     ("vm-has-snapshots", {"checkpoints": 1}),
@@ -196,6 +197,12 @@ def test_a_release_more_or_less_is_no_difference() -> None:
 
 def test_a_cpu_of_its_own_can_come_back_from_anywhere() -> None:
     assert run(OF_MOVE, case(cpu_same=False)) == []
+
+
+def test_a_cpu_that_libvirt_is_not_to_check_does_not_block() -> None:
+    unchecked = xml().replace("match='exact'", "match='exact' check='none'")
+    (found,) = run(OF_MOVE, case(proposal(unchecked), cpu_refusal="Host CPU does not provide avx2"))
+    assert (found.code, found.severity) == ("cpu-incompatible", Severity.WARNS)
 
 
 def test_an_emulated_guest_that_flushes_its_translations_is_safe() -> None:

@@ -173,7 +173,8 @@ class Moves:
                 raise UsageError(
                     codes.VM_NETWORK_UNKNOWN, vm=vm, network=network, networks=", ".join(networks) or "none"
                 )
-        return found
+        active = self.jobs.active_for(vm)
+        return found.model_copy(update={"moved_by": active.id}) if active else found
 
     def _check_grant(self, offer: Offer, grant: Grant, peer: Peer) -> None:
         """See that the destination answered for the disks that it was asked about, and where we may go."""

@@ -43,6 +43,7 @@ class VmSnapshot(BaseModel):
     memory: int = Field(description="bytes")
     disks: list[Disk] = Field(default=[], description="those that can be moved")
     unmovable: dict[str, str] = Field(default={}, description="disks that cannot: target -> why")
+    moved_by: str | None = Field(default=None, description="vmferry's job that moves it already")
     job: str | None = Field(default=None, description="the libvirt job at work on it, e.g. backup")
     snapshots: int = 0
     checkpoints: int = 0

@@ -182,8 +182,10 @@ def _summary(domain: Any) -> VmSummary:
 
 def _job(domain: Any) -> str | None:
     """Name the libvirt job that is at work on a VM."""
-    kind = domain.jobInfo()[0]
-    if kind == libvirt.VIR_DOMAIN_JOB_NONE:
+    if domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
         return None
-    operation = domain.jobStats().get("operation", 0)
+    try:
+        operation = domain.jobStats().get("operation", libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN)
+    except libvirt.libvirtError:  # it has just ended, or cannot be asked in this moment
+        operation = libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN
     return _OPERATIONS.get(operation, "a job")

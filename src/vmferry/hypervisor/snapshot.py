@@ -183,28 +183,37 @@ def policy(config: Config) -> hostpolicy.Policy:
 def _cpu(connection: Any, vm: Proposal) -> tuple[str | None, bool | None]:
     """Give libvirt's refusal of the VM's CPU, and whether the source's processor is just as this host's."""
     mode, xml = domainxml.cpu(vm.live_xml)
-    same = _compare(connection.compareCPU, vm.host.cpu)
+    compared = _compare(connection, vm.host.cpu)
+    same = None if compared is None else compared == libvirt.VIR_CPU_COMPARE_IDENTICAL
     if mode == "custom":
-        emulator, arch = domainxml.emulator(vm.live_xml) or None, domainxml.architecture(vm.live_xml)
-        machine, kind = domainxml.machine(vm.live_xml), domainxml.kind(vm.live_xml)
-        try:
-            connection.compareHypervisorCPU(
-                emulator, arch, machine, kind, xml, libvirt.VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE
-            )
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_CPU_INCOMPATIBLE:
-                return sentence(error), same == libvirt.VIR_CPU_COMPARE_IDENTICAL
-            # Not every architecture and machine can be compared: libvirt then judges when the VM comes.
-    elif mode == "host-passthrough" and same == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
-        return "it is host-passthrough, and the CPU here lacks features of the source's", False
-    return None, None if same is None else same == libvirt.VIR_CPU_COMPARE_IDENTICAL
+        return _refused(connection, vm.live_xml, xml), same
+    if mode and domainxml.kind(vm.live_xml) == "kvm" and compared == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
+        return f"it is {mode}, and the CPU here lacks features of the source's", same
+    return None, same
 
 
-def _compare(compare: Any, xml: str) -> int | None:
-    if not xml:
+def _refused(connection: Any, xml: str, cpu: str) -> str | None:
+    """Have libvirt compare a guest's CPU with what its emulator gives on this host."""
+    try:
+        connection.compareHypervisorCPU(
+            domainxml.emulator(xml) or None,
+            domainxml.architecture(xml),
+            domainxml.machine(xml),
+            domainxml.kind(xml),
+            cpu,
+            libvirt.VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE,
+        )
+    except libvirt.libvirtError as error:
+        # Not every architecture and machine can be compared: libvirt then judges when the VM comes.
+        return sentence(error) if error.get_error_code() == libvirt.VIR_ERR_CPU_INCOMPATIBLE else None
+    return None
+
+
+def _compare(connection: Any, cpu: str) -> int | None:
+    if not cpu:
         return None
     try:
-        return int(compare(xml, 0))
+        return int(connection.compareCPU(cpu, 0))
     except libvirt.libvirtError:
         return None  # not an XML that this libvirt understands
 

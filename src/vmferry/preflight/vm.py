@@ -11,7 +11,9 @@ from vmferry.preflight.case import Check
 def _state(vm: VmSnapshot) -> Iterator[Finding]:
     if vm.state != "running":
         yield Finding.blocks(codes.VM_NOT_RUNNING, (vm.state, ""), vm=vm.name, state=vm.state, host=vm.host)
-    if vm.job is not None:
+    if vm.moved_by is not None:
+        yield Finding.blocks(codes.VM_BUSY, (f"job {vm.moved_by}", ""), vm=vm.name, job=vm.moved_by)
+    elif vm.job is not None:
         yield Finding.blocks(codes.VM_IN_USE, (vm.job, ""), vm=vm.name, job=vm.job)
 
 
@@ -32,6 +34,7 @@ STATE = Check(
     _state,
     {
         codes.VM_NOT_RUNNING: "Only a running VM can be moved while it runs; a paused one may be paused for a reason.",
+        codes.VM_BUSY: "One VM moves once at a time.",
         codes.VM_IN_USE: "libvirt lets one job at a time change a VM: a backup, a dump, another migration.",
     },
 )
