@@ -168,6 +168,12 @@ def test_a_disk_that_is_shared_needs_neither_storage_nor_room() -> None:
     assert run(OF_MOVE, case(proposal(options=MoveOptions()), places=[shared])) == []
 
 
+def test_a_folder_that_is_not_allowed_is_told_once() -> None:
+    options = MoveOptions(include_storage=True, storage_path="/etc")
+    place = PLACE.model_copy(update={"path": "/etc/web01.qcow2", "allowed": False})
+    assert codes_of(run(OF_MOVE, case(proposal(options=options), places=[place]))) == ["storage-path-forbidden"]
+
+
 def test_two_disks_need_room_for_both() -> None:
     places = [
         PLACE.model_copy(update={"free": 3 << 30}),
