@@ -143,3 +143,23 @@ def test_the_host_is_known_by_its_capabilities() -> None:
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     with suppress(UsageError):
         domainxml.disks(text)
+
+
+def test_what_the_checks_read() -> None:
+    xml = (
+        "<domain type='kvm'><memoryBacking><hugepages><page size='2' unit='M'/><page size='1048576'/></hugepages>"
+        "</memoryBacking><os><type arch='x86_64'>hvm</type><loader>/usr/share/OVMF/OVMF_CODE.fd</loader>"
+        "<nvram template='/usr/share/OVMF/OVMF_VARS.fd'>/var/lib/libvirt/qemu/nvram/a_VARS.fd</nvram></os>"
+        "<cpu mode='host-model' check='partial'/>"
+        "<devices><disk><driver cache='none'/><target dev='vda'/></disk><disk><target dev='vdb'/></disk></devices>"
+        "</domain>"
+    )
+    assert domainxml.huge_pages(xml) == [2 << 20, 1 << 30]
+    assert domainxml.huge_pages("<domain/>") == []
+    assert domainxml.huge_pages(xml.replace("size='2'", "size='two'")) == [0, 1 << 30]
+    assert domainxml.boot_files(xml) == ["/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"]
+    assert domainxml.boot_files("<domain/>") == []
+    assert domainxml.cpu(xml) == ("host-model", '<cpu mode="host-model" check="partial" />')
+    assert domainxml.cpu("<domain/>") == ("", "")
+    assert domainxml.caches(xml) == {"vda": "none"}
+    assert (domainxml.kind(xml), domainxml.architecture(xml), domainxml.machine(xml)) == ("kvm", "x86_64", "")

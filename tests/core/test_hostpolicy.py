@@ -239,3 +239,14 @@ def test_a_disk_that_is_not_moved_is_a_stray(old: str, new: str, reason: str | N
 
 def test_a_hostile_domain_gets_a_short_answer() -> None:
     assert len(violations(with_part("".join(f"<hostdev{n}/>" for n in range(10_000))), POLICY)) == 50
+
+
+def test_an_interface_without_a_network_is_allowed_with_a_device_that_libvirt_makes() -> None:
+    for device in ("", "<target dev='vnet3'/>"):
+        assert (
+            violations(with_part(f"<interface type='ethernet'>{device}<link state='down'/></interface>"), POLICY) == []
+        )
+    script = "<interface type='ethernet'><script path='/bin/true'/></interface>"
+    assert violations(with_part(script), POLICY) != []
+    managed = "<interface type='ethernet'><target dev='vnet3' managed='no'/></interface>"
+    assert violations(with_part(managed), POLICY) != []

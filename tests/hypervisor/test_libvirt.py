@@ -85,3 +85,14 @@ def test_libvirt_builds_the_command_line_and_defines_nothing(snapshots: Snapshot
 def test_a_guest_of_another_architecture_has_no_machine_type_here(snapshots: Snapshots) -> None:
     vm = proposal(domain().replace("x86_64' machine", "s390x' machine"), disks=[])
     assert snapshots.destination(vm, {}).machines is None
+
+
+def test_an_emulator_that_is_not_allowed_is_never_run(snapshots: Snapshots, tmp_path: Path) -> None:
+    program, proof = tmp_path / "qemu", tmp_path / "it-ran"
+    program.write_text(f"#!/bin/sh\ntouch {proof}\n")
+    program.chmod(0o755)
+    tpm = "<tpm model='tpm-crb'><backend type='emulator'/></tpm>"
+    xml = domain(device=tpm).replace("/usr/bin/qemu-system-x86_64", str(program))
+    found = snapshots.destination(proposal(xml, disks=[]), {})
+    assert (found.cpu_refusal, found.tpm) == (None, True)
+    assert not proof.exists()

@@ -16,6 +16,7 @@ from vmferry.core.errors import UsageError
 
 # Deeper than any domain is, and shallow enough for every recursion below.
 _DEPTH_MAX = 64
+_DIGITS_MAX = 16
 _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20}
 _UNITS |= {"GB": 10**9, "G": 1 << 30, "GiB": 1 << 30}
 
@@ -211,7 +212,13 @@ def huge_pages(xml: str) -> list[int]:
     if backing is None:
         return []
     pages = backing.findall("page")
-    return [int(page.get("size", "0")) * _UNITS.get(page.get("unit", "KiB"), 1024) for page in pages] or [0]
+    return [_size(page) for page in pages] or [0]
+
+
+def _size(page: Element) -> int:
+    number = page.get("size", "")
+    readable = number.isdecimal() and len(number) < _DIGITS_MAX
+    return int(number) * _UNITS.get(page.get("unit", "KiB"), 1024) if readable else 0
 
 
 def boot_files(xml: str) -> list[str]:

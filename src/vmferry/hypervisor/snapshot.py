@@ -48,19 +48,20 @@ class Snapshots:
             paths: where each disk would be copied to, target -> path; those that may not be shared are not looked
                 for at their own.
         """
+        came = time.time()  # as near as can be to when the source read its own clock
         # Each asks libvirt or the file system on its own; what is slow (CPU, capabilities) goes on beside the rest.
         with (
             connected(self._config.libvirt_uri, self._config.name) as connection,
             ThreadPoolExecutor(max_workers=4, thread_name_prefix="snapshot") as pool,
         ):
             found = pool.submit(connection.getCapabilities)
-            cpu = pool.submit(_cpu, connection, vm)
+            cpu = pool.submit(self._cpu, connection, vm)
             networks = pool.submit(_networks, connection)
-            tpm = pool.submit(_tpm, connection, vm)
+            tpm = pool.submit(self._tpm, connection, vm)
             places = pool.submit(lambda: [self._place(disk, paths[disk.target], vm) for disk in vm.disks])
             return self._ask(
                 lambda: DestinationSnapshot(
-                    **self._common(connection, found.result()),
+                    **self._common(connection, found.result()) | {"clock": came},
                     name=self._config.name,
                     qemu_user=self._config.qemu_user,
                     names={domain.UUIDString(): domain.name() for domain in connection.listAllDomains()},
@@ -115,6 +116,35 @@ class Snapshots:
             "confinement": confinement,
             "confinement_rules": "apparmor" not in confinement or self._has_rules(),
         }
+
+    def _cpu(self, connection: Any, vm: Proposal) -> tuple[str | None, bool | None]:
+        """Give libvirt's refusal of the VM's CPU, and whether the source's processor is just as this host's."""
+        mode, xml = domainxml.cpu(vm.live_xml)
+        compared = _compare(connection, vm.host.cpu)
+        same = None if compared is None else compared == libvirt.VIR_CPU_COMPARE_IDENTICAL
+        if mode == "custom":
+            return _refused(connection, vm.live_xml, xml) if self._runs(vm) else None, same
+        if mode and domainxml.kind(vm.live_xml) == "kvm" and compared == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
+            return f"it is {mode}, and the CPU here lacks features of the source's", same
+        return None, same
+
+    def _tpm(self, connection: Any, vm: Proposal) -> bool:
+        if not domainxml.has(vm.live_xml, "devices/tpm") or not self._runs(vm):
+            return True  # nobody asked, or the VM cannot come anyway
+        try:
+            said = connection.getDomainCapabilities(
+                domainxml.emulator(vm.live_xml) or None,
+                domainxml.architecture(vm.live_xml),
+                domainxml.machine(vm.live_xml) or None,
+                domainxml.kind(vm.live_xml),
+            )
+        except libvirt.libvirtError:
+            return True  # it cannot run the VM at all, and other checks say why
+        return capabilities.tpm(said)
+
+    def _runs(self, vm: Proposal) -> bool:
+        """Tell whether this host lets the VM have its emulator: libvirt would run whatever file is named."""
+        return domainxml.emulator(vm.live_xml) in ("", *(str(path) for path in self._config.emulators))
 
     def _has_rules(self) -> bool:
         try:
@@ -180,18 +210,6 @@ def policy(config: Config) -> hostpolicy.Policy:
     )
 
 
-def _cpu(connection: Any, vm: Proposal) -> tuple[str | None, bool | None]:
-    """Give libvirt's refusal of the VM's CPU, and whether the source's processor is just as this host's."""
-    mode, xml = domainxml.cpu(vm.live_xml)
-    compared = _compare(connection, vm.host.cpu)
-    same = None if compared is None else compared == libvirt.VIR_CPU_COMPARE_IDENTICAL
-    if mode == "custom":
-        return _refused(connection, vm.live_xml, xml), same
-    if mode and domainxml.kind(vm.live_xml) == "kvm" and compared == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
-        return f"it is {mode}, and the CPU here lacks features of the source's", same
-    return None, same
-
-
 def _refused(connection: Any, xml: str, cpu: str) -> str | None:
     """Have libvirt compare a guest's CPU with what its emulator gives on this host."""
     try:
@@ -223,21 +241,6 @@ def _networks(connection: Any) -> dict[str, bool]:
         return {network.name(): bool(network.isActive()) for network in connection.listAllNetworks()}
     except libvirt.libvirtError:
         return {}  # a libvirt without its network part has none, and is otherwise well
-
-
-def _tpm(connection: Any, vm: Proposal) -> bool:
-    if not domainxml.has(vm.live_xml, "devices/tpm"):
-        return True  # nobody asked
-    try:
-        said = connection.getDomainCapabilities(
-            domainxml.emulator(vm.live_xml) or None,
-            domainxml.architecture(vm.live_xml),
-            domainxml.machine(vm.live_xml) or None,
-            domainxml.kind(vm.live_xml),
-        )
-    except libvirt.libvirtError:
-        return True  # it cannot run the VM at all, and other checks say why
-    return capabilities.tpm(said)
 
 
 def _memory() -> int:
