@@ -1,17 +1,20 @@
-"""A move that this host's own settings forbid: refused by name before anything is made or anybody asked."""
+"""What a host checks of its VM and its own settings before it asks the destination, and what it makes of the answer."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.preflight.make import THERE, VM
+from tests.preflight.make import DISK, THERE, VM
 
+from vmferry.agent.outgoing import Moves
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.errors import VmferryError
-from vmferry.core.networks import Network
-from vmferry.core.offer import Caller, Encryption, Grant, MoveOptions, Performance
+from vmferry.core.errors import PreflightError, UsageError, VmferryError
+from vmferry.core.finding import Finding
+from vmferry.core.job import Role
+from vmferry.core.networks import Local, Network
+from vmferry.core.offer import Caller, DiskPlan, Encryption, Grant, MoveOptions, Offer, Performance, Proposal, Report
 from vmferry.core.settings import HostSettings, Protection
 from vmferry.core.snapshot import HostSnapshot
 from vmferry.core.vm import VmSnapshot
@@ -19,10 +22,6 @@ from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
-
-pytest.importorskip("libvirt")
-from vmferry.agent.outgoing import Moves
-from vmferry.core.networks import Local
 from vmferry.transfer import interfaces
 
 ANN = Caller(name="ann", host="kvm1", method="unix")
@@ -30,20 +29,27 @@ KVM2 = Peer("kvm2", "10.91.0.2", 6601, "PEM", "f2", ("*",), 0.0, "root")
 ON = HostSettings(migration=True)
 ONLY = HostSettings(migration=True, any_network=False, networks=[Network(subnet="10.92.0.0/24")])
 NOWHERE = ONLY.model_copy(update={"networks": [Network(subnet="10.95.0.0/24")]})
+MISSING = Finding.blocks(
+    codes.NETWORK_MISSING, ("bridge br0", "br1"), host="kvm2", network="br0", vm="web01", known="br1"
+)
+LATE = Finding.warns(codes.CLOCK_DIFFERS, ("1", "9"), source="kvm1", host="kvm2", seconds=8)
 
 
-class Made:
-    """The inventory, the launcher and the other host: note what they are asked."""
+class World:
+    """The VM, this host, its workers and the other host, in the place of libvirt, processes and the network."""
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.offered: list[str] = []
-        self.addresses = ["10.92.0.2"]
+    def __init__(self, folder: Path) -> None:
+        self.vm = VM.model_copy(update={"disks": [DISK.model_copy(update={"path": str(folder / "web01.qcow2")})]})
         self.on_describe: Callable[[], None] = lambda: None
+        self.findings: list[Finding] = []
+        self.addresses = ["10.92.0.2"]
+        self.asked: list[str] = []
+        self.proposed: list[Proposal] = []
+        self.nonces: list[str] = []
 
-    def describe(self, vm: str) -> VmSnapshot:
+    def describe(self, name: str) -> VmSnapshot:
         self.on_describe()
-        return VM.model_copy(update={"disks": [], "live_xml": "<domain/>", "persistent_xml": "<domain/>"})
+        return self.vm
 
     def source(self) -> HostSnapshot:
         return THERE
@@ -51,14 +57,21 @@ class Made:
     def start(self, job: str) -> None:
         self.asked.append("start")
 
-    def offer(self, offer: Any) -> Grant:
+    def check(self, vm: Proposal) -> Report:
+        self.asked.append("check")
+        self.proposed.append(vm)
+        self.nonces = [Path(disk.nonce_file).read_text() for disk in vm.disks if disk.nonce_file]
+        both = {"source": "kvm1", "destination": "kvm2", "live_xml": "", "persistent_xml": ""}
+        return Report(vm=vm.vm, findings=self.findings, disks=[], **both)
+
+    def offer(self, offer: Offer) -> Grant:
         self.asked.append("offer")
-        self.offered = offer.networks
+        self.proposed.append(offer)
         return Grant(
             job_key="5a" * 32,
             live_xml="",
             persistent_xml="",
-            disks=[],
+            disks=[DiskPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by="mirror")],
             certificate="PEM",
             addresses=self.addresses,
             socket_folder="/x",
@@ -73,21 +86,28 @@ class Made:
 
 
 @pytest.fixture
-def made() -> Made:
-    return Made()
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
 
 
 @pytest.fixture
-def moves(tmp_path: Path, made: Made, monkeypatch: pytest.MonkeyPatch) -> Iterator[Moves]:
+def moves(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Moves]:
     addresses = [Local("10.91.0.1", 24, "mgmt"), Local("10.92.0.1", 24, "mig")]
     monkeypatch.setattr(interfaces, "addresses", lambda: addresses)
-    with Database(tmp_path / "vmferry.db") as database:
+    config = Config(name="kvm1", state_folder=tmp_path, run_folder=tmp_path / "run")
+    made: Any = world
+    with Database(config.database) as database:
         peers = Peers(database)
         peers.add(KVM2)
-        jobs, settings = Jobs(database, "kvm1"), Settings(database)
-        config = Config(name="kvm1", state_folder=tmp_path, run_folder=tmp_path)
-        stand_in: Any = made
-        yield Moves(config, jobs, peers, settings, stand_in, stand_in, stand_in, "f1", lambda _config, _peer: stand_in)
+        settings = Settings(database)
+        settings.save(ON)
+        yield Moves(
+            config, Jobs(database, "kvm1"), peers, settings, made, made, made, "f1", lambda _config, _peer: made
+        )
+
+
+def found(moves: Moves, options: MoveOptions | None = None) -> list[str]:
+    return [finding.code for finding in moves.check("web01", "kvm2", options or MoveOptions(), ANN).findings]
 
 
 def refused(moves: Moves, options: MoveOptions | None = None) -> VmferryError:
@@ -96,59 +116,97 @@ def refused(moves: Moves, options: MoveOptions | None = None) -> VmferryError:
     return caught.value
 
 
-def test_a_new_host_sends_nothing(moves: Moves, made: Made) -> None:
+def test_both_halves_make_one_report(moves: Moves, world: World) -> None:
+    assert found(moves) == []
+    world.findings = [MISSING, LATE]
+    world.vm = world.vm.model_copy(update={"snapshots": 1})
+    assert found(moves) == ["vm-has-snapshots", "network-missing", "clock-differs"]
+    assert world.proposed[-1].host == THERE
+    assert world.proposed[-1].caller == ANN
+
+
+def test_a_check_leaves_nothing(moves: Moves, world: World, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    found(moves)
+    assert world.nonces == [world.proposed[0].disks[0].nonce]
+    assert {file for file in tmp_path.iterdir() if file.name.startswith(".vmferry")} == set()
+    assert before <= set(tmp_path.iterdir())
+    assert moves.jobs.list() == []
+    assert world.asked == ["check"]
+
+
+def test_a_vm_that_is_moved_already(moves: Moves) -> None:
+    moves.jobs.create("0123456789ab", Role.SOURCE, "web01", "kvm2", ANN, {})
+    assert found(moves) == ["vm-busy"]
+    assert refused(moves).code is codes.VM_BUSY
+
+
+def test_a_move_is_refused_for_the_vm_itself_before_the_destination_is_asked(moves: Moves, world: World) -> None:
+    world.vm = world.vm.model_copy(update={"state": "paused", "disks": []})
     error = refused(moves)
-    assert error.code is codes.MIGRATION_DISABLED
-    assert "kvm1" in error.reason
-    assert "vmferry migration enable" in error.remedy
-    assert made.asked == []
+    assert isinstance(error, PreflightError)
+    assert error.code is codes.VM_NOT_RUNNING
     assert moves.jobs.list() == []
+    assert world.asked == []
 
 
-def test_a_switch_that_falls_while_the_vm_is_looked_at_is_seen(moves: Moves, made: Made) -> None:
-    moves.settings.save(ON)
-    made.on_describe = lambda: moves.settings.save(HostSettings())
-    assert refused(moves).code is codes.MIGRATION_DISABLED
-    assert moves.jobs.list() == []
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (MoveOptions(include_storage=True, disk_paths={"vdz": "/srv/a"}), codes.DISK_UNKNOWN),
+        (MoveOptions(map_networks={"br7": "br0"}), codes.VM_NETWORK_UNKNOWN),
+        (MoveOptions(storage_path="/srv"), codes.STORAGE_PATH_NEEDS_STORAGE),
+        (MoveOptions(performance=Performance.SMB), codes.NOT_BUILT),
+    ],
+)
+def test_a_request_that_cannot_be_meant(moves: Moves, world: World, options: MoveOptions, code: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        moves.check("web01", "kvm2", options, ANN)
+    assert caught.value.code is code
+    assert refused(moves, options).code is code
+    assert world.asked == []
 
 
 @pytest.mark.parametrize(
     ("settings", "options", "code"),
     [
+        (HostSettings(), MoveOptions(), codes.MIGRATION_DISABLED),
         (ON, MoveOptions(encryption=Encryption.OFF), codes.ENCRYPTION_DIFFERS),
-        (ON, MoveOptions(performance=Performance.SMB), codes.NOT_BUILT),
-        (ON, MoveOptions(storage_path="/srv"), codes.STORAGE_PATH_NEEDS_STORAGE),
-        (
-            ONLY.model_copy(update={"networks": [Network(subnet="10.95.0.0/24")]}),
-            MoveOptions(),
-            codes.MIGRATION_NETWORK_MISSING,
-        ),
+        (NOWHERE, MoveOptions(), codes.MIGRATION_NETWORK_MISSING),
     ],
 )
 def test_what_the_settings_forbid(
-    moves: Moves, made: Made, settings: HostSettings, options: MoveOptions, code: object
+    moves: Moves, world: World, settings: HostSettings, options: MoveOptions, code: object
 ) -> None:
     moves.settings.save(settings)
     error = refused(moves, options)
     assert error.code is code
-    assert made.asked == []
+    assert "kvm1" in error.reason
+    assert world.asked == []
+    assert moves.jobs.list() == []
 
 
-def test_the_destination_is_told_where_the_move_keeps_to(moves: Moves, made: Made) -> None:
+def test_a_switch_that_falls_while_the_vm_is_looked_at_is_seen(moves: Moves, world: World) -> None:
+    world.on_describe = lambda: moves.settings.save(HostSettings())
+    assert refused(moves).code is codes.MIGRATION_DISABLED
+    assert moves.jobs.list() == []
+
+
+def test_the_destination_is_told_where_the_move_keeps_to(moves: Moves, world: World) -> None:
     moves.settings.save(ONLY)
     assert refused(moves).code is codes.HOST_UNREACHABLE
-    assert made.offered == ["10.92.0.0/24"]
-    assert "admit" in made.asked
+    assert world.proposed[-1].networks == ["10.92.0.0/24"]
+    assert "admit" in world.asked
     moves.settings.save(ON.model_copy(update={"encryption": Protection.OPTIONAL}))
     refused(moves, MoveOptions(encryption=Encryption.OFF))
-    assert made.offered == []
+    assert world.proposed[-1].networks == []
 
 
-def test_without_a_common_network_nothing_is_made_there(moves: Moves, made: Made) -> None:
+def test_without_a_common_network_nothing_is_made_there(moves: Moves, world: World) -> None:
     moves.settings.save(ONLY)
-    made.addresses = ["10.91.0.2", "kvm2.example"]
+    world.addresses = ["10.91.0.2", "kvm2.example"]
     error = refused(moves)
     assert error.code is codes.MIGRATION_NETWORK_NOT_COMMON
     assert "10.92.0.0/24" in error.reason
     assert "10.91.0.2, kvm2.example" in error.reason
-    assert made.asked == ["start", "offer", "abort"]  # the destination has a record of the job by then
+    assert world.asked == ["start", "offer", "abort"]  # the destination has a record of the job by then

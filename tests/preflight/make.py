@@ -57,17 +57,6 @@ HERE = DestinationSnapshot(
 THERE = HostSnapshot(
     uuid="u-1", hostname="kvm1", vmferry="1.0.0", libvirt=9_000_000, qemu=7_002_022, clock=1000.5, confinement=["dac"]
 )
-VM = VmSnapshot(
-    name="web01",
-    host="kvm1",
-    uuid=UUID,
-    state="running",
-    live_xml=PLAIN,
-    persistent_xml=PLAIN,
-    autostart=True,
-    memory=1 << 30,
-    disks=[DISK],
-)
 
 
 def xml(**parts: str) -> str:
@@ -78,6 +67,19 @@ def xml(**parts: str) -> str:
     for place in ("top", "os", "device"):
         found = found.replace(f"<!--{place}-->", "")
     return found
+
+
+VM = VmSnapshot(
+    name="web01",
+    host="kvm1",
+    uuid=UUID,
+    state="running",
+    live_xml=xml(),
+    persistent_xml=xml(),
+    autostart=True,
+    memory=1 << 30,
+    disks=[DISK],
+)
 
 
 def proposal(domain: str | None = None, persistent: str | None = None, **changes: Any) -> Proposal:
