@@ -56,6 +56,7 @@ def report(vm: str) -> Report:
         destination="kvm2",
         findings=[WARNING],
         disks=[],
+        addresses=["10.0.0.2"],
         live_xml="<domain/>",
         persistent_xml="<domain/>",
     )
@@ -89,12 +90,12 @@ class Made:
             raise UsageError(codes.VM_UNKNOWN, vm=name, host="kvm1")
         return WEB01
 
-    # Outgoing
     # Outgoing and Incoming
     def check(self, vm: Any, *asked: Any) -> Report:
         self._note("check", vm, *asked)
         return report(vm if isinstance(vm, str) else vm.vm)
 
+    # Outgoing
     def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> tuple[str, list[Finding]]:
         self._note("move", vm, destination, options, caller)
         self.jobs.create("0001", Role.SOURCE, vm, destination, caller, options.model_dump(mode="json"))

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from tests.preflight.make import HERE, PLACE, proposal
 
-from vmferry.agent.incoming import Arrivals
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UsageError
@@ -21,8 +20,12 @@ from vmferry.store.peers import Peer
 from vmferry.store.settings import Settings
 from vmferry.transfer import interfaces
 
+pytest.importorskip("libvirt")
+from vmferry.agent.incoming import Arrivals
+
 PEER = Peer("kvm1", "10.91.0.1", 6601, "PEM", "f1", ("*",), 0.0, "root")
 ON = HostSettings(migration=True)
+STORAGE = MoveOptions(include_storage=True)
 
 
 class Seen:
@@ -51,7 +54,7 @@ def seen() -> Seen:
 @pytest.fixture
 def arrivals(tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arrivals]:
     monkeypatch.setattr(interfaces, "addresses", lambda: [Local("10.91.0.2", 24, "mgmt")])
-    config = Config(name="kvm2", state_folder=tmp_path, run_folder=tmp_path / "run")
+    config = Config(name="kvm2", state_folder=tmp_path, run_folder=tmp_path / "run", advertise="10.91.0.2")
     made: Any = seen
     nobody: Any = None
     with Database(config.database) as database:
@@ -67,6 +70,7 @@ def offer(**changes: Any) -> Offer:
 def test_a_check_says_how_the_vm_would_be(arrivals: Arrivals, seen: Seen) -> None:
     report = arrivals.check(proposal(), PEER)
     assert (report.vm, report.source, report.destination, report.findings) == ("web01", "kvm1", "kvm2", [])
+    assert report.addresses == ["10.91.0.2"]
     assert seen.asked == [report.live_xml, report.persistent_xml]
     assert arrivals.jobs.list() == []
 
@@ -110,11 +114,11 @@ def test_a_host_speaks_only_for_itself(arrivals: Arrivals) -> None:
 @pytest.mark.parametrize(
     ("settings", "options", "code"),
     [
-        (HostSettings(), MoveOptions(), codes.MIGRATION_DISABLED),
-        (ON, MoveOptions(encryption=Encryption.OFF), codes.ENCRYPTION_DIFFERS),
+        (HostSettings(), STORAGE, codes.MIGRATION_DISABLED),
+        (ON, STORAGE.model_copy(update={"encryption": Encryption.OFF}), codes.ENCRYPTION_DIFFERS),
         (
             HostSettings(migration=True, any_network=False, networks=[Network(subnet="10.92.0.0/24")]),
-            MoveOptions(),
+            STORAGE,
             codes.MIGRATION_NETWORK_MISSING,
         ),
     ],
@@ -128,6 +132,9 @@ def test_an_offer_that_the_settings_forbid(
     assert caught.value.code is code
     assert "kvm2" in caught.value.reason
     assert arrivals.jobs.list() == []
+    (found,) = arrivals.check(proposal(options=options), PEER).findings
+    assert (found.code, found.source) == (caught.value.code.name, "")
+    assert found.destination
 
 
 def test_networks_of_an_offer_are_checked_where_they_come_in() -> None:

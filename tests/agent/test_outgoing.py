@@ -7,14 +7,25 @@ from typing import Any
 import pytest
 from tests.preflight.make import DISK, THERE, VM
 
-from vmferry.agent.outgoing import Moves
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UsageError, VmferryError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Role
 from vmferry.core.networks import Local, Network
-from vmferry.core.offer import Caller, DiskPlan, Encryption, Grant, MoveOptions, Offer, Performance, Proposal, Report
+from vmferry.core.offer import (
+    Address,
+    Admission,
+    Caller,
+    DiskPlan,
+    Encryption,
+    Grant,
+    MoveOptions,
+    Offer,
+    Performance,
+    Proposal,
+    Report,
+)
 from vmferry.core.settings import HostSettings, Protection
 from vmferry.core.snapshot import HostSnapshot
 from vmferry.core.vm import VmSnapshot
@@ -23,6 +34,9 @@ from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
 from vmferry.transfer import interfaces
+
+pytest.importorskip("libvirt")
+from vmferry.agent.outgoing import Moves
 
 ANN = Caller(name="ann", host="kvm1", method="unix")
 KVM2 = Peer("kvm2", "10.91.0.2", 6601, "PEM", "f2", ("*",), 0.0, "root")
@@ -43,6 +57,7 @@ class World:
         self.on_describe: Callable[[], None] = lambda: None
         self.findings: list[Finding] = []
         self.addresses = ["10.92.0.2"]
+        self.admission: Admission | None = None
         self.asked: list[str] = []
         self.proposed: list[Proposal] = []
         self.nonces: list[str] = []
@@ -62,7 +77,7 @@ class World:
         self.proposed.append(vm)
         self.nonces = [Path(disk.nonce_file).read_text() for disk in vm.disks if disk.nonce_file]
         both = {"source": "kvm1", "destination": "kvm2", "live_xml": "", "persistent_xml": ""}
-        return Report(vm=vm.vm, findings=self.findings, disks=[], **both)
+        return Report(vm=vm.vm, findings=self.findings, disks=[], addresses=self.addresses, **both)
 
     def offer(self, offer: Offer) -> Grant:
         self.asked.append("offer")
@@ -73,13 +88,16 @@ class World:
             persistent_xml="",
             disks=[DiskPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by="mirror")],
             certificate="PEM",
+            findings=self.findings,
             addresses=self.addresses,
             socket_folder="/x",
         )
 
-    def admit(self, job: str, proof: str) -> None:
+    def admit(self, job: str, proof: str) -> Admission:
         self.asked.append("admit")
-        raise VmferryError(codes.HOST_UNREACHABLE, host="kvm2", address="x", why="the test ends here")
+        if self.admission is None:
+            raise VmferryError(codes.HOST_UNREACHABLE, host="kvm2", address="x", why="the test ends here")
+        return self.admission
 
     def abort(self, job: str, proof: str, reason: str) -> None:
         self.asked.append("abort")
@@ -184,12 +202,31 @@ def test_what_the_settings_forbid(
     assert "kvm1" in error.reason
     assert world.asked == []
     assert moves.jobs.list() == []
+    assert found(moves, options) == [error.code.name]
+    assert world.asked == ["check"]
 
 
 def test_a_switch_that_falls_while_the_vm_is_looked_at_is_seen(moves: Moves, world: World) -> None:
     world.on_describe = lambda: moves.settings.save(HostSettings())
     assert refused(moves).code is codes.MIGRATION_DISABLED
     assert moves.jobs.list() == []
+
+
+def test_what_the_destination_warns_of_is_told_with_the_job(moves: Moves, world: World) -> None:
+    world.findings = [LATE]
+    world.admission = Admission(addresses=[Address(host="10.92.0.2", port=6610)])
+    job, warnings = moves.move("web01", "kvm2", MoveOptions(), ANN)
+    assert [row.id for row in moves.jobs.list()] == [job]
+    assert warnings == [LATE]
+
+
+def test_a_destination_without_a_network_is_not_told_of_twice(moves: Moves, world: World) -> None:
+    moves.settings.save(ONLY)
+    world.addresses = []
+    world.findings = [
+        Finding.blocks(codes.MIGRATION_NETWORK_MISSING, ("", "no address"), host="kvm2", networks="10.95.0.0/24")
+    ]
+    assert found(moves) == ["migration-network-missing"]
 
 
 def test_the_destination_is_told_where_the_move_keeps_to(moves: Moves, world: World) -> None:
@@ -204,7 +241,10 @@ def test_the_destination_is_told_where_the_move_keeps_to(moves: Moves, world: Wo
 
 def test_without_a_common_network_nothing_is_made_there(moves: Moves, world: World) -> None:
     moves.settings.save(ONLY)
+    assert found(moves) == []
     world.addresses = ["10.91.0.2", "kvm2.example"]
+    assert found(moves) == ["migration-network-not-common"]
+    world.asked.clear()
     error = refused(moves)
     assert error.code is codes.MIGRATION_NETWORK_NOT_COMMON
     assert "10.92.0.0/24" in error.reason

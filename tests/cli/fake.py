@@ -210,6 +210,7 @@ class FakeClient(Client):
             destination=destination,
             findings=self.findings,
             disks=[],
+            addresses=["10.20.0.2"],
             live_xml="<domain type='kvm'/>",
             persistent_xml="<domain/>",
         )

@@ -123,9 +123,6 @@ def test_vms_are_shown_and_bad_moves_refused(machines: Callable[[str], Machine])
     assert code == 0, err
     assert "test  running" in out
     assert kvm1.vmferry("vm", "show", "test")[0] == 0
-    code, out, err = kvm1.vmferry("vm", "move", "test", "kvm2")
-    assert (code, out) == (3, ""), err
-    assert "(migration-disabled)" in err
     assert kvm1.vmferry("migration", "enable") == (0, "", "Migration is enabled.\n")
     for arguments, exit_code, error in (
         (["vm", "show", "none"], 2, "vm-unknown"),

@@ -85,21 +85,28 @@ def test_encryption_may_be_left_out_only_where_the_host_lets() -> None:
 
 def test_a_worker_listens_in_listed_networks_only_and_is_held_to_their_interfaces() -> None:
     only = HostSettings(any_network=False, networks=[MIGRATION, SECOND])
-    assert settings.listening(only, HOST, ["10.91.0.0/24"], "10.91.0.1", "kvm1") == [HOST[2], HOST[1]]
+    assert settings.listening(only, HOST, ["10.91.0.0/24"], "10.91.0.1") == [HOST[2], HOST[1]]
+    assert settings.listening(only, HOST[:1], [], "10.91.0.1") == []
+
+
+def test_a_host_that_keeps_to_its_networks_must_be_in_one() -> None:
+    only = HostSettings(any_network=False, networks=[MIGRATION, SECOND])
+    settings.require_network(only, HOST, "kvm1")
+    settings.require_network(only.model_copy(update={"any_network": True}), HOST[:1], "kvm1")
     with pytest.raises(PreflightError) as caught:
-        settings.listening(only, HOST[:1], [], "10.91.0.1", "kvm1")
+        settings.require_network(only, HOST[:1], "kvm1")
     assert caught.value.code is codes.MIGRATION_NETWORK_MISSING
     assert "10.94.0.0/24, 10.92.0.0/24" in caught.value.reason
 
 
 def test_where_any_network_will_do_the_sources_are_offered_too() -> None:
-    assert settings.listening(HostSettings(), HOST, [], "kvm1.example", "kvm1") == [Local("kvm1.example")]
-    assert settings.listening(HostSettings(), HOST, ["10.92.0.0/24"], "10.91.0.1", "kvm1") == [
+    assert settings.listening(HostSettings(), HOST, [], "kvm1.example") == [Local("kvm1.example")]
+    assert settings.listening(HostSettings(), HOST, ["10.92.0.0/24"], "10.91.0.1") == [
         Local("10.92.0.1"),
         Local("10.91.0.1"),
     ]
     listed = HostSettings(networks=[SECOND])
-    found = settings.listening(listed, HOST, ["10.94.0.0/24"], "10.94.0.1", "kvm1")
+    found = settings.listening(listed, HOST, ["10.94.0.0/24"], "10.94.0.1")
     assert found == [Local("10.94.0.1")]
 
 

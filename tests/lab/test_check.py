@@ -148,7 +148,7 @@ def test_a_network_that_the_vm_has_not(pair: Pair) -> None:
     pair.start(GUEST)
     done = pair.one.run("vmferry", "vm", "check", NAME, "kvm2", "--map-network", "br7=br0", check=False)
     assert done.returncode == Exit.USAGE
-    assert "network-unknown" in done.stderr
+    assert "(vm-network-unknown)" in done.stderr
 
 
 def test_storage(pair: Pair) -> None:

@@ -1,5 +1,6 @@
 """Settings on real hosts: what is disabled is refused, and moves take the listed networks and no others."""
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -36,6 +37,17 @@ def refused(pair: Pair) -> dict[str, Any]:
         attempt(pair)
     check_only_on(pair, GUEST, pair.one)
     return raised.value.problem
+
+
+def forbidden(pair: Pair) -> dict[str, Any]:
+    """See that a check finds one thing in the way, and that the move is refused for it; gives the problem."""
+    words = ["vm", "check", GUEST.name, pair.two.name, "--include-storage"]
+    checked = pair.one.run("vmferry", "--output", "json", *words, check=False)
+    (finding,) = json.loads(checked.stdout)["findings"]
+    assert (finding["severity"], checked.returncode) == ("blocks", Exit.PREFLIGHT)
+    problem = refused(pair)
+    assert (problem["code"], problem["detail"]) == (finding["code"], finding["detail"])
+    return problem
 
 
 def only(host: Host, *networks: tuple[str, int]) -> None:
@@ -83,7 +95,7 @@ def test_a_host_on_which_migration_is_disabled_is_named_and_enabling_counts_at_o
     pair.start(GUEST)
     host = pair.one if which == "source" else pair.two
     vmferry(host, "migration", "disable")
-    problem = refused(pair)
+    problem = forbidden(pair)
     assert (problem["code"], problem["exit_code"]) == ("migration-disabled", Exit.PREFLIGHT)
     assert host.name in problem["detail"]
     assert "vmferry migration enable" in problem["remedy"]
@@ -173,13 +185,13 @@ def test_the_first_network_is_taken_and_the_next_when_it_does_not_answer(pair: P
 def test_hosts_without_a_common_network(pair: Pair) -> None:
     pair.start(GUEST)
     only(pair.one, (MANAGEMENT, 10))
-    problem = refused(pair)
+    problem = forbidden(pair)
     assert problem["code"] == "migration-network-not-common"
     assert MANAGEMENT in problem["detail"]
     assert layout.migration("kvm2") in problem["detail"]
     assert all(job["ended_at"] for host in pair.hosts for job in vmferry(host, "job", "list"))
     only(pair.two, ("10.99.0.0/24", 10))
-    problem = refused(pair)
+    problem = forbidden(pair)
     assert problem["code"] == "migration-network-missing"
     assert "kvm2" in problem["detail"]
 

@@ -3,12 +3,15 @@
 from typing import Any
 
 from vmferry.core.hostpolicy import Policy
-from vmferry.core.offer import Caller, Disk, MoveOptions, Proposal
+from vmferry.core.networks import Local
+from vmferry.core.offer import Caller, Disk, Encryption, MoveOptions, Proposal
+from vmferry.core.settings import HostSettings
 from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
 from vmferry.core.vm import VmSnapshot
 from vmferry.preflight import plan
-from vmferry.preflight.case import Case
+from vmferry.preflight.case import Case, End
 
+ON = HostSettings(migration=True)
 UUID = "7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab"
 PATH = "/var/lib/libvirt/images/web01.qcow2"
 PLAIN = f"""<domain type='kvm'><name>web01</name><uuid>{UUID}</uuid><memory unit='MiB'>1024</memory><!--top-->
@@ -99,6 +102,12 @@ def proposal(domain: str | None = None, persistent: str | None = None, **changes
         "options": MoveOptions(include_storage=True),
     }
     return Proposal(**(values | changes))
+
+
+def end(settings: HostSettings = ON, *, source: bool = True, encryption: Encryption = Encryption.REQUIRED) -> End:
+    """Give one of the hosts."""
+    name, address = ("kvm1", "10.20.0.1") if source else ("kvm2", "10.20.0.2")
+    return End(name, settings, [Local(address, 24, "mig")], encryption, source)
 
 
 def case(

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.preflight.make import DISK, PLACE, THERE, UUID, VM, case, proposal, xml
+from tests.preflight.make import DISK, ON, PLACE, THERE, UUID, VM, case, end, proposal, xml
 
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.finding import Finding, Severity, blocker
-from vmferry.core.offer import Disk, MoveOptions
-from vmferry.preflight.case import Case, run
-from vmferry.preflight.checks import OF_MOVE, OF_VM
+from vmferry.core.networks import Network
+from vmferry.core.offer import Disk, Encryption, MoveOptions
+from vmferry.core.settings import HostSettings, Protection
+from vmferry.preflight.case import Case, Way, run
+from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_VM, OF_WAY
 
 PASSED_ON = "<hostdev mode='subsystem' type='pci'><source><address bus='1'/></source></hostdev>"
 OTHER = DISK.model_copy(update={"target": "vdb", "path": "/var/lib/libvirt/images/b/web01.qcow2"})
@@ -28,6 +30,18 @@ def with_disks(*disks: Disk, **options: Any) -> Any:
     return proposal(xml(device=more), disks=list(disks), options=MoveOptions(include_storage=True, **options))
 
 
+ONLY = HostSettings(
+    migration=True,
+    encryption=Protection.OPTIONAL,
+    any_network=False,
+    networks=[Network(subnet="10.20.0.0/24")],
+)
+HOST_FAULTS: list[tuple[str, HostSettings]] = [
+    ("migration-disabled", ONLY.model_copy(update={"migration": False})),
+    ("encryption-required", ONLY.model_copy(update={"encryption": Protection.REQUIRED})),
+    ("migration-network-missing", ONLY.model_copy(update={"networks": [Network(subnet="10.30.0.0/24")]})),
+    ("migration-network-missing", ONLY.model_copy(update={"networks": []})),
+]
 VM_FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("vm-not-running", {"state": "paused"}),
     ("vm-busy", {"moved_by": "0123456789ab", "job": "a migration"}),
@@ -113,7 +127,10 @@ FAULTS: list[tuple[str, Severity, Case]] = [
         case(proposal(xml().replace("type='kvm'", "type='qemu'"))),
     ),
 ]
-BESIDE_OTHERS = {"device-host-bound"}  # what no other host has is no longer harmless to this one's policy either
+APART = {
+    "device-host-bound",  # what no other host has is no longer harmless to this one's policy either
+    "migration-network-not-common",
+}
 
 
 def codes_of(findings: list[Finding]) -> list[str]:
@@ -121,8 +138,29 @@ def codes_of(findings: list[Finding]) -> list[str]:
 
 
 def test_where_all_is_well_nothing_is_found() -> None:
+    for source in (True, False):
+        assert run(OF_HOST, end(ON, source=source)) == []
+        assert run(OF_HOST, end(ONLY, source=source, encryption=Encryption.OFF)) == []
     assert run(OF_VM, VM) == []
     assert run(OF_MOVE, case()) == []
+    assert run(OF_WAY, Way(end(ONLY), "kvm2", ["10.30.0.2", "10.20.0.2"])) == []
+    assert run(OF_WAY, Way(end(), "kvm2", ["10.30.0.2"])) == []
+
+
+@pytest.mark.parametrize("source", [True, False])
+@pytest.mark.parametrize(("code", "settings"), HOST_FAULTS)
+def test_a_fault_of_one_hosts_settings(code: str, settings: HostSettings, source: bool) -> None:
+    (found,) = run(OF_HOST, end(settings, source=source, encryption=Encryption.OFF))
+    assert (found.code, found.severity) == (code, Severity.BLOCKS)
+    assert (bool(found.source), bool(found.destination)) == (source, not source)
+    assert ("kvm1" if source else "kvm2") in found.detail
+    assert "{" not in found.detail + found.mend
+
+
+def test_hosts_that_share_no_network() -> None:
+    (found,) = run(OF_WAY, Way(end(ONLY), "kvm2", ["10.30.0.2", "kvm2.example"]))
+    assert (found.code, found.severity) == ("migration-network-not-common", Severity.BLOCKS)
+    assert (found.source, found.destination) == ("10.20.0.0/24", "10.30.0.2, kvm2.example")
 
 
 @pytest.mark.parametrize(("code", "change"), VM_FAULTS)
@@ -142,10 +180,11 @@ def test_a_fault_of_the_move(code: str, severity: Severity, fault: Case) -> None
 
 
 def test_each_code_of_a_check_has_a_test() -> None:
-    causes: set[Code] = {code for check in OF_VM for code in check.causes}
-    causes |= {code for check in OF_MOVE for code in check.causes}
-    tested = {code for code, _ in VM_FAULTS} | {code for code, _, _ in FAULTS} | BESIDE_OTHERS
-    assert {code.name for code in causes} == tested
+    causes: set[Code] = set()
+    for checks in (OF_HOST, OF_VM, OF_MOVE, OF_WAY):
+        causes |= {code for check in checks for code in check.causes}
+    tested = {code for code, _ in [*HOST_FAULTS, *VM_FAULTS]} | {code for code, _, _ in FAULTS}
+    assert {code.name for code in causes} == tested | APART
 
 
 @pytest.mark.parametrize(

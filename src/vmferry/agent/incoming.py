@@ -9,14 +9,14 @@ from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.api import Outcome
 from vmferry.core.errors import InternalError, UsageError, VmferryError
-from vmferry.core.finding import Finding, blocker
+from vmferry.core.finding import blocker, ordered, require_none
 from vmferry.core.job import Role, State
 from vmferry.core.offer import Address, Admission, Grant, Offer, Proposal, Report
-from vmferry.core.settings import listening, require_enabled, require_encryption
+from vmferry.core.settings import listening, require_enabled
 from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates
 from vmferry.preflight import case, checks, plan
-from vmferry.preflight.plan import Plan
+from vmferry.preflight.case import Case, End
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer
 from vmferry.store.settings import Settings
@@ -46,16 +46,7 @@ class Arrivals:
         """
         if vm.source != peer.name:
             raise UsageError(codes.BAD_REQUEST, detail="the proposal is not from the host that sends it")
-        planned, findings = self._judge(vm)
-        return Report(
-            vm=vm.vm,
-            source=vm.source,
-            destination=self.config.name,
-            findings=findings,
-            disks=planned.disks,
-            live_xml=planned.live_xml,
-            persistent_xml=planned.persistent_xml,
-        )
+        return self._judge(vm)
 
     def offer(self, offer: Offer, peer: Peer) -> Grant:
         """Authorise an offer, or say why not; nothing is made yet but the job's record.
@@ -65,23 +56,17 @@ class Arrivals:
         """
         if offer.source != peer.name or not _JOB.fullmatch(offer.job) or self.jobs.find(offer.job):
             raise UsageError(codes.BAD_REQUEST, detail="the offer is not from the host that sends it, or not new")
-        settings = self.settings.host()
-        require_enabled(settings, self.config.name)
-        require_encryption(settings, offer.options.encryption, self.config.name)
-        places = listening(settings, interfaces.addresses(), offer.networks, self.config.address, self.config.name)
-        planned, findings = self._judge(offer)
-        in_the_way = blocker(findings)
-        if in_the_way is not None:
-            raise in_the_way.error()
+        report = self._judge(offer)
+        require_none(report.findings)
         certificate, private_key = certificates.create(f"{self.config.name} job {offer.job}")
         grant = Grant(
             job_key=jobkey.new(),
-            live_xml=planned.live_xml,
-            persistent_xml=planned.persistent_xml,
-            disks=planned.disks,
-            findings=findings,
+            live_xml=report.live_xml,
+            persistent_xml=report.persistent_xml,
+            disks=report.disks,
+            findings=report.findings,
             certificate=certificate,
-            addresses=[local.address for local in places],
+            addresses=report.addresses,
             socket_folder=str(self.config.run_folder / "jobs" / offer.job),
         )
         options = offer.options.model_dump(mode="json", exclude_defaults=True)
@@ -162,13 +147,24 @@ class Arrivals:
             return False
         return True
 
-    def _judge(self, vm: Proposal) -> tuple[Plan, list[Finding]]:
+    def _judge(self, vm: Proposal) -> Report:
         """Plan how a VM would be here, and check whether it can."""
+        config, settings, addresses = self.config, self.settings.host(), interfaces.addresses()
+        end = End(config.name, settings, addresses, vm.options.encryption, source=False)
         here = self.snapshots.destination(vm, plan.paths(vm))
         planned = plan.make(vm, here)
-        findings = case.run(checks.OF_MOVE, case.Case(vm, here, planned))
+        findings = case.run(checks.OF_MOVE, Case(vm, here, planned))
         if blocker(findings) is None:
             # Only what this host's own policy takes is shown to libvirt.
             refusal = self.snapshots.refusal(planned.live_xml, planned.persistent_xml)
-            findings = case.run(checks.OF_MOVE, case.Case(vm, here, planned, refusal)) if refusal else findings
-        return planned, findings
+            findings = case.run(checks.OF_MOVE, Case(vm, here, planned, refusal)) if refusal else findings
+        return Report(
+            vm=vm.vm,
+            source=vm.source,
+            destination=config.name,
+            findings=ordered(case.run(checks.OF_HOST, end) + findings),
+            disks=planned.disks,
+            addresses=[local.address for local in listening(settings, addresses, vm.networks, config.address)],
+            live_xml=planned.live_xml,
+            persistent_xml=planned.persistent_xml,
+        )

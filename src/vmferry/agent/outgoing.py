@@ -11,23 +11,17 @@ from vmferry.agent.services import Launcher
 from vmferry.config import Config
 from vmferry.core import codes, domainxml, jobkey
 from vmferry.core.errors import InternalError, UsageError, VmferryError
-from vmferry.core.finding import Finding, Severity, blocker
+from vmferry.core.finding import Finding, ordered, require_none
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller, Disk, Grant, MoveOptions, Offer, Proposal, Report
-from vmferry.core.settings import (
-    HostSettings,
-    keeps_to,
-    require_built,
-    require_enabled,
-    require_encryption,
-    ways,
-)
+from vmferry.core.settings import keeps_to, require_built, require_enabled
 from vmferry.core.vm import VmSnapshot
 from vmferry.hypervisor.inventory import Inventory
 from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates
 from vmferry.identity.peer import PeerClient
 from vmferry.preflight import case, checks
+from vmferry.preflight.case import End, Way
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
@@ -55,15 +49,13 @@ class Moves:
         Raises:
             VmferryError: the request is wrong, or a host does not answer.
         """
-        settings = self._check(options)
-        networks = keeps_to(settings, interfaces.addresses(), self.config.name)
-        peer = self._peer(vm, destination)
-        found = self._describe(vm, options)
-        findings = case.run(checks.OF_VM, found)
+        end, peer, found, findings = self._look(vm, destination, options)
         with _nonces(found.disks, secrets.token_hex(6)) as disks:
-            report = self.client(self.config, peer).check(self._proposal(found, disks, options, networks, caller))
-        both = sorted(findings + report.findings, key=lambda finding: finding.severity is not Severity.BLOCKS)
-        return report.model_copy(update={"findings": both})
+            report = self.client(self.config, peer).check(self._proposal(found, disks, options, end, caller))
+        findings += report.findings
+        if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
+            findings += case.run(checks.OF_WAY, Way(end, peer.name, report.addresses))
+        return report.model_copy(update={"findings": ordered(findings)})
 
     def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> tuple[str, list[Finding]]:
         """Start a move; returns the job's identifier once the destination has admitted it, and what it warns of.
@@ -72,13 +64,8 @@ class Moves:
             VmferryError: why it cannot be; nothing is changed on either host then.
         """
         requested_at = time.time()
-        settings = self._check(options)
-        networks = keeps_to(settings, interfaces.addresses(), self.config.name)
-        peer = self._peer(vm, destination)
-        found = self._describe(vm, options)
-        in_the_way = blocker(case.run(checks.OF_VM, found))
-        if in_the_way is not None:
-            raise in_the_way.error()
+        end, peer, found, findings = self._look(vm, destination, options)
+        require_none(findings)
         job = secrets.token_hex(6)
         asked = options.model_dump(mode="json", exclude_defaults=True)
         with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
@@ -90,18 +77,18 @@ class Moves:
             disks = _with_nonces(found.disks, job)
             try:
                 offer = Offer(
-                    **dict(self._proposal(found, disks, options, networks, caller)),
+                    **dict(self._proposal(found, disks, options, end, caller)),
                     job=job,
                     memory_channels=self.config.memory_channels,
                     certificate=certificate,
                 )
-                warnings = self._start(offer, peer, private_key, requested_at)
+                findings += self._start(offer, peer, end, private_key, requested_at)
             except VmferryError as error:
                 self.jobs.end(job, State.FAILED, error.problem(), None)
                 spec.forget(self.config.state_folder, job, key=True)
                 _remove_nonces(disks)
                 raise
-        return job, warnings
+        return job, findings
 
     def cancel(self, job: str, caller: Caller) -> None:
         """Ask a job's worker to give the move up.
@@ -142,14 +129,19 @@ class Moves:
 
     # --- steps of a move ---------------------------------------------------------------------------------------
 
-    def _check(self, options: MoveOptions) -> HostSettings:
-        settings = self.settings.host()
-        require_enabled(settings, self.config.name)
-        require_encryption(settings, options.encryption, self.config.name)
+    def _look(self, vm: str, destination: str, options: MoveOptions) -> tuple[End, Peer, VmSnapshot, list[Finding]]:
+        """Look at this host, the other one's pairing and the VM, and run this host's half of the checks.
+
+        Raises:
+            VmferryError: the request is wrong, or libvirt does not answer.
+        """
         require_built(options.performance)
         if not options.include_storage and (options.storage_path or options.disk_paths):
             raise UsageError(codes.STORAGE_PATH_NEEDS_STORAGE)
-        return settings
+        end = End(self.config.name, self.settings.host(), interfaces.addresses(), options.encryption, source=True)
+        peer = self._peer(vm, destination)
+        found = self._describe(vm, options)
+        return end, peer, found, case.run(checks.OF_HOST, end) + case.run(checks.OF_VM, found)
 
     def _peer(self, vm: str, destination: str) -> Peer:
         if destination == self.config.name:
@@ -176,16 +168,7 @@ class Moves:
         active = self.jobs.active_for(vm)
         return found.model_copy(update={"moved_by": active.id}) if active else found
 
-    def _check_grant(self, offer: Offer, grant: Grant, peer: Peer) -> None:
-        """See that the destination answered for the disks that it was asked about, and where we may go."""
-        if {plan.target for plan in grant.disks} != {disk.target for disk in offer.disks}:
-            raise InternalError(codes.PROTOCOL, why="the destination's plan is for other disks than the VM has")
-        theirs = [(address, 0) for address in grant.addresses]
-        ways(self.settings.host(), interfaces.addresses(), theirs, self.config.name, peer.name)
-
-    def _proposal(
-        self, vm: VmSnapshot, disks: list[Disk], options: MoveOptions, networks: list[str], caller: Caller
-    ) -> Proposal:
+    def _proposal(self, vm: VmSnapshot, disks: list[Disk], options: MoveOptions, end: End, caller: Caller) -> Proposal:
         return Proposal(
             vm=vm.name,
             uuid=vm.uuid,
@@ -198,10 +181,10 @@ class Moves:
             memory=vm.memory,
             disks=disks,
             options=options,
-            networks=networks,
+            networks=keeps_to(end.settings, end.addresses),
         )
 
-    def _start(self, offer: Offer, peer: Peer, private_key: str, requested_at: float) -> list[Finding]:
+    def _start(self, offer: Offer, peer: Peer, end: End, private_key: str, requested_at: float) -> list[Finding]:
         client = self.client(self.config, peer)
         grant = client.offer(offer)
         work = Spec(
@@ -218,7 +201,8 @@ class Moves:
         # From here on the destination holds a job of ours: whatever happens, it is told.
         spec.save(self.config.state_folder, work)
         try:
-            self._check_grant(offer, grant, peer)
+            _check_grant(offer, grant)
+            require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
             admission = client.admit(offer.job, proof)
             self.jobs.step(offer.job, Phase.ADMITTED)
             spec.save(self.config.state_folder, work.model_copy(update={"addresses": admission.addresses}))
@@ -229,6 +213,12 @@ class Moves:
                 pass  # its worker asks for the verdict, or gives up when nobody connects
             raise
         return grant.findings
+
+
+def _check_grant(offer: Offer, grant: Grant) -> None:
+    """See that the destination answered for the disks that it was asked about, and no others."""
+    if {plan.target for plan in grant.disks} != {disk.target for disk in offer.disks}:
+        raise InternalError(codes.PROTOCOL, why="the destination's plan is for other disks than the VM has")
 
 
 @contextmanager

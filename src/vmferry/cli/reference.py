@@ -32,7 +32,8 @@ from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.job import Progress
 from vmferry.core.offer import Report
 from vmferry.core.vm import VmDetail, VmSummary
-from vmferry.preflight.checks import OF_MOVE, OF_VM
+from vmferry.preflight.case import Check
+from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_VM, OF_WAY
 
 MARK = "<!-- What follows is written by `python -m vmferry.cli.reference`. -->\n"
 VALUES = (
@@ -64,6 +65,12 @@ _KINDS = {
     str: "text",
     datetime: "time (RFC 3339)",
 }
+_CHECKS: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
+    ("Each host by itself", OF_HOST),
+    ("The VM by itself", OF_VM),
+    ("The VM on the destination", OF_MOVE),
+    ("The way between the hosts", OF_WAY),
+)
 
 
 def commands() -> str:
@@ -101,7 +108,7 @@ def errors() -> str:
 def found() -> str:
     """Give every code that a check may find, in the order of the checks."""
     parts = []
-    for title, checks in (("The VM by itself", OF_VM), ("The VM on the destination", OF_MOVE)):
+    for title, checks in _CHECKS:
         parts.append(f"## {title}\n")
         parts.append("| code | symptom | cause | mend |\n|---|---|---|---|")
         for check in checks:

@@ -12,7 +12,7 @@ from vmferry.cli.output import show_list
 from vmferry.cli.report import show_report, warn
 from vmferry.cli.units import parse_rate, parse_seconds, parsed, size
 from vmferry.core.errors import Exit
-from vmferry.core.finding import blocker
+from vmferry.core.finding import blocker, require_none
 from vmferry.core.offer import Disk, Encryption, MoveOptions, Performance, Report
 from vmferry.core.settings import require_built
 from vmferry.core.vm import VmDetail
@@ -220,9 +220,7 @@ def _rehearse(settings: Settings, report: Report) -> None:
     Raises:
         VmferryError: a finding that blocks the move.
     """
-    found = blocker(report.findings)
-    if found is not None:
-        raise found.error()
+    require_none(report.findings)
     warn(settings, report.findings)
     if settings.json:
         output.show(settings, report, {})

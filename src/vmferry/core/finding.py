@@ -1,5 +1,6 @@
 """What a check before a move found."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Self
 
@@ -69,6 +70,22 @@ class Finding(BaseModel):
         )
 
 
-def blocker(findings: list[Finding]) -> Finding | None:
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Put what blocks first, and leave the order as it is else."""
+    return sorted(findings, key=lambda finding: finding.severity is not Severity.BLOCKS)
+
+
+def blocker(findings: Iterable[Finding]) -> Finding | None:
     """Give the first finding that makes the move impossible, if there is one."""
     return next((finding for finding in findings if finding.severity is Severity.BLOCKS), None)
+
+
+def require_none(findings: Iterable[Finding]) -> None:
+    """Refuse a move for the first finding that makes it impossible.
+
+    Raises:
+        VmferryError: that finding's.
+    """
+    found = blocker(findings)
+    if found is not None:
+        raise found.error()

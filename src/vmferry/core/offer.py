@@ -117,6 +117,7 @@ class Report(_Value):
     destination: str
     findings: list[Finding] = Field(description="those that block come first")
     disks: list[DiskPlan] = Field(description="what would become of each disk")
+    addresses: list[str] = Field(description="where the destination would receive it, the best first")
     live_xml: str = Field(description="XML with which the destination would start the VM")
     persistent_xml: str = Field(description="XML that the destination would define")
 

@@ -168,10 +168,22 @@ def require_encryption(settings: HostSettings, wanted: Encryption, host: str) ->
         raise PreflightError(codes.ENCRYPTION_DIFFERS, host=host)
 
 
-def listening(
-    settings: HostSettings, addresses: Sequence[Local], wanted: Sequence[str], address: str, host: str
-) -> list[Local]:
-    """Give where the worker of an incoming move listens, the best first.
+def require_network(settings: HostSettings, addresses: Sequence[Local], host: str) -> None:
+    """Hold a host that keeps to its migration networks to be in one of them.
+
+    Arguments:
+        addresses: of the host.
+        host: its name.
+
+    Raises:
+        PreflightError: migration-network-missing.
+    """
+    if not settings.any_network and not choose(addresses, settings.networks):
+        raise PreflightError(codes.MIGRATION_NETWORK_MISSING, host=host, networks=subnets(settings))
+
+
+def listening(settings: HostSettings, addresses: Sequence[Local], wanted: Sequence[str], address: str) -> list[Local]:
+    """Give where the worker of an incoming move listens, the best first; nowhere, where `require_network` objects.
 
     Those in listed networks; and where any network will do, those in the source's networks and the address by which
     other hosts know this one, unless that is another machine's, or a name, and there is something better. Only
@@ -181,38 +193,24 @@ def listening(
         addresses: of this host.
         wanted: the subnets that the source keeps to; none, if it takes any.
         address: by which paired hosts know this host.
-        host: its name, for the error.
-
-    Raises:
-        PreflightError: migration-network-missing.
     """
-    listed = choose(addresses, settings.networks)
+    mine = choose(addresses, settings.networks)
     if not settings.any_network:
-        if not listed:
-            raise missing(settings, host)
-        return listed
+        return mine
     theirs = choose(addresses, [Network(subnet=subnet) for subnet in wanted])
-    found = [local.address for local in listed + theirs]
+    found = [local.address for local in mine + theirs]
     if not found or address in [local.address for local in addresses]:
         found.append(address)
     return [Local(one) for one in dict.fromkeys(found)]
 
 
-def keeps_to(settings: HostSettings, addresses: Sequence[Local], host: str) -> list[str]:
+def keeps_to(settings: HostSettings, addresses: Sequence[Local]) -> list[str]:
     """Give the subnets that an outgoing move keeps to; none means any.
 
     Arguments:
         addresses: of this host.
-        host: its name, for the error.
-
-    Raises:
-        PreflightError: migration-network-missing.
     """
-    if settings.any_network:
-        return []
-    if not choose(addresses, settings.networks):
-        raise missing(settings, host)
-    return reach(addresses, settings.networks)
+    return [] if settings.any_network else reach(addresses, settings.networks)
 
 
 def ways(
@@ -236,17 +234,16 @@ def ways(
         raise PreflightError(
             codes.MIGRATION_NETWORK_NOT_COMMON,
             source=source,
-            networks=", ".join(network.subnet for network in settings.networks) or "none",
+            networks=subnets(settings),
             host=host,
             addresses=", ".join(one for one, _ in theirs) or "none",
         )
     return found
 
 
-def missing(settings: HostSettings, host: str) -> PreflightError:
-    """Give the error of a host that has no address in its networks."""
-    listed = ", ".join(network.subnet for network in settings.networks) or "none"
-    return PreflightError(codes.MIGRATION_NETWORK_MISSING, host=host, networks=listed)
+def subnets(settings: HostSettings) -> str:
+    """Name the networks, the best first."""
+    return ", ".join(network.subnet for network in settings.networks) or "none"
 
 
 def _word(value: object) -> str:

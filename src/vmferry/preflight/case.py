@@ -1,16 +1,52 @@
 """What a check is, and what it looks at."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from vmferry.core.errors import Code
-from vmferry.core.finding import Finding, Severity
-from vmferry.core.offer import Proposal
+from vmferry.core.finding import Finding, ordered
+from vmferry.core.networks import Local
+from vmferry.core.offer import Encryption, Proposal
+from vmferry.core.settings import HostSettings
 from vmferry.core.snapshot import DestinationSnapshot
 from vmferry.preflight.plan import Plan
 
 Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One of the two hosts, with what its administrator has set.
+
+    Arguments:
+        name: the host's.
+        settings: as they are now.
+        addresses: of the host.
+        encryption: what the move asks for.
+        source: whether it is the one that the VM leaves.
+    """
+
+    name: str
+    settings: HostSettings
+    addresses: Sequence[Local]
+    encryption: Encryption
+    source: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way that a move's data would take.
+
+    Arguments:
+        here: the source.
+        there: the destination's name.
+        addresses: where it would receive, the best first.
+    """
+
+    here: End
+    there: str
+    addresses: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,5 +76,4 @@ class Check(Generic[Seen]):
 
 def run(checks: tuple[Check[Seen], ...], seen: Seen) -> list[Finding]:
     """Run checks; what blocks comes first, else in the order of the checks."""
-    found = [finding for check in checks for finding in check.find(seen)]
-    return sorted(found, key=lambda finding: finding.severity is not Severity.BLOCKS)
+    return ordered(finding for check in checks for finding in check.find(seen))

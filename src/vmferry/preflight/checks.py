@@ -1,8 +1,11 @@
 """Every check there is, in the order in which their findings are told."""
 
 from vmferry.core.vm import VmSnapshot
-from vmferry.preflight import cpu, devices, firmware, hosts, machine, memory, networks, storage, taken, vm
-from vmferry.preflight.case import Case, Check
+from vmferry.preflight import cpu, devices, firmware, hosts, machine, memory, networks, settings, storage, taken, vm
+from vmferry.preflight.case import Case, Check, End, Way
+
+OF_HOST: tuple[Check[End], ...] = (settings.HOST,)
+"""What each host asks of itself."""
 
 OF_VM: tuple[Check[VmSnapshot], ...] = (vm.STATE, vm.SNAPSHOTS, vm.DISKS)
 """The source's half: the VM by itself."""
@@ -27,3 +30,6 @@ OF_MOVE: tuple[Check[Case], ...] = (
     hosts.CONFINEMENT,
 )
 """The destination's half: the VM on it."""
+
+OF_WAY: tuple[Check[Way], ...] = (settings.WAY,)
+"""The source again, when the destination has said where it would receive."""

@@ -12,7 +12,7 @@ from vmferry.core.job import Phase, State, Summary
 from vmferry.core.networks import Local
 from vmferry.core.offer import Disk, DiskPlan
 from vmferry.core.request import build
-from vmferry.core.settings import listening
+from vmferry.core.settings import listening, require_network
 from vmferry.hypervisor import images
 from vmferry.hypervisor.domains import Presence
 from vmferry.transfer import files, interfaces
@@ -112,7 +112,8 @@ class Destination(Endpoint):
 
     def _places(self) -> list[Local]:
         addresses, config = interfaces.addresses(), self.config
-        return listening(self.settings, addresses, self.offer.networks, config.address, config.name)
+        require_network(self.settings, addresses, config.name)
+        return listening(self.settings, addresses, self.offer.networks, config.address)
 
     def _receive(self) -> None:
         assert self._listener is not None

@@ -1,0 +1,60 @@
+"""What the administrators of the two hosts have set: whether moves may be, how, and over which networks.
+
+The rules are core/settings.py's, which the hosts and their workers hold themselves to as well.
+"""
+
+from collections.abc import Callable, Iterator
+
+from vmferry.core import codes
+from vmferry.core.errors import PreflightError
+from vmferry.core.finding import Finding
+from vmferry.core.settings import require_enabled, require_encryption, require_network, subnets, ways
+from vmferry.preflight.case import Check, End, Way
+
+
+def _host(end: End) -> Iterator[Finding]:
+    settings, name = end.settings, end.name
+
+    def seen(what: str) -> tuple[str, str]:
+        return (what, "") if end.source else ("", what)
+
+    yield from _held(lambda: require_enabled(settings, name), seen("migration disabled"))
+    yield from _held(lambda: require_encryption(settings, end.encryption, name), seen("encryption required"))
+    yield from _held(
+        lambda: require_network(settings, end.addresses, name), seen(f"no address inside {subnets(settings)}")
+    )
+
+
+def _way(way: Way) -> Iterator[Finding]:
+    here = way.here
+    theirs = [(address, 0) for address in way.addresses]  # the worker that would have the port is not there yet
+    yield from _held(
+        lambda: ways(here.settings, here.addresses, theirs, here.name, way.there),
+        (subnets(here.settings), ", ".join(way.addresses)),
+    )
+
+
+def _held(rule: Callable[[], object], seen: tuple[str, str]) -> Iterator[Finding]:
+    """Find what a rule raises."""
+    try:
+        rule()
+    except PreflightError as error:
+        yield Finding.blocks(error.code, seen, **error.fields)
+
+
+HOST = Check(
+    _host,
+    {
+        codes.MIGRATION_DISABLED: "Migration is off on a new host, and an administrator can switch it off.",
+        codes.ENCRYPTION_DIFFERS: "A host decides for itself that nothing leaves it or comes to it in the clear.",
+        codes.MIGRATION_NETWORK_MISSING: "The host keeps to its listed networks, and its interface in them is down, "
+        "has another address, or was never there.",
+    },
+)
+WAY = Check(
+    _way,
+    {
+        codes.MIGRATION_NETWORK_NOT_COMMON: "The source keeps to its listed networks, and the destination lists others "
+        "or is in none of them."
+    },
+)
