@@ -1,0 +1,9 @@
+"""The table of error codes: one place, so that no two places say the same thing in different words.
+
+Its parts are modules only for their length; all codes are looked up here.
+"""
+# ruff: noqa: F403 -- the parts hold nothing but codes
+
+from vmferry.core.codes.checks import *
+from vmferry.core.codes.moves import *
+from vmferry.core.codes.request import *

@@ -1,0 +1,132 @@
+"""Codes of who may not, who does not answer, what becomes of a move that ended otherwise, and the lab."""
+
+from vmferry.core.errors import (
+    AccessError,
+    CancelledError,
+    InternalError,
+    PreflightError,
+    UnreachableError,
+    UsageError,
+    VmferryError,
+)
+
+# --- who may ----------------------------------------------------------------------------------------------------
+NOT_ALLOWED = AccessError.define(
+    "not-allowed",
+    "{host} does not allow {caller} to {action}.",
+    "Ask an administrator of {host} for the role {role}.",
+)
+NOT_AUTHENTICATED = AccessError.define(
+    "not-authenticated",
+    "{host} does not know who is calling.",
+    "Use vmferry on {host} itself, as root or a member of its group `vmferry`.",
+)
+NOT_PAIRED = AccessError.define(
+    "not-paired",
+    "{host} does not know the host that is calling.",
+    "Pair the two: `vmferry host pair` on either of them.",
+)
+JOB_KEY_WRONG = AccessError.define(
+    "job-key-wrong", "The key shown for job {job} is not its key.", "Start the move again.", status=401
+)
+TOKEN_CERTIFICATE = AccessError.define(
+    "pairing-certificate-wrong",
+    "{address} shows another certificate than the pairing token names, so the token was not sent there.",
+    "See whether that is the address of the host that made the token; if it is, find out who answers there.",
+)
+TOKEN_WRONG = AccessError.define(
+    "pairing-token-wrong",
+    "{host} did not accept the pairing token: it is wrong, used, or older than 10 minutes.",
+    "Make a new one on {host}: `vmferry host pair --invite`.",
+)
+TOKEN_RATE = AccessError.define(
+    "pairing-rate-limited",
+    "{host} has seen too many wrong pairing tokens.",
+    "Wait {seconds} seconds, then make a new one with `vmferry host pair --invite`.",
+    status=429,
+)
+CERTIFICATE_CHANGED = AccessError.define(
+    "certificate-changed",
+    "{host} shows another certificate than the one it was paired with.",
+    "If it was set up anew: `vmferry host unpair {host}`, then pair again. If not, find out who answers there.",
+)
+
+WORKER_CERTIFICATE = AccessError.define(
+    "worker-certificate-wrong",
+    "{host} shows another certificate than the one exchanged for job {job}.",
+    "Start the move again; if it happens again, find out who answers at that address.",
+)
+
+# --- who does not answer ------------------------------------------------------------------------------------------
+HOST_UNREACHABLE = UnreachableError.define(
+    "host-unreachable",
+    "{host} does not answer at {address}: {why}.",
+    "See whether it is up and vmferryd runs there (`systemctl status vmferryd`), and whether TCP 6601 is open.",
+)
+DAEMON_UNREACHABLE = UnreachableError.define(
+    "daemon-unreachable",
+    "vmferryd does not answer at {address}: {why}.",
+    "Start it: `systemctl start vmferryd`.",
+)
+DATA_UNREACHABLE = UnreachableError.define(
+    "data-port-unreachable",
+    "{host} does not answer on any of its migration addresses ({addresses}): {why}.",
+    "Open TCP 6610-6659 between the hosts on that network.",
+)
+LIBVIRT_UNREACHABLE = UnreachableError.define(
+    "libvirt-unreachable", "libvirt on {host} does not answer: {why}.", "Start it: `systemctl start libvirtd`."
+)
+
+# --- a move that ended otherwise ------------------------------------------------------------------------------------
+CANCELLED = CancelledError.define(
+    "cancelled", "Job {job} was cancelled by {caller}.", "{vm} runs on {host}; move it again when you like."
+)
+TOO_LATE = UsageError.define(
+    "too-late", "Job {job} has passed its commit and cannot be cancelled.", "Let it finish, then move the VM back.", 409
+)
+MOVE_FAILED = VmferryError.define(
+    "move-failed", "The move of {vm} failed in phase {phase}: {why}.", "{vm} runs on {host}; {advice}."
+)
+LINK_LOST = VmferryError.define(
+    "link-lost",
+    "The connection to {peer} broke in phase {phase}: {why}.",
+    "{vm} runs on {host}; see to the network between the hosts, then move again.",
+)
+WORKER_DIED = VmferryError.define(
+    "worker-died",
+    "The transfer process of job {job} on {host} ended unexpectedly in phase {phase}.",
+    "{vm} runs on {owner}; see `journalctl -u vmferry-transfer@{job}`, then move again.",
+)
+RPC_REFUSED = AccessError.define(
+    "rpc-refused",
+    "{host} refused a libvirt call that was not authorised for this move: {why}.",
+    "If you did not change the VM during the move, treat the source host as compromised.",
+)
+PROTOCOL = InternalError.define(
+    "protocol", "The peer broke the transfer protocol: {why}.", "Report it, with the log of both hosts."
+)
+DATABASE_NEWER = InternalError.define(
+    "database-newer",
+    "The database {path} has schema {found}, and this program knows up to {known}.",
+    "Install the newer release of vmferry again.",
+)
+PORTS_TAKEN = InternalError.define(
+    "ports-taken",
+    "No TCP port of {first}-{last} is free on {addresses}: {why}.",
+    "Let other moves end, or widen `data_ports` in vmferry.toml.",
+)
+INTERNAL = InternalError.define("internal", "vmferry failed: {why}.", "Report it, with the log of vmferryd.")
+
+# --- the lab ----------------------------------------------------------------------------------------------------------
+LAB_COMMAND = InternalError.define(
+    "lab-command-failed",
+    "`{command}` failed: {why}.",
+    "The lab needs root on Debian 12 with the packages of `make setup`.",
+)
+LAB_DOWN = PreflightError.define("lab-down", "The lab {name} is not up.", "Start it: `vmferry lab up`.")
+LAB_HOST_UNKNOWN = UsageError.define(
+    "lab-host-unknown", "The lab has no host {host}.", "Its hosts are {hosts}.", status=404
+)
+LAB_TIMEOUT = InternalError.define(
+    "lab-timeout", "{what} did not happen within {seconds} seconds.", "See the logs in {place}."
+)

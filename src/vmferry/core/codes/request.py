@@ -1,0 +1,86 @@
+"""Codes of what is wrong with the request itself."""
+
+from vmferry.core.errors import UsageError
+
+VM_UNKNOWN = UsageError.define(
+    "vm-unknown", "There is no VM {vm} on {host}.", "See `vmferry vm list --host {host}`.", status=404
+)
+HOST_UNKNOWN = UsageError.define(
+    "host-unknown", "{host} is not paired with {local}.", "Pair them first: `vmferry host pair {host}`.", status=404
+)
+JOB_UNKNOWN = UsageError.define(
+    "job-unknown", "There is no job {job} on {host}.", "See `vmferry job list`.", status=404
+)
+DISK_UNKNOWN = UsageError.define(
+    "disk-unknown", "{vm} has no disk {disk}.", "Its disks are {disks}; see `vmferry vm show {vm}`.", status=404
+)
+VM_NETWORK_UNKNOWN = UsageError.define(
+    "vm-network-unknown",
+    "{vm} has no interface on a network or bridge {network}.",
+    "It is on {networks}; see `vmferry vm show {vm}`.",
+    status=404,
+)
+SAME_HOST = UsageError.define(
+    "same-host", "{vm} is on {host} already.", "Name another host; `vmferry host list` shows the paired ones."
+)
+NOT_BUILT = UsageError.define("not-built", "{option} {value} is not built yet.", "Use {option} {instead}.", status=501)
+BAD_REQUEST = UsageError.define("bad-request", "The request is not valid: {detail}.", "Correct it and send it again.")
+STORAGE_PATH_NEEDS_STORAGE = UsageError.define(
+    "storage-path-needs-storage",
+    "--storage-path and --disk say where copied disks go, but no storage was to be moved.",
+    "Add --include-storage.",
+)
+CONFIG_INVALID = UsageError.define(
+    "config-invalid", "The configuration {path} cannot be used: {why}.", "Correct it; see `vmferryd --print-config`."
+)
+SELF_PAIRING = UsageError.define(
+    "self-pairing", "{host} cannot be paired with itself.", "Use the token on the other host, not where it was made."
+)
+PEER_NAME_TAKEN = UsageError.define(
+    "peer-name-taken",
+    "{local} knows another host by the name {host}.",
+    "Unpair that one (`vmferry host unpair {host}` on {local}), or give one of them another `name` in vmferry.toml.",
+    status=409,
+)
+PEER_BUSY = UsageError.define(
+    "peer-busy", "{host} takes part in job {job}, which has not ended.", "Wait for its end, then unpair.", status=409
+)
+MOVES_IN_PROGRESS = UsageError.define(
+    "moves-in-progress",
+    "{host} takes part in moves that have not ended ({jobs}).",
+    "Say what becomes of them: `vmferry migration disable --wait`, or `--cancel`.",
+    status=409,
+)
+NETWORK_INVALID = UsageError.define(
+    "network-invalid", "That is no migration network: {why}.", "Write it as 10.20.0.0/24 or fd20::/64."
+)
+NETWORK_EXISTS = UsageError.define(
+    "network-exists",
+    "The network {subnet} is listed already, with priority {priority}.",
+    "Change it with `vmferry network set {subnet} --priority N`.",
+    status=409,
+)
+NETWORK_UNKNOWN = UsageError.define(
+    "network-unknown", "The network {subnet} is not listed.", "See `vmferry network list`.", status=404
+)
+SETTINGS_FILE = UsageError.define(
+    "settings-file-invalid", "The settings in {path} cannot be used: {why}.", "Correct it; see docs/settings.md."
+)
+METHOD_WRONG = UsageError.define("method-wrong", "{detail}.", "See docs/api.md.", status=405)
+NOT_FOUND = UsageError.define("not-found", "There is nothing at {path}.", "See docs/api.md.", status=404)
+
+COMMAND_LINE = UsageError.define("command-line", "{detail}.", "See `{command} --help`.")
+CONFIRMATION_NEEDED = UsageError.define(
+    "confirmation-needed", "There is nobody to ask: {question}", "Add --yes if that is what you want."
+)
+TOKEN_NEEDED = UsageError.define(
+    "pairing-token-needed",
+    "Pairing takes a token, and there is no terminal to ask for it.",
+    "Make one on the other host (`vmferry host pair --invite`) and name its file, or - for standard input, "
+    "with --token-file.",
+)
+LAB_MISSING = UsageError.define(
+    "lab-missing",
+    "The lab cannot run here: {module} is not installed.",
+    "Install vmferry with what hosts need: `pip install 'vmferry[host]'`.",
+)
