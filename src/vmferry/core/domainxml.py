@@ -8,7 +8,7 @@ writes is refused, so that there is no second way to read what is judged here.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NoReturn
-from xml.etree.ElementTree import Element, SubElement, TreeBuilder, tostring
+from xml.etree.ElementTree import Element, TreeBuilder, tostring
 from xml.parsers import expat
 
 from vmferry.core import codes
@@ -297,11 +297,17 @@ def with_networks(xml: str, places: Mapping[str, Attachment]) -> str:
     return _serialize(domain)
 
 
+_AFTER_LINK = ("mtu", "coalesce", "boot", "alias", "rom", "acpi", "address")
+
+
 def _down(interface: Element) -> None:
     """Take the cable out: the guest sees at once that it has no network."""
     link = interface.find("link")
     if link is None:
-        link = SubElement(interface, "link")
+        link = Element("link")
+        # Where libvirt has it: the XML that it sends with the move is compared with this one to the letter.
+        after = (number for number, element in enumerate(interface) if element.tag in _AFTER_LINK)
+        interface.insert(next(after, len(interface)), link)
     link.set("state", "down")
 
 

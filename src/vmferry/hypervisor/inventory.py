@@ -73,7 +73,7 @@ class Inventory:
             )
 
     def describe(self, name: str) -> VmSnapshot:
-        """Describe a VM for a move, its disks inspected if it runs.
+        """Describe a VM for a move.
 
         Raises:
             UsageError: vm-unknown.
@@ -84,7 +84,7 @@ class Inventory:
             live = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE
             inactive = live | libvirt.VIR_DOMAIN_XML_INACTIVE
             live_xml = domain.XMLDesc(live)
-            disks, unmovable = self._disks(connection, live_xml) if state == "running" else ([], {})
+            disks, unmovable = self._disks(connection, live_xml)
             return VmSnapshot(
                 name=name,
                 host=self._host,
