@@ -1,0 +1,92 @@
+"""The places of this host's limits, and what is booked with them."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+
+from vmferry.core.admission import HOLD, Entry, Limits, refusal
+from vmferry.store.database import Database, Row
+
+
+class Admissions:
+    """The table `admissions`: one row for each move that has a place on this host, or waits for one.
+
+    Arguments:
+        host: this host's name, for sentences.
+        clock: gives Unix time.
+    """
+
+    def __init__(self, database: Database, host: str, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._host = host
+        self._clock = clock
+
+    def ask(self, job: str, *, storage: bool, limits: Limits, since: float | None = None) -> str | None:
+        """Take a place for HOLD seconds, or say why there is none.
+
+        Arguments:
+            storage: whether the move copies storage.
+            since: of a move that leaves this host: when it was made. It then has its place in the line by that and
+                holds nobody up while the other host has no place for it; else two hosts could each let the other's
+                move wait behind one of their own. None: it stands in line from when it first asks.
+
+        Returns:
+            Why it has no place; None: it has one, and keep() makes it lasting.
+        """
+        now = self._clock()
+        with self._database.transaction() as connection:
+            entries = self.entries()
+            known = next((entry for entry in entries if entry.job == job), None)
+            if known is not None and known.has_place(now):
+                return None
+            asked_at = known.asked_at if known is not None else since if since is not None else now
+            wanted = Entry(job, storage, asked_at, now)
+            reason = refusal(entries, wanted, limits, now, self._host)
+            granted = reason is None
+            if granted or since is None:
+                connection.execute(
+                    "INSERT INTO admissions (job, storage, memory, space, asked_at, seen_at, granted, expires_at)"
+                    " VALUES (?, ?, 0, '{}', ?, ?, ?, ?) ON CONFLICT (job) DO UPDATE"
+                    " SET seen_at = excluded.seen_at, granted = excluded.granted, expires_at = excluded.expires_at",
+                    (job, storage, asked_at, now, granted, now + HOLD if granted else None),
+                )
+            return reason
+
+    def book(self, job: str, memory: int, space: Mapping[str, int]) -> None:
+        """Book memory and space, in bytes, with a job's place."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE admissions SET memory = ?, space = ? WHERE job = ?", (memory, json.dumps(dict(space)), job)
+            )
+
+    def keep(self, job: str) -> None:
+        """Let a job keep its place until its end."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE admissions SET expires_at = NULL WHERE job = ? AND granted", (job,))
+
+    def release(self, job: str) -> None:
+        """Give a job's place back, and what is booked with it; its place in the line stays while it goes on asking."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE admissions SET granted = 0, expires_at = NULL, memory = 0, space = '{}' WHERE job = ?", (job,)
+            )
+
+    def entries(self) -> list[Entry]:
+        """Give what there is of moves that have not ended."""
+        rows = self._database.rows(
+            "SELECT admissions.* FROM admissions JOIN jobs ON jobs.id = admissions.job WHERE jobs.ended_at IS NULL"
+        )
+        return [_entry(row) for row in rows]
+
+
+def _entry(row: Row) -> Entry:
+    return Entry(
+        job=row["job"],
+        storage=bool(row["storage"]),
+        asked_at=row["asked_at"],
+        seen_at=row["seen_at"],
+        granted=bool(row["granted"]),
+        expires_at=row["expires_at"],
+        memory=row["memory"],
+        space=json.loads(row["space"]),
+    )
