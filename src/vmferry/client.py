@@ -176,9 +176,13 @@ class Client:
         body = {"destination": destination, **(options or MoveOptions()).model_dump(mode="json")}
         return Report.model_validate(self._call("POST", f"/vms/{quote(vm, safe='')}/check", body))
 
-    def move(self, vm: str, destination: str, options: MoveOptions | None = None) -> Job:
-        """Begin to move a VM to a paired host; the job runs when this returns."""
-        body = {"destination": destination, **(options or MoveOptions()).model_dump(mode="json")}
+    def move(self, vm: str, destination: str, options: MoveOptions | None = None, *, wait: bool = True) -> Job:
+        """Begin to move a VM to a paired host; the job runs when this returns, or waits for a place.
+
+        Arguments:
+            wait: false: fail when a host has no place now (LIMIT_REACHED).
+        """
+        body = {"destination": destination, "wait": wait, **(options or MoveOptions()).model_dump(mode="json")}
         return Job.model_validate(self._call("POST", f"/vms/{quote(vm, safe='')}/move", body))
 
     # --- jobs -------------------------------------------------------------------------------------------

@@ -21,10 +21,11 @@ from vmferry.core.api import Outcome
 from vmferry.core.errors import UsageError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Role, State
-from vmferry.core.offer import Address, Admission, Caller, Grant, MoveOptions, Offer, Report
+from vmferry.core.offer import Address, Admission, Caller, Grant, Hold, MoveOptions, Offer, Report
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import host_identity
 from vmferry.identity.peer import PeerClient
+from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.invitations import Invitations
 from vmferry.store.jobs import Jobs
@@ -70,6 +71,8 @@ class Made:
         self.asked: list[tuple[Any, ...]] = []
         self.raises: Exception | None = None
         self.said = "undecided"
+        self.full = False  # whether moves have to wait
+        self.begun: queue.Queue[str] = queue.Queue()
         self.started: queue.Queue[str] = queue.Queue()
         self.reports: dict[str, asyncio.Queue[dict[str, Any] | None]] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -96,10 +99,20 @@ class Made:
         return report(vm if isinstance(vm, str) else vm.vm)
 
     # Outgoing
-    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> tuple[str, list[Finding]]:
-        self._note("move", vm, destination, options, caller)
-        self.jobs.create("0001", Role.SOURCE, vm, destination, caller, options.model_dump(mode="json"))
+    def move(
+        self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, wait: bool = True
+    ) -> tuple[str, list[Finding]]:
+        self._note("move", vm, destination, options, caller, *([] if wait else ["no wait"]))
+        state = State.WAITING if self.full else State.RUNNING
+        self.jobs.create("0001", Role.SOURCE, vm, destination, caller, options.model_dump(mode="json"), state)
         return "0001", [WARNING]
+
+    def begin(self, job: str) -> bool:
+        self.begun.put(job)
+        if self.full:
+            return False
+        self.jobs.mark(job, State.RUNNING, None)
+        return True
 
     def cancel(self, job: str, caller: Caller) -> None:
         self._note("cancel", job, caller)
@@ -124,6 +137,17 @@ class Made:
             certificate="PEM",
             socket_folder="/run/vmferry/jobs/x",
         )
+
+    def hold(self, job: str) -> Hold:
+        self._note("hold", job)
+        return Hold(refusal="kvm2 is full")
+
+    def release(self, job: str) -> None:
+        self._note("release", job)
+
+    def renew(self, job: str, offer: Offer) -> Grant:
+        self._note("renew", job, offer)
+        raise UsageError(codes.TOO_LATE, job=job)
 
     def admit(self, job: str) -> Admission:
         self._note("admit", job)
@@ -169,6 +193,7 @@ class Node:
         self.stores = Stores(
             database=self.database,
             jobs=Jobs(self.database, name),
+            admissions=Admissions(self.database, name),
             peers=Peers(self.database),
             invitations=Invitations(self.database),
             settings=Settings(self.database),

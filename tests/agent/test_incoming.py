@@ -9,11 +9,13 @@ from tests.preflight.make import HERE, PLACE, proposal
 
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.errors import PreflightError, UsageError
+from vmferry.core.errors import PreflightError, UsageError, VmferryError
+from vmferry.core.job import State
 from vmferry.core.networks import Local, Network
 from vmferry.core.offer import Encryption, MoveOptions, Offer, Proposal
 from vmferry.core.settings import HostSettings
 from vmferry.core.snapshot import DestinationSnapshot
+from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer
@@ -35,11 +37,15 @@ class Seen:
         self.here = HERE
         self.refuses: str | None = None
         self.asked: list[str] = []
+        self.taken: dict[str, int] = {}
 
     def destination(self, vm: Proposal, paths: dict[str, str]) -> DestinationSnapshot:
         return self.here.model_copy(
             update={"places": [PLACE.model_copy(update={"path": path}) for path in paths.values()]}
         )
+
+    def resident(self, vm: str) -> int:
+        return self.taken.get(vm, 0)
 
     def refusal(self, *xmls: str) -> str | None:
         self.asked += xmls
@@ -60,7 +66,15 @@ def arrivals(tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Ite
     with Database(config.database) as database:
         settings = Settings(database)
         settings.save(ON)
-        yield Arrivals(config, Jobs(database, "kvm2"), settings, made, nobody, "cd" * 32)
+        yield Arrivals(
+            config=config,
+            jobs=Jobs(database, "kvm2"),
+            admissions=Admissions(database, "kvm2"),
+            settings=settings,
+            snapshots=made,
+            launcher=nobody,
+            fingerprint="cd" * 32,
+        )
 
 
 def offer(**changes: Any) -> Offer:
@@ -140,3 +154,114 @@ def test_an_offer_that_the_settings_forbid(
 def test_networks_of_an_offer_are_checked_where_they_come_in() -> None:
     with pytest.raises(ValueError, match="neither a subnet"):
         Offer.model_validate(offer().model_dump() | {"networks": ["10.0.0.0/24; rm"]})
+
+
+# --- places and bookings --------------------------------------------------------------------------------------------
+
+ONE = HostSettings(migration=True, max_migrations=1, max_storage_migrations=1)
+GIB = 1 << 30
+
+
+def numbered(number: int, **changes: Any) -> Offer:
+    vm = {"vm": f"web{number:02}", "uuid": f"7f0c8cc5-2d4c-4f4b-9b5a-{number:012}"}
+    xmls = {
+        name: getattr(proposal(), name).replace("web01", vm["vm"]).replace(proposal().uuid, vm["uuid"])
+        for name in ("live_xml", "persistent_xml")
+    }
+    disks = [proposal().disks[0].model_copy(update={"path": f"/var/lib/libvirt/images/{vm['vm']}.qcow2"})]
+    xmls = {name: xml.replace(proposal().disks[0].path, disks[0].path) for name, xml in xmls.items()}
+    made = proposal(**(vm | xmls | {"disks": disks, "options": STORAGE} | changes))
+    return Offer(**dict(made), job=f"{number:012x}", certificate="PEM")
+
+
+def test_an_offer_to_a_full_host_is_authorised_and_waits(arrivals: Arrivals) -> None:
+    arrivals.settings.save(ONE)
+    first, second = numbered(1), numbered(2)
+    assert arrivals.offer(first, PEER).refusal is None
+    full = "kvm2 takes part in 1 move, and its limit is 1"
+    assert arrivals.offer(second, PEER).refusal == full
+    assert arrivals.hold(second.job).refusal == full
+    with pytest.raises(PreflightError) as caught:
+        arrivals.admit(second.job)
+    assert (caught.value.code, caught.value.fields["reason"]) == (codes.LIMIT_REACHED, full)
+    assert [row.state for row in arrivals.jobs.list()] == [State.WAITING, State.WAITING]
+    arrivals.release(first.job)
+    assert arrivals.hold(second.job).refusal == f"kvm2 has a free place, which goes to job {first.job}: " + (
+        "it has waited for longer"
+    )
+    arrivals.abort(first.job, "cancelled")
+    assert arrivals.hold(second.job).refusal is None
+
+
+def test_an_offer_that_wants_no_place_takes_none(arrivals: Arrivals) -> None:
+    arrivals.settings.save(ONE)
+    assert arrivals.offer(numbered(1).model_copy(update={"place": False}), PEER).refusal is None
+    assert arrivals.admissions.entries() == []
+
+
+def test_the_same_memory_is_never_counted_twice(arrivals: Arrivals, seen: Seen) -> None:
+    seen.here = HERE.model_copy(update={"memory": 5 * GIB})
+    arrivals.offer(numbered(1, memory=3 * GIB), PEER)
+    with pytest.raises(PreflightError) as caught:
+        arrivals.offer(numbered(2, memory=3 * GIB), PEER)
+    assert (caught.value.code, caught.value.fields["free"]) == (codes.MEMORY_SHORT, 2 * GIB)
+    # What the first one has taken is not free any more; only the rest is still booked.
+    seen.here = HERE.model_copy(update={"memory": 4 * GIB})
+    seen.taken = {"web01": 1 * GIB}
+    assert arrivals.offer(numbered(3, memory=2 * GIB), PEER).refusal is None
+
+
+def test_the_same_space_is_never_counted_twice(arrivals: Arrivals) -> None:
+    full = {"options": STORAGE.model_copy(update={"full_space": True})}  # 10 GiB each, and 10 are free
+    arrivals.offer(numbered(1), PEER)  # 2 GiB
+    with pytest.raises(PreflightError) as caught:
+        arrivals.offer(numbered(2, **full), PEER)
+    assert (caught.value.code, caught.value.fields["free"]) == (codes.STORAGE_FULL, 8 * GIB)
+    arrivals.abort(numbered(1).job, "cancelled")
+    arrivals.offer(numbered(3, **full), PEER)
+    with pytest.raises(PreflightError):
+        arrivals.offer(numbered(4), PEER)
+
+
+def test_a_move_that_waited_is_looked_at_again_and_books_what_it_needs_then(arrivals: Arrivals, seen: Seen) -> None:
+    arrivals.settings.save(ONE)
+    arrivals.offer(numbered(1), PEER)
+    first = arrivals.offer(numbered(2), PEER)
+    arrivals.abort(numbered(1).job, "cancelled")
+    assert arrivals.hold(numbered(2).job).refusal is None
+    grant = arrivals.renew(numbered(2).job, numbered(2, memory=2 * GIB))
+    assert (grant.job_key, grant.certificate) == (first.job_key, first.certificate)
+    (entry,) = arrivals.admissions.entries()
+    assert (entry.memory, entry.space) == (2 * GIB, {"1": 2 * GIB})
+    seen.here = HERE.model_copy(update={"networks": {}})
+    with pytest.raises(PreflightError) as caught:
+        arrivals.renew(numbered(2).job, numbered(2))
+    assert caught.value.code is codes.NETWORK_MISSING
+
+
+@pytest.mark.parametrize(
+    "change", [{"vm": "db01"}, {"uuid": "u"}, {"certificate": "other"}, {"caller": proposal().caller, "source": "kvm3"}]
+)
+def test_only_the_vm_that_was_offered_comes(arrivals: Arrivals, change: dict[str, Any]) -> None:
+    arrivals.offer(numbered(1), PEER)
+    with pytest.raises(UsageError):
+        arrivals.renew(numbered(1).job, numbered(1).model_copy(update=change))
+
+
+def test_the_source_may_offer_a_vm_anew_that_waits_here(arrivals: Arrivals) -> None:
+    arrivals.offer(numbered(1), PEER)
+    arrivals.offer(numbered(1).model_copy(update={"job": "a" * 12}), PEER)
+    assert [(row.id, row.state) for row in arrivals.jobs.list()] == [
+        (numbered(1).job, State.FAILED),
+        ("a" * 12, State.WAITING),
+    ]
+    with pytest.raises(VmferryError):
+        arrivals.hold(numbered(1).job)
+
+
+def test_disabling_migration_ends_what_waits(arrivals: Arrivals) -> None:
+    arrivals.offer(numbered(1), PEER)
+    arrivals.settings.save(HostSettings())
+    with pytest.raises(PreflightError) as caught:
+        arrivals.hold(numbered(1).job)
+    assert caught.value.code is codes.MIGRATION_DISABLED

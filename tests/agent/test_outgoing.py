@@ -9,9 +9,10 @@ from tests.preflight.make import DISK, THERE, VM
 
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.errors import PreflightError, UsageError, VmferryError
+from vmferry.core.admission import Limits
+from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.finding import Finding
-from vmferry.core.job import Role
+from vmferry.core.job import Phase, Role, State
 from vmferry.core.networks import Local, Network
 from vmferry.core.offer import (
     Address,
@@ -20,6 +21,7 @@ from vmferry.core.offer import (
     DiskPlan,
     Encryption,
     Grant,
+    Hold,
     MoveOptions,
     Offer,
     Performance,
@@ -29,11 +31,12 @@ from vmferry.core.offer import (
 from vmferry.core.settings import HostSettings, Protection
 from vmferry.core.snapshot import HostSnapshot
 from vmferry.core.vm import VmSnapshot
+from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
-from vmferry.transfer import interfaces
+from vmferry.transfer import interfaces, spec
 
 pytest.importorskip("libvirt")
 from vmferry.agent.outgoing import Moves
@@ -58,6 +61,9 @@ class World:
         self.findings: list[Finding] = []
         self.addresses = ["10.92.0.2"]
         self.admission: Admission | None = None
+        self.refusal: str | None = None
+        self.away = False
+        self.on_admit: Callable[[], None] = lambda: None
         self.asked: list[str] = []
         self.proposed: list[Proposal] = []
         self.nonces: list[str] = []
@@ -82,6 +88,9 @@ class World:
     def offer(self, offer: Offer) -> Grant:
         self.asked.append("offer")
         self.proposed.append(offer)
+        return self._grant()
+
+    def _grant(self) -> Grant:
         return Grant(
             job_key="5a" * 32,
             live_xml="",
@@ -91,10 +100,26 @@ class World:
             findings=self.findings,
             addresses=self.addresses,
             socket_folder="/x",
+            refusal=self.refusal,
         )
+
+    def hold(self, job: str, proof: str) -> Hold:
+        self.asked.append("hold")
+        if self.away:
+            raise UnreachableError(codes.HOST_UNREACHABLE, host="kvm2", address="x", why="no route")
+        return Hold(refusal=self.refusal)
+
+    def release(self, job: str, proof: str) -> None:
+        self.asked.append("release")
+
+    def renew(self, job: str, proof: str, offer: Offer) -> Grant:
+        self.asked.append("renew")
+        self.proposed.append(offer)
+        return self._grant()
 
     def admit(self, job: str, proof: str) -> Admission:
         self.asked.append("admit")
+        self.on_admit()
         if self.admission is None:
             raise VmferryError(codes.HOST_UNREACHABLE, host="kvm2", address="x", why="the test ends here")
         return self.admission
@@ -120,7 +145,16 @@ def moves(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> Iter
         settings = Settings(database)
         settings.save(ON)
         yield Moves(
-            config, Jobs(database, "kvm1"), peers, settings, made, made, made, "f1", lambda _config, _peer: made
+            config=config,
+            jobs=Jobs(database, "kvm1"),
+            admissions=Admissions(database, "kvm1"),
+            peers=peers,
+            settings=settings,
+            inventory=made,
+            snapshots=made,
+            launcher=made,
+            fingerprint="f1",
+            client=lambda _config, _peer: made,
         )
 
 
@@ -250,3 +284,159 @@ def test_without_a_common_network_nothing_is_made_there(moves: Moves, world: Wor
     assert "10.92.0.0/24" in error.reason
     assert "10.91.0.2, kvm2.example" in error.reason
     assert world.asked == ["start", "offer", "abort"]  # the destination has a record of the job by then
+
+
+# --- waiting for a place --------------------------------------------------------------------------------------------
+
+FULL = "kvm2 takes part in 2 moves, and its limit is 2"
+HERE = Admission(addresses=[Address(host="10.92.0.2", port=6610)])
+
+
+def another(moves: Moves, job: str, *, storage: bool = True) -> str:
+    """Let this host take part in one more move."""
+    moves.jobs.create(job, Role.DESTINATION, f"vm-{job}", "kvm3", ANN, {})
+    assert moves.admissions.ask(job, storage=storage, limits=Limits(moves=9, storage=9)) is None
+    moves.admissions.keep(job)
+    return job
+
+
+def nonce_files(world: World) -> list[Path]:
+    return list(Path(world.vm.disks[0].path).parent.glob(".vmferry-*"))
+
+
+def state(moves: Moves, job: str) -> tuple[State, str | None]:
+    row = moves.jobs.get(job)
+    return row.state, row.reason
+
+
+def test_a_move_waits_while_the_destination_is_full_and_then_begins(moves: Moves, world: World) -> None:
+    world.refusal, world.admission = FULL, HERE
+    job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
+    assert state(moves, job) == (State.WAITING, FULL)
+    assert not moves.begin(job)
+    world.refusal = None
+    world.vm = world.vm.model_copy(update={"memory": 7 << 30})
+    assert moves.begin(job)
+    assert state(moves, job) == (State.RUNNING, None)
+    assert moves.jobs.get(job).phase is Phase.ADMITTED
+    assert world.asked == ["start", "offer", "hold", "hold", "renew", "start", "admit"]
+    offer = world.proposed[-1]
+    assert isinstance(offer, Offer)
+    assert (offer.job, offer.caller, offer.memory) == (job, ANN, 7 << 30)
+    assert spec.load(moves.config.state_folder, job).offer == offer
+    assert spec.load(moves.config.state_folder, job).addresses == HERE.addresses
+    assert len(nonce_files(world)) == 1
+
+
+def test_a_full_source_does_not_ask_for_a_place_at_the_destination(moves: Moves, world: World) -> None:
+    world.admission = HERE
+    first, second = another(moves, "a" * 12), another(moves, "b" * 12)
+    job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
+    assert world.asked == ["offer"]
+    assert isinstance(world.proposed[-1], Offer)
+    assert not world.proposed[-1].place
+    assert state(moves, job) == (State.WAITING, "kvm1 takes part in 2 moves, and its limit is 2")
+    assert not moves.begin(job)
+    assert world.asked == ["offer"]
+    moves.settings.save(ON.model_copy(update={"max_migrations": 3, "max_storage_migrations": 3}))
+    assert moves.begin(job)
+    for ended in (first, second):
+        moves.jobs.end(ended, State.DONE)
+    assert [entry.job for entry in moves.admissions.entries()] == [job]
+    assert moves.admissions.entries()[0].expires_at is None
+
+
+def test_a_place_at_the_destination_is_given_back_when_there_is_none_here(moves: Moves, world: World) -> None:
+    world.refusal = FULL
+    job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
+    world.refusal = None
+
+    def fill() -> None:
+        for number in (1, 2):
+            another(moves, str(number) * 12)
+
+    world.on_describe = fill
+    assert not moves.begin(job)
+    assert world.asked[-2:] == ["renew", "release"]
+    assert state(moves, job) == (State.WAITING, "kvm1 takes part in 2 moves, and its limit is 2")
+
+
+def test_a_place_at_the_destination_that_went_to_another_is_waited_for(moves: Moves, world: World) -> None:
+    world.refusal = FULL
+    job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
+    world.refusal = None
+
+    def gone() -> None:
+        raise PreflightError(codes.LIMIT_REACHED, reason=FULL, host="kvm2")
+
+    world.on_admit = gone
+    assert not moves.begin(job)
+    assert state(moves, job) == (State.WAITING, FULL)
+    assert not any(entry.granted for entry in moves.admissions.entries())
+
+
+def test_moves_to_one_destination_keep_their_order(moves: Moves, world: World) -> None:
+    world.refusal, world.admission = FULL, HERE
+    first, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
+    world.vm = world.vm.model_copy(update={"name": "web02"})
+    second, _ = moves.move("web02", "kvm2", MoveOptions(), ANN)
+    assert [moves.jobs.get(job).position for job in (first, second)] == [1, 2]
+    world.refusal = None
+    assert not moves.begin(second)
+    assert state(moves, second) == (State.WAITING, "earlier moves to kvm2 wait too")
+    assert moves.begin(first)
+    assert moves.begin(second)
+
+
+def test_a_move_that_may_not_wait_fails_and_leaves_nothing(moves: Moves, world: World) -> None:
+    world.refusal = FULL
+    with pytest.raises(PreflightError) as caught:
+        moves.move("web01", "kvm2", MoveOptions(), ANN, wait=False)
+    assert caught.value.code is codes.LIMIT_REACHED
+    assert FULL in caught.value.reason
+    assert world.asked[-1] == "abort"
+    assert [row.state for row in moves.jobs.list()] == [State.FAILED]
+    assert nonce_files(world) == []
+
+
+def test_a_move_that_waits_can_be_cancelled(moves: Moves, world: World) -> None:
+    world.refusal = FULL
+    job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
+    moves.cancel(job, ANN)
+    assert moves.jobs.get(job).state is State.CANCELLED
+    assert world.asked[-1] == "abort"
+    assert nonce_files(world) == []
+    assert moves.begin(job)  # nothing is left to wait
+    assert world.asked[-1] == "abort"
+    with pytest.raises(UsageError):
+        moves.cancel(job, ANN)
+
+
+def test_a_move_that_waits_fails_when_it_cannot_be_any_more(moves: Moves, world: World) -> None:
+    world.refusal = FULL
+    job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
+    world.refusal = None
+    world.vm = world.vm.model_copy(update={"state": "shut off"})
+    assert moves.begin(job)
+    row = moves.jobs.get(job)
+    assert row.state is State.FAILED
+    assert row.error is not None
+    assert row.error["code"] == "vm-not-running"
+    assert world.asked[-1] == "abort"
+
+
+def test_a_move_waits_on_while_the_destination_is_away(moves: Moves, world: World) -> None:
+    world.refusal, world.admission = FULL, HERE
+    job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
+    world.away = True
+    assert not moves.begin(job)
+    assert "no route" in str(moves.jobs.get(job).reason)
+    world.away, world.refusal = False, None
+    assert moves.begin(job)
+
+
+def test_a_check_warns_of_a_host_that_is_full(moves: Moves) -> None:
+    assert found(moves) == []
+    for number in (1, 2):
+        another(moves, str(number) * 12)
+    assert found(moves) == ["limit-reached"]

@@ -215,8 +215,8 @@ class FakeClient(Client):
             persistent_xml="<domain/>",
         )
 
-    def move(self, vm: str, destination: str, options: MoveOptions | None = None) -> Job:
-        self._change("move", vm, destination, options)
+    def move(self, vm: str, destination: str, options: MoveOptions | None = None, *, wait: bool = True) -> Job:
+        self._change("move", vm, destination, options, *([] if wait else ["no wait"]))
         return JOB.model_copy(update={"warnings": self.findings})
 
     def jobs(self) -> list[Job]:

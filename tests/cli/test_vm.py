@@ -157,7 +157,7 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(vmferry: Run, daemon: FakeCli
 def test_ctrl_c_before_there_is_a_job_says_where_to_look(
     vmferry: Run, daemon: FakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(daemon, "move", interrupt)

@@ -8,6 +8,7 @@ from fastapi import Depends, Header, Path, Request
 from vmferry.agent.events import Live
 from vmferry.agent.origin import CertifiedHost, Origin
 from vmferry.agent.pairing import Pairing
+from vmferry.agent.queue import Queue
 from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
 from vmferry.core import codes, jobkey
@@ -27,6 +28,7 @@ class Agent:
     pairing: Pairing
     control: HostControl
     live: Live
+    queue: Queue
 
 
 def agent(request: Request) -> Agent:

@@ -10,11 +10,13 @@ from vmferry.agent.app import application
 from vmferry.agent.callers import Agent
 from vmferry.agent.events import Live
 from vmferry.agent.pairing import Pairing
+from vmferry.agent.queue import Queue
 from vmferry.agent.server import Server
 from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
 from vmferry.agent.tls import Contexts
 from vmferry.core.errors import VmferryError
+from vmferry.core.job import State
 from vmferry.transfer import spec
 
 _DAY = 86400.0  # seconds
@@ -30,9 +32,11 @@ class Daemon:
         self._services = services
         contexts = Contexts(services.identity, services.stores.peers)
         pairing = Pairing(services.config, services.identity, services.stores, contexts.refresh)
-        control = HostControl(services.config.name, services.stores, services.outgoing)
         self._live = Live(services)
-        self._server = Server(application(Agent(services, pairing, control, self._live)), services.config, contexts)
+        self._queue = Queue(services.stores.jobs, services.outgoing, self._live.follow)
+        control = HostControl(services.config.name, services.stores, services.outgoing, self._queue.wake)
+        agent = Agent(services, pairing, control, self._live, self._queue)
+        self._server = Server(application(agent), services.config, contexts)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -42,7 +46,7 @@ class Daemon:
             OSError: an address cannot be had.
         """
         await self._server.start()
-        self._tasks = [asyncio.create_task(self._adopt()), asyncio.create_task(self._keep_house())]
+        self._tasks = [asyncio.create_task(task) for task in (self._adopt(), self._queue.run(), self._keep_house())]
 
     async def stop(self) -> None:
         """Stop serving, soon. Transfer processes are left alone."""
@@ -54,11 +58,13 @@ class Daemon:
     async def _adopt(self) -> None:
         for row in await run_in_threadpool(self._services.stores.jobs.active):
             log.info("job %s (%s, %s) goes on", row.id, row.vm, row.phase)
+            self._live.follow(row.id)
+            if row.state is State.WAITING:
+                continue  # the queue begins those that leave; the source asks for those that come
             try:
                 await run_in_threadpool(self._services.launcher.start, row.id)
             except VmferryError as error:
                 log.error("%s", error)
-            self._live.follow(row.id)
 
     async def _keep_house(self) -> None:
         while True:

@@ -17,6 +17,7 @@ from vmferry.core.job import Progress, State
 HEARTBEAT = 10.0  # seconds without anything to say, after which a comment is sent
 GLANCE = 1.0  # seconds between looks at the journal where no transfer process tells of news
 AGAIN = 0.5  # seconds before a transfer process that is gone is looked for again
+PATIENCE = 6  # looks in vain, after which it is started
 
 log = logging.getLogger("vmferry.agent")
 
@@ -66,7 +67,7 @@ class Live:
         """Give a job's events as text/event-stream, after a step of its journal and until its end."""
         jobs = self._services.stores.jobs
         progress: Progress | None = None
-        state = State.RUNNING
+        state: tuple[State, str | None] = (State.RUNNING, None)
         quiet_since = asyncio.get_running_loop().time()
         while True:
             channel = self._channels.get(job) or _Channel()
@@ -81,8 +82,8 @@ class Live:
             if row.ended_at is not None:
                 yield _event("end", show.job(row, self._services.config.name))
                 return
-            if row.state is not state:
-                state = row.state
+            if (row.state, row.reason) != state:
+                state = (row.state, row.reason)
                 yield _event("state", StateEvent(state=row.state, reason=row.reason))
                 said = True
             if channel.progress is not None and channel.progress is not progress:
@@ -103,10 +104,17 @@ class Live:
     async def _watch(self, job: str) -> None:
         channel = self._channels[job]
         try:
-            while (await run_in_threadpool(self._services.stores.jobs.get, job)).ended_at is None:
-                # Not there yet, being started again, or ended in the middle of a line.
-                with contextlib.suppress(OSError, ValueError):
+            missed = 0
+            while (row := await run_in_threadpool(self._services.stores.jobs.get, job)).ended_at is None:
+                try:
                     await self._listen(job, channel)
+                    missed = 0
+                except (OSError, ValueError):  # not there yet, being started again, or ended in the middle of a line
+                    missed += row.state is not State.WAITING
+                if missed == PATIENCE:
+                    # It may have ended just when it was started again, having found nothing to do yet.
+                    missed = 0
+                    await run_in_threadpool(self._services.launcher.start, job)
                 channel.wake()
                 await asyncio.sleep(AGAIN)
         except Exception:

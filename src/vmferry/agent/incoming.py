@@ -1,23 +1,28 @@
 """A move into this host, as far as vmferryd takes it: authorise, plan, grant, start the worker, pass words on."""
 
 import re
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
+from vmferry.core.admission import booked_memory, booked_space
 from vmferry.core.api import Outcome
-from vmferry.core.errors import InternalError, UsageError, VmferryError
+from vmferry.core.errors import InternalError, PreflightError, UsageError, VmferryError
 from vmferry.core.finding import blocker, ordered, require_none
 from vmferry.core.job import Role, State
-from vmferry.core.offer import Address, Admission, Grant, Offer, Proposal, Report
-from vmferry.core.settings import listening, require_enabled
+from vmferry.core.offer import Address, Admission, Grant, Hold, Offer, Proposal, Report
+from vmferry.core.settings import HostSettings, listening, require_enabled
+from vmferry.core.snapshot import DestinationSnapshot
 from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates
 from vmferry.preflight import case, checks, plan
-from vmferry.preflight.case import Case, End
-from vmferry.store.jobs import Jobs
+from vmferry.preflight.case import Case, End, Room
+from vmferry.store.admissions import Admissions
+from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.peers import Peer
 from vmferry.store.settings import Settings
 from vmferry.transfer import control, interfaces, spec
@@ -25,6 +30,7 @@ from vmferry.transfer.spec import Spec
 
 _JOB = re.compile(r"[0-9a-f]{12}")
 _WORKER_LIMIT = 12.0  # less than the source's patience with this call
+_FIXED = ("job", "vm", "uuid", "caller", "source", "options", "certificate")  # of an offer that is made anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,12 @@ class Arrivals:
 
     config: Config
     jobs: Jobs
+    admissions: Admissions
     settings: Settings
     snapshots: Snapshots
     launcher: Launcher
     fingerprint: str
+    booking: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, vm: Proposal, peer: Peer) -> Report:
         """Say whether and how a VM could come here; nothing is made.
@@ -46,7 +54,11 @@ class Arrivals:
         """
         if vm.source != peer.name:
             raise UsageError(codes.BAD_REQUEST, detail="the proposal is not from the host that sends it")
-        return self._judge(vm)
+        report, _ = self._judge(vm)
+        storage = any(not disk.shared for disk in report.disks)
+        refusal = self.admissions.refusal("", storage=storage, limits=self.settings.host().limits)
+        room = case.run(checks.OF_ROOM, Room(self.config.name, source=False, refusal=refusal))
+        return report.model_copy(update={"findings": ordered(report.findings + room)})
 
     def offer(self, offer: Offer, peer: Peer) -> Grant:
         """Authorise an offer, or say why not; nothing is made yet but the job's record.
@@ -56,9 +68,13 @@ class Arrivals:
         """
         if offer.source != peer.name or not _JOB.fullmatch(offer.job) or self.jobs.find(offer.job):
             raise UsageError(codes.BAD_REQUEST, detail="the offer is not from the host that sends it, or not new")
-        report = self._judge(offer)
-        require_none(report.findings)
         certificate, private_key = certificates.create(f"{self.config.name} job {offer.job}")
+        with self.booking:  # until its memory and space are booked, nobody else may count on them
+            return self._take(offer, peer, certificate, private_key)
+
+    def _take(self, offer: Offer, peer: Peer, certificate: str, private_key: str) -> Grant:
+        report, here = self._judge(offer)
+        require_none(report.findings)
         grant = Grant(
             job_key=jobkey.new(),
             live_xml=report.live_xml,
@@ -72,7 +88,14 @@ class Arrivals:
         options = offer.options.model_dump(mode="json", exclude_defaults=True)
         with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
             require_enabled(settings, self.config.name)
-            self.jobs.create(offer.job, Role.DESTINATION, offer.vm, peer.name, offer.caller, options)
+            self._supersede(offer, peer)
+            asked = (Role.DESTINATION, offer.vm, peer.name, offer.caller, options, State.WAITING)
+            self.jobs.create(offer.job, *asked)
+            if offer.place:
+                storage = any(not disk.shared for disk in report.disks)
+                refusal = self.admissions.ask(offer.job, storage=storage, limits=settings.limits)
+                self._book(offer, here)
+                grant = grant.model_copy(update={"refusal": refusal})
         spec.save(
             self.config.state_folder,
             Spec(
@@ -96,12 +119,55 @@ class Arrivals:
         """
         return spec.key(self.config.state_folder, job)
 
+    def hold(self, job: str) -> Hold:
+        """Keep a place for a move that waits.
+
+        Raises:
+            VmferryError: it can come no more: how the job ended, or migration-disabled.
+        """
+        with self.settings.held() as settings:
+            row = self._not_ended(job)
+            require_enabled(settings, self.config.name)
+            return Hold(refusal=self._place(row, settings))
+
+    def release(self, job: str) -> None:
+        """Take a place back that was kept."""
+        if self.jobs.get(job).state is State.WAITING:
+            self.admissions.release(job)
+
+    def renew(self, job: str, offer: Offer) -> Grant:
+        """Plan anew for a move that waited, and book what it needs now.
+
+        Raises:
+            VmferryError: why the VM cannot come any more, or that this is not the VM that was offered.
+        """
+        row = self._not_ended(job)
+        work = spec.load(self.config.state_folder, job)
+        if any(getattr(offer, name) != getattr(work.offer, name) for name in _FIXED) or row.state is not State.WAITING:
+            raise UsageError(codes.BAD_REQUEST, detail=f"the offer is not that of job {job}, or comes too late")
+        with self.booking:
+            report, here = self._judge(offer, job)
+            require_none(report.findings)
+            told = {"live_xml", "persistent_xml", "disks", "addresses", "findings"}
+            grant = work.grant.model_copy(update={name: getattr(report, name) for name in told} | {"refusal": None})
+            spec.save(self.config.state_folder, work.model_copy(update={"offer": offer, "grant": grant}))
+            self._book(offer, here)
+        return grant
+
     def admit(self, job: str) -> Admission:
         """Start the worker, which makes the disks and listens; returns where.
 
         Raises:
+            PreflightError: limit-reached: the place that was kept for it has gone to another.
             VmferryError: what the worker could not do.
         """
+        with self.settings.held() as settings:
+            row = self._not_ended(job)
+            refusal = self._place(row, settings)
+            if refusal is not None:
+                raise PreflightError(codes.LIMIT_REACHED, reason=refusal, host=self.config.name)
+            self.admissions.keep(job)
+            self.jobs.mark(job, State.RUNNING, None)
         self.launcher.start(job)
         limit = time.monotonic() + _WORKER_LIMIT
         while True:
@@ -147,18 +213,56 @@ class Arrivals:
             return False
         return True
 
-    def _judge(self, vm: Proposal) -> Report:
-        """Plan how a VM would be here, and check whether it can."""
+    def _not_ended(self, job: str) -> JobRow:
+        row = self.jobs.get(job)
+        if row.state.ended:
+            raise VmferryError.from_problem(row.error) if row.error else UsageError(codes.TOO_LATE, job=job)
+        return row
+
+    def _place(self, row: JobRow, settings: HostSettings) -> str | None:
+        """Ask for a job's place; gives why it has none."""
+        if row.state is not State.WAITING:
+            return None  # it was admitted, and the answer was lost
+        storage = spec.load(self.config.state_folder, row.id).copies_storage
+        return self.admissions.ask(row.id, storage=storage, limits=settings.limits)
+
+    def _supersede(self, offer: Offer, peer: Peer) -> None:
+        """End an earlier job that waits: its source has one job of each VM, so this offer says that the other ended."""
+        earlier = self.jobs.active_for(offer.vm)
+        if earlier and earlier.state is State.WAITING and earlier.peer == peer.name:
+            why = f"{peer.name} has offered the VM anew"
+            advice = f"see job {offer.job}"
+            error = VmferryError(
+                codes.MOVE_FAILED, vm=offer.vm, phase=earlier.phase.value, why=why, host=peer.name, advice=advice
+            )
+            self.jobs.end(earlier.id, State.FAILED, error.problem(), None)
+            spec.forget(self.config.state_folder, earlier.id, key=True)
+
+    def _book(self, offer: Offer, here: DestinationSnapshot) -> None:
+        """Book the memory and space of a job that has a place."""
+        space: dict[str, int] = {}
+        for disk, place in zip(offer.disks, here.places, strict=True):
+            if not place.shared:
+                device = str(place.device)
+                space[device] = space.get(device, 0) + disk.space(full=offer.options.full_space)
+        self.admissions.book(offer.job, offer.memory, space)
+
+    def _judge(self, vm: Proposal, job: str | None = None) -> tuple[Report, DestinationSnapshot]:
+        """Plan how a VM would be here, and check whether it can.
+
+        Arguments:
+            job: whose own booking does not count; None: it has none.
+        """
         config, settings, addresses = self.config, self.settings.host(), interfaces.addresses()
         end = End(config.name, settings, addresses, vm.options.encryption, source=False)
-        here = self.snapshots.destination(vm, plan.paths(vm))
+        here = self._unbooked(self.snapshots.destination(vm, plan.paths(vm)), job)
         planned = plan.make(vm, here)
         findings = case.run(checks.OF_MOVE, Case(vm, here, planned))
         if blocker(findings) is None:
             # Only what this host's own policy takes is shown to libvirt.
             refusal = self.snapshots.refusal(planned.live_xml, planned.persistent_xml)
             findings = case.run(checks.OF_MOVE, Case(vm, here, planned, refusal)) if refusal else findings
-        return Report(
+        report = Report(
             vm=vm.vm,
             source=vm.source,
             destination=config.name,
@@ -168,3 +272,40 @@ class Arrivals:
             live_xml=planned.live_xml,
             persistent_xml=planned.persistent_xml,
         )
+        return report, here
+
+    def _unbooked(self, here: DestinationSnapshot, job: str | None) -> DestinationSnapshot:
+        """Leave of what is free only what no other move has booked."""
+        now = time.time()
+        others = [entry for entry in self.admissions.entries() if entry.job != job and entry.has_place(now)]
+        incoming = [entry for entry in others if entry.memory or entry.space]
+        memory = {entry.job: self.snapshots.resident(self.jobs.get(entry.job).vm) for entry in incoming}
+        space = {entry.job: _occupied(self.config.state_folder, entry.job) for entry in incoming}
+        taken = booked_space(others, space, now)
+        return here.model_copy(
+            update={
+                "memory": here.memory - booked_memory(others, memory, now),
+                "places": [
+                    place.model_copy(update={"free": place.free - taken.get(str(place.device), 0)})
+                    for place in here.places
+                ],
+            }
+        )
+
+
+def _occupied(state_folder: Path, job: str) -> dict[str, int]:
+    """Give the bytes that a job's disks occupy already, by file system."""
+    found: dict[str, int] = {}
+    try:
+        work = spec.load(state_folder, job)
+    except FileNotFoundError:
+        return {}  # it has just ended
+    for disk in work.grant.disks:
+        try:
+            status = Path(disk.path).stat()
+        except OSError:
+            continue  # not made yet
+        if not disk.shared:
+            device = str(status.st_dev)
+            found[device] = found.get(device, 0) + status.st_blocks * 512
+    return found

@@ -20,6 +20,7 @@ from vmferry.agent.services import Services, Stores
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
 from vmferry.identity.certificates import host_identity
+from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.invitations import Invitations
 from vmferry.store.jobs import Jobs
@@ -70,6 +71,7 @@ def compose(config: Config) -> Services:
     stores = Stores(
         database=database,
         jobs=Jobs(database, config.name),
+        admissions=Admissions(database, config.name),
         peers=Peers(database),
         invitations=Invitations(database),
         settings=Settings(database),
@@ -78,9 +80,25 @@ def compose(config: Config) -> Services:
     launcher = Launcher(config)
     snapshots = Snapshots(config)
     outgoing = Moves(
-        config, stores.jobs, stores.peers, stores.settings, inventory, snapshots, launcher, identity.fingerprint
+        config=config,
+        jobs=stores.jobs,
+        admissions=stores.admissions,
+        peers=stores.peers,
+        settings=stores.settings,
+        inventory=inventory,
+        snapshots=snapshots,
+        launcher=launcher,
+        fingerprint=identity.fingerprint,
     )
-    incoming = Arrivals(config, stores.jobs, stores.settings, snapshots, launcher, identity.fingerprint)
+    incoming = Arrivals(
+        config=config,
+        jobs=stores.jobs,
+        admissions=stores.admissions,
+        settings=stores.settings,
+        snapshots=snapshots,
+        launcher=launcher,
+        fingerprint=identity.fingerprint,
+    )
     return Services(config, identity, stores, inventory, outgoing, incoming, launcher, watch)
 
 

@@ -1,16 +1,24 @@
-"""A move out of this host, as far as vmferryd takes it: describe, offer, be admitted, start the worker."""
+"""A move out of this host, as far as vmferryd takes it: describe, offer, wait, be admitted, start the worker."""
 
+import logging
 import secrets
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+from vmferry.agent import nonces
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
 from vmferry.core import codes, domainxml, jobkey
-from vmferry.core.errors import InternalError, UsageError, VmferryError
+from vmferry.core.errors import (
+    CancelledError,
+    InternalError,
+    PreflightError,
+    UnreachableError,
+    UsageError,
+    VmferryError,
+)
 from vmferry.core.finding import Finding, ordered, require_none
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller, Disk, Grant, MoveOptions, Offer, Proposal, Report
@@ -21,12 +29,15 @@ from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates
 from vmferry.identity.peer import PeerClient
 from vmferry.preflight import case, checks
-from vmferry.preflight.case import End, Way
-from vmferry.store.jobs import Jobs
+from vmferry.preflight.case import End, Room, Way
+from vmferry.store.admissions import Admissions
+from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
 from vmferry.transfer import control, decision, interfaces, spec
 from vmferry.transfer.spec import Spec
+
+log = logging.getLogger("vmferry.agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class Moves:
 
     config: Config
     jobs: Jobs
+    admissions: Admissions
     peers: Peers
     settings: Settings
     inventory: Inventory
@@ -42,6 +54,7 @@ class Moves:
     launcher: Launcher
     fingerprint: str
     client: Callable[[Config, Peer], PeerClient] = PeerClient
+    turns: dict[str, threading.Lock] = field(default_factory=dict)
 
     def check(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> Report:
         """Say whether a move would work, and how the VM would be there; nothing is changed on either host.
@@ -50,15 +63,29 @@ class Moves:
             VmferryError: the request is wrong, or a host does not answer.
         """
         end, peer, found, findings = self._look(vm, destination, options)
-        with _nonces(found.disks, secrets.token_hex(6)) as disks:
+        limits = end.settings.limits
+        refusal = self.admissions.refusal("", storage=options.include_storage, limits=limits)
+        findings += case.run(checks.OF_ROOM, Room(self.config.name, source=True, refusal=refusal))
+        disks = nonces.write(found.disks, secrets.token_hex(6))
+        try:
             report = self.client(self.config, peer).check(self._proposal(found, disks, options, end, caller))
+        finally:
+            nonces.remove(disks)
         findings += report.findings
         if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
             findings += case.run(checks.OF_WAY, Way(end, peer.name, report.addresses))
         return report.model_copy(update={"findings": ordered(findings)})
 
-    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> tuple[str, list[Finding]]:
-        """Start a move; returns the job's identifier once the destination has admitted it, and what it warns of.
+    def move(
+        self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, wait: bool = True
+    ) -> tuple[str, list[Finding]]:
+        """Start a move, or let it wait until both hosts have a place for it.
+
+        Arguments:
+            wait: false: fail when a host has none now.
+
+        Returns:
+            The job, which the destination has authorised, and what the checks warn of.
 
         Raises:
             VmferryError: why it cannot be; nothing is changed on either host then.
@@ -72,31 +99,95 @@ class Moves:
             require_enabled(settings, self.config.name)
             self.jobs.create(job, Role.SOURCE, vm, peer.name, caller, asked)
         with spec.negotiating(self.config.state_folder, job):
-            self.launcher.start(job)  # it takes as long to start as the hosts to agree: it waits for what to do
+            row = self.jobs.get(job)
+            refusal = self._refusal(row, storage=options.include_storage)
+            if refusal is None:
+                self.launcher.start(job)  # it takes as long to start as the hosts to agree: it waits for what to do
             certificate, private_key = certificates.create(f"{self.config.name} job {job}")
-            disks = _with_nonces(found.disks, job)
+            disks = nonces.write(found.disks, job)
             try:
                 offer = Offer(
                     **dict(self._proposal(found, disks, options, end, caller)),
                     job=job,
                     memory_channels=self.config.memory_channels,
                     certificate=certificate,
+                    place=refusal is None,
                 )
-                findings += self._start(offer, peer, end, private_key, requested_at)
+                grant = self.client(self.config, peer).offer(offer)
             except VmferryError as error:
                 self.jobs.end(job, State.FAILED, error.problem(), None)
                 spec.forget(self.config.state_folder, job, key=True)
-                _remove_nonces(disks)
+                nonces.remove(disks)
                 raise
-        return job, findings
+            work = Spec(
+                role=Role.SOURCE,
+                offer=offer,
+                grant=grant,
+                private_key=private_key,
+                peer=peer.name,
+                source_fingerprint=self.fingerprint,
+                destination_fingerprint=peer.fingerprint,
+                requested_at=requested_at,
+            )
+            # From here on the destination holds a job of ours: whatever happens, it is told.
+            spec.save(self.config.state_folder, work)
+            try:
+                _check_grant(offer, grant)
+                require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
+                refusal = refusal or grant.refusal
+                with self._turn(peer.name):
+                    self.jobs.mark(job, State.WAITING, refusal)
+                    refusal = refusal or self._begin(row, work)
+                    if refusal is not None and not wait:
+                        raise PreflightError(codes.LIMIT_REACHED, reason=refusal, host=peer.name)
+                    if refusal is not None:
+                        self.jobs.mark(job, State.WAITING, refusal)
+            except VmferryError as error:
+                self._give_up(job, error)
+                raise
+        return job, findings + grant.findings
+
+    def begin(self, job: str) -> bool:
+        """Begin a move that waits, if it is its turn and both hosts have a place for it.
+
+        Returns:
+            Whether it waits no more: it has begun, or it has failed since it cannot be any more.
+        """
+        peer = self.jobs.get(job).peer
+        with self._turn(peer):
+            row = self.jobs.get(job)
+            if row.state is not State.WAITING:
+                return True
+            with spec.negotiating(self.config.state_folder, job):
+                try:
+                    work = spec.load(self.config.state_folder, job)
+                    reason = self._refusal(row, storage=work.copies_storage) or self._begin_anew(row, work)
+                except UnreachableError as error:
+                    reason = error.reason
+                    self.admissions.release(job)
+                except VmferryError as error:
+                    log.warning("job %s: %s", job, error)
+                    self._give_up(job, error)
+                    return True
+            if reason is not None and reason != row.reason:
+                self.jobs.mark(job, State.WAITING, reason)
+            return reason is None
 
     def cancel(self, job: str, caller: Caller) -> None:
-        """Ask a job's worker to give the move up.
+        """Give a job that waits up, or ask a job's worker to.
 
         Raises:
             UsageError: job-unknown, or too-late.
         """
         row = self.jobs.get(job)
+        if row.state is State.WAITING:
+            with self._turn(row.peer):
+                row = self.jobs.get(job)
+                if row.state is State.WAITING:
+                    at = self.config.name if row.role is Role.SOURCE else row.peer
+                    error = CancelledError(codes.CANCELLED, job=job, caller=caller.name, vm=row.vm, host=at)
+                    self._give_up(job, error, State.CANCELLED)
+                    return
         if row.state.ended:
             raise UsageError(codes.TOO_LATE, job=job)
         try:
@@ -124,13 +215,19 @@ class Moves:
             return said.value
         if row.state.ended:
             return decision.Verdict.ABORT.value
-        self.launcher.start(job)
+        if row.state is not State.WAITING:
+            self.launcher.start(job)
         return "undecided"
 
     # --- steps of a move ---------------------------------------------------------------------------------------
 
-    def _look(self, vm: str, destination: str, options: MoveOptions) -> tuple[End, Peer, VmSnapshot, list[Finding]]:
+    def _look(
+        self, vm: str, destination: str, options: MoveOptions, job: str | None = None
+    ) -> tuple[End, Peer, VmSnapshot, list[Finding]]:
         """Look at this host, the other one's pairing and the VM, and run this host's half of the checks.
+
+        Arguments:
+            job: that moves the VM; None: none does yet.
 
         Raises:
             VmferryError: the request is wrong, or libvirt does not answer.
@@ -140,7 +237,7 @@ class Moves:
             raise UsageError(codes.STORAGE_PATH_NEEDS_STORAGE)
         end = End(self.config.name, self.settings.host(), interfaces.addresses(), options.encryption, source=True)
         peer = self._peer(vm, destination)
-        found = self._describe(vm, options)
+        found = self._describe(vm, options, job)
         return end, peer, found, case.run(checks.OF_HOST, end) + case.run(checks.OF_VM, found)
 
     def _peer(self, vm: str, destination: str) -> Peer:
@@ -153,7 +250,7 @@ class Moves:
             raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
         return peer
 
-    def _describe(self, vm: str, options: MoveOptions) -> VmSnapshot:
+    def _describe(self, vm: str, options: MoveOptions, job: str | None) -> VmSnapshot:
         found = self.inventory.describe(vm)
         targets = [disk.target for disk in found.disks] + list(found.unmovable)
         for target in options.disk_paths:
@@ -166,7 +263,7 @@ class Moves:
                     codes.VM_NETWORK_UNKNOWN, vm=vm, network=network, networks=", ".join(networks) or "none"
                 )
         active = self.jobs.active_for(vm)
-        return found.model_copy(update={"moved_by": active.id}) if active else found
+        return found.model_copy(update={"moved_by": active.id}) if active and active.id != job else found
 
     def _proposal(self, vm: VmSnapshot, disks: list[Disk], options: MoveOptions, end: End, caller: Caller) -> Proposal:
         return Proposal(
@@ -184,68 +281,91 @@ class Moves:
             networks=keeps_to(end.settings, end.addresses),
         )
 
-    def _start(self, offer: Offer, peer: Peer, end: End, private_key: str, requested_at: float) -> list[Finding]:
-        client = self.client(self.config, peer)
-        grant = client.offer(offer)
-        work = Spec(
-            role=Role.SOURCE,
-            offer=offer,
-            grant=grant,
-            private_key=private_key,
-            peer=peer.name,
-            source_fingerprint=self.fingerprint,
-            destination_fingerprint=peer.fingerprint,
-            requested_at=requested_at,
-        )
-        proof = jobkey.proof(grant.job_key, offer.job, self.fingerprint, peer.fingerprint, "control")
-        # From here on the destination holds a job of ours: whatever happens, it is told.
-        spec.save(self.config.state_folder, work)
+    # --- places -------------------------------------------------------------------------------------------------
+
+    def _turn(self, destination: str) -> threading.Lock:
+        """Give the lock under which moves to one destination are begun, so that they are in their order."""
+        return self.turns.setdefault(destination, threading.Lock())
+
+    def _refusal(self, row: JobRow, *, storage: bool) -> str | None:
+        """Say why a move should not even ask the destination for a place."""
+        before = [other for other in self.jobs.waiting() if other.peer == row.peer and _order(other) < _order(row)]
+        if before:
+            return f"earlier moves to {row.peer} wait too"
+        limits = self.settings.host().limits
+        return self.admissions.refusal(row.id, storage=storage, limits=limits, since=row.created_at)
+
+    def _begin_anew(self, row: JobRow, work: Spec) -> str | None:
+        """Ask the destination for a place and, with one, begin a move that has waited; gives why it has to wait on.
+
+        Raises:
+            UnreachableError: the destination does not answer.
+            VmferryError: why it cannot be any more.
+        """
+        client = self.client(self.config, self._peer(row.vm, row.peer))
+        held = client.hold(row.id, self._proof(work))
+        if held.refusal is not None:
+            return held.refusal
+        # The VM and both hosts may have changed since the offer: all is looked at again.
+        end, peer, found, findings = self._look(row.vm, row.peer, work.offer.options, row.id)
+        require_none(findings)
+        nonces.remove(work.offer.disks)
+        disks = nonces.write(found.disks, row.id)
+        proposal = self._proposal(found, disks, work.offer.options, end, work.offer.caller)
+        offer = work.offer.model_copy(update=dict(proposal))
+        grant = client.renew(row.id, self._proof(work), offer)
+        _check_grant(offer, grant)
+        require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
+        return self._begin(row, work.model_copy(update={"offer": offer, "grant": grant}))
+
+    def _begin(self, row: JobRow, work: Spec) -> str | None:
+        """Begin a move for which the destination keeps a place, if there is one here too; gives why not."""
+        client = self.client(self.config, self._peer(row.vm, row.peer))
+        limits = self.settings.host().limits
+        refusal = self.admissions.ask(row.id, storage=work.copies_storage, limits=limits, since=row.created_at)
+        if refusal is not None:
+            client.release(row.id, self._proof(work))  # never keep a place there while waiting for one here
+            return refusal
+        self.launcher.start(row.id)
         try:
-            _check_grant(offer, grant)
-            require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
-            admission = client.admit(offer.job, proof)
-            self.jobs.step(offer.job, Phase.ADMITTED)
-            spec.save(self.config.state_folder, work.model_copy(update={"addresses": admission.addresses}))
-        except VmferryError as error:
+            admission = client.admit(row.id, self._proof(work))
+        except PreflightError as error:
+            if error.code.name != codes.LIMIT_REACHED.name:
+                raise
+            self.admissions.release(row.id)  # it took too long: the place there has gone to another
+            return str(error.fields["reason"])
+        spec.save(self.config.state_folder, work.model_copy(update={"addresses": admission.addresses}))
+        with self.settings.held():  # all at once
+            self.jobs.step(row.id, Phase.ADMITTED)
+            self.jobs.mark(row.id, State.RUNNING, None)
+            self.admissions.keep(row.id)
+        return None
+
+    def _give_up(self, job: str, error: VmferryError, state: State = State.FAILED) -> None:
+        """End a job that has not begun, on both hosts."""
+        work = spec.load(self.config.state_folder, job)
+        self.jobs.end(job, state, error.problem(), None)
+        told = False
+        if work.role is Role.SOURCE:
+            nonces.remove(work.offer.disks)
             try:
-                client.abort(offer.job, proof, error.reason)
+                peer = self._peer(work.offer.vm, work.peer)
+                self.client(self.config, peer).abort(job, self._proof(work), error.reason)
+                told = True
             except VmferryError:
-                pass  # its worker asks for the verdict, or gives up when nobody connects
-            raise
-        return grant.findings
+                pass  # it asks for the verdict when it answers again, or when the VM is offered anew
+        spec.forget(self.config.state_folder, job, key=told)
+
+    def _proof(self, work: Spec) -> str:
+        ends = work.source_fingerprint, work.destination_fingerprint
+        return jobkey.proof(work.grant.job_key, work.job, *ends, "control")
+
+
+def _order(row: JobRow) -> tuple[float, str]:
+    return row.created_at, row.id
 
 
 def _check_grant(offer: Offer, grant: Grant) -> None:
     """See that the destination answered for the disks that it was asked about, and no others."""
     if {plan.target for plan in grant.disks} != {disk.target for disk in offer.disks}:
         raise InternalError(codes.PROTOCOL, why="the destination's plan is for other disks than the VM has")
-
-
-@contextmanager
-def _nonces(disks: list[Disk], job: str) -> Iterator[list[Disk]]:
-    marked = _with_nonces(disks, job)
-    try:
-        yield marked
-    finally:
-        _remove_nonces(marked)
-
-
-def _with_nonces(disks: list[Disk], job: str) -> list[Disk]:
-    """Write a nonce file beside each disk: a host that can read it back sees the same storage."""
-    marked = []
-    for disk in disks:
-        nonce = secrets.token_hex(16)
-        place = Path(disk.path).parent / f".vmferry-{job}-{disk.target}"
-        try:
-            place.write_text(nonce)
-        except OSError:
-            marked.append(disk)  # a folder that cannot be written holds no disk that could be shared for writing
-        else:
-            marked.append(disk.model_copy(update={"nonce_file": str(place), "nonce": nonce}))
-    return marked
-
-
-def _remove_nonces(disks: list[Disk]) -> None:
-    for disk in disks:
-        if disk.nonce_file:
-            Path(disk.nonce_file).unlink(missing_ok=True)

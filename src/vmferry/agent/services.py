@@ -8,9 +8,10 @@ from typing import Any, Protocol
 from vmferry.config import Config
 from vmferry.core.api import Outcome
 from vmferry.core.finding import Finding
-from vmferry.core.offer import Admission, Caller, Grant, MoveOptions, Offer, Proposal, Report
+from vmferry.core.offer import Admission, Caller, Grant, Hold, MoveOptions, Offer, Proposal, Report
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import Identity
+from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.invitations import Invitations
 from vmferry.store.jobs import Jobs
@@ -28,8 +29,14 @@ class Outgoing(Protocol):
         """Say whether a move would work; changes nothing."""
         ...
 
-    def move(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> tuple[str, list[Finding]]:
+    def move(
+        self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, wait: bool = True
+    ) -> tuple[str, list[Finding]]:
         """Offer a VM to the destination and have it admitted; gives the id of its job, which runs, and warnings."""
+        ...
+
+    def begin(self, job: str) -> bool:
+        """Begin a move that waits, if both hosts have a place for it; says whether it waits no more."""
         ...
 
     def cancel(self, job: str, caller: Caller) -> None:
@@ -57,6 +64,18 @@ class Incoming(Protocol):
 
     def offer(self, offer: Offer, peer: Peer) -> Grant:
         """Say whether and how the VM may come."""
+        ...
+
+    def hold(self, job: str) -> Hold:
+        """Keep a place for a move that waits, or say why there is none."""
+        ...
+
+    def release(self, job: str) -> None:
+        """Take a place back that was kept for a move."""
+        ...
+
+    def renew(self, job: str, offer: Offer) -> Grant:
+        """Look again whether and how the VM may come: time has passed since it was offered."""
         ...
 
     def admit(self, job: str) -> Admission:
@@ -105,6 +124,7 @@ class Stores:
     """The tables, over one database."""
 
     jobs: Jobs
+    admissions: Admissions
     peers: Peers
     invitations: Invitations
     settings: Settings

@@ -24,6 +24,7 @@ class HostControl:
     Arguments:
         host: its name.
         outgoing: cancels moves.
+        changed: is told that a setting has.
         addresses: gives those of the host.
     """
 
@@ -32,11 +33,13 @@ class HostControl:
         host: str,
         stores: Stores,
         outgoing: Outgoing,
+        changed: Callable[[], None] = lambda: None,
         addresses: Callable[[], Sequence[Local]] = interfaces.addresses,
     ) -> None:
         self._host = host
         self._stores = stores
         self._outgoing = outgoing
+        self._changed = changed
         self._addresses = addresses
 
     def change(self, change: SettingsChange, caller: Caller) -> SettingsAnswer:
@@ -106,6 +109,8 @@ class HostControl:
             after, notes = change(before)
             if after != before:
                 self._stores.settings.save(after)
+        if after != before:
+            self._changed()
         for one in differences(before, after):
             log.info("%s set %s from %s to %s", caller.name, one.name, one.before, one.after)
         about = advice(after, self._addresses()) if self._network_of(before) != self._network_of(after) else []

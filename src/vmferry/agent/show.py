@@ -26,6 +26,7 @@ def job(row: JobRow, host: str, progress: Progress | None = None) -> Job:
         caller=row.caller,
         options=MoveOptions.model_validate(row.options),
         state=row.state,
+        position=row.position,
         phase=row.phase,
         reason=row.reason,
         error=Problem.model_validate(row.error) if row.error else None,

@@ -74,6 +74,8 @@ def cancel(settings: Settings, job_id: str) -> None:
 
 
 def _phase(job: Job) -> str:
+    if job.position is not None:
+        return f"number {job.position} for {job.destination}"
     if job.progress and job.progress.percent is not None and not job.state.ended:
         return f"{job.phase.value} {job.progress.percent:.0f} %"
     return job.phase.value

@@ -117,6 +117,7 @@ _OPTIONS = (
         help="How long the guest may pause: 300ms, 1s.",
     ),
     click.option("--auto-converge", is_flag=True, help="Slow the guest down when it writes faster than can be sent."),
+    click.option("--full-space", is_flag=True, help="Set the disks' whole size aside there, not what they hold now."),
     click.option("--keep-source-disks", is_flag=True, help="Leave the copied disks on this host, too."),
 )
 
@@ -171,6 +172,7 @@ vmferry vm move web01 kvm2 --bandwidth 800Mbit --detach
 )
 @_move_options
 @click.option("--dry-run", is_flag=True, help="Only check, and print the XML that the destination would start.")
+@click.option("--no-wait", is_flag=True, help="Fail when one of the hosts takes part in as many moves as it may.")
 @click.option("--detach", "detached", is_flag=True, help="Print the job's id and do not wait for it.")
 @pass_settings
 @click.pass_context
@@ -181,10 +183,13 @@ def move(
     name: str,
     destination: str,
     dry_run: bool,
+    no_wait: bool,
     detached: bool,
     **rest: Any,
 ) -> None:
     """Move a running VM to DESTINATION, a paired host.
+
+    While one of the hosts takes part in as many moves as it may, the move waits for its turn.
 
     Its programs keep running; its network peers see a pause of a fraction of a second. If anything goes wrong
     before the very end, the VM runs on where it is. Ctrl-C stops watching; the move goes on.
@@ -195,7 +200,7 @@ def move(
         _rehearse(settings, client.check(name, destination, options))
         return
     try:
-        job = client.move(name, destination, options)
+        job = client.move(name, destination, options, wait=not no_wait)
     except KeyboardInterrupt:
         settings.message("The request was on its way: `vmferry job list` shows whether the move has begun.")
         ctx.exit(INTERRUPTED)

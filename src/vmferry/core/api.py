@@ -161,10 +161,11 @@ class MoveRequest(MoveOptions):
     """Where a VM goes, and how."""
 
     destination: str = Field(description="name of a paired host")
+    wait: bool = Field(default=True, description="wait for a place on both hosts; false: fail when there is none")
 
     def options(self) -> MoveOptions:
-        """Give the request without the destination."""
-        return MoveOptions.model_validate(self.model_dump(exclude={"destination"}))
+        """Give what both hosts are to know."""
+        return MoveOptions.model_validate(self.model_dump(exclude={"destination", "wait"}))
 
 
 class Job(_Answer):
@@ -178,6 +179,9 @@ class Job(_Answer):
     caller: Caller
     options: MoveOptions
     state: State
+    position: int | None = Field(
+        default=None, description="of a job that waits to leave this host: its place among those for that destination"
+    )
     phase: Phase = Field(description="the newest phase; of a job that has ended, the one in which it ended")
     reason: str | None = Field(description="why it is in that state")
     error: Problem | None

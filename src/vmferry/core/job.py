@@ -15,6 +15,7 @@ class Role(StrEnum):
 class State(StrEnum):
     """Where a job stands as a whole."""
 
+    WAITING = "waiting"  # agreed on by both hosts, which have no place for it yet
     RUNNING = "running"
     IN_DOUBT = "in-doubt"
     DONE = "done"

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vmferry.core.admission import AGAIN
 from vmferry.core.finding import Finding
 from vmferry.core.networks import Subnet
 from vmferry.core.snapshot import HostSnapshot
@@ -44,6 +45,7 @@ class MoveOptions(_Value):
     max_downtime: float | None = Field(default=None, description="seconds the guest may pause, as asked of QEMU")
     auto_converge: bool = False
     keep_source_disks: bool = False
+    full_space: bool = Field(default=False, description="book the disks' virtual size there, not what they hold now")
 
 
 class Disk(_Value):
@@ -61,6 +63,10 @@ class Disk(_Value):
     create_options: dict[str, str] = Field(default_factory=dict, description="options of qemu-img create for its like")
     nonce_file: str | None = Field(default=None, description="file beside the disk that proves that both see it")
     nonce: str | None = None
+
+    def space(self, *, full: bool) -> int:
+        """Give the bytes to set aside for a copy: what the disk holds now, or all that it can hold."""
+        return self.virtual_size if full else self.allocated
 
 
 class Caller(_Value):
@@ -98,6 +104,7 @@ class Offer(Proposal):
         default=2, ge=0, le=16, description="parallel memory streams (multifd); 0: one plain stream"
     )
     certificate: str = Field(description="PEM of the source worker's certificate for this job")
+    place: bool = Field(default=True, description="whether it asks for a place at once; the source may have none")
 
 
 class DiskPlan(_Value):
@@ -131,8 +138,16 @@ class Grant(_Value):
     disks: list[DiskPlan]
     certificate: str = Field(description="PEM of the destination worker's certificate for this job")
     addresses: list[str] = Field(description="where the destination's worker will listen, the best first")
+    refusal: str | None = Field(default=None, description="why the move has to wait; null: it has a place here")
     findings: list[Finding] = Field(default_factory=list, description="what the destination warns of")
     socket_folder: str = Field(description="where both workers and QEMUs have this job's unix sockets")
+
+
+class Hold(_Value):
+    """Destination -> source: whether a move that waits has a place here, for some seconds."""
+
+    refusal: str | None = Field(default=None, description="why not; null: it has one")
+    again: float = Field(default=AGAIN, description="seconds after which to ask again")
 
 
 class Address(_Value):

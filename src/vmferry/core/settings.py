@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vmferry.core import codes
+from vmferry.core.admission import Limits
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.core.networks import Local, Network, Route, choose, ordered, reach, routes
 from vmferry.core.offer import Encryption, Performance
@@ -57,6 +58,11 @@ class HostSettings(BaseModel):
         default=True, description="false: moves keep to the listed networks; true: these only come first"
     )
     networks: _Networks = Field(default=[], description="in the order in which they are tried")
+
+    @property
+    def limits(self) -> Limits:
+        """How many moves at once."""
+        return Limits(moves=self.max_migrations, storage=self.max_storage_migrations)
 
 
 class SettingsChange(BaseModel):

@@ -81,6 +81,14 @@ class Snapshots:
                 )
             )
 
+    def resident(self, vm: str) -> int:
+        """Give the bytes of memory that a VM's QEMU has taken so far; 0 when it is not there (yet)."""
+        with connected(self._config.libvirt_uri, self._config.name) as connection:
+            try:
+                return int(connection.lookupByName(vm).memoryStats().get("rss", 0)) * 1024
+            except libvirt.libvirtError:
+                return 0
+
     def refusal(self, *xmls: str) -> str | None:
         """Give what this host's libvirt says against a VM; None when it takes it. Nothing is defined or started.
 

@@ -14,7 +14,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Outcome, Verdict
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
-from vmferry.core.offer import Admission, Grant, Offer, Proposal, Report
+from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.store.peers import Peer
 
 ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate
@@ -51,6 +51,18 @@ class PeerClient:
     def offer(self, offer: Offer) -> Grant:
         """Offer a VM."""
         return _read(Grant, self._call("POST", "/peer/offers", offer.model_dump(mode="json")))
+
+    def hold(self, job: str, proof: str) -> Hold:
+        """Ask the destination for a place, for a move that waits."""
+        return _read(Hold, self._call("POST", f"/peer/jobs/{quote(job)}/hold", {}, proof))
+
+    def release(self, job: str, proof: str) -> None:
+        """Give a place at the destination back; the move waits on."""
+        self._call("POST", f"/peer/jobs/{quote(job)}/release", {}, proof)
+
+    def renew(self, job: str, proof: str, offer: Offer) -> Grant:
+        """Offer a VM whose move waited as it is now, under the key that the job has."""
+        return _read(Grant, self._call("POST", f"/peer/jobs/{quote(job)}/renew", offer.model_dump(mode="json"), proof))
 
     def admit(self, job: str, proof: str) -> Admission:
         """Ask the destination to make the disks and start its worker."""

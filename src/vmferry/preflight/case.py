@@ -35,6 +35,21 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """Whether one of the two hosts has a place for one more move.
+
+    Arguments:
+        name: the host's.
+        source: whether it is the one that the VM leaves.
+        refusal: why it has none; None: it has one.
+    """
+
+    name: str
+    source: bool
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Way:
     """The way that a move's data would take.
 

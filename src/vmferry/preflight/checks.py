@@ -2,7 +2,7 @@
 
 from vmferry.core.vm import VmSnapshot
 from vmferry.preflight import cpu, devices, firmware, hosts, machine, memory, networks, settings, storage, taken, vm
-from vmferry.preflight.case import Case, Check, End, Way
+from vmferry.preflight.case import Case, Check, End, Room, Way
 
 OF_HOST: tuple[Check[End], ...] = (settings.HOST,)
 """What each host asks of itself."""
@@ -30,6 +30,9 @@ OF_MOVE: tuple[Check[Case], ...] = (
     hosts.CONFINEMENT,
 )
 """The destination's half: the VM on it."""
+
+OF_ROOM: tuple[Check[Room], ...] = (settings.ROOM,)
+"""What each host asks of itself when it is only asked: a move finds out by taking its place."""
 
 OF_WAY: tuple[Check[Way], ...] = (settings.WAY,)
 """The source again, when the destination has said where it would receive."""

@@ -9,7 +9,7 @@ from vmferry.core import codes
 from vmferry.core.errors import PreflightError
 from vmferry.core.finding import Finding
 from vmferry.core.settings import require_enabled, require_encryption, require_network, subnets, ways
-from vmferry.preflight.case import Check, End, Way
+from vmferry.preflight.case import Check, End, Room, Way
 
 
 def _host(end: End) -> Iterator[Finding]:
@@ -23,6 +23,12 @@ def _host(end: End) -> Iterator[Finding]:
     yield from _held(
         lambda: require_network(settings, end.addresses, name), seen(f"no address inside {subnets(settings)}")
     )
+
+
+def _room(room: Room) -> Iterator[Finding]:
+    if room.refusal is not None:
+        seen = ("no place", "") if room.source else ("", "no place")
+        yield Finding.warns(codes.LIMIT_REACHED, seen, reason=room.refusal, host=room.name)
 
 
 def _way(way: Way) -> Iterator[Finding]:
@@ -50,6 +56,10 @@ HOST = Check(
         codes.MIGRATION_NETWORK_MISSING: "The host keeps to its listed networks, and its interface in them is down, "
         "has another address, or was never there.",
     },
+)
+ROOM = Check(
+    _room,
+    {codes.LIMIT_REACHED: "A host takes part in so many moves at once as its administrator has set: two at first."},
 )
 WAY = Check(
     _way,

@@ -40,7 +40,7 @@ def _storage(case: Case) -> Iterator[Finding]:
             yield from _file_system(case, disk, place, folder, caches.get(disk.target, ""))
             if place.shared:
                 continue
-            needed[place.device] = needed.get(place.device, 0) + disk.allocated
+            needed[place.device] = needed.get(place.device, 0) + disk.space(full=vm.options.full_space)
             if place.free < needed[place.device]:
                 seen = (f"{disk.allocated} bytes allocated", seen_there)
                 yield Finding.blocks(

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from vmferry.core.admission import HOLD, Entry, Limits, refusal
 from vmferry.store.database import Database, Row
@@ -21,6 +22,10 @@ class Admissions:
         self._host = host
         self._clock = clock
 
+    def refusal(self, job: str, *, storage: bool, limits: Limits, since: float | None = None) -> str | None:
+        """Say why a job would have no place now, and change nothing; the arguments are those of ask()."""
+        return self._judge(job, storage, limits, since)[1]
+
     def ask(self, job: str, *, storage: bool, limits: Limits, since: float | None = None) -> str | None:
         """Take a place for HOLD seconds, or say why there is none.
 
@@ -33,22 +38,18 @@ class Admissions:
         Returns:
             Why it has no place; None: it has one, and keep() makes it lasting.
         """
-        now = self._clock()
         with self._database.transaction() as connection:
-            entries = self.entries()
-            known = next((entry for entry in entries if entry.job == job), None)
-            if known is not None and known.has_place(now):
-                return None
-            asked_at = known.asked_at if known is not None else since if since is not None else now
-            wanted = Entry(job, storage, asked_at, now)
-            reason = refusal(entries, wanted, limits, now, self._host)
+            wanted, reason = self._judge(job, storage, limits, since)
             granted = reason is None
+            if granted and wanted.has_place(wanted.seen_at):
+                return None  # the answer to the first question was lost
+            until = wanted.seen_at + HOLD if granted else None
             if granted or since is None:
                 connection.execute(
                     "INSERT INTO admissions (job, storage, memory, space, asked_at, seen_at, granted, expires_at)"
                     " VALUES (?, ?, 0, '{}', ?, ?, ?, ?) ON CONFLICT (job) DO UPDATE"
                     " SET seen_at = excluded.seen_at, granted = excluded.granted, expires_at = excluded.expires_at",
-                    (job, storage, asked_at, now, granted, now + HOLD if granted else None),
+                    (job, storage, wanted.asked_at, wanted.seen_at, granted, until),
                 )
             return reason
 
@@ -77,6 +78,16 @@ class Admissions:
             "SELECT admissions.* FROM admissions JOIN jobs ON jobs.id = admissions.job WHERE jobs.ended_at IS NULL"
         )
         return [_entry(row) for row in rows]
+
+    def _judge(self, job: str, storage: bool, limits: Limits, since: float | None) -> tuple[Entry, str | None]:
+        now = self._clock()
+        entries = self.entries()
+        known = next((entry for entry in entries if entry.job == job), None)
+        if known is not None:
+            wanted = replace(known, seen_at=now)
+            return wanted, None if known.has_place(now) else refusal(entries, wanted, limits, now, self._host)
+        wanted = Entry(job, storage, since if since is not None else now, now)
+        return wanted, refusal(entries, wanted, limits, now, self._host)
 
 
 def _entry(row: Row) -> Entry:

@@ -33,6 +33,7 @@ class JobRow:
         peer: the other host's name.
         reason: why it is in its state, for a person; None while nothing is to be said.
         error: RFC 9457 problem of a job that failed or was cancelled.
+        position: of a job that waits to leave this host, among those for the same destination, from 1; else None.
     """
 
     id: str
@@ -49,6 +50,15 @@ class JobRow:
     created_at: float
     updated_at: float
     ended_at: float | None
+    position: int | None = None
+
+
+_SELECT = """
+    SELECT jobs.*, CASE WHEN state = 'waiting' AND role = 'source' THEN (
+        SELECT COUNT(*) FROM jobs AS other WHERE other.state = 'waiting' AND other.role = 'source'
+        AND other.peer = jobs.peer AND (other.created_at, other.id) <= (jobs.created_at, jobs.id)
+    ) END AS position FROM jobs
+"""
 
 
 class Jobs:
@@ -64,7 +74,16 @@ class Jobs:
         self._host = host
         self._clock = clock
 
-    def create(self, job: str, role: Role, vm: str, peer: str, caller: Caller, options: dict[str, Any]) -> None:
+    def create(
+        self,
+        job: str,
+        role: Role,
+        vm: str,
+        peer: str,
+        caller: Caller,
+        options: dict[str, Any],
+        state: State = State.RUNNING,
+    ) -> None:
         """Record a new job, with the step `offered` as the first of its journal.
 
         Raises:
@@ -85,7 +104,7 @@ class Jobs:
                     peer,
                     caller.model_dump_json(),
                     json.dumps(options),
-                    State.RUNNING,
+                    state,
                     Phase.OFFERED,
                     now,
                     now,
@@ -95,7 +114,7 @@ class Jobs:
 
     def find(self, job: str) -> JobRow | None:
         """Give a job, or None."""
-        row = self._database.row("SELECT * FROM jobs WHERE id = ?", (job,))
+        row = self._database.row(f"{_SELECT} WHERE id = ?", (job,))
         return _job(row) if row else None
 
     def get(self, job: str) -> JobRow:
@@ -111,21 +130,25 @@ class Jobs:
 
     def list(self) -> Sequence[JobRow]:
         """Give every job, the oldest first."""
-        return [_job(row) for row in self._database.rows("SELECT * FROM jobs ORDER BY created_at, id")]
+        return [_job(row) for row in self._database.rows(f"{_SELECT} ORDER BY created_at, id")]
 
     def active(self) -> Sequence[JobRow]:
         """Give the jobs that have not ended, the oldest first."""
-        rows = self._database.rows("SELECT * FROM jobs WHERE ended_at IS NULL ORDER BY created_at, id")
+        rows = self._database.rows(f"{_SELECT} WHERE ended_at IS NULL ORDER BY created_at, id")
         return [_job(row) for row in rows]
+
+    def waiting(self) -> Sequence[JobRow]:
+        """Give the jobs that wait to leave this host, the oldest first."""
+        return [row for row in self.active() if row.state is State.WAITING and row.role is Role.SOURCE]
 
     def active_for(self, vm: str) -> JobRow | None:
         """Give the job that moves this VM now, in either direction."""
-        row = self._database.row("SELECT * FROM jobs WHERE ended_at IS NULL AND vm = ?", (vm,))
+        row = self._database.row(f"{_SELECT} WHERE ended_at IS NULL AND vm = ?", (vm,))
         return _job(row) if row else None
 
     def active_with(self, peer: str) -> JobRow | None:
         """Give a job in which this peer takes part now."""
-        row = self._database.row("SELECT * FROM jobs WHERE ended_at IS NULL AND peer = ? LIMIT 1", (peer,))
+        row = self._database.row(f"{_SELECT} WHERE ended_at IS NULL AND peer = ? LIMIT 1", (peer,))
         return _job(row) if row else None
 
     def step(self, job: str, phase: Phase, **detail: Any) -> None:
@@ -223,6 +246,7 @@ def _job(row: Row) -> JobRow:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         ended_at=row["ended_at"],
+        position=row["position"],
     )
 
 

@@ -79,20 +79,25 @@ def _await_spec(config: Config, jobs: Jobs, job: str) -> Spec | None:
     """Wait until the daemon has written down what to do; the source's worker starts while the hosts still negotiate.
 
     Returns:
-        None: the job came to nothing meanwhile; it is on record as ended.
+        None: there is nothing to do: the job waits, or came to nothing and is on record as ended.
     """
-    while not jobs.get(job).state.ended:
+    while True:
         done = spec.is_negotiated(config.state_folder, job)
+        row = jobs.get(job)  # after the look at the sign, which is taken away last
+        if row.state.ended:
+            return None
         try:
             todo = spec.load(config.state_folder, job)
         except FileNotFoundError:
             todo = None
-        if todo is not None and (done or todo.role is Role.DESTINATION or todo.addresses):
+        if row.state is State.WAITING:
+            if done:
+                return None  # vmferryd starts it again when both hosts have a place for the move
+        elif todo is not None and (done or todo.role is Role.DESTINATION or todo.addresses):
             return todo  # done without addresses: granted, never admitted; the worker undoes it
-        if done:
+        elif done:
             # vmferryd died between the job's row and its spec: nothing had been made.
             error = InternalError(codes.INTERNAL, why="vmferryd ended before the job had begun")
             jobs.end(job, State.FAILED, error.problem(), None)
-            break
+            return None
         time.sleep(0.005)  # a file that appears; soon, or not at all
-    return None

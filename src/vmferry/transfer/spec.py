@@ -37,6 +37,11 @@ class Spec(BaseModel):
         """The job's identifier."""
         return self.offer.job
 
+    @property
+    def copies_storage(self) -> bool:
+        """Whether the move counts among those of storage."""
+        return any(not plan.shared for plan in self.grant.disks)
+
 
 def folder(state_folder: Path, job: str) -> Path:
     """Name the folder that holds a job's secrets."""

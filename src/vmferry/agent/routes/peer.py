@@ -6,7 +6,7 @@ from fastapi import APIRouter
 import vmferry
 from vmferry.agent.callers import IncomingJob, OutgoingJob, PairedPeer, ThisAgent
 from vmferry.core.api import Abort, Hello, Outcome, Verdict
-from vmferry.core.offer import Admission, Grant, Offer, Proposal, Report
+from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.identity.access import require_peer
 
 router = APIRouter(prefix="/peer", tags=["peer"])
@@ -36,6 +36,24 @@ def offer_vm(offer: Offer, peer: PairedPeer, agent: ThisAgent) -> Grant:
     """Offer a VM; the answer says how it may come. Nothing is made yet."""
     require_peer(agent.services.config, peer, offer.caller)
     return agent.services.incoming.offer(offer, peer)
+
+
+@router.post("/jobs/{job}/hold")
+def hold_place(job: IncomingJob, agent: ThisAgent) -> Hold:
+    """Keep a place for a move that waits, for some seconds, or refuse and say when to ask again."""
+    return agent.services.incoming.hold(job)
+
+
+@router.post("/jobs/{job}/release", status_code=204)
+def release_place(job: IncomingJob, agent: ThisAgent) -> None:
+    """Take back a place that was kept: the source has none."""
+    agent.services.incoming.release(job)
+
+
+@router.post("/jobs/{job}/renew")
+def renew_offer(offer: Offer, job: IncomingJob, agent: ThisAgent) -> Grant:
+    """Offer a VM whose move waited as it is now; it comes under the key and for the caller of the first offer."""
+    return agent.services.incoming.renew(job, offer)
 
 
 @router.post("/jobs/{job}/admit")

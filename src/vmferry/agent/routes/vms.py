@@ -39,10 +39,13 @@ def check_vm(name: str, request: MoveRequest, caller: Mover, agent: ThisAgent) -
 
 @router.post("/vms/{name}/move", status_code=202)
 def move_vm(name: str, request: MoveRequest, caller: Mover, agent: ThisAgent, response: Response) -> Job:
-    """Begin to move a VM to a paired host; the job is at Location, and runs."""
-    id, warnings = agent.services.outgoing.move(name, request.destination, request.options(), caller)  # noqa: A001
+    """Begin to move a VM to a paired host; the job is at Location, and runs or waits for a place."""
+    id, warnings = agent.services.outgoing.move(  # noqa: A001
+        name, request.destination, request.options(), caller, wait=request.wait
+    )
     log.info("job %s: %s moves %s to %s", id, caller.name, name, request.destination)
     from_thread.run_sync(agent.live.follow, id)
+    agent.queue.wake()
     response.headers["Location"] = f"/api/v1/jobs/{id}"
     job = show.job(agent.services.stores.jobs.get(id), agent.services.config.name)
     return job.model_copy(update={"warnings": warnings})

@@ -7,6 +7,12 @@ MIGRATION_DISABLED = PreflightError.define(
     "Migration is disabled on {host}, so that VMs neither leave it nor come to it.",
     "Enable it on {host}: `vmferry migration enable`.",
 )
+LIMIT_REACHED = PreflightError.define(
+    "limit-reached",
+    "The move has to wait: {reason}.",
+    "Without --no-wait it begins as soon as there is a place; or raise the limit on {host}: "
+    "`vmferry host set --max-migrations N --max-storage-migrations N`.",
+)
 MIGRATION_NETWORK_MISSING = PreflightError.define(
     "migration-network-missing",
     "{host} has no address inside its migration networks ({networks}), and may use no others.",
