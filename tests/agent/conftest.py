@@ -156,6 +156,9 @@ class Made:
     def abort(self, job: str, reason: str) -> None:
         self._note("abort", job, reason)
 
+    def tidy(self) -> None:
+        pass
+
     def go(self, job: str) -> Outcome:
         self._note("go", job)
         return Outcome(ended=False)

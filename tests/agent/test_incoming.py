@@ -1,5 +1,6 @@
 """What a host does with a proposal and an offer: its settings, its checks, and libvirt asked last."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from tests.preflight.make import HERE, PLACE, proposal
 
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.errors import PreflightError, UsageError, VmferryError
+from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import State
 from vmferry.core.networks import Local, Network
 from vmferry.core.offer import Encryption, MoveOptions, Offer, Proposal
@@ -18,7 +19,7 @@ from vmferry.core.snapshot import DestinationSnapshot
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
-from vmferry.store.peers import Peer
+from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
 from vmferry.transfer import interfaces
 
@@ -38,11 +39,17 @@ class Seen:
         self.refuses: str | None = None
         self.asked: list[str] = []
         self.taken: dict[str, int] = {}
+        self.says: str | Exception = "undecided"
 
     def destination(self, vm: Proposal, paths: dict[str, str]) -> DestinationSnapshot:
         return self.here.model_copy(
             update={"places": [PLACE.model_copy(update={"path": path}) for path in paths.values()]}
         )
+
+    def verdict(self, job: str, proof: str) -> str:
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
 
     def resident(self, vm: str) -> int:
         return self.taken.get(vm, 0)
@@ -66,14 +73,18 @@ def arrivals(tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Ite
     with Database(config.database) as database:
         settings = Settings(database)
         settings.save(ON)
+        peers = Peers(database)
+        peers.add(PEER)
         yield Arrivals(
             config=config,
             jobs=Jobs(database, "kvm2"),
             admissions=Admissions(database, "kvm2"),
+            peers=peers,
             settings=settings,
             snapshots=made,
             launcher=nobody,
             fingerprint="cd" * 32,
+            client=lambda _config, _peer: made,
         )
 
 
@@ -265,3 +276,27 @@ def test_disabling_migration_ends_what_waits(arrivals: Arrivals) -> None:
     with pytest.raises(PreflightError) as caught:
         arrivals.hold(numbered(1).job)
     assert caught.value.code is codes.MIGRATION_DISABLED
+
+
+AWAY = UnreachableError(codes.HOST_UNREACHABLE, host="kvm1", address="x", why="no route")
+
+
+@pytest.mark.parametrize(
+    ("says", "age", "state"),
+    [
+        ("undecided", 31.0, State.WAITING),
+        (AWAY, 1e6, State.WAITING),
+        ("abort", 29.0, State.WAITING),
+        ("abort", 31.0, State.FAILED),
+        (UsageError(codes.JOB_UNKNOWN, job="x", host="kvm1"), 31.0, State.FAILED),
+    ],
+)
+def test_what_its_source_has_given_up_waits_no_more(
+    arrivals: Arrivals, seen: Seen, monkeypatch: pytest.MonkeyPatch, says: str | Exception, age: float, state: State
+) -> None:
+    arrivals.offer(numbered(1), PEER)
+    seen.says = says
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + age)
+    arrivals.tidy()
+    assert arrivals.jobs.get(numbered(1).job).state is state

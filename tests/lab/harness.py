@@ -63,9 +63,12 @@ class Pair:
         for host in self.hosts:
             host.wait_ready()
             with host.client() as client:
-                running = [job.id for job in client.jobs() if not job.state.ended]
+                running = [job for job in client.jobs() if not job.state.ended]
+                for job in running:
+                    if job.position is not None:
+                        client.cancel(job.id)
             for job in running:
-                self.wait_end(host, job)
+                self.wait_end(host, job.id)
         for host in self.hosts:
             host.set_up(again=True)
             remove_all(host)

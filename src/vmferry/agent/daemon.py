@@ -20,6 +20,7 @@ from vmferry.core.job import State
 from vmferry.transfer import spec
 
 _DAY = 86400.0  # seconds
+_TIDY = 10.0  # seconds between looks at what waits for its source
 _KEYS_KEPT = 30 * _DAY  # a host that was away for longer is past asking how a job ended
 
 log = logging.getLogger("vmferry.agent")
@@ -46,7 +47,8 @@ class Daemon:
             OSError: an address cannot be had.
         """
         await self._server.start()
-        self._tasks = [asyncio.create_task(task) for task in (self._adopt(), self._queue.run(), self._keep_house())]
+        tasks = (self._adopt(), self._queue.run(), self._tidy(), self._keep_house())
+        self._tasks = [asyncio.create_task(task) for task in tasks]
 
     async def stop(self) -> None:
         """Stop serving, soon. Transfer processes are left alone."""
@@ -70,3 +72,11 @@ class Daemon:
         while True:
             await run_in_threadpool(spec.prune, self._services.config.state_folder, time.time() - _KEYS_KEPT)
             await asyncio.sleep(_DAY)
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(_TIDY)
+            try:
+                await run_in_threadpool(self._services.incoming.tidy)
+            except Exception:
+                log.exception("jobs that wait here were not looked at")

@@ -1,8 +1,10 @@
 """A move into this host, as far as vmferryd takes it: authorise, plan, grant, start the worker, pass words on."""
 
+import logging
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,26 +13,30 @@ from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.admission import booked_memory, booked_space
 from vmferry.core.api import Outcome
-from vmferry.core.errors import InternalError, PreflightError, UsageError, VmferryError
+from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.finding import blocker, ordered, require_none
-from vmferry.core.job import Role, State
+from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Address, Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.settings import HostSettings, listening, require_enabled
 from vmferry.core.snapshot import DestinationSnapshot
 from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates
+from vmferry.identity.peer import PROOF_PURPOSE, PeerClient
 from vmferry.preflight import case, checks, plan
 from vmferry.preflight.case import Case, End, Room
 from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import JobRow, Jobs
-from vmferry.store.peers import Peer
+from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
 from vmferry.transfer import control, interfaces, spec
 from vmferry.transfer.spec import Spec
 
 _JOB = re.compile(r"[0-9a-f]{12}")
 _WORKER_LIMIT = 12.0  # less than the source's patience with this call
+_UNSEEN = 30.0  # seconds without a question after which a source is asked whether it still wants to move a VM here
 _FIXED = ("job", "vm", "uuid", "caller", "source", "options", "certificate")  # of an offer that is made anew
+
+log = logging.getLogger("vmferry.agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +46,12 @@ class Arrivals:
     config: Config
     jobs: Jobs
     admissions: Admissions
+    peers: Peers
     settings: Settings
     snapshots: Snapshots
     launcher: Launcher
     fingerprint: str
+    client: Callable[[Config, Peer], PeerClient] = PeerClient
     booking: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, vm: Proposal, peer: Peer) -> Report:
@@ -186,13 +194,27 @@ class Arrivals:
     def abort(self, job: str, reason: str) -> None:
         """Pass on that the source gave the move up."""
         row = self.jobs.get(job)
-        if not row.state.ended and not self._tell(job, "abort", why=reason):
-            error = VmferryError(
-                codes.MOVE_FAILED, vm=row.vm, phase=row.phase.value, why=reason, host=row.peer, advice=""
-            )
-            if row.phase.value == "offered":  # never admitted: there is no worker, and nothing was made
-                self.jobs.end(job, State.FAILED, error.problem(), None)
-                spec.forget(self.config.state_folder, job, key=True)
+        if not row.state.ended and not self._tell(job, "abort", why=reason) and row.phase is Phase.OFFERED:
+            self._drop(row, reason)  # never admitted: there is no worker, and nothing was made
+
+    def tidy(self) -> None:
+        """End jobs that wait here and that their source has given up without being able to say so.
+
+        Only its word ends them: a source that does not answer may be back tomorrow.
+        """
+        for row in self.jobs.active():
+            if row.role is not Role.DESTINATION or row.state is not State.WAITING or self._is_fresh(row):
+                continue
+            peer = self.peers.get(row.peer)
+            try:
+                work = spec.load(self.config.state_folder, row.id)
+                if peer is not None and self._verdict(work, peer) != "abort":
+                    continue
+            except UnreachableError:
+                continue
+            except (VmferryError, FileNotFoundError) as error:
+                log.info("job %s is not known to %s any more: %s", row.id, row.peer, error)
+            self._drop(row, f"{row.peer} has given it up")
 
     def go(self, job: str) -> Outcome:
         """Pass on that the VM is this host's; says whether it runs here and is defined, or why not."""
@@ -208,7 +230,7 @@ class Arrivals:
         try:
             control.call(self.config.run_folder, job, do, timeout=14.0, **fields)
         except OSError:
-            if self.jobs.get(job).phase.value != "offered":
+            if self.jobs.get(job).phase is not Phase.OFFERED:
                 self.launcher.start(job)  # it died; started again, it asks the source itself
             return False
         return True
@@ -230,13 +252,25 @@ class Arrivals:
         """End an earlier job that waits: its source has one job of each VM, so this offer says that the other ended."""
         earlier = self.jobs.active_for(offer.vm)
         if earlier and earlier.state is State.WAITING and earlier.peer == peer.name:
-            why = f"{peer.name} has offered the VM anew"
-            advice = f"see job {offer.job}"
-            error = VmferryError(
-                codes.MOVE_FAILED, vm=offer.vm, phase=earlier.phase.value, why=why, host=peer.name, advice=advice
-            )
-            self.jobs.end(earlier.id, State.FAILED, error.problem(), None)
-            spec.forget(self.config.state_folder, earlier.id, key=True)
+            self._drop(earlier, f"{peer.name} has offered the VM anew, as job {offer.job}")
+
+    def _drop(self, row: JobRow, why: str) -> None:
+        """End a job for which nothing has been made yet."""
+        advice = f"see `vmferry job list` on {row.peer}"
+        error = VmferryError(codes.MOVE_FAILED, vm=row.vm, phase=row.phase.value, why=why, host=row.peer, advice=advice)
+        self.jobs.end(row.id, State.FAILED, error.problem(), None)
+        spec.forget(self.config.state_folder, row.id, key=True)
+
+    def _is_fresh(self, row: JobRow) -> bool:
+        """Tell whether the source has asked for a job of late, or may not have heard yet that it is granted."""
+        seen = [entry.seen_at for entry in self.admissions.entries() if entry.job == row.id]
+        return time.time() - max([row.updated_at, *seen]) < _UNSEEN
+
+    def _verdict(self, work: Spec, peer: Peer) -> str:
+        proof = jobkey.proof(
+            work.grant.job_key, work.job, work.source_fingerprint, work.destination_fingerprint, PROOF_PURPOSE
+        )
+        return self.client(self.config, peer).verdict(work.job, proof)
 
     def _book(self, offer: Offer, here: DestinationSnapshot) -> None:
         """Book the memory and space of a job that has a place."""

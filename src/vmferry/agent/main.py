@@ -94,6 +94,7 @@ def compose(config: Config) -> Services:
         config=config,
         jobs=stores.jobs,
         admissions=stores.admissions,
+        peers=stores.peers,
         settings=stores.settings,
         snapshots=snapshots,
         launcher=launcher,

@@ -27,7 +27,7 @@ from vmferry.core.vm import VmSnapshot
 from vmferry.hypervisor.inventory import Inventory
 from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates
-from vmferry.identity.peer import PeerClient
+from vmferry.identity.peer import PROOF_PURPOSE, PeerClient
 from vmferry.preflight import case, checks
 from vmferry.preflight.case import End, Room, Way
 from vmferry.store.admissions import Admissions
@@ -358,7 +358,7 @@ class Moves:
 
     def _proof(self, work: Spec) -> str:
         ends = work.source_fingerprint, work.destination_fingerprint
-        return jobkey.proof(work.grant.job_key, work.job, *ends, "control")
+        return jobkey.proof(work.grant.job_key, work.job, *ends, PROOF_PURPOSE)
 
 
 def _order(row: JobRow) -> tuple[float, str]:

@@ -86,6 +86,10 @@ class Incoming(Protocol):
         """Give the move up."""
         ...
 
+    def tidy(self) -> None:
+        """End what waits here although its source has given it up and could not say so."""
+        ...
+
     def go(self, job: str) -> Outcome:
         """Take the VM: the source has committed; says how far that came."""
         ...

@@ -24,6 +24,7 @@ from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
 from vmferry.hypervisor.connection import connected, sentence
 
 _APPARMOR_RULES = Path("/etc/apparmor.d/local/abstractions/libvirt-qemu")
+_PID_FILES = Path("/run/libvirt/qemu")
 _HUGE_PAGES = Path("/sys/kernel/mm/hugepages")
 
 
@@ -82,12 +83,16 @@ class Snapshots:
             )
 
     def resident(self, vm: str) -> int:
-        """Give the bytes of memory that a VM's QEMU has taken so far; 0 when it is not there (yet)."""
-        with connected(self._config.libvirt_uri, self._config.name) as connection:
-            try:
-                return int(connection.lookupByName(vm).memoryStats().get("rss", 0)) * 1024
-            except libvirt.libvirtError:
-                return 0
+        """Give the bytes of memory that a VM's QEMU has taken so far; 0 when it is not there (yet).
+
+        libvirt would tell as well (virDomainMemoryStats), but only when the move that brings the VM is over.
+        """
+        try:
+            pid = int((_PID_FILES / f"{vm}.pid").read_text())
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except (OSError, ValueError):
+            return 0
+        return pages * os.sysconf("SC_PAGESIZE")
 
     def refusal(self, *xmls: str) -> str | None:
         """Give what this host's libvirt says against a VM; None when it takes it. Nothing is defined or started.
