@@ -97,7 +97,9 @@ def test_the_queue_survives_both_daemons(pair: Pair) -> None:
     second = begin(pair.one, SECOND.name, "kvm2", "--include-storage")
     for host in pair.hosts:
         kill(host, "bin/vmferryd")
-    wait(lambda: job(pair.one, second)["state"] == "waiting", 20.0, "the daemons to be back")
+    for host in pair.hosts:
+        host.wait_ready()
+    assert job(pair.one, second)["state"] == "waiting"
     slow(pair, None)
     all_done(pair, first, second)
 
