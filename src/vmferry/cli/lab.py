@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vmferry.cli.context import Group, Settings, pass_settings
-from vmferry.lab import network
+from vmferry.cli.units import parsed
+from vmferry.lab import network, tree
 from vmferry.lab.demo import demo as run_demo
 from vmferry.lab.lab import Lab
 
@@ -19,20 +21,47 @@ _name = click.option(
 )
 
 
+def _release(text: str) -> tuple[str, str]:
+    host, _, release = text.partition("=")
+    if not host or release not in tree.RELEASES:
+        raise ValueError(f"{text} is not HOST=RELEASE with one of {', '.join(tree.RELEASES)}, such as kvm2=trixie")
+    return host, release
+
+
 @click.group(cls=Group)
 def lab() -> None:
     """Real hosts on one machine, to try vmferry (needs root)."""
 
 
-@lab.command("up", example="vmferry lab up --hosts 3 --bandwidth 1gbit")
+@lab.command("up", example="vmferry lab up --hosts 3 --bandwidth 1gbit\nvmferry lab up --release kvm2=trixie")
 @_name
 @click.option("--hosts", type=click.IntRange(1, 9), default=2, show_default=True, help="How many hosts.")
 @click.option("--bandwidth", metavar="RATE", help="Of the migration network, as tc(8) has it. Default: no limit.")
+@click.option(
+    "--release",
+    "releases",
+    callback=parsed(_release),
+    metavar="HOST=RELEASE",
+    multiple=True,
+    help="Make a host of another Debian release than this machine's, e.g. kvm2=trixie; may be repeated.",
+)
+@click.option("--mirror", default=tree.MIRROR, metavar="URL", help="Where another release comes from, the first time.")
 @pass_settings
-def up(settings: Settings, name: str, hosts: int, bandwidth: str | None) -> None:
-    """Bring the lab up, or what is missing of it."""
+def up(
+    settings: Settings,
+    name: str,
+    hosts: int,
+    bandwidth: str | None,
+    releases: Sequence[tuple[str, str]],
+    mirror: str,
+) -> None:
+    """Bring the lab up, or what is missing of it.
+
+    The first host of another release has its root made: a minute, and 1 GiB in /var/cache/vmferry-lab, where it
+    stays for all labs. It has that release's libvirt, QEMU and Python, and the same vmferry.
+    """
     found = Lab.named(name)
-    found.up(hosts, bandwidth)
+    found.up(hosts, bandwidth, dict(releases), mirror, settings.message)
     which = "" if name == "lab" else f"--name {name} "
     settings.message(f"The lab is up. Look around: vmferry lab exec {which}kvm1 -- vmferry host show")
     _show(settings, found)
@@ -42,7 +71,7 @@ def up(settings: Settings, name: str, hosts: int, bandwidth: str | None) -> None
 @_name
 @pass_settings
 def down(settings: Settings, name: str) -> None:
-    """End the lab and remove all that it made; the guest's kernel stays in /var/cache/vmferry-lab."""
+    """End the lab and remove all that it made; what can be used again stays in /var/cache/vmferry-lab."""
     Lab.named(name).down()
     settings.message("The lab is down.")
 
@@ -103,7 +132,8 @@ def _show(settings: Settings, found: Lab) -> None:
     if settings.json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return
-    table = Table("HOST", "STATE", "MANAGEMENT", "MIGRATION", "VMS", box=None, pad_edge=False)
+    table = Table("HOST", "STATE", "RELEASE", "MANAGEMENT", "MIGRATION", "VMS", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(row.host, "up" if row.up else "down", row.management, row.migration, ", ".join(row.vms) or "-")
+        state, vms = "up" if row.up else "down", ", ".join(row.vms) or "-"
+        table.add_row(row.host, state, row.release, row.management, row.migration, vms)
     Console().print(table if rows else "The lab is down.")

@@ -1,6 +1,7 @@
 """One host of a lab: its folders, its start and end, and running things in it."""
 
 import os
+import platform
 import select
 import shutil
 import signal
@@ -20,7 +21,7 @@ from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError
 from vmferry.core.networks import Network
 from vmferry.core.settings import Protection, SettingsChange
-from vmferry.lab import layout, network
+from vmferry.lab import layout, network, root, tree
 from vmferry.lab.layout import Layout
 
 READY_LIMIT = 30.0
@@ -44,6 +45,31 @@ class Host:
         return self.home / "libvirt-lib" / "images"
 
     @property
+    def tree(self) -> Path | None:
+        """The root it has in place of the machine's, when it is of another release."""
+        link = self.home / "tree"
+        return link.readlink() if link.is_symlink() else None
+
+    @property
+    def release(self) -> str:
+        """Its Debian release, by code name."""
+        if self.tree is not None:
+            return tree.release(self.tree)
+        return platform.freedesktop_os_release().get("VERSION_CODENAME", "unknown")
+
+    @property
+    def made(self) -> bool:
+        """Whether it was ever started, so that its folders are of its release."""
+        return (self.home / "host-uuid").exists()
+
+    def take_root(self, tree: Path) -> None:
+        """Have a host that was never started start from a tree (lab/tree.py)."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        link = self.home / "tree"
+        link.unlink(missing_ok=True)
+        link.symlink_to(tree)
+
+    @property
     def pid(self) -> int | None:
         """Its init, as the machine numbers it; None when it is down."""
         try:
@@ -65,13 +91,16 @@ class Host:
         self.stop()
         self._furnish(names)
         network.connect_host(self.lab, self.name)
+        first = [sys.executable, "-m", "vmferry.lab.init"]
+        if self.tree is not None:
+            first = [sys.executable, "-m", "vmferry.lab.root", str(self.tree), "python3", "-m", "vmferry.lab.init"]
         log = (self.home / "init.log").open("ab")
         with log:
             outer = subprocess.Popen(
                 [
                     *("ip", "netns", "exec", self.lab.namespace(self.name)),
                     *("unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"),
-                    *(sys.executable, "-m", "vmferry.lab.init", str(self.home), self.name),
+                    *(*first, str(self.home), self.name),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -155,9 +184,11 @@ class Host:
         pid = self.pid
         if pid is None:
             raise PreflightError(codes.LAB_DOWN, name=self.lab.name)
+        # A tree does not have the folder that this process is in: there, commands begin at its root.
+        folder, path = (["--wd=."], _path()) if self.tree is None else ([], root.PATH)
         return [
-            *("nsenter", "--target", str(pid), "--mount", "--uts", "--net", "--pid", "--root", "--wd=."),
-            *("env", f"VMFERRY_CONFIG={self.home / 'vmferry.toml'}", f"PATH={_path()}"),
+            *("nsenter", "--target", str(pid), "--mount", "--uts", "--net", "--pid", "--root", *folder),
+            *("env", f"VMFERRY_CONFIG={self.home / 'vmferry.toml'}", f"PATH={path}"),
             *arguments,
         ]
 
@@ -183,7 +214,7 @@ class Host:
         self.images.mkdir(exist_ok=True)
         self.images.chmod(0o711)
         own = shutil.ignore_patterns("autostart", "*.xml")  # the machine's VMs and networks
-        shutil.copytree("/etc/libvirt", home / "libvirt-etc", dirs_exist_ok=True, ignore=own)
+        shutil.copytree((self.tree or Path("/")) / "etc/libvirt", home / "libvirt-etc", dirs_exist_ok=True, ignore=own)
         identity = home / "host-uuid"
         if not identity.exists():
             identity.write_text(str(uuid.uuid4()))

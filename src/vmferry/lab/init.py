@@ -4,7 +4,6 @@ It is the init of a process namespace: when it ends, the kernel ends everything 
 """
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -13,29 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-_MS_BIND = 4096
-_MS_PRIVATE = 1 << 18
-_MS_REC = 16384
-_libc = ctypes.CDLL(None, use_errno=True)
+from vmferry.lab.root import BIND, PRIVATE, RECURSIVE, mount
 
 # Restarted like this by systemd on a real host; without a pause a program that cannot start would spin.
 _RESTART_PAUSE = 0.3
 
 
-def mount(source: str, target: str, kind: str = "", flags: int = 0) -> None:
-    """Attach a file system, as mount in section 2 of the manual does.
-
-    Raises:
-        OSError: the kernel refused.
-    """
-    if _libc.mount(source.encode(), target.encode(), kind.encode(), flags, None):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), target)
-
-
 def furnish(home: Path) -> None:
     """Give the host its own folders, in place of the machine's."""
-    mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+    mount("none", "/", "", RECURSIVE | PRIVATE)
     mount("tmpfs", "/run", "tmpfs")
     for name, target in (
         ("libvirt-etc", "/etc/libvirt"),
@@ -44,17 +29,17 @@ def furnish(home: Path) -> None:
         ("libvirt-cache", "/var/cache/libvirt"),
         ("hosts", "/etc/hosts"),
     ):
-        mount(str(home / name), target, "", _MS_BIND)
+        mount(home / name, target, "", BIND)
     small = Path("/run/small")  # a storage folder that is soon full
     small.mkdir()
-    mount("tmpfs", str(small), "tmpfs")
+    mount("tmpfs", small, "tmpfs")
     subprocess.run(["mount", "-o", "remount,size=64m,mode=0755", str(small)], check=True)
     # A /dev/kvm that QEMU may open and that does not work makes libvirt probe QEMU anew at each definition, for
     # seconds: better it has none.
     if Path("/dev/kvm").exists():
         hidden = Path("/run/no-kvm")
         hidden.touch(mode=0)
-        mount(str(hidden), "/dev/kvm", "", _MS_BIND)
+        mount(hidden, "/dev/kvm", "", BIND)
 
 
 class Keeper:

@@ -2,11 +2,12 @@
 
 import contextlib
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UsageError
-from vmferry.lab import image, layout, network
+from vmferry.lab import image, layout, network, tree
 from vmferry.lab.host import Host
 from vmferry.lab.layout import Layout
 
@@ -17,6 +18,7 @@ class Status:
 
     host: str
     up: bool
+    release: str
     management: str
     migration: str
     vms: list[str]
@@ -54,23 +56,40 @@ class Lab:
                 return host
         raise UsageError(codes.LAB_HOST_UNKNOWN, host=name, hosts=", ".join(host.name for host in hosts))
 
-    def up(self, count: int = 2, bandwidth: str | None = None) -> None:
+    def up(
+        self,
+        count: int = 2,
+        bandwidth: str | None = None,
+        releases: Mapping[str, str] | None = None,
+        mirror: str = tree.MIRROR,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Bring it up, or what is missing of it.
 
         Arguments:
             count: how many hosts.
             bandwidth: of the migration network, as tc(8) has it; None for no limit.
+            releases: hosts of another Debian release than the machine's, by name; one that is made keeps its own.
+            mirror: where another release comes from.
+            say: is told how far its making is.
 
         Raises:
+            UsageError: lab-host-unknown, lab-host-release.
+            PreflightError: lab-space.
+            UnreachableError: lab-mirror.
             InternalError: lab-command-failed, lab-timeout.
         """
         with self.layout.lock():
+            names = [f"kvm{number}" for number in range(1, max(count, len(self.hosts)) + 1)]
+            for name, release in (releases or {}).items():
+                if name not in names:
+                    raise UsageError(codes.LAB_HOST_UNKNOWN, host=name, hosts=", ".join(names))
+                self._choose(Host(self.layout, name), release, mirror, say)
             image.prepare(self.layout)
             self.layout.run.mkdir(parents=True, exist_ok=True)
             self.layout.shared.mkdir(parents=True, exist_ok=True)
             self.layout.shared.chmod(0o777)
             network.create_switch(self.layout)
-            names = [f"kvm{number}" for number in range(1, max(count, len(self.hosts)) + 1)]
             hosts = [Host(self.layout, name) for name in names]
             for host in hosts:
                 host.start(names)
@@ -81,8 +100,16 @@ class Lab:
             for host in hosts:
                 network.limit(self.layout, host.name, "migration", bandwidth)
 
+    def _choose(self, host: Host, release: str, mirror: str, say: Callable[[str], None]) -> None:
+        """Give a host its release, unless it has that one."""
+        if not host.made:
+            host.take_root(tree.prepare(self.layout, release, mirror, say))
+        elif host.release != release:
+            name = self.layout.name
+            raise UsageError(codes.LAB_HOST_RELEASE, host=host.name, release=host.release, wanted=release, name=name)
+
     def down(self) -> None:
-        """End everything in it and leave nothing behind; the guest's image stays in the cache."""
+        """End everything in it and leave nothing behind; the guest's image and other releases stay in the cache."""
         with self.layout.lock():
             for name in network.hosts(self.layout):
                 Host(self.layout, name).stop()
@@ -99,6 +126,7 @@ class Lab:
             Status(
                 host=host.name,
                 up=host.pid is not None,
+                release=host.release,
                 management=layout.management(host.name),
                 migration=layout.migration(host.name),
                 vms=host.run("virsh", "-q", "list", "--all", "--name", check=False).stdout.split() if host.pid else [],

@@ -130,3 +130,19 @@ LAB_HOST_UNKNOWN = UsageError.define(
 LAB_TIMEOUT = InternalError.define(
     "lab-timeout", "{what} did not happen within {seconds} seconds.", "See the logs in {place}."
 )
+LAB_HOST_RELEASE = UsageError.define(
+    "lab-host-release",
+    "{host} was made with {release}, not {wanted}.",
+    "Take the lab down first: `vmferry lab down --name {name}`.",
+    status=409,
+)
+LAB_SPACE = PreflightError.define(
+    "lab-space",
+    "{folder} has {free} MiB free, and making the root of {release} hosts takes {needed}.",
+    "Free some space there.",
+)
+LAB_MIRROR = UnreachableError.define(
+    "lab-mirror",
+    "The packages of {release} cannot be fetched from {mirror}: {why}.",
+    "See whether this machine reaches it, name another with --mirror, or copy {place} from a machine that has it.",
+)

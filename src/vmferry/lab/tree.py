@@ -1,0 +1,192 @@
+"""The root of a host of another Debian release: made once, with mmdebstrap and pip, and kept for all labs.
+
+It holds Debian's own libvirt, QEMU and Python, and the packages that vmferry needs; vmferry itself is mounted into it
+when a host starts (lab/root.py).
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from vmferry.core import codes
+from vmferry.core.errors import PreflightError, UnreachableError
+from vmferry.lab import root
+from vmferry.lab.layout import Layout
+from vmferry.lab.shell import failed, run
+
+MIRROR = "http://deb.debian.org/debian"
+SPACE = 1 << 30  # bytes; 470 MiB when made, and the archives while it is
+EVERY = 5.0  # seconds between lines of progress
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+# When lab is killed, what it started dies; and what that has mounted is never seen by the machine, nor left behind.
+_APART = [
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A Debian release that a host can have.
+
+    Arguments:
+        name: Debian's code name.
+        python: the version of its Python.
+        packages: what a host needs; python3-libvirt because libvirt's binding has to fit its libvirt.
+    """
+
+    name: str
+    python: str
+    packages: tuple[str, ...]
+
+
+RELEASES = {
+    release.name: release
+    for release in (
+        Release(
+            "trixie",
+            "3.13",
+            (
+                *("libvirt-daemon", "libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "qemu-utils"),
+                *("python3", "python3-libvirt", "hostname", "iproute2", "mount", "nftables", "procps"),
+            ),
+        ),
+    )
+}
+
+
+def prepare(lab: Layout, name: str, mirror: str = MIRROR, say: Callable[[str], None] = lambda _: None) -> Path:
+    """Give the tree of a release, made on first use. The lab's lock has to be held.
+
+    Arguments:
+        mirror: where Debian's packages come from.
+        say: is told how far it is.
+
+    Raises:
+        PreflightError: lab-space.
+        UnreachableError: lab-mirror.
+        InternalError: lab-command-failed.
+    """
+    release, requirements = RELEASES[name], _requirements()
+    content = json.dumps([release.name, release.packages, requirements])
+    tree = lab.cache / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    if tree.exists():
+        return tree
+    free = shutil.disk_usage(lab.cache).free
+    if free < SPACE:
+        needed = SPACE >> 20
+        raise PreflightError(codes.LAB_SPACE, folder=str(lab.cache), free=free >> 20, release=name, needed=needed)
+    started = time.monotonic()
+    say(f"Making the root of {name} hosts in {tree}, once; it takes 1 GiB of disk and some 130 MiB to fetch.")
+    draft = tree.with_suffix(".new")  # its name is changed last of all: one that was cut off is begun anew
+    if draft.exists():
+        shutil.rmtree(draft)
+    _install(release, draft, mirror, say)
+    say("installing what vmferry needs ...")
+    packages = draft / f"usr/local/lib/python{release.python}/dist-packages"
+    _install_python(release, requirements, packages)
+    _furnish(lab, draft, packages)
+    os.sync()  # or a power failure might leave empty files under the final name
+    draft.rename(tree)
+    say(f"Made in {time.monotonic() - started:.0f} s.")
+    return tree
+
+
+def release(tree: Path) -> str:
+    """Name the release of a tree."""
+    return tree.name.partition("-")[0]
+
+
+def _install(release: Release, draft: Path, mirror: str, say: Callable[[str], None]) -> None:
+    """Install Debian. mmdebstrap's phases are told as they come, and between them a line of its every five seconds."""
+    options = ["--mode=root", "--variant=minbase", "--verbose", f"--include={','.join(release.packages)}"]
+    apt = ['APT::Install-Recommends "false"', 'Acquire::http::Timeout "20"', 'Acquire::Retries "2"']
+    options += [f"--aptopt={option}" for option in apt]
+    source = f"deb [signed-by={_KEYRING}] {mirror} {release.name} main"
+    command = ["mmdebstrap", *options, release.name, str(draft), source]
+    wrong, told = "", time.monotonic()
+    with (
+        draft.with_suffix(".log").open("w") as log,
+        subprocess.Popen(
+            [*_APART, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            log.write(line)
+            words = line.strip()
+            if words.startswith("E: "):
+                wrong = wrong or words.removeprefix("E: ")
+            phase = words.startswith("I: ") and words.endswith("...")
+            if phase or time.monotonic() - told > EVERY:
+                say(words.removeprefix("I: ") if phase else f"  {words}")
+                told = time.monotonic()
+    if wrong.startswith(("Failed to fetch", "The repository", "Unable to fetch")):
+        place = draft.with_suffix("")
+        raise UnreachableError(codes.LAB_MIRROR, release=release.name, mirror=mirror, why=wrong, place=str(place))
+    if process.returncode:
+        raise failed(command, f"{wrong or 'it ended'}; see {draft.with_suffix('.log')}")
+
+
+def _requirements() -> list[str]:
+    """Give what a host's vmferry needs, but libvirt's binding, which is Debian's."""
+    found = []
+    for line in metadata.requires("vmferry") or []:
+        requirement, _, marker = line.partition(";")
+        if (not marker or "host" in marker) and not requirement.startswith("libvirt-python"):
+            found.append(requirement.strip())
+    return found
+
+
+def _install_python(release: Release, requirements: list[str], packages: Path) -> None:
+    """Put Python's packages there with this Python's pip, which knows where to fetch; in the versions that are here."""
+    machine = platform.machine()
+    options = ["--python-version", release.python, "--implementation", "cp", "--only-binary", ":all:", "--no-compile"]
+    for kind in ("manylinux_2_34", "manylinux_2_28", "manylinux2014"):
+        options += ["--platform", f"{kind}_{machine}"]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
+        for found in metadata.distributions():
+            if found.name not in ("vmferry", "libvirt-python"):
+                constraints.write(f"{found.name}=={found.version}\n")
+        constraints.flush()
+        pip = ["-m", "pip", "install", "--quiet", "--target", str(packages), "--constraint", constraints.name]
+        done = subprocess.run(
+            [sys.executable, *pip, *options, *requirements],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        raise failed(["pip", "install", *requirements], "\n".join(errors) or done.stderr)
+
+
+def _furnish(lab: Layout, draft: Path, packages: Path) -> None:
+    """Make the places to mount on and vmferry's programs, compile what nobody can later, and see that it is whole."""
+    for place in root.places(lab):
+        (draft / place.relative_to("/")).mkdir(parents=True)
+    (packages / "vmferry").mkdir()
+    for program in metadata.distribution("vmferry").entry_points.select(group="console_scripts"):
+        file = draft / "usr/local/bin" / program.name
+        file.write_text(f"#!/usr/bin/python3\nimport sys\n\nfrom {program.module} import main\n\nsys.exit(main())\n")
+        file.chmod(0o755)
+    inside = [*_APART, sys.executable, "-m", "vmferry.lab.root", "--writable", str(draft)]
+    run(*inside, "python3", "-m", "compileall", "-q", f"/{packages.relative_to(draft)}")
+    run(*inside, "python3", "-c", "import vmferry.agent.main, vmferry.cli.main, vmferry.transfer.main")
