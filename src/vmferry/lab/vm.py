@@ -18,7 +18,7 @@ _XML = """\
   <memory unit='MiB'>{memory}</memory>
   <vcpu>1</vcpu>
   <os>
-    <type arch='x86_64' machine='q35'>hvm</type>
+    <type arch='x86_64' machine='{machine}'>hvm</type>
     <kernel>{kernel}</kernel>
     <initrd>{initramfs}</initrd>
     <cmdline>console=ttyS0 quiet panic=-1 pti=on {parameters}</cmdline>
@@ -74,7 +74,11 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What VM to make. Memory in MiB, `rate` in MiB of memory changed a second, `records` in disk records a second."""
+    """What VM to make. Memory in MiB, `rate` in MiB of memory changed a second, `records` in disk records a second.
+
+    Arguments:
+        machine: `q35` is the newest that the host's QEMU knows; one of a version is the same wherever it is known.
+    """
 
     name: str = "web01"
     number: int = 1
@@ -84,6 +88,7 @@ class Guest:
     records: int = 20
     disks: tuple[Disk, ...] = field(default_factory=lambda: (Disk(),))
     persistent: bool = True
+    machine: str = "q35"
 
     def create(self, host: Host) -> None:
         """Make its disks on a host, define it and start it.
@@ -99,6 +104,7 @@ class Guest:
             name=self.name,
             number=self.number,
             memory=self.memory,
+            machine=self.machine,
             parameters=f"vmf.vm={self.number} vmf.memory={self.busy} vmf.rate={self.rate} vmf.records={self.records}",
             kernel=kernel,
             initramfs=initramfs,
