@@ -9,6 +9,8 @@ from tests.lab.harness import Pair
 from vmferry.lab.lab import Lab
 
 NAME = os.environ.get("VMFERRY_TEST_LAB", "test")
+# To run any lab test on hosts of other releases: "kvm2=trixie", several apart by spaces.
+RELEASES = dict(one.split("=") for one in os.environ.get("VMFERRY_TEST_RELEASES", "").split())
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +19,7 @@ def lab() -> Iterator[Lab]:
     lab = Lab.named(NAME)
     lab.down()  # what a run that was killed left
     try:
-        lab.up()
+        lab.up(releases=RELEASES, say=print)
         yield lab
     finally:
         lab.down()
