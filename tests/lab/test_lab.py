@@ -281,6 +281,8 @@ def test_the_command_line(lab: Lab) -> None:
     assert vmferry("lab", "link", "management", "--name", "absent", "--up").returncode == 3
     unknown = vmferry("lab", "exec", "--name", name, "kvm8", "--", "true")
     assert (unknown.returncode, "kvm8" in unknown.stderr) == (2, True)
+    release = vmferry("lab", "up", "--name", "absent", "--release", "kvm2=potato")
+    assert (release.returncode, "trixie" in release.stderr) == (2, True)
     with pytest.raises(UsageError, match="kvm8"):
         lab.host("kvm8")
 
