@@ -17,7 +17,7 @@ from vmferry.lab.host import Host
 from vmferry.lab.lab import Lab
 from vmferry.lab.vm import Disk, Guest
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]  # the first waits for a whole Debian to be fetched
 
 NEWER = "trixie"
 NEW = "pc-q35-10.0"  # a machine type that the newer host alone knows

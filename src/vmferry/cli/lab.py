@@ -57,8 +57,8 @@ def up(
 ) -> None:
     """Bring the lab up, or what is missing of it.
 
-    The first host of another release has its root made: a minute, and 1 GiB in /var/cache/vmferry-lab, where it
-    stays for all labs. It has that release's libvirt, QEMU and Python, and the same vmferry.
+    A host of another release has that release's libvirt, QEMU and Python, and the same vmferry. Its root is made the
+    first time, which takes a minute, and stays in /var/cache/vmferry-lab for all labs: docs/lab.md.
     """
     found = Lab.named(name)
     found.up(hosts, bandwidth, dict(releases), mirror, settings.message)

@@ -25,7 +25,7 @@ from vmferry.lab.layout import Layout
 from vmferry.lab.shell import failed, run
 
 MIRROR = "http://deb.debian.org/debian"
-SPACE = 1 << 30  # bytes; 470 MiB when made, and the archives while it is
+SPACE = 1 << 30  # bytes: 450 MiB when made, and what was fetched while it is
 EVERY = 5.0  # seconds between lines of progress
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -88,7 +88,7 @@ def prepare(lab: Layout, name: str, mirror: str = MIRROR, say: Callable[[str], N
         needed = SPACE >> 20
         raise PreflightError(codes.LAB_SPACE, folder=str(lab.cache), free=free >> 20, release=name, needed=needed)
     started = time.monotonic()
-    say(f"Making the root of {name} hosts in {tree}, once; it takes 1 GiB of disk and some 130 MiB to fetch.")
+    say(f"Making the root of {name} hosts in {tree}, once: some 110 MB to fetch, 450 MiB on disk.")
     draft = tree.with_suffix(".new")  # its name is changed last of all: one that was cut off is begun anew
     if draft.exists():
         shutil.rmtree(draft)
