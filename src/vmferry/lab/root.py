@@ -33,9 +33,9 @@ def mount(source: str | Path, target: str | Path, kind: str = "", flags: int = 0
     _check(_libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, None), target)
 
 
-def places(lab: Layout) -> list[Path]:
+def places() -> list[Path]:
     """Give the machine's folders that a tree has at the same places, so that it must have them to mount on."""
-    return [lab.state.parent, lab.cache]
+    return [Layout().state.parent, Layout().cache]
 
 
 def change(tree: Path, *, writable: bool = False) -> None:
@@ -53,7 +53,7 @@ def change(tree: Path, *, writable: bool = False) -> None:
     mount("tmpfs", tree / "tmp", "tmpfs")
     for folder in ("sys", "dev"):
         mount(f"/{folder}", tree / folder, "", BIND | RECURSIVE)
-    for place in places(Layout()):
+    for place in places():
         place.mkdir(parents=True, exist_ok=True)
         mount(place, tree / place.relative_to("/"), "", BIND)
     for packages in (tree / "usr/local/lib").glob("python3.*/dist-packages"):

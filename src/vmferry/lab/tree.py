@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -78,9 +78,8 @@ def prepare(lab: Layout, name: str, mirror: str = MIRROR, say: Callable[[str], N
         UnreachableError: lab-mirror.
         InternalError: lab-command-failed.
     """
-    release, requirements = RELEASES[name], _requirements()
-    content = json.dumps([release.name, release.packages, requirements])
-    tree = lab.cache / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    release = RELEASES[name]
+    tree = lab.cache / f"{name}-{_key(release)}"
     if tree.exists():
         return tree
     free = shutil.disk_usage(lab.cache).free
@@ -92,13 +91,16 @@ def prepare(lab: Layout, name: str, mirror: str = MIRROR, say: Callable[[str], N
     draft = tree.with_suffix(".new")  # its name is changed last of all: one that was cut off is begun anew
     if draft.exists():
         shutil.rmtree(draft)
-    _install(release, draft, mirror, say)
-    say("installing what vmferry needs ...")
-    packages = draft / f"usr/local/lib/python{release.python}/dist-packages"
-    _install_python(release, requirements, packages)
-    _furnish(lab, draft, packages)
-    os.sync()  # or a power failure might leave empty files under the final name
-    draft.rename(tree)
+    try:
+        _install(release, draft, mirror, say)
+        say("installing what vmferry needs ...")
+        packages = draft / f"usr/local/lib/python{release.python}/dist-packages"
+        _install_python(release, packages)
+        _furnish(draft, packages)
+        os.sync()  # or a power failure might leave empty files under the final name
+        draft.rename(tree)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # the disk may be full of it
     say(f"Made in {time.monotonic() - started:.0f} s.")
     return tree
 
@@ -108,6 +110,12 @@ def release(tree: Path) -> str:
     return tree.name.partition("-")[0]
 
 
+def _key(release: Release) -> str:
+    """Give what stands for all that a tree is made of, so that one that was made of something else is not taken."""
+    content = [asdict(release), _requirements(), _programs(), [str(place) for place in root.places()]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
 def _install(release: Release, draft: Path, mirror: str, say: Callable[[str], None]) -> None:
     """Install Debian. mmdebstrap's phases are told as they come, and between them a line of its every five seconds."""
     options = ["--mode=root", "--variant=minbase", "--verbose", f"--include={','.join(release.packages)}"]
@@ -115,7 +123,7 @@ def _install(release: Release, draft: Path, mirror: str, say: Callable[[str], No
     options += [f"--aptopt={option}" for option in apt]
     source = f"deb [signed-by={_KEYRING}] {mirror} {release.name} main"
     command = ["mmdebstrap", *options, release.name, str(draft), source]
-    wrong, told = "", time.monotonic()
+    wrong, words, told = "", "", time.monotonic()
     with (
         draft.with_suffix(".log").open("w") as log,
         subprocess.Popen(
@@ -141,7 +149,7 @@ def _install(release: Release, draft: Path, mirror: str, say: Callable[[str], No
         place = draft.with_suffix("")
         raise UnreachableError(codes.LAB_MIRROR, release=release.name, mirror=mirror, why=wrong, place=str(place))
     if process.returncode:
-        raise failed(command, f"{wrong or 'it ended'}; see {draft.with_suffix('.log')}")
+        raise failed(command, f"{wrong or words}; see {draft.with_suffix('.log')}")
 
 
 def _requirements() -> list[str]:
@@ -154,12 +162,19 @@ def _requirements() -> list[str]:
     return found
 
 
-def _install_python(release: Release, requirements: list[str], packages: Path) -> None:
+def _programs() -> list[tuple[str, str]]:
+    """Give the names of vmferry's programs, and the module whose `main` each one is."""
+    found = metadata.distribution("vmferry").entry_points.select(group="console_scripts")
+    return sorted((program.name, program.module) for program in found)
+
+
+def _install_python(release: Release, packages: Path) -> None:
     """Put Python's packages there with this Python's pip, which knows where to fetch; in the versions that are here."""
     machine = platform.machine()
     options = ["--python-version", release.python, "--implementation", "cp", "--only-binary", ":all:", "--no-compile"]
     for kind in ("manylinux_2_34", "manylinux_2_28", "manylinux2014"):
         options += ["--platform", f"{kind}_{machine}"]
+    requirements = _requirements()
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         for found in metadata.distributions():
             if found.name not in ("vmferry", "libvirt-python"):
@@ -178,14 +193,14 @@ def _install_python(release: Release, requirements: list[str], packages: Path) -
         raise failed(["pip", "install", *requirements], "\n".join(errors) or done.stderr)
 
 
-def _furnish(lab: Layout, draft: Path, packages: Path) -> None:
+def _furnish(draft: Path, packages: Path) -> None:
     """Make the places to mount on and vmferry's programs, compile what nobody can later, and see that it is whole."""
-    for place in root.places(lab):
+    for place in root.places():
         (draft / place.relative_to("/")).mkdir(parents=True)
     (packages / "vmferry").mkdir()
-    for program in metadata.distribution("vmferry").entry_points.select(group="console_scripts"):
-        file = draft / "usr/local/bin" / program.name
-        file.write_text(f"#!/usr/bin/python3\nimport sys\n\nfrom {program.module} import main\n\nsys.exit(main())\n")
+    for program, module in _programs():
+        file = draft / "usr/local/bin" / program
+        file.write_text(f"#!/usr/bin/python3\nimport sys\n\nfrom {module} import main\n\nsys.exit(main())\n")
         file.chmod(0o755)
     inside = [*_APART, sys.executable, "-m", "vmferry.lab.root", "--writable", str(draft)]
     run(*inside, "python3", "-m", "compileall", "-q", f"/{packages.relative_to(draft)}")
