@@ -27,6 +27,7 @@ from vmferry.core.api import (
     StateEvent,
     Version,
 )
+from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.errors import InternalError, UnreachableError, VmferryError
 from vmferry.core.job import Progress
 from vmferry.core.offer import MoveOptions, Report
@@ -160,6 +161,20 @@ class Client:
     def unpair(self, name: str) -> None:
         """Forget a paired host, and tell it."""
         self._call("DELETE", f"/hosts/{quote(name, safe='')}")
+
+    # --- doctor -----------------------------------------------------------------------------------------
+
+    def examine(self) -> HostReport:
+        """Examine the host; what is wrong is in the findings."""
+        return HostReport.model_validate(self._call("GET", "/doctor"))
+
+    def diagnose(self, hosts: Sequence[str] = ()) -> Matrix:
+        """Examine the host, others, and every way between two of them.
+
+        Arguments:
+            hosts: names of paired hosts; none: all of them.
+        """
+        return Matrix.model_validate(self._call("POST", "/doctor", {"hosts": list(hosts)}))
 
     # --- VMs --------------------------------------------------------------------------------------------
 

@@ -184,6 +184,7 @@ class Supervisor:
         self._logs = state_folder / "log"
         self._worker = list(worker)
         self._workers: dict[str, Child] = {}
+        state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it will hold keys
         for folder in (self._folder, self._logs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._daemon = Child("vmferryd", daemon, self._folder, self._logs, forever=True)

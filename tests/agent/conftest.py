@@ -6,7 +6,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,14 @@ from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Outcome
+from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.errors import UsageError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Address, Admission, Caller, Grant, Hold, MoveOptions, Offer, Report
+from vmferry.core.probe import ProbeOpening, ProbeRequest
+from vmferry.core.settings import Protection
+from vmferry.core.snapshot import HostSnapshot
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import host_identity
 from vmferry.identity.peer import PeerClient
@@ -47,6 +51,7 @@ WEB01 = VmDetail(
     networks=["default"],
 )
 KEY = "5a" * 32
+WELL = HostReport(name="kvm1", vmferry="0.1.0", libvirt="9.0.0", qemu="7.2.0", migration=True, findings=[], untold=[])
 WARNING = Finding.warns(codes.SAME_HOSTNAME, ("kvm", "kvm"), source="kvm1", host="kvm2", hostname="kvm")
 
 
@@ -167,6 +172,28 @@ class Made:
     def start(self, job: str) -> None:
         self.started.put(job)
 
+    # Doctor
+    def examine(self) -> HostReport:
+        self._note("examine")
+        return WELL
+
+    def diagnose(self, names: Sequence[str], caller: Caller) -> Matrix:
+        self._note("diagnose", names, caller)
+        return Matrix(hosts=[WELL], pairs=[])
+
+    def facts(self, request: FactsRequest) -> Facts:
+        self._note("facts", request)
+        return Facts(host=HostSnapshot(uuid="x"), encryption=Protection.REQUIRED, addresses=["10.0.0.2"], findings=[])
+
+    def view(self, names: Sequence[str]) -> View:
+        self._note("view", names)
+        return View(report=WELL, pairs=[])
+
+    # Probes
+    def listen(self, request: ProbeRequest, peer: Peer) -> ProbeOpening:
+        self._note("listen", request, peer)
+        return ProbeOpening(addresses=[], secrets=[], answer="")
+
     # Watch
     async def watch(self, run_folder: Path, job: str) -> AsyncIterator[dict[str, Any]]:
         queue = self.reports.setdefault(job, asyncio.Queue())
@@ -215,7 +242,8 @@ class Node:
             self.made.reports.clear()  # queues belong to one loop
             self._stop = asyncio.Event()
             made = self.made
-            daemon = Daemon(Services(self.config, self.identity, self.stores, made, made, made, made, made.watch))
+            parts = made, made, made, made, made.watch, made, made
+            daemon = Daemon(Services(self.config, self.identity, self.stores, *parts))
             await daemon.start()
             started.set()
             await self._stop.wait()

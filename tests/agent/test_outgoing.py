@@ -31,6 +31,8 @@ from vmferry.core.offer import (
 from vmferry.core.settings import HostSettings, Protection
 from vmferry.core.snapshot import HostSnapshot
 from vmferry.core.vm import VmSnapshot
+from vmferry.identity.peer import PeerClient
+from vmferry.preflight.case import End
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
@@ -67,6 +69,8 @@ class World:
         self.asked: list[str] = []
         self.proposed: list[Proposal] = []
         self.nonces: list[str] = []
+        self.tried: list[str] = []
+        self.unreached: list[Finding] = []
 
     def describe(self, name: str) -> VmSnapshot:
         self.on_describe()
@@ -84,6 +88,10 @@ class World:
         self.nonces = [Path(disk.nonce_file).read_text() for disk in vm.disks if disk.nonce_file]
         both = {"source": "kvm1", "destination": "kvm2", "live_xml": "", "persistent_xml": ""}
         return Report(vm=vm.vm, findings=self.findings, disks=[], addresses=self.addresses, **both)
+
+    def reach(self, client: PeerClient, end: End, there: str) -> list[Finding]:
+        self.tried.append(there)
+        return self.unreached
 
     def offer(self, offer: Offer) -> Grant:
         self.asked.append("offer")
@@ -155,6 +163,7 @@ def moves(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> Iter
             launcher=made,
             fingerprint="f1",
             client=lambda _config, _peer: made,
+            reach=world.reach,
         )
 
 

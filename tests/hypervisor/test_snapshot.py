@@ -9,7 +9,7 @@ from tests.preflight.make import DISK, proposal
 from vmferry.config import Config
 from vmferry.core.offer import Disk, MoveOptions
 from vmferry.core.snapshot import Place
-from vmferry.hypervisor import snapshot
+from vmferry.hypervisor import folders, snapshot
 from vmferry.hypervisor.snapshot import Snapshots
 
 NONCE = "0123456789abcdef"
@@ -77,16 +77,16 @@ def test_a_nonce_must_lie_beside_the_disk_and_be_named_as_one(folder: Path, tmp_
 
 
 def test_direct_io_where_the_file_system_has_it() -> None:
-    assert snapshot._probe(Path("/var/tmp")) == (True, True)
-    assert snapshot._probe(Path("/proc")) == (True, True), "not known is not held against it"
+    assert folders.probe(Path("/var/tmp")) == (True, True)
+    assert folders.probe(Path("/proc")) == (True, True), "not known is not held against it"
 
 
 def test_who_may_pass(folder: Path) -> None:
-    assert snapshot._passes("root", folder)
-    assert snapshot._passes("nobody-of-that-name", folder)
-    assert snapshot._passes("nobody", Path("/var/lib"))
+    assert folders.passes("root", folder)
+    assert folders.passes("nobody-of-that-name", folder)
+    assert folders.passes("nobody", Path("/var/lib"))
     folder.chmod(0o700)
-    assert not snapshot._passes("nobody", folder)
+    assert not folders.passes("nobody", folder)
 
 
 def test_memory_is_counted() -> None:

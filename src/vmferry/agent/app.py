@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from vmferry.agent import problems
 from vmferry.agent.callers import Agent
 from vmferry.agent.gate import API, Gate
-from vmferry.agent.routes import hosts, jobs, peer, settings, vms
+from vmferry.agent.routes import doctor, hosts, jobs, peer, settings, vms
 from vmferry.core.api import Problem
 
 _DESCRIPTION = """\
@@ -43,7 +43,7 @@ def _routes() -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for module in (hosts, settings, vms, jobs, peer):
+    for module in (hosts, settings, vms, jobs, doctor, peer):
         app.include_router(module.router, prefix=API)
     made = app.openapi
 

@@ -60,8 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compose(config: Config) -> Services:
     """Put the parts of this host together."""
     # libvirt is needed to serve, but not to print documents.
+    from vmferry.agent.doctor import Diagnostician
     from vmferry.agent.incoming import Arrivals
+    from vmferry.agent.look import Look
     from vmferry.agent.outgoing import Moves
+    from vmferry.agent.probes import Listeners
     from vmferry.hypervisor.inventory import Inventory
     from vmferry.hypervisor.snapshot import Snapshots
     from vmferry.transfer.control import watch
@@ -100,7 +103,14 @@ def compose(config: Config) -> Services:
         launcher=launcher,
         fingerprint=identity.fingerprint,
     )
-    return Services(config, identity, stores, inventory, outgoing, incoming, launcher, watch)
+    doctor = Diagnostician(
+        config=config,
+        peers=stores.peers,
+        settings=stores.settings,
+        look=Look(config, stores.settings, snapshots, launcher),
+    )
+    listeners = Listeners(config, stores.settings)
+    return Services(config, identity, stores, inventory, outgoing, incoming, launcher, watch, doctor, listeners)
 
 
 async def _serve(config: Config) -> None:

@@ -5,9 +5,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from vmferry.agent import nonces
+from vmferry.agent import nonces, probes
+from vmferry.agent.probes import Reacher
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
 from vmferry.core import codes, domainxml, jobkey
@@ -54,6 +56,7 @@ class Moves:
     launcher: Launcher
     fingerprint: str
     client: Callable[[Config, Peer], PeerClient] = PeerClient
+    reach: Reacher = probes.reach
     turns: dict[str, threading.Lock] = field(default_factory=dict)
 
     def check(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> Report:
@@ -67,13 +70,16 @@ class Moves:
         refusal = self.admissions.refusal("", storage=options.include_storage, limits=limits)
         findings += case.run(checks.OF_ROOM, Room(self.config.name, source=True, refusal=refusal))
         disks = nonces.write(found.disks, secrets.token_hex(6))
-        try:
-            report = self.client(self.config, peer).check(self._proposal(found, disks, options, end, caller))
-        finally:
-            nonces.remove(disks)
+        client = self.client(self.config, peer)
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reach") as pool:
+            reached = pool.submit(self.reach, client, end, peer.name)  # takes its two seconds beside the other checks
+            try:
+                report = client.check(self._proposal(found, disks, options, end, caller))
+            finally:
+                nonces.remove(disks)
         findings += report.findings
         if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
-            findings += case.run(checks.OF_WAY, Way(end, peer.name, report.addresses))
+            findings += case.run(checks.OF_WAY, Way(end, peer.name, report.addresses)) + reached.result()
         return report.model_copy(update={"findings": ordered(findings)})
 
     def move(

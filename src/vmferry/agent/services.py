@@ -1,14 +1,16 @@
 """What the API stands on: the interfaces behind which VMs are moved, and one host's parts put together."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from vmferry.config import Config
 from vmferry.core.api import Outcome
+from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.finding import Finding
 from vmferry.core.offer import Admission, Caller, Grant, Hold, MoveOptions, Offer, Proposal, Report
+from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import Identity
 from vmferry.store.admissions import Admissions
@@ -119,6 +121,34 @@ class Launcher(Protocol):
         ...
 
 
+class Doctor(Protocol):
+    """Examines hosts. Every method blocks; what is wrong is a finding, not an error."""
+
+    def examine(self) -> HostReport:
+        """Say how this host stands."""
+        ...
+
+    def diagnose(self, names: Sequence[str], caller: Caller) -> Matrix:
+        """Examine this host, paired ones (none named: all), and every way between two; raises HOST_UNKNOWN."""
+        ...
+
+    def facts(self, request: FactsRequest) -> Facts:
+        """Say what a move to this host would meet."""
+        ...
+
+    def view(self, names: Sequence[str]) -> View:
+        """Say how this host stands, and how it sees others."""
+        ...
+
+
+class Probes(Protocol):
+    """Lets paired hosts try whether they reach this one."""
+
+    def listen(self, request: ProbeRequest, peer: Peer) -> ProbeOpening:
+        """Listen on a data port for two seconds."""
+        ...
+
+
 Watch = Callable[[Path, str], AsyncIterator[dict[str, Any]]]
 """watch(run_folder, job): gives {"phase": ...} and {"progress": {...}} until the worker is gone."""
 
@@ -147,3 +177,5 @@ class Services:
     incoming: Incoming
     launcher: Launcher
     watch: Watch
+    doctor: Doctor
+    probes: Probes

@@ -11,6 +11,7 @@ import click
 
 from vmferry import __version__
 from vmferry.cli.context import INTERRUPTED, Group, Settings, add_global_options, pass_settings
+from vmferry.cli.doctor import doctor
 from vmferry.cli.host import host
 from vmferry.cli.job import job
 from vmferry.cli.migration import migration
@@ -65,7 +66,7 @@ def top(_settings: Settings) -> None:
 
 
 add_global_options(top)
-for noun in (host, migration, network, vm, job):
+for noun in (host, migration, network, vm, job, doctor):
     top.add_command(noun)
 
 

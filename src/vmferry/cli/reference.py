@@ -1,4 +1,4 @@
-"""Writes the generated halves of docs/checks.md, docs/commands.md, docs/errors.md and docs/json.md.
+"""Writes the generated halves of the pages in docs/ that PAGES names.
 
 Run `python -m vmferry.cli.reference`. In each file, what stands above the mark is written by hand and kept;
 what follows comes from the program.
@@ -28,12 +28,13 @@ from vmferry.core.api import (
     Problem,
     SettingsAnswer,
 )
+from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.job import Progress
 from vmferry.core.offer import Report
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.preflight.case import Check
-from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_VM, OF_WAY
+from vmferry.preflight.checks import OF_HEALTH, OF_HOST, OF_MEETING, OF_MOVE, OF_PAIR, OF_REACH, OF_VM, OF_WAY
 
 MARK = "<!-- What follows is written by `python -m vmferry.cli.reference`. -->\n"
 VALUES = (
@@ -48,6 +49,8 @@ VALUES = (
     Job,
     Progress,
     Report,
+    HostReport,
+    Matrix,
     Problem,
 )
 TITLES = {
@@ -69,7 +72,11 @@ _CHECKS: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
     ("Each host by itself", OF_HOST),
     ("The VM by itself", OF_VM),
     ("The VM on the destination", OF_MOVE),
-    ("The way between the hosts", OF_WAY),
+    ("The way between the hosts", OF_WAY + OF_REACH),
+)
+_DIAGNOSES: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
+    ("One host", OF_HEALTH),
+    ("Two hosts", OF_MEETING + OF_HOST + OF_PAIR + OF_WAY + OF_REACH),
 )
 
 
@@ -107,8 +114,17 @@ def errors() -> str:
 
 def found() -> str:
     """Give every code that a check may find, in the order of the checks."""
+    return _table(_CHECKS)
+
+
+def diagnosed() -> str:
+    """Give every code that `vmferry doctor` may find, in the order of its checks."""
+    return _table(_DIAGNOSES)
+
+
+def _table(groups: tuple[tuple[str, tuple[Check[Any], ...]], ...]) -> str:
     parts = []
-    for title, checks in _CHECKS:
+    for title, checks in groups:
         parts.append(f"## {title}\n")
         parts.append("| code | symptom | cause | mend |\n|---|---|---|---|")
         for check in checks:
@@ -132,7 +148,7 @@ def values() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"checks.md": found, "commands.md": commands, "errors.md": errors, "json.md": values}
+PAGES = {"checks.md": found, "commands.md": commands, "doctor.md": diagnosed, "errors.md": errors, "json.md": values}
 
 
 def page(path: Path) -> str:
@@ -158,7 +174,7 @@ def _walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Comman
     with click.Context(command) as ctx:
         for name in command.list_commands(ctx):
             found = command.get_command(ctx, name)
-            stand_in = command is top and not isinstance(found, click.Group)  # of a lab that is not installed
+            stand_in = name == "lab" and not isinstance(found, click.Group)  # of a lab that is not installed
             if found is not None and not found.hidden and not stand_in:
                 yield from _walk(found, f"{path} {name}")
 

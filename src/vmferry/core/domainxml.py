@@ -17,6 +17,7 @@ from vmferry.core.errors import UsageError
 # Deeper than any domain is, and shallow enough for every recursion below.
 _DEPTH_MAX = 64
 _DIGITS_MAX = 16
+_CLEARS_TRANSLATIONS = 9_000_000  # the first QEMU that does
 _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20}
 _UNITS |= {"GB": 10**9, "G": 1 << 30, "GiB": 1 << 30}
 
@@ -189,6 +190,18 @@ def cpu(xml: str) -> tuple[str, str]:
 def cmdline(xml: str) -> str:
     """Give the kernel's command line; empty where the VM starts by its own loader."""
     return _text(parse_domain(xml), "os/cmdline")
+
+
+def loses_writes(xml: str, qemu: int) -> bool:
+    """Tell whether a VM can lose what it writes while it moves: emulated, and by a QEMU that keeps stale code.
+
+    QEMU 9.0 clears its translations with the record of changed memory (03bfc2188f06); page-table isolation in the
+    guest makes older ones do so, too.
+
+    Arguments:
+        qemu: version as libvirt counts; 0 when unknown.
+    """
+    return kind(xml) == "qemu" and 0 < qemu < _CLEARS_TRANSLATIONS and "pti=on" not in cmdline(xml)
 
 
 def has(xml: str, path: str) -> bool:

@@ -1,12 +1,8 @@
 """Gathers how this host stands, for the checks before a move (preflight/); nothing is changed."""
 
-import errno
-import grp
 import os
-import pwd
 import shutil
 import socket
-import stat
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +17,7 @@ from vmferry.core import capabilities, codes, domainxml, hostpolicy
 from vmferry.core.errors import UnreachableError
 from vmferry.core.offer import Disk, Proposal
 from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
+from vmferry.hypervisor import folders
 from vmferry.hypervisor.connection import connected, sentence
 
 _APPARMOR_RULES = Path("/etc/apparmor.d/local/abstractions/libvirt-qemu")
@@ -28,7 +25,7 @@ _PID_FILES = Path("/run/libvirt/qemu")
 _HUGE_PAGES = Path("/sys/kernel/mm/hugepages")
 
 
-Seen = TypeVar("Seen", bound=HostSnapshot)
+Seen = TypeVar("Seen")
 
 
 class Snapshots:
@@ -80,6 +77,15 @@ class Snapshots:
                     places=places.result(),
                     policy=policy(self._config),
                 )
+            )
+
+    def at_risk(self) -> list[str]:
+        """Name the VMs that run and can lose what they write while they move (core/domainxml.py: loses_writes)."""
+        with connected(self._config.libvirt_uri, self._config.name) as connection:
+            qemu = connection.getVersion()
+            running = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+            return self._ask(
+                lambda: [domain.name() for domain in running if domainxml.loses_writes(domain.XMLDesc(), qemu)]
             )
 
     def resident(self, vm: str) -> int:
@@ -180,7 +186,7 @@ class Snapshots:
             return Place(target=disk.target, path=path, folder_exists=False)
         if not self._allowed(folder):  # of other folders nobody is told more
             return Place(target=disk.target, path=path, shared=shared, allowed=False)
-        writable, direct = _probe(folder)
+        writable, direct = folders.probe(folder)
         return Place(
             target=disk.target,
             path=path,
@@ -189,7 +195,7 @@ class Snapshots:
             device=folder.stat().st_dev,
             free=shutil.disk_usage(folder).free,
             writable=writable,
-            reachable=_passes(self._config.qemu_user, folder.resolve()),
+            reachable=folders.passes(self._config.qemu_user, folder.resolve()),
             direct=direct,
         )
 
@@ -270,40 +276,3 @@ def _huge_pages() -> dict[int, int]:
         size = int(place.name.removeprefix("hugepages-").removesuffix("kB")) * 1024
         found[size] = int((place / "free_hugepages").read_text()) * size
     return found
-
-
-def _probe(folder: Path) -> tuple[bool, bool]:
-    """Tell whether a file can be made in a folder, and whether with O_DIRECT; the file never has a name."""
-    flags = os.O_TMPFILE | os.O_RDWR
-    for more in (os.O_DIRECT, 0):
-        try:
-            os.close(os.open(folder, flags | more, 0o600))
-        except OSError as error:
-            if more and error.errno == errno.EINVAL:
-                continue
-            # Some file systems have no nameless files: what they can do is not known, and not held against them.
-            return error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM), True
-        return True, bool(more)
-    return True, False
-
-
-def _passes(user: str, folder: Path) -> bool:
-    """Tell whether a user may pass through a folder and all above it, by their permission bits."""
-    try:
-        entry = pwd.getpwnam(user)
-        groups = {entry.pw_gid, *(group.gr_gid for group in grp.getgrall() if user in group.gr_mem)}
-    except KeyError:
-        return True  # whoever QEMU runs as: not known here
-    if entry.pw_uid == 0:
-        return True
-    for place in (folder, *folder.parents):
-        status = place.stat()
-        if status.st_uid == entry.pw_uid:
-            bit = stat.S_IXUSR
-        elif status.st_gid in groups:
-            bit = stat.S_IXGRP
-        else:
-            bit = stat.S_IXOTH
-        if not status.st_mode & bit:
-            return False
-    return True

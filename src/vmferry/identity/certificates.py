@@ -93,6 +93,27 @@ def checked(pem: str) -> str:
     return plain
 
 
+def validity(pem: str) -> tuple[datetime, datetime]:
+    """Give from when and until when a certificate is valid.
+
+    Raises:
+        ValueError: that is no certificate.
+    """
+    certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+
+
+def trouble(certificate_file: Path, key_file: Path) -> str | None:
+    """Say why a certificate and a key cannot be used together; None: they can."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_file, key_file)
+    except ssl.SSLError as error:
+        return f"{certificate_file.name} and {key_file.name} do not belong together ({error.reason or error})"
+    except OSError as error:
+        return f"{certificate_file.name} or {key_file.name}: {error.strerror or error}"
+    return None
+
+
 def host_identity(config: Config) -> Identity:
     """Give this host's identity, made when it is asked for the first time."""
     certificate_file = config.state_folder / "host.pem"

@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Outcome, Verdict
+from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
+from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.store.peers import Peer
 
 ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate
@@ -47,6 +49,18 @@ class PeerClient:
     def check(self, vm: Proposal) -> Report:
         """Ask whether a VM could come to the host."""
         return _read(Report, self._call("POST", "/peer/checks", vm.model_dump(mode="json")))
+
+    def probe(self, request: ProbeRequest) -> ProbeOpening:
+        """Ask the host to listen on a data port for a moment."""
+        return _read(ProbeOpening, self._call("POST", "/peer/probes", request.model_dump(mode="json")))
+
+    def facts(self, request: FactsRequest) -> Facts:
+        """Ask what a move to the host would meet."""
+        return _read(Facts, self._call("POST", "/peer/facts", request.model_dump(mode="json")))
+
+    def view(self, request: ViewRequest) -> View:
+        """Ask how the host stands, and how it sees others."""
+        return _read(View, self._call("POST", "/peer/views", request.model_dump(mode="json")))
 
     def offer(self, offer: Offer) -> Grant:
         """Offer a VM."""

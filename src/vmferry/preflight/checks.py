@@ -1,8 +1,37 @@
 """Every check there is, in the order in which their findings are told."""
 
 from vmferry.core.vm import VmSnapshot
-from vmferry.preflight import cpu, devices, firmware, hosts, machine, memory, networks, settings, storage, taken, vm
+from vmferry.preflight import (
+    cpu,
+    devices,
+    firmware,
+    hosts,
+    machine,
+    memory,
+    networks,
+    reach,
+    settings,
+    storage,
+    taken,
+    vm,
+)
 from vmferry.preflight.case import Case, Check, End, Room, Way
+from vmferry.preflight.doctor import (
+    access,
+    certificates,
+    clock,
+    confinement,
+    firewall,
+    libvirt,
+    listening,
+    pair,
+    service,
+)
+from vmferry.preflight.doctor import networks as doctor_networks
+from vmferry.preflight.doctor import storage as doctor_storage
+from vmferry.preflight.doctor.health import Health, Meeting
+from vmferry.preflight.hosts import Pair
+from vmferry.preflight.reach import Reach
 
 OF_HOST: tuple[Check[End], ...] = (settings.HOST,)
 """What each host asks of itself."""
@@ -11,7 +40,7 @@ OF_VM: tuple[Check[VmSnapshot], ...] = (vm.STATE, vm.SNAPSHOTS, vm.DISKS)
 """The source's half: the VM by itself."""
 
 OF_MOVE: tuple[Check[Case], ...] = (
-    hosts.IDENTITY,
+    hosts.of_case(hosts.IDENTITY),
     taken.TAKEN,
     machine.MACHINE,
     cpu.CPU,
@@ -25,9 +54,9 @@ OF_MOVE: tuple[Check[Case], ...] = (
     devices.LIBVIRT,
     machine.VERSIONS,
     machine.LETHAL,
-    hosts.VMFERRY,
-    hosts.CLOCK,
-    hosts.CONFINEMENT,
+    hosts.of_case(hosts.VMFERRY),
+    hosts.of_case(hosts.CLOCK),
+    hosts.of_case(hosts.CONFINEMENT),
 )
 """The destination's half: the VM on it."""
 
@@ -36,3 +65,26 @@ OF_ROOM: tuple[Check[Room], ...] = (settings.ROOM,)
 
 OF_WAY: tuple[Check[Way], ...] = (settings.WAY,)
 """The source again, when the destination has said where it would receive."""
+
+OF_REACH: tuple[Check[Reach], ...] = (reach.REACH,)
+"""The source, when it has tried the way."""
+
+OF_HEALTH: tuple[Check[Health], ...] = (
+    service.SERVICE,
+    access.ACCESS,
+    libvirt.LIBVIRT_ANSWERS,
+    certificates.CERTIFICATES,
+    listening.LISTENING,
+    firewall.FIREWALL,
+    doctor_networks.NETWORKS,
+    doctor_storage.STORAGE,
+    clock.CLOCK,
+    confinement.CONFINEMENT,
+)
+"""What `vmferry doctor` asks of one host."""
+
+OF_MEETING: tuple[Check[Meeting], ...] = (pair.CERTIFICATE, pair.ANSWER, pair.SETTINGS)
+"""What `vmferry doctor` asks of two: whether one gets an answer, and what the other one's settings say."""
+
+OF_PAIR: tuple[Check[Pair], ...] = (hosts.IDENTITY, hosts.VMFERRY, hosts.CLOCK)
+"""And what both say of themselves."""

@@ -9,7 +9,6 @@ from vmferry.core.snapshot import version
 from vmferry.preflight.case import Case, Check
 
 _SHOWN_MAX = 5
-_CLEARS_TRANSLATIONS = 9_000_000  # QEMU 9.0 clears the translation cache with the dirty bitmap (03bfc2188f06)
 
 
 def _machine(case: Case) -> Iterator[Finding]:
@@ -42,12 +41,7 @@ def _versions(case: Case) -> Iterator[Finding]:
 
 
 def _lethal(case: Case) -> Iterator[Finding]:
-    emulated = domainxml.kind(case.vm.live_xml) == "qemu"
-    if (
-        emulated
-        and 0 < case.vm.host.qemu < _CLEARS_TRANSLATIONS
-        and "pti=on" not in domainxml.cmdline(case.vm.live_xml)
-    ):
+    if domainxml.loses_writes(case.vm.live_xml, case.vm.host.qemu):
         qemu = version(case.vm.host.qemu)
         yield Finding.warns(codes.EMULATED_WRITES, (qemu, ""), vm=case.vm.vm, qemu=qemu, source=case.vm.source)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, VmferryError
 from vmferry.core.networks import Route
-from vmferry.transfer import hello, interfaces, tls
+from vmferry.transfer import hello, sockets, tls
 from vmferry.transfer.carrier import Carrier, Label
 from vmferry.transfer.channel import Channel, SecureChannel
 from vmferry.transfer.frames import broken
@@ -44,7 +44,7 @@ def dial(
         VmferryError: the peer refused, or showed another certificate or key.
         OSError: it cannot be reached.
     """
-    sock = _connect(route, seconds)
+    sock = sockets.connect(route, seconds)
     try:
         channel = _secure(sock, credentials, context, seconds, server=False)
         mine = hello.pack(said)
@@ -108,21 +108,6 @@ def welcome(channel: Channel, credentials: Credentials) -> tuple[Hello, Answer]:
             channel.send(hello.refusal(error))
         raise
     return said, answer
-
-
-def _connect(route: Route, seconds: float) -> socket.socket:
-    if route.local is None:
-        return socket.create_connection((route.host, route.port), seconds)
-    sock = socket.socket(socket.AF_INET6 if ":" in route.host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(seconds)
-        interfaces.hold(sock, route.local)
-        sock.bind((route.local.address, 0))
-        sock.connect((route.host, route.port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _secure(

@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from vmferry.core import codes
-from vmferry.core.errors import InternalError, VmferryError
+from vmferry.core.errors import VmferryError
 from vmferry.core.networks import Local
-from vmferry.transfer import greeting, interfaces, tls
+from vmferry.transfer import greeting, sockets, tls
 from vmferry.transfer.frames import broken
 from vmferry.transfer.greeting import Greeted
 from vmferry.transfer.tls import Credentials
@@ -40,7 +39,7 @@ class Reception:
     def __init__(self, addresses: Sequence[Local], ports: tuple[int, int], credentials: Credentials) -> None:
         self._credentials = credentials
         self._context = tls.context(credentials, server=True) if credentials.encryption else None
-        self._sockets = _bind(addresses, ports)
+        self._sockets = sockets.bind(addresses, ports)
         self.addresses: list[tuple[str, int]] = [
             (local.address, sock.getsockname()[1]) for local, sock in zip(addresses, self._sockets, strict=True)
         ]
@@ -177,40 +176,3 @@ class Reception:
         elif len(self._begun) > _SESSIONS:
             for old in self._begun.pop(next(iter(self._begun))).values():
                 old.carrier.close()
-
-
-def _bind(addresses: Sequence[Local], ports: tuple[int, int]) -> list[socket.socket]:
-    """Listen on the first port that is free on all addresses."""
-    why = "there is no address"
-    first, last = ports
-    for port in range(first, last + 1):
-        made: list[socket.socket] = []
-        try:
-            for local in addresses:
-                made.append(_listener(local, port or (made[0].getsockname()[1] if made else 0)))
-        except OSError as error:
-            why = error.strerror or str(error)
-            for sock in made:
-                sock.close()
-            continue
-        if made:
-            return made
-    listed = ", ".join(local.address for local in addresses)
-    raise InternalError(codes.PORTS_TAKEN, first=first, last=last, addresses=listed, why=why)
-
-
-def _listener(local: Local, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in local.address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        interfaces.hold(sock, local)
-        sock.bind((local.address, port))
-        sock.listen(64)
-        sock.setblocking(False)
-    except OSError:
-        sock.close()
-        raise
-    return sock

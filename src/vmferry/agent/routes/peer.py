@@ -6,7 +6,9 @@ from fastapi import APIRouter
 import vmferry
 from vmferry.agent.callers import IncomingJob, OutgoingJob, PairedPeer, ThisAgent
 from vmferry.core.api import Abort, Hello, Outcome, Verdict
+from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
+from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.identity.access import require_peer
 
 router = APIRouter(prefix="/peer", tags=["peer"])
@@ -29,6 +31,25 @@ def check_offer(vm: Proposal, peer: PairedPeer, agent: ThisAgent) -> Report:
     """Say whether and how a VM could come. Nothing is made, and nothing is kept."""
     require_peer(agent.services.config, peer, vm.caller)
     return agent.services.incoming.check(vm, peer)
+
+
+@router.post("/probes")
+def listen_for_peer(request: ProbeRequest, peer: PairedPeer, agent: ThisAgent) -> ProbeOpening:
+    """Listen on a data port for two seconds, so that the host that asks can try whether it gets through."""
+    return agent.services.probes.listen(request, peer)
+
+
+@router.post("/facts")
+def tell_facts(request: FactsRequest, peer: PairedPeer, agent: ThisAgent) -> Facts:
+    """Say what a move to this host would meet."""
+    return agent.services.doctor.facts(request)
+
+
+@router.post("/views")
+def tell_view(request: ViewRequest, peer: PairedPeer, agent: ThisAgent) -> View:
+    """Say how this host stands, and how it sees others."""
+    require_peer(agent.services.config, peer, request.caller)
+    return agent.services.doctor.view(request.hosts)
 
 
 @router.post("/offers")

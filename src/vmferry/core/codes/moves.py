@@ -70,7 +70,7 @@ DAEMON_UNREACHABLE = UnreachableError.define(
 )
 DATA_UNREACHABLE = UnreachableError.define(
     "data-port-unreachable",
-    "{host} does not answer on any of its migration addresses ({addresses}): {why}.",
+    "{host} does not answer on its data ports at {addresses}: {why}.",
     "Open TCP 6610-6659 between the hosts on that network.",
 )
 LIBVIRT_UNREACHABLE = UnreachableError.define(

@@ -1,0 +1,190 @@
+"""`vmferry doctor` as vmferryd does it: looks at this host, meets others, and asks them how they see the rest."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from vmferry.agent import look, probes
+from vmferry.agent.look import Look
+from vmferry.agent.probes import Reacher
+from vmferry.config import Config
+from vmferry.core import codes
+from vmferry.core.diagnosis import HOSTS, Facts, FactsRequest, HostReport, Matrix, PairReport, View, ViewRequest
+from vmferry.core.errors import UnreachableError, UsageError, VmferryError
+from vmferry.core.finding import Finding, ordered
+from vmferry.core.offer import Caller, Encryption
+from vmferry.core.settings import keeps_to, listening
+from vmferry.core.snapshot import HostSnapshot, version
+from vmferry.identity.peer import PeerClient
+from vmferry.preflight import case, checks
+from vmferry.preflight.case import End, Way
+from vmferry.preflight.doctor.health import Meeting
+from vmferry.preflight.hosts import Pair
+from vmferry.store.peers import Peer, Peers
+from vmferry.store.settings import Settings
+from vmferry.transfer import interfaces
+
+AT_ONCE = 16  # hosts that are asked at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostician:
+    """Examines this host and those that it is paired with (agent/services.py: Doctor). Every method blocks."""
+
+    config: Config
+    peers: Peers
+    settings: Settings
+    look: Look
+    client: Callable[[Config, Peer], PeerClient] = PeerClient
+    reach: Reacher = probes.reach
+
+    def examine(self) -> HostReport:
+        """Say how this host stands."""
+        health = self.look.health()
+        host = health.host
+        return HostReport(
+            name=health.name,
+            vmferry=host.vmferry if host else "",
+            libvirt=version(host.libvirt) if host else "",
+            qemu=version(host.qemu) if host else "",
+            migration=health.settings.migration,
+            findings=case.run(checks.OF_HEALTH, health),
+            untold=list(health.untold),
+        )
+
+    def facts(self, request: FactsRequest) -> Facts:
+        """Say what a move to this host would meet.
+
+        Raises:
+            UnreachableError: libvirt-unreachable.
+        """
+        host = self.look.host()  # first: it takes longest, and the clock in it is to be read when it is sent
+        end = self._end(source=False)
+        local = listening(end.settings, end.addresses, request.networks, self.config.address)
+        return Facts(
+            host=host.model_copy(update={"clock": time.time()}),
+            encryption=end.settings.encryption,
+            addresses=[one.address for one in local],
+            findings=case.run(checks.OF_HOST, end),
+        )
+
+    def view(self, names: Sequence[str]) -> View:
+        """Say how this host stands, and how it sees others."""
+        with _pool() as pool:
+            report = pool.submit(self.examine)
+            return View(report=report.result(), pairs=list(pool.map(self.meet, names)))
+
+    def diagnose(self, names: Sequence[str], caller: Caller) -> Matrix:
+        """Examine this host, others, and every way between two of them.
+
+        Arguments:
+            names: of paired hosts; none: all of them.
+            caller: for whom: each host decides whether to answer her.
+
+        Raises:
+            UsageError: host-unknown.
+        """
+        here = self.config.name
+        others = [name for name in dict.fromkeys(names) if name != here]
+        chosen = [self._known(name) for name in others] if names else self.peers.all()[:HOSTS]
+        every = [here, *(peer.name for peer in chosen)]
+        with _pool() as pool:
+            own = pool.submit(self.view, every[1:])
+            asked = list(pool.map(lambda peer: self._ask(peer, every, caller), chosen))
+            views = [own.result(), *asked]
+        return Matrix(hosts=[view.report for view in views], pairs=[pair for view in views for pair in view.pairs])
+
+    def meet(self, name: str) -> PairReport:
+        """Say how a move to another host would fare, as far as this one can see."""
+        here = self.config.name
+        peer = self.peers.get(name)
+        if peer is None:
+            seen = ("not paired", "")
+            unknown = Finding.blocks(codes.HOST_UNKNOWN, seen, host=name, local=here)
+            return PairReport(source=here, destination=name, findings=[unknown])
+        end = self._end(source=True)
+        trouble, facts, asked_at = self._ask_facts(peer, end)
+        findings = case.run(
+            checks.OF_MEETING,
+            Meeting(
+                source=here,
+                destination=name,
+                settings=end.settings,
+                mine=self.look.certificate(),
+                certificate=look.paired(peer.certificate),
+                now=datetime.now(UTC),
+                trouble=trouble,
+                facts=facts,
+            ),
+        )
+        findings += case.run(checks.OF_HOST, end)
+        if facts is not None:
+            findings += self._compare(name, facts, asked_at)
+            if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
+                findings += case.run(checks.OF_WAY, Way(end, name, facts.addresses))
+            findings += self.reach(self.client(self.config, peer), end, name)
+        return PairReport(source=here, destination=name, findings=ordered(findings))
+
+    # --- parts --------------------------------------------------------------------------------------------------
+
+    def _end(self, *, source: bool) -> End:
+        settings = self.settings.host()
+        return End(self.config.name, settings, interfaces.addresses(), Encryption.REQUIRED, source)
+
+    def _known(self, name: str) -> Peer:
+        peer = self.peers.get(name)
+        if peer is None:
+            raise UsageError(codes.HOST_UNKNOWN, host=name, local=self.config.name)
+        return peer
+
+    def _ask_facts(self, peer: Peer, end: End) -> tuple[Finding | None, Facts | None, float]:
+        """Ask a host for its facts; gives what stands in the way, or them, and when it was asked for the time."""
+        began = time.time()
+        try:
+            facts = self.client(self.config, peer).facts(FactsRequest(networks=keeps_to(end.settings, end.addresses)))
+        except VmferryError as error:
+            return Finding.blocks(error.code, ("", error.reason), **error.fields), None, began
+        # The clock is read just before the answer is sent, however long it was in the making.
+        return None, facts, time.time()
+
+    def _compare(self, name: str, facts: Facts, now: float) -> list[Finding]:
+        try:
+            mine: HostSnapshot = self.look.host()
+        except UnreachableError:
+            return []  # this host's own report says so
+        mine = mine.model_copy(update={"clock": now})
+        return case.run(checks.OF_PAIR, Pair(self.config.name, mine, name, facts.host))
+
+    def _ask(self, peer: Peer, every: Sequence[str], caller: Caller) -> View:
+        """Have a host examine itself and the others; what it does not say is found missing."""
+        others = [name for name in every if name != peer.name]
+        try:
+            view = self.client(self.config, peer).view(ViewRequest(hosts=others, caller=caller))
+        except VmferryError as error:
+            finding = Finding.blocks(error.code, (error.reason, ""), **error.fields)
+            return View(report=_silent(peer.name, finding), pairs=self._unknown(peer.name, others, error.reason))
+        said = {pair.destination: pair for pair in view.pairs if pair.source == peer.name}
+        unsaid = self._unknown(peer.name, [name for name in others if name not in said], "it did not say")
+        report = view.report.model_copy(update={"name": peer.name})
+        return View(report=report, pairs=[said[name] for name in others if name in said] + unsaid)
+
+    def _unknown(self, source: str, names: Sequence[str], why: str) -> list[PairReport]:
+        why = why.rstrip(".")
+        return [
+            PairReport(
+                source=source,
+                destination=name,
+                findings=[Finding.blocks(codes.VIEW_UNKNOWN, (why, ""), source=source, host=name, why=why)],
+            )
+            for name in names
+        ]
+
+
+def _silent(name: str, finding: Finding) -> HostReport:
+    return HostReport(name=name, vmferry="", libvirt="", qemu="", migration=None, findings=[finding], untold=[])
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="doctor")

@@ -1,0 +1,34 @@
+"""Who can reach the API's socket, and who can read what must stay secret."""
+
+from collections.abc import Iterator
+
+from vmferry.core import codes
+from vmferry.core.finding import Finding
+from vmferry.preflight.case import Check
+from vmferry.preflight.doctor.health import Health
+
+_ANYBODY = 0o666  # of the socket: the caller's user and groups decide, once she is in
+_OTHERS = 0o077
+
+
+def _access(health: Health) -> Iterator[Finding]:
+    mode = health.socket.mode
+    if mode is not None and mode & _ANYBODY != _ANYBODY:
+        seen = (f"mode {mode:04o}", "")
+        yield Finding.warns(codes.SOCKET_CLOSED, seen, host=health.name, path=health.socket.path, mode=f"{mode:04o}")
+    for file in health.state:
+        if file.mode is not None and (file.mode & _OTHERS or file.owner != 0):
+            seen = (f"{file.path}: mode {file.mode:04o}, owner {file.owner}", "")
+            wanted = f"{file.mode & ~_OTHERS:04o}"
+            yield Finding.warns(
+                codes.STATE_OPEN, seen, host=health.name, path=file.path, mode=f"{file.mode:04o}", wanted=wanted
+            )
+
+
+ACCESS = Check(
+    _access,
+    {
+        codes.SOCKET_CLOSED: "Somebody changed the mode; members of the group `vmferry` then get no answer.",
+        codes.STATE_OPEN: "The host's key and the keys of jobs are there: who has them can speak for the host.",
+    },
+)

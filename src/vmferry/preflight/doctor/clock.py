@@ -1,0 +1,16 @@
+"""Whether the host's clock follows others."""
+
+from collections.abc import Iterator
+
+from vmferry.core import codes
+from vmferry.core.finding import Finding
+from vmferry.preflight.case import Check
+from vmferry.preflight.doctor.health import Health
+
+
+def _clock(health: Health) -> Iterator[Finding]:
+    if health.synchronised is False:
+        yield Finding.warns(codes.CLOCK_FREE, ("not synchronised", ""), host=health.name)
+
+
+CLOCK = Check(_clock, {codes.CLOCK_FREE: "The kernel was told by no time service that its clock is right."})

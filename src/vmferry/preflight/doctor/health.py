@@ -1,0 +1,142 @@
+"""What is looked at of a host, and of another one from its side.
+
+agent/look.py and agent/doctor.py gather it; the checks judge it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from vmferry.core.diagnosis import Facts
+from vmferry.core.finding import Finding
+from vmferry.core.networks import Local
+from vmferry.core.settings import HostSettings
+from vmferry.core.snapshot import HostSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file or folder that must let some in and keep others out.
+
+    Arguments:
+        mode: its permission bits; None: it is not there.
+        owner: user number.
+    """
+
+    path: str
+    mode: int | None
+    owner: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A host's certificate, as far as it could be read.
+
+    Arguments:
+        path: where it is; empty for a paired host's.
+        trouble: why it, or its key, cannot be used.
+    """
+
+    path: str
+    begins: datetime | None = None
+    ends: datetime | None = None
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface.
+
+    Arguments:
+        up: whether it is switched on and has a carrier.
+        mtu: bytes.
+    """
+
+    up: bool
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One of the host's disk folders; sizes in bytes."""
+
+    path: str
+    exists: bool = True
+    writable: bool = True
+    reachable: bool = True
+    free: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One host, as it sees itself.
+
+    Arguments:
+        settings: as they are now.
+        now: by its clock.
+        listen: addresses at which vmferryd is to serve, from vmferry.toml.
+        port: at which.
+        data_ports: the first and the last.
+        workers: why transfer processes cannot be started; None: they can.
+        kept: why nothing would start vmferryd again; None: something does.
+        socket: of the API.
+        state: files and folders that hold secrets.
+        host: what libvirt and the host say of themselves; None: libvirt does not answer.
+        libvirt: why libvirt does not answer.
+        at_risk: VMs that run and can lose what they write while they move.
+        synchronised: whether the clock follows a time server; None: not known.
+        firewall: what nftables holds (libnftables-json(5)); None: not known.
+        listeners: address and port of each TCP socket that listens.
+        folders: those of vmferry.toml.
+        untold: what could not be looked at, and why.
+    """
+
+    name: str
+    settings: HostSettings
+    now: datetime
+    listen: Sequence[str]
+    port: int
+    data_ports: tuple[int, int]
+    addresses: Sequence[Local]
+    links: Mapping[str, Link]
+    socket: File
+    state: Sequence[File]
+    certificate: Certificate
+    folders: Sequence[Folder]
+    qemu_user: str
+    listeners: frozenset[tuple[str, int]]
+    host: HostSnapshot | None = None
+    libvirt: str = ""
+    at_risk: Sequence[str] = ()
+    workers: str | None = None
+    kept: str | None = None
+    synchronised: bool | None = None
+    firewall: Sequence[Mapping[str, Any]] | None = None
+    untold: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Another host, as one that is paired with it meets it.
+
+    Arguments:
+        source: the one that looks.
+        destination: the other one's name.
+        settings: the source's.
+        mine: the source's own certificate.
+        certificate: the destination's, as it was paired.
+        now: by the source's clock.
+        trouble: why the destination does not answer; None: it does.
+        facts: what it says.
+    """
+
+    source: str
+    destination: str
+    settings: HostSettings
+    mine: Certificate
+    certificate: Certificate
+    now: datetime
+    trouble: Finding | None = None
+    facts: Facts | None = None

@@ -1,0 +1,48 @@
+"""Two hosts beside each other: whether one gets an answer of the other, and what stands between them."""
+
+from collections.abc import Iterator
+
+from vmferry.core import codes
+from vmferry.core.finding import Finding, blocker
+from vmferry.preflight.case import Check
+from vmferry.preflight.doctor.certificates import CERTIFICATES, dates
+from vmferry.preflight.doctor.health import Meeting
+
+
+def _certificate(meeting: Meeting) -> Iterator[Finding]:
+    yield from dates(meeting.source, meeting.mine, meeting.now)
+    yield from dates(meeting.destination, meeting.certificate, meeting.now, own=False)
+
+
+def _answer(meeting: Meeting) -> Iterator[Finding]:
+    # A certificate that is out of date looks like a wrong one to who checks it: the first says more.
+    if meeting.trouble is not None and blocker(_certificate(meeting)) is None:
+        yield meeting.trouble
+
+
+def _settings(meeting: Meeting) -> Iterator[Finding]:
+    if meeting.facts is None:
+        return
+    yield from meeting.facts.findings
+    here, there = meeting.settings.encryption, meeting.facts.encryption
+    if here is not there:
+        names = {"source": meeting.source, "host": meeting.destination}
+        yield Finding.warns(
+            codes.ENCRYPTION_UNEQUAL, (here.value, there.value), here=here.value, there=there.value, **names
+        )
+
+
+CERTIFICATE = Check(_certificate, CERTIFICATES.causes)
+ANSWER = Check(
+    _answer,
+    {
+        codes.HOST_UNKNOWN: "The two were never paired, or one was told to forget the other.",
+        codes.VIEW_UNKNOWN: "The host that should say it does not answer, or may not answer for the user who asks.",
+        codes.HOST_UNREACHABLE: "The host is down, vmferryd is stopped there, or TCP 6601 is closed.",
+        codes.NOT_PAIRED: "The pairing was undone on the other side only.",
+        codes.CERTIFICATE_CHANGED: "The host was set up anew, or another one has its address.",
+    },
+)
+SETTINGS = Check(
+    _settings, {codes.ENCRYPTION_UNEQUAL: "The two administrators have decided differently; moves are encrypted."}
+)

@@ -1,0 +1,32 @@
+"""vmferryd and the transfer processes: whether something keeps the one and can start the others."""
+
+from collections.abc import Iterator
+
+from vmferry.core import codes
+from vmferry.core.errors import VmferryError
+from vmferry.core.finding import Finding
+from vmferry.preflight.case import Check
+from vmferry.preflight.doctor.health import Health
+
+
+def _service(health: Health) -> Iterator[Finding]:
+    if health.workers is not None:
+        yield Finding.blocks(codes.WORKERS_UNSTARTABLE, (health.workers, ""), host=health.name, why=health.workers)
+    if health.kept is not None:
+        yield Finding.warns(codes.DAEMON_NOT_KEPT, (health.kept, ""), host=health.name, why=health.kept)
+
+
+def away(error: VmferryError) -> Finding:
+    """Find that vmferryd itself does not answer: nobody else could say so."""
+    return Finding.blocks(error.code, (error.reason, ""), **error.fields)
+
+
+SERVICE = Check(
+    _service,
+    {
+        codes.DAEMON_UNREACHABLE: "vmferryd is stopped, or ends as soon as it starts: its log says why.",
+        codes.WORKERS_UNSTARTABLE: "Each move has a process of its own on both hosts, which systemd starts, or "
+        "vmferry-supervisor where there is no systemd.",
+        codes.DAEMON_NOT_KEPT: "vmferryd was started by hand, or its unit is not enabled.",
+    },
+)
