@@ -85,3 +85,34 @@ def test_systemd_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statu
         "--no-block",
         "vmferry-transfer@0001.service",
     ]
+
+
+def test_it_says_whether_it_could_start_one_and_starts_none(supervisor: Supervisor, tmp_path: Path) -> None:
+    launcher = Launcher(Config(run_folder=tmp_path, launcher="supervisor"))
+    assert launcher.trouble() is None
+    supervisor.answer = json.dumps({"ok": True, "vmferryd": {"pid": os.getpid()}}).encode() + b"\n"
+    assert launcher.neglect() is None
+    supervisor.answer = b'{"ok": true, "vmferryd": {"pid": 1}}\n'
+    assert "another vmferryd" in (launcher.neglect() or "")
+    assert {json.loads(line)["do"] for line in supervisor.asked} == {"status"}
+    nobody = Launcher(Config(run_folder=tmp_path / "none", launcher="supervisor"))
+    assert "vmferry-supervisor does not answer" in (nobody.trouble() or "")
+    assert nobody.neglect() is None
+
+
+@pytest.mark.parametrize(
+    ("said", "trouble", "neglect"),
+    [("loaded", None, "its unit is loaded"), ("not-found", "not-found", "not-found"), ("enabled", "enabled", None)],
+)
+def test_systemd_is_asked_for_the_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, trouble: str | None, neglect: str | None
+) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text(f"#!/bin/sh\necho {said}\necho $1 >> {tmp_path}/asked\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    launcher = Launcher(Config(run_folder=tmp_path, launcher="systemd"))
+    for found, expected in ((launcher.trouble(), trouble), (launcher.neglect(), neglect)):
+        assert (found is None) is (expected is None)
+        assert (expected or "") in (found or "")
+    assert (tmp_path / "asked").read_text().split() == ["show", "is-enabled"]

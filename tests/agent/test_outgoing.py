@@ -444,6 +444,19 @@ def test_a_move_waits_on_while_the_destination_is_away(moves: Moves, world: Worl
     assert moves.begin(job)
 
 
+def test_a_check_tries_the_way_and_a_move_leaves_that_to_its_workers(moves: Moves, world: World) -> None:
+    world.unreached = [Finding.blocks(codes.DATA_UNREACHABLE, ("", "x"), host="kvm2", addresses="x", why="y")]
+    assert found(moves) == ["data-port-unreachable"]
+    assert world.tried == ["kvm2"]
+    moves.settings.save(NOWHERE)
+    assert "data-port-unreachable" not in found(moves)
+    moves.settings.save(ON)
+    world.tried.clear()
+    with pytest.raises(VmferryError):
+        moves.move("web01", "kvm2", MoveOptions(), ANN)
+    assert world.tried == []
+
+
 def test_a_check_warns_of_a_host_that_is_full(moves: Moves) -> None:
     assert found(moves) == []
     for number in (1, 2):

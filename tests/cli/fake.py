@@ -18,6 +18,7 @@ from vmferry.core.api import (
     Problem,
     SettingsAnswer,
 )
+from vmferry.core.diagnosis import HostReport, Matrix, PairReport
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
@@ -88,6 +89,12 @@ def copying(percent: float, elapsed: float) -> Progress:
     )
 
 
+def well(name: str) -> HostReport:
+    """Give the report of a host where nothing is wrong."""
+    known = {"vmferry": "0.1.0", "libvirt": "9.0.0", "qemu": "7.2.22"}
+    return HostReport(name=name, **known, migration=True, findings=[], untold=[])
+
+
 class FakeClient(Client):
     """Answers from memory, and remembers what it was asked for."""
 
@@ -106,6 +113,9 @@ class FakeClient(Client):
         self.notes: list[str] = []
         self.going: list[str] = []
         self.findings: list[Finding] = []
+        self.reports = {name: well(name) for name in ("kvm1", "kvm2")}
+        self.pairs: list[PairReport] = []
+        self.away: VmferryError | None = None
         self.peers = [
             PairedHost(
                 name="kvm2",
@@ -147,6 +157,19 @@ class FakeClient(Client):
 
     def hosts(self) -> list[PairedHost]:
         return self.peers
+
+    def examine(self) -> HostReport:
+        self._answer_or_not()
+        return self.reports["kvm1"]
+
+    def diagnose(self, hosts: Sequence[str] = ()) -> Matrix:
+        self._change("diagnose", hosts)
+        self._answer_or_not()
+        return Matrix(hosts=[self.reports[name] for name in ("kvm1", *hosts)], pairs=self.pairs)
+
+    def _answer_or_not(self) -> None:
+        if self.away is not None:
+            raise self.away
 
     def invite(self, callers: Sequence[str] = ("*",)) -> Invitation:
         self._change("invite", *callers)

@@ -1,6 +1,12 @@
 """A VM that can move between two hosts, and how to make one thing wrong."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from vmferry.core.hostpolicy import Policy
 from vmferry.core.networks import Local
@@ -119,3 +125,23 @@ def case(
         vm = vm.model_copy(update={"host": THERE.model_copy(update=there)})
     seen = HERE.model_copy(update=here)
     return Case(vm, seen, plan.make(vm, seen), refusal)
+
+
+def expired(name: str) -> tuple[str, str]:
+    """Make a certificate that was valid until yesterday, and its key; as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=9))
+        .not_valid_after(now - timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    return certificate.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
