@@ -33,6 +33,7 @@ WELL = Health(
     settings=ONLY,
     now=NOW,
     listen=["10.91.0.1", "::"],
+    address="10.91.0.1",
     port=6601,
     data_ports=(6610, 6659),
     addresses=[MGMT, MIG],
@@ -153,6 +154,13 @@ def test_each_code_of_one_host_has_a_test() -> None:
     causes: set[Code] = {code for check in OF_HEALTH for code in check.causes}
     apart = {codes.DAEMON_UNREACHABLE.name}  # the command line's, below
     assert {code.name for code in causes} == {code for code, _, _ in FAULTS} | apart
+
+
+def test_a_daemon_that_listens_everywhere_is_reached_where_others_know_it() -> None:
+    everywhere = replace(WELL, listen=["0.0.0.0", "::"], listeners=frozenset({("0.0.0.0", 6601)}))
+    assert run(OF_HEALTH, everywhere) == []
+    (found,) = run(OF_HEALTH, replace(everywhere, firewall=SHUT))
+    assert found.fields["address"] == "10.91.0.1"
 
 
 def test_what_is_not_known_is_not_held_against_a_host() -> None:

@@ -64,7 +64,7 @@ class Diagnostician:
         end = self._end(source=False)
         local = listening(end.settings, end.addresses, request.networks, self.config.address)
         return Facts(
-            host=host.model_copy(update={"clock": time.time()}),
+            host=host.model_copy(update={"clock": time.time(), "cpu": ""}),
             encryption=end.settings.encryption,
             addresses=[one.address for one in local],
             findings=case.run(checks.OF_HOST, end),
@@ -73,8 +73,12 @@ class Diagnostician:
     def view(self, names: Sequence[str]) -> View:
         """Say how this host stands, and how it sees others."""
         with _pool() as pool:
-            report = pool.submit(self.examine)
-            return View(report=report.result(), pairs=list(pool.map(self.meet, names)))
+            report, mine = (
+                pool.submit(self.examine),
+                pool.submit(self._mine),
+            )  # libvirt takes its time: it is asked once
+            pairs = list(pool.map(lambda name: self.meet(name, mine.result), names))
+            return View(report=report.result(), pairs=pairs)
 
     def diagnose(self, names: Sequence[str], caller: Caller) -> Matrix:
         """Examine this host, others, and every way between two of them.
@@ -96,8 +100,12 @@ class Diagnostician:
             views = [own.result(), *asked]
         return Matrix(hosts=[view.report for view in views], pairs=[pair for view in views for pair in view.pairs])
 
-    def meet(self, name: str) -> PairReport:
-        """Say how a move to another host would fare, as far as this one can see."""
+    def meet(self, name: str, mine: Callable[[], HostSnapshot | None]) -> PairReport:
+        """Say how a move to another host would fare, as far as this one can see.
+
+        Arguments:
+            mine: gives what this host says of itself; None: its libvirt does not answer, and its own report says so.
+        """
         here = self.config.name
         peer = self.peers.get(name)
         if peer is None:
@@ -105,7 +113,7 @@ class Diagnostician:
             unknown = Finding.blocks(codes.HOST_UNKNOWN, seen, host=name, local=here)
             return PairReport(source=here, destination=name, findings=[unknown])
         end = self._end(source=True)
-        trouble, facts, asked_at = self._ask_facts(peer, end)
+        trouble, facts, now = self._ask_facts(peer, end)
         findings = case.run(
             checks.OF_MEETING,
             Meeting(
@@ -114,14 +122,17 @@ class Diagnostician:
                 settings=end.settings,
                 mine=self.look.certificate(),
                 certificate=look.paired(peer.certificate),
-                now=datetime.now(UTC),
+                now=datetime.fromtimestamp(now, UTC),
                 trouble=trouble,
                 facts=facts,
             ),
         )
         findings += case.run(checks.OF_HOST, end)
         if facts is not None:
-            findings += self._compare(name, facts, asked_at)
+            own = mine()
+            if own is not None:
+                own = own.model_copy(update={"clock": now})
+                findings += case.run(checks.OF_PAIR, Pair(here, own, name, facts.host))
             if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
                 findings += case.run(checks.OF_WAY, Way(end, name, facts.addresses))
             findings += self.reach(self.client(self.config, peer), end, name)
@@ -149,13 +160,11 @@ class Diagnostician:
         # The clock is read just before the answer is sent, however long it was in the making.
         return None, facts, time.time()
 
-    def _compare(self, name: str, facts: Facts, now: float) -> list[Finding]:
+    def _mine(self) -> HostSnapshot | None:
         try:
-            mine: HostSnapshot = self.look.host()
+            return self.look.host()
         except UnreachableError:
-            return []  # this host's own report says so
-        mine = mine.model_copy(update={"clock": now})
-        return case.run(checks.OF_PAIR, Pair(self.config.name, mine, name, facts.host))
+            return None
 
     def _ask(self, peer: Peer, every: Sequence[str], caller: Caller) -> View:
         """Have a host examine itself and the others; what it does not say is found missing."""

@@ -75,6 +75,7 @@ class Look:
                 settings=self.settings.host(),
                 now=datetime.now(UTC),
                 listen=config.listen,
+                address=config.address,
                 port=config.port,
                 data_ports=config.data_ports,
                 addresses=addresses,

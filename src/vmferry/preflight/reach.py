@@ -8,7 +8,7 @@ from vmferry.core.finding import Finding
 from vmferry.core.probe import Reached
 from vmferry.preflight.case import Check
 
-_HEADERS = 28  # bytes of IP and ICMP before what `ping -s` counts
+_HEADERS, _HEADERS_6 = 28, 48  # bytes of IPv4 or IPv6 and ICMP before what `ping -s` counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def _reach(reach: Reach) -> Iterator[Finding]:
                 address=way.address,
                 sender=sender,
                 mtu=way.mtu,
-                size=max(0, way.mtu - _HEADERS),
+                size=max(0, way.mtu - (_HEADERS_6 if ":" in way.address else _HEADERS)),
             )
         taken = True
 

@@ -160,9 +160,9 @@ def _firewall(health: Health) -> Iterator[Finding]:
         return
     rules = Rules(health.firewall)
     first, last = health.data_ports
-    served = [local for local in health.addresses if local.address in health.listen]
+    served = [local for local in health.addresses if local.address in (*health.listen, health.address)]
     for local in served:
-        if rules.drop(Packet(local.address, local.interface, health.port)):
+        if rules.drop(_packet(local, health.port)):
             yield _closed(health, local, [health.port], Finding.blocks)
     data = choose(health.addresses, health.settings.networks) or served
     shut = {local: [port for port in range(first, last + 1) if rules.drop(_packet(local, port))] for local in data}

@@ -77,6 +77,7 @@ class Health:
         settings: as they are now.
         now: by its clock.
         listen: addresses at which vmferryd is to serve, from vmferry.toml.
+        address: at which paired hosts reach it; a name, perhaps.
         port: at which.
         data_ports: the first and the last.
         workers: why transfer processes cannot be started; None: they can.
@@ -97,6 +98,7 @@ class Health:
     settings: HostSettings
     now: datetime
     listen: Sequence[str]
+    address: str
     port: int
     data_ports: tuple[int, int]
     addresses: Sequence[Local]
