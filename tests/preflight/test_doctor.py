@@ -184,7 +184,7 @@ def test_each_code_of_two_hosts_has_a_test() -> None:
     causes = {code.name for checks in (OF_MEETING, OF_REACH) for check in checks for code in check.causes}
     here = {"host-unreachable", "certificate-changed", "certificate-expired", "certificate-expires"}
     here |= {"encryption-differs", "data-port-unreachable", "mtu-black-hole"}
-    elsewhere = {"certificate-not-yet-valid", "certificate-unusable"}  # of one host, above
+    elsewhere = {"certificate-not-yet-valid"}  # of one host, above
     agents = {"host-unknown", "view-unknown", "not-paired", "data-port-untried"}  # tests/agent/test_doctor.py
     assert causes == here | elsewhere | agents
 

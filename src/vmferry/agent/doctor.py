@@ -73,10 +73,8 @@ class Diagnostician:
     def view(self, names: Sequence[str]) -> View:
         """Say how this host stands, and how it sees others."""
         with _pool() as pool:
-            report, mine = (
-                pool.submit(self.examine),
-                pool.submit(self._mine),
-            )  # libvirt takes its time: it is asked once
+            report = pool.submit(self.examine)
+            mine = pool.submit(self._mine)  # libvirt takes its time: it is asked once for all pairs
             pairs = list(pool.map(lambda name: self.meet(name, mine.result), names))
             return View(report=report.result(), pairs=pairs)
 

@@ -32,7 +32,10 @@ def _settings(meeting: Meeting) -> Iterator[Finding]:
         )
 
 
-CERTIFICATE = Check(_certificate, CERTIFICATES.causes)
+CERTIFICATE = Check(
+    _certificate,
+    {code: cause for code, cause in CERTIFICATES.causes.items() if code is not codes.CERTIFICATE_UNUSABLE},
+)
 ANSWER = Check(
     _answer,
     {
