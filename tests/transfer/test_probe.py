@@ -47,9 +47,11 @@ class Middle:
 
     Arguments:
         swallows: "to" the listener or "from" it.
+        most: bytes that it passes on one way before it stands still.
     """
 
-    def __init__(self, port: int, swallows: str) -> None:
+    def __init__(self, port: int, swallows: str, most: int = 1 << 30) -> None:
+        self._most = most
         self._port = port
         self._swallows = swallows
         self._server = socket.create_server((HERE, 0))
@@ -75,8 +77,10 @@ class Middle:
                 thread.start()
 
     def _pass(self, source: socket.socket, sink: socket.socket, way: str) -> None:
+        passed = 0
         try:
-            while data := source.recv(1 << 20):
+            while passed < self._most and (data := source.recv(min(1 << 20, self._most - passed))):
+                passed += len(data)
                 if way != self._swallows or len(data) <= SMALL:
                     sink.sendall(data)
         except OSError:
@@ -122,6 +126,16 @@ def test_large_packets_that_vanish(swallows: str, sender: str) -> None:
         finally:
             middle.close()
     assert (found.error, found.stalled) == (None, [sender])
+
+
+def test_a_link_that_stands_still_half_way_is_busy_and_no_black_hole() -> None:
+    with listening() as listener:
+        middle = Middle(listener.opening.addresses[0].port, "nothing", most=64 << 10)
+        try:
+            (found,) = reach([Route(HERE, middle.port)], listener.opening)
+        finally:
+            middle.close()
+    assert (found.error, found.stalled) == (None, [])
 
 
 def test_nobody_listens() -> None:

@@ -2,9 +2,9 @@
 
 The destination listens on a free data port for LIMIT seconds. To each of its addresses the source makes two
 connections and has SIZE bytes sent to it, and from it. A connection begins with one of the destination's one-time
-secrets, which came over the API, and with the destination's answer to it; all that is said in small packets. What then
-stands still for STALL seconds was cut into large ones: somewhere between the hosts the MTU is smaller than theirs, and
-nothing says so (RFC 2923, 2.1, "black hole detection"). A link that is merely slow goes on, and so is not mistaken.
+secrets, which came over the API, and with the destination's answer to it, all in small packets. What follows is cut
+into large ones. When not one of them comes through for STALL seconds, the MTU is smaller somewhere between the hosts,
+and nothing says so (RFC 2923, 2.1, "black hole detection"). A link that is slow, or busy with moves, lets some through.
 """
 
 import hmac
@@ -26,7 +26,7 @@ from vmferry.transfer import sockets
 
 SIZE = 256 << 10  # bytes each way; more than any MTU, and nothing to a link that can carry moves
 CONNECT = 1.1  # seconds for a connection; the first word to say hello is repeated after 1 (RFC 6298)
-STALL = 0.7  # seconds without one byte that came through; what is lost by chance is sent again after 0.2
+STALL = 0.7  # seconds in which no large packet came through; what is lost by chance is sent again after 0.2 and 0.6
 LIMIT = 1.9  # seconds for all of it
 
 _SECRET = 32  # bytes
@@ -146,45 +146,43 @@ def _visit(route: Route, words: bytes, answer: bytes, until: float) -> Reached:
 
 
 def _pour(sock: socket.socket, until: float) -> bool:
-    """Send, and see that the other end says it gets something; False: it gets nothing."""
+    """Send, and see that the other end says it gets something; False: it gets nothing at all."""
     data = memoryview(os.urandom(SIZE))  # not zeros, which a tunnel may press into a small packet
     sock.setblocking(False)
     poll = select.poll()
-    heard_at = time.monotonic()
-    while (now := time.monotonic()) < until:
-        left = min(heard_at + STALL, until) - now
+    heard, patience = False, time.monotonic() + STALL
+    while (now := time.monotonic()) < until and (heard or now < patience):
         poll.register(sock, select.POLLIN | (select.POLLOUT if data else 0))
-        events = dict(poll.poll(max(0.0, left * 1000))).get(sock.fileno(), 0)
+        left = (until if heard else min(patience, until)) - now
+        events = dict(poll.poll(left * 1000)).get(sock.fileno(), 0)
         if events & ~select.POLLOUT:
             said = sock.recv(SIZE)
             if not said:
                 raise ConnectionResetError("the connection broke")
             if _ALL in said:
                 return True
-            heard_at = time.monotonic()
+            heard = True
         elif events:
             data = data[sock.send(data) :]
-        if time.monotonic() >= heard_at + STALL:
-            _abort(sock)
-            return False
     _abort(sock)
-    return True  # it is slow, and something came all the time
+    return heard or time.monotonic() < patience  # it is slow, or there was no time to tell
 
 
 def _draw(sock: socket.socket, until: float) -> bool:
-    """Receive; False: nothing comes any more."""
-    left = SIZE
+    """Receive; False: nothing comes at all."""
+    left, patience = SIZE, time.monotonic() + STALL
     while left and (now := time.monotonic()) < until:
-        sock.settimeout(min(STALL, until - now))
+        sock.settimeout((until if left < SIZE else min(patience, until)) - now)
         try:
             got = len(sock.recv(left))
         except TimeoutError:
-            _abort(sock)
-            return time.monotonic() < now + STALL  # the time as a whole was over first
+            break
         if not got:
             raise ConnectionResetError("the connection broke")
         left -= got
-    return True
+    if left:
+        _abort(sock)
+    return left < SIZE or time.monotonic() < patience
 
 
 def _confirm(sock: socket.socket, until: float) -> None:
