@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx2
 from pydantic import BaseModel
@@ -28,6 +28,7 @@ from vmferry.core.api import (
     Version,
 )
 from vmferry.core.diagnosis import HostReport, Matrix
+from vmferry.core.audit import AuditRecord
 from vmferry.core.errors import InternalError, UnreachableError, VmferryError
 from vmferry.core.job import Progress
 from vmferry.core.offer import MoveOptions, Report
@@ -253,6 +254,19 @@ class Client:
                 raise self._error(response)
             for message in _messages(response.iter_lines()):
                 yield _event(message) if message else None
+
+    # --- audit ------------------------------------------------------------------------------------------
+
+    def audit(self, since: float | None = None, job: str | None = None) -> list[AuditRecord]:
+        """Give the newest records of the audit log, the oldest of them first.
+
+        Arguments:
+            since: seconds before now; older ones are left out.
+            job: only what is about this job.
+        """
+        asked = {"since": since, "job": job}
+        query = urlencode({name: value for name, value in asked.items() if value is not None})
+        return [AuditRecord.model_validate(record) for record in self._call("GET", f"/audit?{query}")]
 
     # --- the call ---------------------------------------------------------------------------------------
 

@@ -56,6 +56,9 @@ class Config(BaseModel):
         description="The database, this host's certificate and key, the files of jobs.",
     )
     run_folder: Path = Field(default=Path("/run/vmferry"), description="Sockets; empty after a reboot.")
+    audit_folder: Path = Field(
+        default=Path("/var/log/vmferry"), description="The audit log: who changed what here, or tried to."
+    )
     listen: list[str] = Field(
         default=["0.0.0.0", "::"],  # noqa: S104 (a service for other hosts)
         description="Addresses on which vmferryd serves its HTTPS API.",
@@ -149,6 +152,11 @@ class Config(BaseModel):
     def database(self) -> Path:
         """The SQLite file that vmferryd and the transfer processes share."""
         return self.state_folder / "vmferry.db"
+
+    @property
+    def audit_log(self) -> Path:
+        """The audit log, one JSON object a line."""
+        return self.audit_folder / "audit.log"
 
     @property
     def socket(self) -> Path:

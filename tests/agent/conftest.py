@@ -214,6 +214,7 @@ class Node:
             name=name,
             state_folder=folder / name / "state",
             run_folder=folder / name / "run",
+            audit_folder=folder / name / "log",
             listen=["127.0.0.1"],
             port=free_port(),
         )

@@ -37,6 +37,7 @@ def config() -> Iterator[Config]:
             name="kvm1",
             state_folder=Path(folder) / "state",
             run_folder=Path(folder) / "run",
+            audit_folder=Path(folder) / "log",
             listen=["127.0.0.1"],
             port=port,
             launcher="supervisor",
@@ -44,7 +45,7 @@ def config() -> Iterator[Config]:
         file = Path(folder) / "vmferry.toml"
         file.write_text(
             f'name = "kvm1"\nstate_folder = "{made.state_folder}"\nrun_folder = "{made.run_folder}"\n'
-            f'listen = ["127.0.0.1"]\nport = {port}\nlauncher = "supervisor"\n'
+            f'audit_folder = "{made.audit_folder}"\nlisten = ["127.0.0.1"]\nport = {port}\nlauncher = "supervisor"\n'
         )
         yield made
 

@@ -19,6 +19,7 @@ from vmferry.core.api import (
     SettingsAnswer,
 )
 from vmferry.core.diagnosis import HostReport, Matrix, PairReport
+from vmferry.core.audit import AuditRecord
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
@@ -55,6 +56,20 @@ SUMMARY = Summary(
     connections=["10.77.1.1 -> 10.77.1.2:6610 (TLS)", "10.77.1.2 -> 10.77.1.1:6611 (TLS)"],
 )
 DONE = JOB.model_copy(update={"state": State.DONE, "phase": Phase.SETTLING, "summary": SUMMARY, "ended_at": WHEN})
+RECORD = AuditRecord(
+    at=WHEN,
+    host="kvm1",
+    action="offer_vm",
+    request="POST /api/v1/peer/offers",
+    caller="kvm2",
+    method="certificate",
+    on_behalf_of="ann",
+    address="10.77.0.2",
+    job="7f3a9c",
+    about={"vm": "web01", "source": "kvm2"},
+    result="name-taken",
+    status=409,
+)
 
 
 def failed(error: VmferryError, state: State = State.FAILED) -> Job:
@@ -253,6 +268,10 @@ class FakeClient(Client):
 
     def cancel(self, id: str) -> None:  # noqa: A002
         self._change("cancel", id)
+
+    def audit(self, since: float | None = None, job: str | None = None) -> list[AuditRecord]:
+        self.calls.append(("audit", since, job))
+        return [RECORD]
 
     def events(self, id: str, after: int = 0) -> Iterator[Event]:  # noqa: A002
         for event in self.story:

@@ -36,7 +36,7 @@ class Machine:
             self.port = int(probe.getsockname()[1])
         (self.folder / "vmferry.toml").write_text(
             f'name = "{name}"\nstate_folder = "{self.state}"\nrun_folder = "{self.run_folder}"\n'
-            f'listen = ["127.0.0.1"]\nport = {self.port}\nlauncher = "supervisor"\n'
+            f'audit_folder = "{self.folder}/log"\nlisten = ["127.0.0.1"]\nport = {self.port}\nlauncher = "supervisor"\n'
             'libvirt_uri = "test:///default"\n'
         )
         self._environment = {**os.environ, "VMFERRY_CONFIG": str(self.folder / "vmferry.toml")}

@@ -89,7 +89,20 @@ def test_folders_are_made(tmp_path: Path) -> None:
     (tmp_path / "etc" / "group").write_text("root:x:0:\n")
     run(tool("systemd-tmpfiles"), "--create", f"--root={tmp_path}", PACKAGING / "systemd" / "vmferry.tmpfiles")
     assert (tmp_path / "run" / "vmferry").stat().st_mode & 0o777 == 0o755
-    assert (tmp_path / "var" / "lib" / "vmferry").stat().st_mode & 0o777 == 0o700
+    for private in ("lib", "log"):
+        assert (tmp_path / "var" / private / "vmferry").stat().st_mode & 0o777 == 0o700
+
+
+def test_audit_log_is_rotated_and_stays_readable_for_the_daemon(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_text("a record\n")
+    log.chmod(0o600)
+    rules = (PACKAGING / "logrotate" / "vmferry").read_text().replace("/var/log/vmferry/audit.log", str(log))
+    (tmp_path / "rules").write_text(rules)
+    (tmp_path / "rules").chmod(0o600)
+    run(tool("logrotate"), "--force", "--state", tmp_path / "state", tmp_path / "rules")
+    assert (tmp_path / "audit.log.1").read_text() == "a record\n"  # where `vmferry audit list` looks
+    assert not log.exists()
 
 
 def test_apparmor_rules_are_valid(tmp_path: Path) -> None:

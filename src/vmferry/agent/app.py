@@ -8,9 +8,10 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from vmferry.agent import problems
+from vmferry.agent.audit import Audit
 from vmferry.agent.callers import Agent
 from vmferry.agent.gate import API, Gate
-from vmferry.agent.routes import doctor, hosts, jobs, peer, settings, vms
+from vmferry.agent.routes import audit, doctor, hosts, jobs, peer, settings, vms
 from vmferry.core.api import Problem
 
 _DESCRIPTION = """\
@@ -20,10 +21,11 @@ Errors are RFC 9457 problems with a stable `code`; docs/api.md describes who can
 
 
 def application(agent: Agent) -> ASGIApp:
-    """Give the application, behind its gate."""
+    """Give the application, behind its gate, and all of it under audit."""
     app = _routes()
     app.state.agent = agent
-    return Gate(app, agent.services.config.name)
+    name = agent.services.config.name
+    return Audit(Gate(app, name), agent.trail, name)
 
 
 def document() -> str:
@@ -43,7 +45,7 @@ def _routes() -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for module in (hosts, settings, vms, jobs, doctor, peer):
+    for module in (hosts, settings, vms, jobs, audit, doctor, peer):
         app.include_router(module.router, prefix=API)
     made = app.openapi
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request
 
+from vmferry.agent.audit import Trail
 from vmferry.agent.events import Live
 from vmferry.agent.origin import CertifiedHost, Origin
 from vmferry.agent.pairing import Pairing
@@ -29,6 +30,7 @@ class Agent:
     control: HostControl
     live: Live
     queue: Queue
+    trail: Trail
 
 
 def agent(request: Request) -> Agent:
@@ -57,6 +59,7 @@ class May:
         origin: Origin = request.state.origin
         assert isinstance(origin, UnixUser), "the gate lets nobody else come here"
         found = login(agent.services.config, origin)
+        request.state.caller, request.state.role = found.caller, found.role  # agent/audit.py reads them
         require(agent.services.config, found, self._role, self._action)
         return found.caller
 
@@ -71,6 +74,7 @@ def paired(request: Request, agent: ThisAgent) -> Peer:
     peer = agent.services.stores.peers.by_fingerprint(origin.fingerprint)
     if peer is None:
         raise AccessError(codes.NOT_PAIRED, host=agent.services.config.name)
+    request.state.caller = Caller(name=peer.name, host=peer.name, method="certificate")
     return peer
 
 

@@ -7,6 +7,7 @@ import time
 from starlette.concurrency import run_in_threadpool
 
 from vmferry.agent.app import application
+from vmferry.agent.audit import Trail
 from vmferry.agent.callers import Agent
 from vmferry.agent.events import Live
 from vmferry.agent.pairing import Pairing
@@ -36,7 +37,8 @@ class Daemon:
         self._live = Live(services)
         self._queue = Queue(services.stores.jobs, services.outgoing, self._live.follow)
         control = HostControl(services.config.name, services.stores, services.outgoing, self._queue.wake)
-        agent = Agent(services, pairing, control, self._live, self._queue)
+        trail = Trail(services.config.audit_log)
+        agent = Agent(services, pairing, control, self._live, self._queue, trail)
         self._server = Server(application(agent), services.config, contexts)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from vmferry import __version__
+from vmferry.cli.audit import audit
 from vmferry.cli.context import INTERRUPTED, Group, Settings, add_global_options, pass_settings
 from vmferry.cli.doctor import doctor
 from vmferry.cli.host import host
@@ -66,7 +67,7 @@ def top(_settings: Settings) -> None:
 
 
 add_global_options(top)
-for noun in (host, migration, network, vm, job, doctor):
+for noun in (host, migration, network, vm, job, doctor, audit):
     top.add_command(noun)
 
 

@@ -29,6 +29,7 @@ from vmferry.core.api import (
     SettingsAnswer,
 )
 from vmferry.core.diagnosis import HostReport, Matrix
+from vmferry.core.audit import AuditRecord
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.job import Progress
 from vmferry.core.offer import Report
@@ -51,6 +52,7 @@ VALUES = (
     Report,
     HostReport,
     Matrix,
+    AuditRecord,
     Problem,
 )
 TITLES = {

@@ -44,7 +44,7 @@ def login(config: Config, user: UnixUser) -> Login:
     Raises:
         AccessError: she is neither root nor in the group (NOT_ALLOWED).
     """
-    caller = Caller(name=_name(user.uid), host=config.name, method="unix")
+    caller = Caller(name=user_name(user.uid), host=config.name, method="unix")
     group = config.group_id()
     if user.uid == 0:
         return Login(caller, Role.ADMINISTRATOR)
@@ -80,7 +80,8 @@ def _refusal(config: Config, caller: Caller, action: str, role: Role) -> AccessE
     return AccessError(codes.NOT_ALLOWED, host=config.name, caller=caller.name, action=action, role=str(role))
 
 
-def _name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Give what a user of this host is called."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:  # a user of a container, or one who was removed

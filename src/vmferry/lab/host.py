@@ -258,6 +258,7 @@ remember_owner = 0
 _VMFERRY = """\
 name = "{name}"
 state_folder = "{home}/vmferry"
+audit_folder = "{home}/log"
 listen = ["{management}"]
 advertise = "{management}"
 disk_folders = ["/var/lib/libvirt/images", "{shared}", "/run/small"]

@@ -1,0 +1,212 @@
+"""The audit log: one line for each request that may change something, whether it was allowed, refused or failed.
+
+It is one JSON object a line, only ever appended to. The file is opened anew for each line, so that logrotate may move
+it away at any moment and nobody has to be told.
+"""
+
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vmferry.agent import problems
+from vmferry.agent.origin import CertifiedHost, Origin, Stranger
+from vmferry.core.audit import AuditRecord, on_behalf_of, printable, read, told
+from vmferry.identity.access import UnixUser, user_name
+
+HARMLESS = ("GET", "HEAD", "OPTIONS")
+STRANGERS = 60  # records a minute of refused strangers: anybody could fill the disk with them
+MOST = 1000  # records that are read at once
+_MINUTE = 60.0
+_JOBS = "/api/v1/jobs/"
+
+log = logging.getLogger("vmferry.audit")
+
+
+class Trail:
+    """The file.
+
+    Arguments:
+        path: the file; it and its folder are made, for the owner only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, record: AuditRecord) -> None:
+        """Write a record down. Where that fails the daemon's log has it: a full disk must not end a move half-way."""
+        line = record.model_dump_json(exclude_defaults=True).encode() + b"\n"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self._path, flags, 0o600)
+            try:
+                written = os.write(handle, line)
+            finally:
+                os.close(handle)
+            if written < len(line):
+                raise OSError("the disk is full")
+        except OSError as error:
+            log.error("%s cannot be written (%s): %s", self._path, error, line.decode())
+
+    def read(self, since: datetime | None = None, job: str | None = None) -> list[AuditRecord]:
+        """Give the newest records, the oldest of them first; those of before the last rotation too."""
+        found: deque[AuditRecord] = deque(maxlen=MOST)
+        for path in (self._path.with_name(f"{self._path.name}.1"), self._path):
+            try:
+                with path.open("rb") as lines:
+                    for line in lines:
+                        record = _record(line)
+                        if record and (not since or record.at >= since) and job in (None, record.job):
+                            found.append(record)
+            except FileNotFoundError:
+                continue
+        return list(found)
+
+
+def _record(line: bytes) -> AuditRecord | None:
+    try:
+        return AuditRecord.model_validate_json(line)
+    except ValidationError:  # cut off by a full disk, or of a newer release
+        return None
+
+
+class Audit:
+    """ASGI middleware around everything else, so that nothing can be asked for without a record.
+
+    Arguments:
+        host: this host's name.
+        clock: gives Unix time.
+    """
+
+    def __init__(self, app: ASGIApp, trail: Trail, host: str, clock: Callable[[], float] = time.time) -> None:
+        self._app = app
+        self._trail = trail
+        self._host = host
+        self._clock = clock
+        self._minute = 0
+        self._strangers = 0
+        self._left_out = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI)."""
+        if scope["method"] in HARMLESS:
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(receive, send, lambda: self._write(scope, exchange))
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        finally:  # also where no answer came of it
+            exchange.end()
+
+    def _write(self, scope: Scope, exchange: "_Exchange") -> None:
+        values = read(bytes(exchange.asked))
+        who = _who(scope["state"])
+        if who["method"] == "none" and exchange.result != "ok" and self._too_many():
+            return
+        parameters = scope.get("path_params", {})
+        endpoint = scope.get("endpoint")
+        job = parameters.get("job") or exchange.job or values.get("job")
+        record = AuditRecord(
+            at=datetime.fromtimestamp(self._clock(), UTC),
+            host=self._host,
+            action=endpoint.__name__ if endpoint else None,
+            request=printable(f"{scope['method']} {scope['raw_path'].decode('latin-1')}"),
+            on_behalf_of=on_behalf_of(values),
+            job=printable(str(job)) if job else None,
+            about={name: printable(value) for name, value in parameters.items() if name != "job"} | told(values),
+            result=exchange.result,
+            status=exchange.status,
+            left_out=self._left_out,
+            **who,
+        )
+        self._left_out = 0
+        self._trail.append(record)
+
+    def _too_many(self) -> bool:
+        minute = int(self._clock() / _MINUTE)
+        if minute != self._minute:
+            self._minute, self._strangers = minute, 0
+        self._strangers += 1
+        if self._strangers > STRANGERS:
+            self._left_out += 1
+            return True
+        return False
+
+
+class _Exchange:
+    """A request and its answer, as they go by.
+
+    Arguments:
+        ended: called once, before the last of the answer is sent: whoever has the answer finds the record.
+    """
+
+    def __init__(self, receive: Receive, send: Send, ended: Callable[[], None]) -> None:
+        self._receive = receive
+        self._send = send
+        self._ended: Callable[[], None] | None = ended
+        self._problem = False
+        self._said = bytearray()
+        self.asked = bytearray()  # no longer than agent/gate.py lets a body be
+        self.status: int | None = None
+        self.job: str | None = None
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.asked += message.get("body", b"")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = {name.lower(): value.decode("latin-1") for name, value in message.get("headers", ())}
+            self._problem = headers.get(b"content-type") == problems.MEDIA_TYPE
+            location = headers.get(b"location", "")
+            self.job = location.removeprefix(_JOBS) if location.startswith(_JOBS) else None
+            if not self._problem:
+                self.end()
+        elif self._problem:  # its body has the code
+            self._said += message.get("body", b"")
+            if not message.get("more_body", False):
+                self.end()
+        await self._send(message)
+
+    def end(self) -> None:
+        """Say that there will be no more, unless it was said."""
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()
+
+    @property
+    def result(self) -> str:
+        """`ok`, or the code of the error that was answered."""
+        if self.status is None:
+            return "no-answer"
+        if self._problem:
+            return str(json.loads(self._said)["code"]) if self._said else "unknown"
+        return "ok" if self.status < 400 else "unknown"
+
+
+def _who(state: dict[str, Any]) -> dict[str, Any]:
+    """Say who asked: as the routes found out (agent/callers.py), else as far as the listener knew."""
+    origin: Origin = state["origin"]
+    address = "unix" if isinstance(origin, UnixUser) else origin.address
+    caller = state.get("caller")
+    if caller is not None:
+        role = state.get("role")
+        return {"caller": caller.name, "method": caller.method, "role": role and str(role), "address": address}
+    match origin:
+        case UnixUser():
+            return {"caller": user_name(origin.uid), "method": "unix", "address": address}
+        case CertifiedHost():
+            return {"caller": f"SHA-256 {origin.fingerprint}", "method": "certificate", "address": address}
+        case Stranger():
+            return {"caller": None, "method": "none", "address": address}

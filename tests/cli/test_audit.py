@@ -1,0 +1,34 @@
+"""`vmferry audit`."""
+
+import json
+
+import pytest
+from tests.cli.conftest import Run
+from tests.cli.fake import FakeClient
+
+from vmferry.cli.units import parse_span
+
+
+def test_list(vmferry: Run, daemon: FakeClient) -> None:
+    code, out, _ = vmferry("audit", "list", "--since", "2h", "--job", "7f3a9c")
+    assert code == 0
+    heading, line = out.splitlines()
+    assert heading.split() == ["WHEN", "WHO", "FROM", "WHAT", "JOB", "ABOUT", "RESULT"]
+    assert "2026-03-04 05:06:07  kvm2 for ann  10.77.0.2  offer_vm  7f3a9c" in line
+    assert line.endswith("vm=web01, source=kvm2  name-taken")
+    assert daemon.calls[0] == ("audit", 7200.0, "7f3a9c")
+
+
+def test_json(vmferry: Run) -> None:
+    (record,) = json.loads(vmferry("audit", "list", "--output", "json")[1])
+    assert (record["caller"], record["on_behalf_of"], record["status"]) == ("kvm2", "ann", 409)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("1H", 3600), ("30 d", 30 * 86400)])
+def test_spans(text: str, seconds: float) -> None:
+    assert parse_span(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1", "0h", "-1h", "1.5h", "1y"])
+def test_what_is_no_span(vmferry: Run, text: str) -> None:
+    assert vmferry("audit", "list", f"--since={text}")[0] == 2
