@@ -35,6 +35,7 @@ from vmferry.store.invitations import Invitations
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
+from vmferry.store.tokens import Tokens
 
 LIMIT = 10.0  # seconds that an event may take
 WEB01 = VmDetail(
@@ -228,6 +229,7 @@ class Node:
             peers=Peers(self.database),
             invitations=Invitations(self.database),
             settings=Settings(self.database),
+            tokens=Tokens(self.database),
         )
         self.made = Made(self.stores.jobs)
         self.client = Client.local(self.config)

@@ -233,7 +233,7 @@ def test_since(kvm1: "Node") -> None:
 
 
 def test_strangers_do_not_read_it(kvm1: "Node") -> None:
-    with Client.remote("127.0.0.1", kvm1.config.port, kvm1.identity.certificate) as client:
+    with Client.remote("127.0.0.1", kvm1.config.port, kvm1.identity.fingerprint) as client:
         with pytest.raises(AccessError) as caught:
             client.audit()
         assert caught.value.code is codes.NOT_AUTHENTICATED

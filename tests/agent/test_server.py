@@ -17,7 +17,7 @@ from vmferry.agent.app import document
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.errors import AccessError, UnreachableError, VmferryError
+from vmferry.core.errors import AccessError, VmferryError
 from vmferry.identity import certificates
 from vmferry.identity.peer import ALPN, PeerClient
 
@@ -156,7 +156,7 @@ def test_strangers_may_send_little(kvm1: "Node") -> None:
 
 
 def test_remote_client_is_a_stranger(kvm1: "Node") -> None:
-    with Client.remote("127.0.0.1", kvm1.config.port, kvm1.identity.certificate) as client:
+    with Client.remote("127.0.0.1", kvm1.config.port, kvm1.identity.fingerprint) as client:
         assert client.version().product == "vmferry"
         with pytest.raises(AccessError) as caught:
             client.vms()
@@ -164,9 +164,10 @@ def test_remote_client_is_a_stranger(kvm1: "Node") -> None:
 
 
 def test_remote_client_accepts_one_certificate(kvm1: "Node") -> None:
-    other, _ = certificates.create("kvm1")
-    with Client.remote("127.0.0.1", kvm1.config.port, other) as client, pytest.raises(UnreachableError):
+    with Client.remote("127.0.0.1", kvm1.config.port, "ab" * 32) as client, pytest.raises(AccessError) as caught:
         client.version()
+    assert caught.value.code is codes.SERVER_CERTIFICATE
+    assert kvm1.identity.fingerprint in caught.value.reason
 
 
 def test_unpaired_host_is_refused(kvm1: "Node", tmp_path: Path) -> None:

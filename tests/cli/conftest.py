@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from tests.cli.fake import FakeClient
@@ -30,6 +31,14 @@ def vmferry(daemon: FakeClient, capsys: pytest.CaptureFixture[str]) -> Run:
         return code, out, err
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def token_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Keep tokens in a file of the test's own; it does not exist."""
+    file = tmp_path / "tokens.toml"
+    monkeypatch.setenv("VMFERRY_TOKEN_FILE", str(file))
+    return file
 
 
 @pytest.fixture(autouse=True)

@@ -9,14 +9,17 @@ from pydantic import BaseModel
 from vmferry.client import Client, Event
 from vmferry.core import codes
 from vmferry.core.api import (
+    ApiToken,
     Host,
     Invitation,
     Job,
     MigrationNetwork,
+    NewToken,
     PairedHost,
     PhaseEvent,
     Problem,
     SettingsAnswer,
+    TokenRequest,
 )
 from vmferry.core.diagnosis import HostReport, Matrix, PairReport
 from vmferry.core.audit import AuditRecord
@@ -69,6 +72,17 @@ RECORD = AuditRecord(
     about={"vm": "web01", "source": "kvm2"},
     result="name-taken",
     status=409,
+)
+TOKEN = ApiToken(
+    id="1f3a9c2e",
+    name="ci",
+    role="operator",
+    state="valid",
+    created_at=WHEN,
+    created_by="root",
+    expires_at=WHEN,
+    revoked_at=None,
+    revoked_by=None,
 )
 
 
@@ -268,6 +282,19 @@ class FakeClient(Client):
 
     def cancel(self, id: str) -> None:  # noqa: A002
         self._change("cancel", id)
+
+    def tokens(self) -> list[ApiToken]:
+        return [TOKEN, TOKEN.model_copy(update={"id": "00000000", "state": "revoked"})]
+
+    def create_token(self, request: TokenRequest) -> NewToken:
+        self._change("create_token", request.role, request.expires_in, request.name)
+        secret = "vmft1-1f3a9c2e-secret"
+        return NewToken(
+            **TOKEN.model_dump(), token=secret, address="10.77.0.1", port=6601, fingerprint=self.host().fingerprint
+        )
+
+    def revoke_token(self, token: str) -> None:
+        self._change("revoke_token", token)
 
     def audit(self, since: float | None = None, job: str | None = None) -> list[AuditRecord]:
         self.calls.append(("audit", since, job))

@@ -96,12 +96,14 @@ def test_program_gets_a_problem_even_for_a_command_line_that_cannot_be_read(vmfe
         assert (problem["code"], problem["exit_code"]) == ("command-line", 2)
 
 
-def test_host_may_be_this_one_only_yet(vmferry: Run) -> None:
+def test_host_is_this_one_or_one_with_a_token(vmferry: Run) -> None:
     assert vmferry("--host", "kvm1", "vm", "list")[0] == 0
     assert vmferry("vm", "list", "--host", "localhost")[0] == 0
     code, out, err = vmferry("vm", "list", "--host", "kvm2")
-    assert (code, out) == (2, "")
-    assert err == "Error: --host kvm2 is not built yet.\nUse --host kvm1. (not-built)\n"
+    assert (code, out) == (4, "")
+    assert "has no token for kvm2" in err
+    assert "vmferry host login" in err
+    assert "(login-missing)" in err
 
 
 def test_connection_is_closed(vmferry: Run, daemon: FakeClient) -> None:
@@ -125,6 +127,8 @@ def test_version(vmferry: Run) -> None:
         (["host", "unpair"], "k", ["kvm2"]),
         (["job", "watch"], "", ["7f3a9c"]),
         (["job", "cancel"], "8", []),
+        (["host", "token", "revoke"], "", ["ci"]),
+        (["--host", "localhost", "vm", "show"], "we", ["web01"]),
     ],
 )
 def test_completion_knows_names(daemon: FakeClient, arguments: list[str], incomplete: str, expected: list[str]) -> None:

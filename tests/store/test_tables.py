@@ -13,6 +13,7 @@ from vmferry.store.database import Database
 from vmferry.store.invitations import LIFETIME, Invitations
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
+from vmferry.store.tokens import KEPT, TokenRow, Tokens
 
 KVM2 = Peer("kvm2", "10.0.0.2", 6601, "PEM", "f2", ("root", "alice"), 1000.0, "root")
 
@@ -86,6 +87,44 @@ def test_invitation_survives_what_fails_after_it(database: Database) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert invitations.redeem(b"secret") is not None
+
+
+def test_tokens(database: Database) -> None:
+    now = 1000.0
+    tokens = Tokens(database, lambda: now)
+    row = TokenRow("1f3a9c2e", "ci", "operator", "d" * 64, now, "root", now + 60)
+    tokens.create(row)
+    assert tokens.all() == [row]
+    assert tokens.get("1f3a9c2e") == row
+    assert tokens.get("ci") is None
+    with pytest.raises(VmferryError) as caught:
+        tokens.create(replace(row, id="00000001"))
+    assert caught.value.code is codes.API_TOKEN_NAME_TAKEN
+    now += 10
+    tokens.revoke("ci", "ann")
+    found = tokens.get("1f3a9c2e")
+    assert found is not None
+    assert (found.revoked_at, found.revoked_by) == (1010.0, "ann")
+    now += 10
+    tokens.revoke("1f3a9c2e", "bob")  # once more: it stays as it is
+    assert tokens.get("1f3a9c2e") == found
+    with pytest.raises(VmferryError) as caught:
+        tokens.revoke("none", "ann")
+    assert caught.value.code is codes.API_TOKEN_UNKNOWN
+
+
+def test_name_of_a_token_is_free_again_and_the_new_one_is_meant(database: Database) -> None:
+    now = 1000.0
+    tokens = Tokens(database, lambda: now)
+    row = TokenRow("00000001", "ci", "operator", "d" * 64, now, "root", now + 60)
+    tokens.create(row)
+    now += 60
+    assert row.ended(now)
+    tokens.create(replace(row, id="00000002", created_at=now, expires_at=now + 60))
+    assert tokens.revoke("ci", "root").id == "00000002"
+    now += KEPT + 60
+    tokens.create(replace(row, id="00000003", expires_at=now + 60))
+    assert [row.id for row in tokens.all()] == ["00000003"]
 
 
 def test_settings(database: Database) -> None:

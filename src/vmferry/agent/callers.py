@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Path, Request
 
 from vmferry.agent.audit import Trail
 from vmferry.agent.events import Live
-from vmferry.agent.origin import CertifiedHost, Origin
+from vmferry.agent.origin import CertifiedHost, Origin, TokenUser
 from vmferry.agent.pairing import Pairing
 from vmferry.agent.queue import Queue
 from vmferry.agent.services import Services
@@ -16,6 +16,7 @@ from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.job import Role as End
 from vmferry.core.offer import Caller
+from vmferry.identity import tokens
 from vmferry.identity.access import Role, UnixUser, login, require
 from vmferry.identity.peer import PROOF_HEADER, PROOF_PURPOSE
 from vmferry.store.peers import Peer
@@ -57,8 +58,11 @@ class May:
     def __call__(self, request: Request, agent: ThisAgent) -> Caller:
         """Say who calls, or refuse her (NOT_ALLOWED)."""
         origin: Origin = request.state.origin
-        assert isinstance(origin, UnixUser), "the gate lets nobody else come here"
-        found = login(agent.services.config, origin)
+        if isinstance(origin, TokenUser):
+            found = tokens.login(origin.name, origin.role, agent.services.config.name)
+        else:
+            assert isinstance(origin, UnixUser), "the gate lets nobody else come here"
+            found = login(agent.services.config, origin)
         request.state.caller, request.state.role = found.caller, found.role  # agent/audit.py reads them
         require(agent.services.config, found, self._role, self._action)
         return found.caller

@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmferry.agent import problems
-from vmferry.agent.origin import CertifiedHost, Origin, Stranger
+from vmferry.agent.origin import CertifiedHost, Origin, Stranger, TokenUser
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError, VmferryError
+from vmferry.identity import tokens
 from vmferry.identity.access import UnixUser
+from vmferry.store.tokens import Tokens
 
 API = "/api/v1"
 BODY_LIMIT = 4 << 20  # bytes; an offer holds two XML documents
@@ -17,42 +20,72 @@ STRANGER_LIMIT = 16 << 10
 BODY_TIME = 15.0  # seconds between two parts of a body
 _VERSION = ("GET", f"{API}/version")
 _PAIRING = ("POST", f"{API}/pairing")
+_OPEN = (_VERSION, _PAIRING)
 
 
 class Gate:
     """ASGI middleware around everything else, so that no route can be forgotten.
 
     Arguments:
+        tokens: with which strangers may show who they are.
         host: this host's name, for errors.
     """
 
-    def __init__(self, app: ASGIApp, host: str) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, host: str) -> None:
         self._app = app
+        self._tokens = tokens
         self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
-        origin: Origin = scope["state"]["origin"]
-        refusal = self._refusal(origin, (scope["method"], scope["path"]))
-        if refusal is not None:
-            await problems.response(refusal)(scope, receive, send)
+        request = (scope["method"], scope["path"])
+        try:
+            origin = scope["state"]["origin"] = await self._known(scope, request)
+            self._require(origin, request)
+        except VmferryError as refusal:
+            answer = problems.response(refusal)
+            if refusal.code.status == 401:
+                answer.headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, 3
+            await answer(scope, receive, send)
             return
         limit = STRANGER_LIMIT if isinstance(origin, Stranger) else BODY_LIMIT
         # problems.py has logged and answered what went wrong; the framework raises it once more.
         with contextlib.suppress(Exception):
             await self._app(scope, _bounded(receive, limit), send)
 
-    def _refusal(self, origin: Origin, request: tuple[str, str]) -> VmferryError | None:
-        """Say why this caller cannot come to that path; None where she can."""
+    async def _known(self, scope: Scope, request: tuple[str, str]) -> Origin:
+        """Say who calls: a stranger who shows a token is one no more.
+
+        Raises:
+            AccessError: the token is wrong, or has ended.
+        """
+        origin: Origin = scope["state"]["origin"]
+        shown = [value for name, value in scope["headers"] if name == b"authorization"]
+        if not isinstance(origin, Stranger) or not shown or request in _OPEN:
+            return origin
+        scheme, _, word = shown[0].decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or len(shown) > 1:
+            raise AccessError(codes.API_TOKEN_WRONG, host=self._host)
+        row = await run_in_threadpool(tokens.proved, self._tokens, word.strip(), self._host)
+        scope["state"]["caller"] = tokens.caller(row.name, self._host)  # for the audit, if it has ended
+        tokens.alive(row, self._tokens.clock(), self._host)
+        return TokenUser(row.name, row.role, origin.address)
+
+    def _require(self, origin: Origin, request: tuple[str, str]) -> None:
+        """See that this caller can come to that path.
+
+        Raises:
+            AccessError: she cannot.
+        """
         for_hosts = request[1].startswith(f"{API}/peer/")
         match origin:
-            case UnixUser() if not for_hosts and request != _PAIRING:
-                return None
+            case UnixUser() | TokenUser() if not for_hosts and request != _PAIRING:
+                return
             case CertifiedHost() if for_hosts:
-                return None
-            case Stranger() if request in (_VERSION, _PAIRING):
-                return None
-        return AccessError(codes.NOT_PAIRED if for_hosts else codes.NOT_AUTHENTICATED, host=self._host)
+                return
+            case Stranger() if request in _OPEN:
+                return
+        raise AccessError(codes.NOT_PAIRED if for_hosts else codes.NOT_AUTHENTICATED, host=self._host)
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:

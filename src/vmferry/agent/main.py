@@ -26,6 +26,7 @@ from vmferry.store.invitations import Invitations
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peers
 from vmferry.store.settings import Settings
+from vmferry.store.tokens import Tokens
 
 log = logging.getLogger("vmferry.agent")
 
@@ -78,6 +79,7 @@ def compose(config: Config) -> Services:
         peers=Peers(database),
         invitations=Invitations(database),
         settings=Settings(database),
+        tokens=Tokens(database),
     )
     inventory = Inventory(config.libvirt_uri, config.name)
     launcher = Launcher(config)

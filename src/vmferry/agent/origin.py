@@ -25,4 +25,19 @@ class Stranger:
     address: str
 
 
-Origin = UnixUser | CertifiedHost | Stranger
+@dataclass(frozen=True, slots=True)
+class TokenUser:
+    """Somebody who showed one of this host's API tokens, seen to be right and in its time (agent/gate.py).
+
+    Arguments:
+        name: the token's.
+        role: the token's.
+        address: the remote address.
+    """
+
+    name: str
+    role: str
+    address: str
+
+
+Origin = UnixUser | CertifiedHost | Stranger | TokenUser

@@ -19,6 +19,7 @@ from vmferry.store.invitations import Invitations
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
+from vmferry.store.tokens import Tokens
 
 
 class Outgoing(Protocol):
@@ -162,6 +163,7 @@ class Stores:
     peers: Peers
     invitations: Invitations
     settings: Settings
+    tokens: Tokens
     database: Database
 
 

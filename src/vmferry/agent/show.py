@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
-from vmferry.core.api import Job, PairedHost, Problem
+from vmferry.core.api import ApiToken, Job, PairedHost, Problem
 from vmferry.core.job import Progress, Role
 from vmferry.core.offer import MoveOptions
 from vmferry.store.jobs import JobRow
 from vmferry.store.peers import Peer
+from vmferry.store.tokens import TokenRow
 
 
 def job(row: JobRow, host: str, progress: Progress | None = None) -> Job:
@@ -48,6 +49,25 @@ def peer(row: Peer) -> PairedHost:
         callers=list(row.callers),
         paired_at=_time(row.paired_at),
         paired_by=row.paired_by,
+    )
+
+
+def token(row: TokenRow, now: float) -> ApiToken:
+    """Show an API token.
+
+    Arguments:
+        now: Unix time.
+    """
+    return ApiToken(
+        id=row.id,
+        name=row.name,
+        role=row.role,
+        state="revoked" if row.revoked_at is not None else "expired" if row.ended(now) else "valid",
+        created_at=_time(row.created_at),
+        created_by=row.created_by,
+        expires_at=_time(row.expires_at),
+        revoked_at=_time(row.revoked_at) if row.revoked_at is not None else None,
+        revoked_by=row.revoked_by,
     )
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import click
 
 from vmferry import config
+from vmferry.cli import logins
 from vmferry.client import Client
 from vmferry.core import codes
-from vmferry.core.errors import UsageError
+from vmferry.core.errors import AccessError, UsageError, VmferryError
 
 INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it; not 0, so that `vmferry vm move ... && next` stops
 
@@ -39,18 +40,23 @@ class Settings:
         return self.output == "json"
 
     def client(self) -> Client:
-        """Reach the daemon.
+        """Reach the daemon, for as long as the command runs.
 
         Raises:
-            UnreachableError: it does not answer.
-            UsageError: --host names another than this host.
+            AccessError: --host names a host for which there is no token here.
         """
-        client = click.get_current_context().with_resource(connect())
-        if self.host is not None:
-            here = client.host().name
-            if self.host not in (here, "localhost"):
-                raise UsageError(codes.NOT_BUILT, option="--host", value=self.host, instead=here)
-        return client
+        return click.get_current_context().with_resource(self.reach())
+
+    def reach(self) -> Client:
+        """Reach the daemon: of this host over its unix socket, of another over the network with a token."""
+        if self.host in (None, "localhost"):
+            return connect()
+        login = logins.load().get(self.host)
+        if login is not None:
+            return login.client()
+        if not _is_here(self.host):
+            raise AccessError(codes.LOGIN_MISSING, host=self.host, path=str(logins.path()))
+        return connect()
 
     def message(self, text: str) -> None:
         """Tell the person something that is not data."""
@@ -70,6 +76,14 @@ class Settings:
         click.confirm(question, abort=True, err=True)
 
 
+def _is_here(name: str) -> bool:
+    try:
+        with connect() as client:
+            return client.host().name == name
+    except VmferryError:  # a workstation, where no daemon is
+        return False
+
+
 pass_settings = click.make_pass_decorator(Settings, ensure=True)
 
 
@@ -80,6 +94,13 @@ def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
             setattr(settings, name, value)
 
     return callback
+
+
+def _complete_host(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        return [name for name in logins.load() if name.startswith(incomplete)]
+    except VmferryError:
+        return []
 
 
 def global_options() -> list[click.Parameter]:
@@ -98,7 +119,8 @@ def global_options() -> list[click.Parameter]:
             metavar="NAME",
             expose_value=False,
             callback=_keep("host"),
-            help="Whose VMs and settings. Default: this host, the only one yet.",
+            shell_complete=_complete_host,
+            help="Whose VMs and settings. Default: this host; another takes a token, see `vmferry host login`.",
         ),
         click.Option(
             ["--yes"],

@@ -1,20 +1,18 @@
 """`vmferry host`: this host, and those it is paired with."""
 
-import sys
-from pathlib import Path
-
 import click
 
 from vmferry.cli import complete
 from vmferry.cli.context import Group, Settings, pass_settings
+from vmferry.cli.login import login, logout
 from vmferry.cli.output import moment, show, show_list
+from vmferry.cli.secret import read_secret
 from vmferry.cli.settings import apply, lines, set_
+from vmferry.cli.token import token
 from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.api import Host, PairedHost
 from vmferry.core.errors import UnreachableError, UsageError
-
-TOKEN_LIMIT = 1024  # characters
 
 
 @click.group(cls=Group)
@@ -22,8 +20,8 @@ def host() -> None:
     """See this host, set it up, and pair it with others."""
 
 
-host.add_command(set_)
-host.add_command(apply)
+for command in (set_, apply, token, login, logout):
+    host.add_command(command)
 
 
 @host.command("list", example="vmferry host list")
@@ -93,7 +91,7 @@ def pair(settings: Settings, other: str | None, invite: bool, token_file: str | 
         _invite(settings, callers or ("*",))
         return
     client = settings.client()
-    token = _read_token(token_file)
+    token = read_secret("Token", token_file, UsageError(codes.TOKEN_NEEDED))
     paired = _pair(settings, client, token, other, callers or ("*",))
     settings.message(f"This host and {paired.name} are paired.")
     show(settings, paired, _peer(paired))
@@ -131,21 +129,6 @@ def _pair(settings: Settings, client: Client, token: str, other: str | None, cal
         # The token names an address and a certificate, so that another way to the same host is as good.
         settings.message(f"{error.reason} Trying the address that the token names.")
         return client.pair(token, None, callers)
-
-
-def _read_token(file: str | None) -> str:
-    if file is None:
-        if not sys.stdin.isatty():
-            raise UsageError(codes.TOKEN_NEEDED)
-        text = str(click.prompt("Token", hide_input=True, err=True))
-    elif file == "-":
-        text = sys.stdin.read(TOKEN_LIMIT + 1)
-    else:
-        try:
-            text = Path(file).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise click.FileError(file, str(error)) from error
-    return text.strip()
 
 
 def _callers(callers: list[str]) -> str:

@@ -19,11 +19,13 @@ from vmferry.cli.context import global_options
 from vmferry.cli.main import top
 from vmferry.core import codes
 from vmferry.core.api import (
+    ApiToken,
     Applied,
     Host,
     Invitation,
     Job,
     MigrationNetwork,
+    NewToken,
     PairedHost,
     Problem,
     SettingsAnswer,
@@ -47,6 +49,8 @@ VALUES = (
     SettingsAnswer,
     Applied,
     MigrationNetwork,
+    ApiToken,
+    NewToken,
     Job,
     Progress,
     Report,

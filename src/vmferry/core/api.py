@@ -10,6 +10,7 @@ from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.offer import Caller, MoveOptions
 from vmferry.core.settings import Difference, HostSettings
 
+PINNED = "pinned.vmferry.invalid"  # server name (RFC 6066, 3) of clients that know a host by its certificate alone
 NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$"  # of a host
 
 
@@ -155,6 +156,37 @@ class PairingAnswer(_Answer):
     """The host that made the token."""
 
     name: str = Field(pattern=NAME)
+
+
+class TokenRequest(_Request):
+    """A token to make."""
+
+    role: Literal["viewer", "operator", "administrator"]
+    expires_in: int = Field(ge=60, le=366 * 86400, description="seconds; a year and a day at most")
+    name: str | None = Field(default=None, pattern=NAME, description="null: its identifier")
+
+
+class ApiToken(_Answer):
+    """A token, without its secret."""
+
+    id: str
+    name: str = Field(description="the records call whoever uses it `token NAME`")
+    role: str = Field(description="viewer, operator or administrator")
+    state: Literal["valid", "expired", "revoked"]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    revoked_at: datetime | None
+    revoked_by: str | None
+
+
+class NewToken(ApiToken):
+    """A token that was just made; its secret is shown once."""
+
+    token: str = Field(description="the secret word")
+    address: str = Field(description="where the host's API is")
+    port: int
+    fingerprint: str = Field(description="SHA-256 of the certificate by which a client knows the host, hex")
 
 
 class MoveRequest(MoveOptions):

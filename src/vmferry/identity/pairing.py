@@ -11,8 +11,9 @@ import struct
 from dataclasses import dataclass
 
 from vmferry.core import codes
-from vmferry.core.api import PairingAnswer, PairingRequest
+from vmferry.core.api import PINNED, PairingAnswer, PairingRequest
 from vmferry.core.errors import AccessError, UnreachableError, UsageError, VmferryError
+from vmferry.core.hostport import host_port
 from vmferry.identity.peer import CONNECT_TIMEOUT, READ_TIMEOUT
 
 PREFIX = "vmf1-"
@@ -71,15 +72,8 @@ class Token:
         Raises:
             UsageError: that is no address (BAD_REQUEST).
         """
-        host, port = place, str(self.port)
-        if place.startswith("["):
-            host, _, rest = place[1:].partition("]")
-            port = rest.removeprefix(":") or port
-        elif place.count(":") == 1:
-            host, _, port = place.partition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise UsageError(codes.BAD_REQUEST, detail=f"{place} is not HOST or HOST:PORT")
-        return Token(host, int(port), self.fingerprint, self.secret)
+        host, port = host_port(place, self.port)
+        return Token(host, port, self.fingerprint, self.secret)
 
 
 def _check(body: bytes) -> bytes:
@@ -127,7 +121,7 @@ def _connect(token: Token) -> ssl.SSLSocket:
     context.verify_mode = ssl.CERT_NONE  # the fingerprint is compared instead, before anything is sent
     plain = socket.create_connection((token.address, token.port), CONNECT_TIMEOUT)
     try:
-        secure = context.wrap_socket(plain)
+        secure = context.wrap_socket(plain, server_hostname=PINNED)
     except BaseException:
         plain.close()
         raise

@@ -4,6 +4,7 @@ Its parts are modules only for their length; all codes are looked up here.
 """
 # ruff: noqa: F403 -- the parts hold nothing but codes
 
+from vmferry.core.codes.access import *
 from vmferry.core.codes.checks import *
 from vmferry.core.codes.doctor import *
 from vmferry.core.codes.moves import *

@@ -1,60 +1,12 @@
-"""Codes of who may not, who does not answer, what becomes of a move that ended otherwise, and the lab."""
+"""Codes of who does not answer, what becomes of a move that ended otherwise, and the lab."""
 
 from vmferry.core.errors import (
-    AccessError,
     CancelledError,
     InternalError,
     PreflightError,
     UnreachableError,
     UsageError,
     VmferryError,
-)
-
-# --- who may ----------------------------------------------------------------------------------------------------
-NOT_ALLOWED = AccessError.define(
-    "not-allowed",
-    "{host} does not allow {caller} to {action}.",
-    "Ask an administrator of {host} for the role {role}.",
-)
-NOT_AUTHENTICATED = AccessError.define(
-    "not-authenticated",
-    "{host} does not know who is calling.",
-    "Use vmferry on {host} itself, as root or a member of its group `vmferry`.",
-)
-NOT_PAIRED = AccessError.define(
-    "not-paired",
-    "{host} does not know the host that is calling.",
-    "Pair the two: `vmferry host pair` on either of them.",
-)
-JOB_KEY_WRONG = AccessError.define(
-    "job-key-wrong", "The key shown for job {job} is not its key.", "Start the move again.", status=401
-)
-TOKEN_CERTIFICATE = AccessError.define(
-    "pairing-certificate-wrong",
-    "{address} shows another certificate than the pairing token names, so the token was not sent there.",
-    "See whether that is the address of the host that made the token; if it is, find out who answers there.",
-)
-TOKEN_WRONG = AccessError.define(
-    "pairing-token-wrong",
-    "{host} did not accept the pairing token: it is wrong, used, or older than 10 minutes.",
-    "Make a new one on {host}: `vmferry host pair --invite`.",
-)
-TOKEN_RATE = AccessError.define(
-    "pairing-rate-limited",
-    "{host} has seen too many wrong pairing tokens.",
-    "Wait {seconds} seconds, then make a new one with `vmferry host pair --invite`.",
-    status=429,
-)
-CERTIFICATE_CHANGED = AccessError.define(
-    "certificate-changed",
-    "{host} shows another certificate than the one it was paired with.",
-    "If it was set up anew: `vmferry host unpair {host}`, then pair again. If not, find out who answers there.",
-)
-
-WORKER_CERTIFICATE = AccessError.define(
-    "worker-certificate-wrong",
-    "{host} shows another certificate than the one exchanged for job {job}.",
-    "Start the move again; if it happens again, find out who answers at that address.",
 )
 
 # --- who does not answer ------------------------------------------------------------------------------------------

@@ -1,19 +1,20 @@
 """The client of vmferryd's API: for the command line, for tests and for other programs."""
 
-import json
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 from urllib.parse import quote, urlencode
 
 import httpx2
 from pydantic import BaseModel
 
+from vmferry.client.events import Event, event, messages
+from vmferry.client.tls import Pinned, certified
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import (
+    ApiToken,
     DisableRequest,
     Host,
     Invitation,
@@ -21,27 +22,26 @@ from vmferry.core.api import (
     MigrationNetwork,
     NetworkChange,
     NetworkRequest,
+    NewToken,
     PairedHost,
     PhaseEvent,
     SettingsAnswer,
-    StateEvent,
+    TokenRequest,
     Version,
 )
 from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.audit import AuditRecord
-from vmferry.core.errors import InternalError, UnreachableError, VmferryError
-from vmferry.core.job import Progress
+from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import MoveOptions, Report
 from vmferry.core.settings import HostSettings, SettingsChange
 from vmferry.core.vm import VmDetail, VmSummary
+
+__all__ = ["Client", "Event"]
 
 TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once the destination has admitted it
 SILENCE = 30.0  # seconds without even a heartbeat, after which an event stream counts as broken
 PATIENCE = 30.0  # seconds to go on trying to reach a daemon that was there before: it may be restarting
 PAUSE = 0.5  # seconds between such attempts
-
-Event = PhaseEvent | Progress | StateEvent | Job
-"""What happens to a job: a phase begins, progress, its state changes; a Job is the last, ended."""
 
 
 class Client:
@@ -51,11 +51,18 @@ class Client:
         transport: carries the requests.
         url: of the daemon.
         address: what to call the daemon in errors.
+        token: an API token to show.
     """
 
-    def __init__(self, transport: httpx2.BaseTransport, url: str, address: str) -> None:
+    def __init__(self, transport: httpx2.BaseTransport, url: str, address: str, token: str | None = None) -> None:
         self._address = address
-        self._http = httpx2.Client(transport=transport, base_url=f"{url}/api/v1", timeout=TIMEOUT, trust_env=False)
+        self._http = httpx2.Client(
+            transport=transport,
+            base_url=f"{url}/api/v1",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=TIMEOUT,
+            trust_env=False,
+        )
 
     @classmethod
     def local(cls, config: Config) -> Self:
@@ -65,18 +72,30 @@ class Client:
         return cls(transport, "http://vmferryd", str(config.socket))
 
     @classmethod
-    def remote(cls, address: str, port: int, certificate: str) -> Self:
-        """Speak to another host's daemon.
+    def remote(
+        cls,
+        address: str,
+        port: int,
+        fingerprint: str | None = None,
+        *,
+        authorities: str | None = None,
+        token: str | None = None,
+    ) -> Self:
+        """Speak to another host's daemon, once it has shown who it is.
 
         Arguments:
-            certificate: PEM; the only one that is accepted.
+            fingerprint: SHA-256 (hex) of the only certificate that is accepted.
+            authorities: PEM of those who may certify the host instead; its certificate must name the address.
+            token: an API token.
+
+        Raises:
+            AccessError: from the methods: another certificate is shown there (SERVER_CERTIFICATE).
+            ssl.SSLError: the authorities are no certificates.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False  # the certificate itself is the name
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.load_verify_locations(cadata=certificate)
+        context = Pinned(fingerprint) if fingerprint is not None else certified(authorities or "")
         host = f"[{address}]" if ":" in address else address
-        return cls(httpx2.HTTPTransport(verify=context), f"https://{host}:{port}", f"{address} port {port}")
+        transport = httpx2.HTTPTransport(verify=context)
+        return cls(transport, f"https://{host}:{port}", f"{address} port {port}", token)
 
     def __enter__(self) -> Self:
         return self
@@ -177,6 +196,20 @@ class Client:
         """
         return Matrix.model_validate(self._call("POST", "/doctor", {"hosts": list(hosts)}))
 
+    # --- tokens -----------------------------------------------------------------------------------------
+
+    def tokens(self) -> list[ApiToken]:
+        """List the API tokens; those that have ended, for thirty days."""
+        return [ApiToken.model_validate(token) for token in self._call("GET", "/tokens")]
+
+    def create_token(self, request: TokenRequest) -> NewToken:
+        """Make an API token; its secret is in this answer only."""
+        return NewToken.model_validate(self._call("POST", "/tokens", request.model_dump(mode="json")))
+
+    def revoke_token(self, token: str) -> None:
+        """End an API token, by its identifier or its name."""
+        self._call("DELETE", f"/tokens/{quote(token, safe='')}")
+
     # --- VMs --------------------------------------------------------------------------------------------
 
     def vms(self) -> list[VmSummary]:
@@ -227,14 +260,14 @@ class Client:
         last_seen = None
         while True:
             try:
-                for event in self._stream(id, after):
+                for found in self._stream(id, after):
                     last_seen = time.monotonic()
-                    if event is None:
+                    if found is None:
                         continue
-                    if isinstance(event, PhaseEvent):
-                        after = event.seq
-                    yield event
-                    if isinstance(event, Job):
+                    if isinstance(found, PhaseEvent):
+                        after = found.seq
+                    yield found
+                    if isinstance(found, Job):
                         return
             except (httpx2.TransportError, httpx2.StreamError) as error:
                 if last_seen is None or time.monotonic() - last_seen > PATIENCE:
@@ -252,8 +285,8 @@ class Client:
             if response.status_code >= 400:
                 response.read()
                 raise self._error(response)
-            for message in _messages(response.iter_lines()):
-                yield _event(message) if message else None
+            for message in messages(response.iter_lines()):
+                yield event(message) if message else None
 
     # --- audit ------------------------------------------------------------------------------------------
 
@@ -283,6 +316,8 @@ class Client:
         cause: BaseException = error
         while cause.__cause__ is not None or cause.__context__ is not None:
             cause = cause.__cause__ or cause.__context__ or cause
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return AccessError(codes.SERVER_CERTIFICATE, address=self._address, why=cause.verify_message)
         why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error) or "no answer"
         return UnreachableError(codes.DAEMON_UNREACHABLE, address=self._address, why=why)
 
@@ -295,42 +330,3 @@ class Client:
             why = f"{self._address} answered {response.status_code} and not in the way of vmferryd"
             return InternalError(codes.INTERNAL, why=why)
         return VmferryError.from_problem(problem)
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    event: str
-    data: str
-
-
-def _messages(lines: Iterator[str]) -> Iterator[_Message | None]:
-    """Take a text/event-stream apart (HTML standard, 9.2.6); None for a comment."""
-    event, data = "message", list[str]()
-    for line in lines:
-        if not line:
-            if data:
-                yield _Message(event, "\n".join(data))
-            event, data = "message", []
-            continue
-        field, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if field == "":
-            yield None
-        elif field == "event":
-            event = value
-        elif field == "data":
-            data.append(value)
-
-
-def _event(message: _Message) -> Event | None:
-    data = json.loads(message.data)
-    match message.event:
-        case "phase":
-            return PhaseEvent.model_validate(data)
-        case "progress":
-            return Progress.model_validate(data)
-        case "state":
-            return StateEvent.model_validate(data)
-        case "end":
-            return Job.model_validate(data)
-    return None  # of a newer daemon

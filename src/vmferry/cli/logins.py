@@ -1,0 +1,116 @@
+"""The hosts that `vmferry --host NAME` reaches over the network: where, how they are known, and with which token.
+
+One TOML file with a table a host, for its owner alone:
+
+    ["kvm1"]
+    address = "kvm1.example.org"
+    port = 6601
+    fingerprint = "9f8c..."              # SHA-256 of its certificate; or
+    authority = "/etc/ssl/site-ca.pem"   # whoever may certify it
+    token = "vmft1-..."
+"""
+
+import json
+import os
+import ssl
+import stat
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vmferry.client import Client
+from vmferry.core import codes
+from vmferry.core.errors import AccessError
+
+
+class Login(BaseModel):
+    """How one host is reached.
+
+    Arguments:
+        fingerprint: SHA-256 (hex) of the only certificate that is accepted; None: the authority tells.
+        authority: a file of those who may certify the host.
+        token: an API token of the host.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: str
+    port: int = 6601
+    fingerprint: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
+    authority: str | None = None
+    token: str = Field(repr=False)
+
+    def client(self) -> Client:
+        """Speak to the host.
+
+        Raises:
+            AccessError: the login says neither or both of how the host is known, or its authority cannot be used.
+        """
+        if (self.fingerprint is None) == (self.authority is None):
+            raise _wrong(f"{self.address} has neither or both of fingerprint and authority")
+        try:
+            text = Path(self.authority).read_text("ascii") if self.authority else None
+            return Client.remote(self.address, self.port, self.fingerprint, authorities=text, token=self.token)
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise _wrong(f"{self.authority} has no certificates ({error})") from error
+
+
+def path() -> Path:
+    """Name the file: $VMFERRY_TOKEN_FILE, else tokens.toml in the user's configuration."""
+    named = os.environ.get("VMFERRY_TOKEN_FILE")
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(named) if named else Path(home) / "vmferry" / "tokens.toml"
+
+
+def load() -> dict[str, Login]:
+    """Read the file; where there is none, there are no logins.
+
+    Raises:
+        AccessError: others may read it, or it is damaged (LOGIN_FILE).
+    """
+    try:
+        with path().open("rb") as file:
+            found = os.fstat(file.fileno())
+            if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid not in (0, os.geteuid()):
+                raise _wrong("others may read it or write it", f"`chmod 600 {path()}`, and revoke what is in it")
+            tables = tomllib.loads(file.read().decode("utf-8"))
+        return {name: Login.model_validate(table) for name, table in tables.items()}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _wrong(error.strerror or str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]  # its message names no value: that may be a secret
+        raise _wrong(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+    except ValueError as error:
+        raise _wrong(str(error)) from error
+
+
+def save(logins: dict[str, Login]) -> None:
+    """Write the file, whole or not at all.
+
+    Raises:
+        AccessError: it cannot be written (LOGIN_FILE).
+    """
+    tables = []
+    for name, login in logins.items():
+        values = login.model_dump(exclude_none=True)
+        # JSON's text and numbers are TOML's too (TOML 1.0, basic strings).
+        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        tables.append("\n".join([f"[{json.dumps(name)}]", *lines]) + "\n")
+    file = path()
+    part = file.with_name(f"{file.name}.part")
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            opened.write("\n".join(tables))
+        part.replace(file)
+    except OSError as error:
+        raise _wrong(error.strerror or str(error)) from error
+
+
+def _wrong(why: str, remedy: str = "`vmferry host login`") -> AccessError:
+    return AccessError(codes.LOGIN_FILE, path=str(path()), why=why, remedy=remedy)

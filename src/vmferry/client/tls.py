@@ -1,0 +1,60 @@
+"""How a client makes sure that it speaks to the right host, before it shows a token there."""
+
+import hashlib
+import hmac
+import socket
+import ssl
+from typing import Any, Self
+
+from vmferry.core.api import PINNED
+
+
+class Pinned(ssl.SSLContext):
+    """Accepts one certificate, whoever signed it and whatever it says.
+
+    Arguments:
+        fingerprint: SHA-256 of the certificate's DER form, hex.
+    """
+
+    _fingerprint: str
+
+    def __new__(cls, fingerprint: str) -> Self:
+        """Make one; SSLContext is made where others are begun."""
+        made = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+        made._fingerprint = fingerprint.lower()
+        made.minimum_version = ssl.TLSVersion.TLSv1_3
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE  # the fingerprint is compared instead, before anything is sent
+        return made
+
+    def wrap_socket(self, sock: socket.socket, *rest: Any, **more: Any) -> ssl.SSLSocket:
+        """Connect, and look at the certificate.
+
+        Raises:
+            ssl.SSLCertVerificationError: it is another one.
+        """
+        # The server name asks for the host's own certificate, where it has one of a site's authority besides.
+        made = super().wrap_socket(sock, *rest, **more | {"server_hostname": PINNED})
+        shown = hashlib.sha256(made.getpeercert(binary_form=True) or b"").hexdigest()
+        if not hmac.compare_digest(shown, self._fingerprint):
+            made.close()
+            error = ssl.SSLCertVerificationError("another certificate")
+            error.verify_message = f"its SHA-256 is {shown}"
+            raise error
+        return made
+
+
+def certified(authorities: str) -> ssl.SSLContext:
+    """Accept certificates of these authorities that name the address and allow to serve.
+
+    Arguments:
+        authorities: PEM.
+
+    Raises:
+        ssl.SSLError: that is no certificate.
+    """
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.minimum_version = ssl.TLSVersion.TLSv1_3
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an authority need not be a root
+    made.load_verify_locations(cadata=authorities)
+    return made
