@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmferry.agent.clienthello import peek, protocols
+from vmferry.agent.clienthello import Hello, peek, read
 
 
 def hello(*offered: str, server: str | None = None) -> bytes:
@@ -25,13 +25,13 @@ def hello(*offered: str, server: str | None = None) -> bytes:
 
 @pytest.mark.parametrize("offered", [(), ("http/1.1",), ("h2", "vmferry-peer/1", "http/1.1")])
 @pytest.mark.parametrize("server", [None, "kvm1.example"])
-def test_protocols(offered: tuple[str, ...], server: str | None) -> None:
-    assert protocols(hello(*offered, server=server)) == list(offered)
+def test_protocols_and_server_name(offered: tuple[str, ...], server: str | None) -> None:
+    assert read(hello(*offered, server=server)) == Hello(list(offered), server)
 
 
 @given(st.binary(max_size=400))
 def test_nonsense_offers_nothing(data: bytes) -> None:
-    assert protocols(data) == []
+    assert read(data) == Hello([], None)
 
 
 @given(st.data())
@@ -39,7 +39,7 @@ def test_damaged_hello_does_no_harm(data: st.DataObject) -> None:
     whole = bytearray(hello("vmferry-peer/1"))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    protocols(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
+    read(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -10,7 +10,10 @@ from vmferry.client import Client, Event
 from vmferry.core import codes
 from vmferry.core.api import (
     ApiToken,
+    Authority,
+    CertificateRequest,
     Host,
+    HostCertificate,
     Invitation,
     Job,
     MigrationNetwork,
@@ -20,6 +23,8 @@ from vmferry.core.api import (
     Problem,
     SettingsAnswer,
     TokenRequest,
+    TrustAnswer,
+    TrustRequest,
 )
 from vmferry.core.diagnosis import HostReport, Matrix, PairReport
 from vmferry.core.audit import AuditRecord
@@ -282,6 +287,39 @@ class FakeClient(Client):
 
     def cancel(self, id: str) -> None:  # noqa: A002
         self._change("cancel", id)
+
+    def trust(self) -> TrustAnswer:
+        return TrustAnswer(
+            authorities=[Authority(subject="CN=Site CA", fingerprint="ef" * 32, not_after=WHEN)],
+            callers=["*"],
+            names=["*"],
+            set_by="root",
+            notes=["A note."],
+        )
+
+    def set_trust(self, request: TrustRequest) -> TrustAnswer:
+        self._change("set_trust", request.certificates, request.callers, request.names)
+        return self.trust()
+
+    def remove_trust(self) -> None:
+        self._change("remove_trust")
+
+    def certificate(self) -> HostCertificate:
+        return HostCertificate(
+            name="kvm1.example.org",
+            names=["kvm1.example.org", "10.77.0.1"],
+            fingerprint="ef" * 32,
+            issuer="CN=Site CA",
+            not_before=WHEN,
+            not_after=WHEN,
+        )
+
+    def request_certificate(self, names: Sequence[str] = ()) -> CertificateRequest:
+        return CertificateRequest(request="CSR\n", names=list(names) or ["kvm1"])
+
+    def install_certificate(self, chain: str) -> HostCertificate:
+        self._change("install_certificate", chain)
+        return self.certificate()
 
     def tokens(self) -> list[ApiToken]:
         return [TOKEN, TOKEN.model_copy(update={"id": "00000000", "state": "revoked"})]

@@ -24,6 +24,7 @@ def test_list_shows_the_paired_hosts(vmferry: Run, daemon: FakeClient) -> None:
         "10.77.0.2",
         "6601",
         "anybody",
+        "pairing",
         "2026-03-04",
         "05:06:07",
         "root",

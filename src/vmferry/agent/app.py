@@ -11,7 +11,7 @@ from vmferry.agent import problems
 from vmferry.agent.audit import Audit
 from vmferry.agent.callers import Agent
 from vmferry.agent.gate import API, Gate
-from vmferry.agent.routes import audit, doctor, hosts, jobs, peer, settings, tokens, vms
+from vmferry.agent.routes import audit, doctor, hosts, jobs, peer, settings, site, tokens, vms
 from vmferry.core.api import Problem
 
 _DESCRIPTION = """\
@@ -45,7 +45,7 @@ def _routes() -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for module in (hosts, settings, tokens, vms, jobs, audit, doctor, peer):
+    for module in (hosts, settings, site, tokens, vms, jobs, audit, doctor, peer):
         app.include_router(module.router, prefix=API)
     made = app.openapi
 

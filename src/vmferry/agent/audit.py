@@ -4,6 +4,7 @@ It is one JSON object a line, only ever appended to. The file is opened anew for
 it away at any moment and nobody has to be told.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmferry.agent import problems
-from vmferry.agent.origin import CertifiedHost, Origin, Stranger, TokenUser
+from vmferry.agent.origin import CertifiedHost, Origin, SiteHost, Stranger, TokenUser
 from vmferry.core.audit import AuditRecord, on_behalf_of, printable, read, told
 from vmferry.identity.access import UnixUser, user_name
 
@@ -210,5 +211,8 @@ def _who(state: dict[str, Any]) -> dict[str, Any]:
             return {"caller": f"token {origin.name}", "method": "token", "address": address}
         case CertifiedHost():
             return {"caller": f"SHA-256 {origin.fingerprint}", "method": "certificate", "address": address}
+        case SiteHost():
+            shown = hashlib.sha256(origin.certificate).hexdigest()
+            return {"caller": f"SHA-256 {shown}", "method": "certificate", "address": address}
         case Stranger():
             return {"caller": None, "method": "none", "address": address}

@@ -7,18 +7,21 @@ from fastapi import Depends, Header, Path, Request
 
 from vmferry.agent.audit import Trail
 from vmferry.agent.events import Live
-from vmferry.agent.origin import CertifiedHost, Origin, TokenUser
+from vmferry.agent.neighbours import Neighbours
+from vmferry.agent.origin import CertifiedHost, Origin, SiteHost, TokenUser
 from vmferry.agent.pairing import Pairing
 from vmferry.agent.queue import Queue
 from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
+from vmferry.agent.site import Site
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.job import Role as End
 from vmferry.core.offer import Caller
-from vmferry.identity import tokens
+from vmferry.identity import site, tokens
 from vmferry.identity.access import Role, UnixUser, login, require
 from vmferry.identity.peer import PROOF_HEADER, PROOF_PURPOSE
+from vmferry.identity.vouched import REACH_HEADER
 from vmferry.store.peers import Peer
 
 
@@ -29,6 +32,7 @@ class Agent:
     services: Services
     pairing: Pairing
     control: HostControl
+    site: Site
     live: Live
     queue: Queue
     trail: Trail
@@ -71,37 +75,44 @@ class May:
 Viewer = Annotated[Caller, Depends(May(Role.VIEWER, "see what is on it"))]
 
 
-def paired(request: Request, agent: ThisAgent) -> Peer:
-    """Give the paired host that calls; it may have been unpaired since its connection was made."""
+_Reach = Annotated[str, Header(alias=REACH_HEADER, max_length=300, description="of hosts of a site: where they are")]
+
+
+def known(request: Request, agent: ThisAgent, reach: _Reach = "") -> Peer:
+    """Give the host that calls; it may have been unpaired since its connection was made."""
     origin: Origin = request.state.origin
-    assert isinstance(origin, CertifiedHost), "the gate lets nobody else come here"
-    peer = agent.services.stores.peers.by_fingerprint(origin.fingerprint)
+    peer: Peer | None
+    if isinstance(origin, SiteHost):
+        peer = Neighbours(agent.services.config, agent.services.stores.peers).admit(origin, reach)
+    else:
+        assert isinstance(origin, CertifiedHost), "the gate lets nobody else come here"
+        peer = agent.services.stores.peers.by_fingerprint(origin.fingerprint)
     if peer is None:
         raise AccessError(codes.NOT_PAIRED, host=agent.services.config.name)
     request.state.caller = Caller(name=peer.name, host=peer.name, method="certificate")
     return peer
 
 
-PairedPeer = Annotated[Peer, Depends(paired)]
+KnownPeer = Annotated[Peer, Depends(known)]
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 _Proof = Annotated[str, Header(alias=PROOF_HEADER, description="proof of the job key (core/jobkey.py)")]
 
 
-def incoming_job(job: JobId, peer: PairedPeer, agent: ThisAgent, proof: _Proof = "") -> str:
+def incoming_job(job: JobId, peer: KnownPeer, agent: ThisAgent, proof: _Proof = "") -> str:
     """Give a job of which the calling host is the source, once it has shown the job's key."""
     _of(agent, job, peer, End.DESTINATION)
     key = agent.services.incoming.key(job)
-    ours = agent.services.identity.fingerprint
+    ours = _ours(agent, peer)
     if not jobkey.check(key, job, peer.fingerprint, ours, PROOF_PURPOSE, proof):
         raise AccessError(codes.JOB_KEY_WRONG, job=job)
     return job
 
 
-def outgoing_job(job: JobId, peer: PairedPeer, agent: ThisAgent, proof: _Proof = "") -> str:
+def outgoing_job(job: JobId, peer: KnownPeer, agent: ThisAgent, proof: _Proof = "") -> str:
     """Give a job of which the calling host is the destination, once it has shown the job's key."""
     _of(agent, job, peer, End.SOURCE)
     key = agent.services.outgoing.key(job)
-    ours = agent.services.identity.fingerprint
+    ours = _ours(agent, peer)
     if not jobkey.check(key, job, ours, peer.fingerprint, PROOF_PURPOSE, proof):
         raise AccessError(codes.JOB_KEY_WRONG, job=job)
     return job
@@ -111,6 +122,10 @@ def _of(agent: Agent, job: str, peer: Peer, end: End) -> None:
     row = agent.services.stores.jobs.find(job)
     if row is None or row.peer != peer.name or row.role is not end:
         raise UsageError(codes.JOB_UNKNOWN, job=job, host=agent.services.config.name)
+
+
+def _ours(agent: Agent, peer: Peer) -> str:
+    return site.known_as(agent.services.config, agent.services.identity.fingerprint, peer)[1]
 
 
 IncomingJob = Annotated[str, Depends(incoming_job)]

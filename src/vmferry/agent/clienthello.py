@@ -1,16 +1,18 @@
-"""Reads what a TLS client says first, without taking it from the socket: whether it is a paired host.
+"""Reads what a TLS client says first, without taking it from the socket: who it says that it is and means.
 
 Only paired hosts may be asked for a certificate (a browser would trouble its user with the question), and the
 question is part of the server's first answer; so the server must know before its TLS library reads a byte.
-Formats: RFC 8446, 4.1.2 (ClientHello) and 5.1 (records); RFC 7301 (ALPN).
+Formats: RFC 8446, 4.1.2 (ClientHello) and 5.1 (records); RFC 7301 (ALPN); RFC 6066, 3 (server name).
 """
 
 import asyncio
 import socket
+from dataclasses import dataclass
 
 _RECORD_HEADER = 5
 _LARGEST = _RECORD_HEADER + (1 << 14)
 _ALPN = 16
+_SERVER_NAME = 0
 
 
 async def peek(sock: socket.socket) -> bytes:
@@ -50,12 +52,25 @@ async def _readable(sock: socket.socket) -> None:
         loop.remove_reader(sock)
 
 
-def protocols(record: bytes) -> list[str]:
-    """Give the application protocols that a ClientHello offers; none where it is damaged."""
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a client says of itself.
+
+    Arguments:
+        protocols: the application protocols that it offers.
+        server_name: the host that it means.
+    """
+
+    protocols: list[str]
+    server_name: str | None
+
+
+def read(record: bytes) -> Hello:
+    """Read a ClientHello; one that is damaged says nothing."""
     try:
-        return _protocols(_Reader(record))
+        return _hello(_Reader(record))
     except ValueError:
-        return []
+        return Hello([], None)
 
 
 class _Reader:
@@ -88,7 +103,7 @@ class _Reader:
         return self.take(len(self._data) - self._at)
 
 
-def _protocols(record: _Reader) -> list[str]:
+def _hello(record: _Reader) -> Hello:
     record.take(_RECORD_HEADER)
     if record.number(1) != 1:
         raise ValueError("not a ClientHello")
@@ -96,14 +111,18 @@ def _protocols(record: _Reader) -> list[str]:
     hello.take(2 + 32)  # legacy version, random
     for prefix in (1, 2, 1):  # session id, cipher suites, compression methods
         hello.vector(prefix)
+    protocols: list[str] = []
+    server_name = None
     extensions = hello.vector(2)
     while extensions:
         kind = extensions.number(2)
         extension = extensions.vector(2)
         if kind == _ALPN:
             names = extension.vector(2)
-            found = []
             while names:
-                found.append(names.vector(1).rest().decode("latin-1"))
-            return found
-    return []
+                protocols.append(names.vector(1).rest().decode("latin-1"))
+        elif kind == _SERVER_NAME:
+            name = extension.vector(2)
+            if name.number(1) == 0:  # a host name, the only kind there is
+                server_name = name.vector(2).rest().decode("latin-1")
+    return Hello(protocols, server_name)

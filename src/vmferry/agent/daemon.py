@@ -15,6 +15,7 @@ from vmferry.agent.queue import Queue
 from vmferry.agent.server import Server
 from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
+from vmferry.agent.site import Site
 from vmferry.agent.tls import Contexts
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import State
@@ -32,13 +33,14 @@ class Daemon:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        contexts = Contexts(services.identity, services.stores.peers)
+        contexts = Contexts(services.config, services.identity, services.stores.peers)
         pairing = Pairing(services.config, services.identity, services.stores, contexts.refresh)
         self._live = Live(services)
         self._queue = Queue(services.stores.jobs, services.outgoing, self._live.follow)
         control = HostControl(services.config.name, services.stores, services.outgoing, self._queue.wake)
         trail = Trail(services.config.audit_log)
-        agent = Agent(services, pairing, control, self._live, self._queue, trail)
+        site = Site(services.config, services.identity, services.stores, contexts.refresh)
+        agent = Agent(services, pairing, control, site, self._live, self._queue, trail)
         self._server = Server(application(agent), services.config, contexts)
         self._tasks: list[asyncio.Task[None]] = []
 

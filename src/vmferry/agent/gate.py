@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmferry.agent import problems
-from vmferry.agent.origin import CertifiedHost, Origin, Stranger, TokenUser
+from vmferry.agent.origin import CertifiedHost, Origin, SiteHost, Stranger, TokenUser
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.identity import tokens
@@ -81,7 +81,7 @@ class Gate:
         match origin:
             case UnixUser() | TokenUser() if not for_hosts and request != _PAIRING:
                 return
-            case CertifiedHost() if for_hosts:
+            case CertifiedHost() | SiteHost() if for_hosts:
                 return
             case Stranger() if request in _OPEN:
                 return

@@ -20,7 +20,7 @@ from vmferry.core.offer import Address, Admission, Grant, Hold, Offer, Proposal,
 from vmferry.core.settings import HostSettings, listening, require_enabled
 from vmferry.core.snapshot import DestinationSnapshot
 from vmferry.hypervisor.snapshot import Snapshots
-from vmferry.identity import certificates
+from vmferry.identity import certificates, site
 from vmferry.identity.peer import PROOF_PURPOSE, PeerClient
 from vmferry.preflight import case, checks, plan
 from vmferry.preflight.case import Case, End, Room
@@ -113,7 +113,7 @@ class Arrivals:
                 private_key=private_key,
                 peer=peer.name,
                 source_fingerprint=peer.fingerprint,
-                destination_fingerprint=self.fingerprint,
+                destination_fingerprint=site.known_as(self.config, self.fingerprint, peer)[1],
                 requested_at=time.time(),
             ),
         )

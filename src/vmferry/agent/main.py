@@ -16,6 +16,7 @@ from vmferry import config as configuration
 from vmferry.agent.app import document
 from vmferry.agent.daemon import Daemon
 from vmferry.agent.launcher import Launcher
+from vmferry.agent.neighbours import Neighbours
 from vmferry.agent.services import Services, Stores
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
@@ -84,6 +85,7 @@ def compose(config: Config) -> Services:
     inventory = Inventory(config.libvirt_uri, config.name)
     launcher = Launcher(config)
     snapshots = Snapshots(config)
+    neighbours = Neighbours(config, stores.peers)
     outgoing = Moves(
         config=config,
         jobs=stores.jobs,
@@ -94,6 +96,7 @@ def compose(config: Config) -> Services:
         snapshots=snapshots,
         launcher=launcher,
         fingerprint=identity.fingerprint,
+        find=neighbours.find,
     )
     incoming = Arrivals(
         config=config,

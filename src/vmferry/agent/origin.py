@@ -19,6 +19,21 @@ class CertifiedHost:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteHost:
+    """A host that showed a certificate of an authority that this host trusts.
+
+    Arguments:
+        certificate: DER; its chain and time are verified, its names and usages are not.
+        trust: which trust it was verified by (identity/site.py: Trust.digest).
+        address: the remote address.
+    """
+
+    certificate: bytes
+    trust: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stranger:
     """Anybody who reaches the HTTPS port without a certificate."""
 
@@ -40,4 +55,4 @@ class TokenUser:
     address: str
 
 
-Origin = UnixUser | CertifiedHost | Stranger | TokenUser
+Origin = UnixUser | CertifiedHost | SiteHost | Stranger | TokenUser

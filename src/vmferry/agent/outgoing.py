@@ -28,13 +28,13 @@ from vmferry.core.settings import keeps_to, require_built, require_enabled
 from vmferry.core.vm import VmSnapshot
 from vmferry.hypervisor.inventory import Inventory
 from vmferry.hypervisor.snapshot import Snapshots
-from vmferry.identity import certificates
+from vmferry.identity import certificates, site
 from vmferry.identity.peer import PROOF_PURPOSE, PeerClient
 from vmferry.preflight import case, checks
 from vmferry.preflight.case import End, Room, Way
 from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import JobRow, Jobs
-from vmferry.store.peers import Peer, Peers
+from vmferry.store.peers import Kind, Peer, Peers
 from vmferry.store.settings import Settings
 from vmferry.transfer import control, decision, interfaces, spec
 from vmferry.transfer.spec import Spec
@@ -44,7 +44,11 @@ log = logging.getLogger("vmferry.agent")
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """Starts moves of this host's VMs to other hosts (agent/services.py: Outgoing)."""
+    """Starts moves of this host's VMs to other hosts (agent/services.py: Outgoing).
+
+    Arguments:
+        find: goes to a host that this one is not paired with (agent/neighbours.py).
+    """
 
     config: Config
     jobs: Jobs
@@ -56,6 +60,7 @@ class Moves:
     launcher: Launcher
     fingerprint: str
     client: Callable[[Config, Peer], PeerClient] = PeerClient
+    find: Callable[[str], Peer] | None = None
     reach: Reacher = probes.reach
     turns: dict[str, threading.Lock] = field(default_factory=dict)
 
@@ -74,7 +79,7 @@ class Moves:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reach") as pool:
             reached = pool.submit(self.reach, client, end, peer.name)  # takes its two seconds beside the other checks
             try:
-                report = client.check(self._proposal(found, disks, options, end, caller))
+                report = client.check(self._proposal(found, disks, options, end, peer, caller))
             finally:
                 nonces.remove(disks)
         findings += report.findings
@@ -113,7 +118,7 @@ class Moves:
             disks = nonces.write(found.disks, job)
             try:
                 offer = Offer(
-                    **dict(self._proposal(found, disks, options, end, caller)),
+                    **dict(self._proposal(found, disks, options, end, peer, caller)),
                     job=job,
                     memory_channels=self.config.memory_channels,
                     certificate=certificate,
@@ -131,7 +136,7 @@ class Moves:
                 grant=grant,
                 private_key=private_key,
                 peer=peer.name,
-                source_fingerprint=self.fingerprint,
+                source_fingerprint=self._known_as(peer)[1],
                 destination_fingerprint=peer.fingerprint,
                 requested_at=requested_at,
             )
@@ -250,11 +255,16 @@ class Moves:
         if destination == self.config.name:
             raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
         peer = self.peers.get(destination)
+        if (peer is None or peer.kind is Kind.SITE) and self.find is not None:
+            peer = self.find(destination)
         if peer is None:
             raise UsageError(codes.HOST_UNKNOWN, host=destination, local=self.config.name)
-        if peer.fingerprint == self.fingerprint:
+        if peer.fingerprint == self._known_as(peer)[1]:
             raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
         return peer
+
+    def _known_as(self, peer: Peer) -> tuple[str, str]:
+        return site.known_as(self.config, self.fingerprint, peer)
 
     def _describe(self, vm: str, options: MoveOptions, job: str | None) -> VmSnapshot:
         found = self.inventory.describe(vm)
@@ -271,12 +281,14 @@ class Moves:
         active = self.jobs.active_for(vm)
         return found.model_copy(update={"moved_by": active.id}) if active and active.id != job else found
 
-    def _proposal(self, vm: VmSnapshot, disks: list[Disk], options: MoveOptions, end: End, caller: Caller) -> Proposal:
+    def _proposal(
+        self, vm: VmSnapshot, disks: list[Disk], options: MoveOptions, end: End, peer: Peer, caller: Caller
+    ) -> Proposal:
         return Proposal(
             vm=vm.name,
             uuid=vm.uuid,
             caller=caller,
-            source=self.config.name,
+            source=self._known_as(peer)[0],
             host=self.snapshots.source(),
             live_xml=vm.live_xml,
             persistent_xml=vm.persistent_xml,
@@ -317,7 +329,7 @@ class Moves:
         require_none(findings)
         nonces.remove(work.offer.disks)
         disks = nonces.write(found.disks, row.id)
-        proposal = self._proposal(found, disks, work.offer.options, end, work.offer.caller)
+        proposal = self._proposal(found, disks, work.offer.options, end, peer, work.offer.caller)
         offer = work.offer.model_copy(update=dict(proposal))
         grant = client.renew(row.id, self._proof(work), offer)
         _check_grant(offer, grant)

@@ -11,6 +11,7 @@ import logging
 import os
 import pwd
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
@@ -23,8 +24,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from vmferry.agent import clienthello
-from vmferry.agent.origin import CertifiedHost, Origin, Stranger
-from vmferry.agent.tls import Contexts
+from vmferry.agent.origin import CertifiedHost, Origin, SiteHost, Stranger
+from vmferry.agent.tls import Contexts, SiteContext
 from vmferry.config import Config
 from vmferry.identity.access import UnixUser
 
@@ -201,15 +202,20 @@ class Server:
         hello = await asyncio.wait_for(clienthello.peek(sock), HANDSHAKE_TIME)
         context = self._contexts.choose(hello)
         strangers = sum(isinstance(one.origin, Stranger) for one in self._connections())
-        if context is self._contexts.public and strangers >= STRANGERS:
+        if context.verify_mode is ssl.CERT_NONE and strangers >= STRANGERS:
             raise ConnectionAbortedError("too many connections without a certificate")
-        await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: Connection(self._uvicorn, self._state, _tls_client),
-            sock,
-            ssl=context,
-            ssl_handshake_timeout=HANDSHAKE_TIME,
-            ssl_shutdown_timeout=HANDSHAKE_TIME,
-        )
+        address = sock.getpeername()[0]
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Connection(self._uvicorn, self._state, _tls_client),
+                sock,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_TIME,
+                ssl_shutdown_timeout=HANDSHAKE_TIME,
+            )
+        except ssl.SSLCertVerificationError as error:  # that host is not told more than that it is refused
+            log.warning("a host at %s was refused, its certificate: %s", address, error.verify_message)
+            raise
 
     def _connections(self) -> list[Connection]:
         return [one for one in self._state.connections if isinstance(one, Connection)]
@@ -259,4 +265,7 @@ def _tls_client(transport: asyncio.Transport) -> Origin:
     certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
     if certificate is None:
         return Stranger(address)
+    context = transport.get_extra_info("sslcontext")
+    if isinstance(context, SiteContext):
+        return SiteHost(certificate, context.trust, address)
     return CertifiedHost(hashlib.sha256(certificate).hexdigest(), address)

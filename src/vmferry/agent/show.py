@@ -6,7 +6,7 @@ from vmferry.core.api import ApiToken, Job, PairedHost, Problem
 from vmferry.core.job import Progress, Role
 from vmferry.core.offer import MoveOptions
 from vmferry.store.jobs import JobRow
-from vmferry.store.peers import Peer
+from vmferry.store.peers import Kind, Peer
 from vmferry.store.tokens import TokenRow
 
 
@@ -49,6 +49,7 @@ def peer(row: Peer) -> PairedHost:
         callers=list(row.callers),
         paired_at=_time(row.paired_at),
         paired_by=row.paired_by,
+        known_by="pairing" if row.kind is Kind.PAIRED else "site",
     )
 
 

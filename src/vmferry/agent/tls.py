@@ -1,46 +1,93 @@
-"""The two TLS set-ups of the HTTPS port: one for paired hosts, one for everybody else."""
+"""The TLS set-ups of the HTTPS port: for paired hosts, for hosts of the site, and for everybody else."""
 
+import logging
 import ssl
 import threading
+from pathlib import Path
 
 from vmferry.agent import clienthello
+from vmferry.config import Config
+from vmferry.core.api import PINNED
+from vmferry.identity import site
 from vmferry.identity.certificates import Identity
 from vmferry.identity.peer import ALPN
-from vmferry.store.peers import Peers
+from vmferry.store.peers import Kind, Peers
+
+log = logging.getLogger("vmferry.agent")
+
+
+class SiteContext(ssl.SSLContext):
+    """A context for hosts of the site, which knows the trust that it was made of."""
+
+    trust: str
 
 
 class Contexts:
     """Chooses the SSL context for a connection.
 
-    Paired hosts are asked for a certificate, and exactly the paired ones are accepted; nobody else is asked.
+    Paired hosts are asked for a certificate, and exactly the paired ones are accepted; hosts of the site for one of its
+    authority; nobody else is asked. Everybody else is shown the certificate of the site where there is one, unless the
+    server name says that the client knows this host's own.
     """
 
-    def __init__(self, identity: Identity, peers: Peers) -> None:
+    def __init__(self, config: Config, identity: Identity, peers: Peers) -> None:
+        self._config = config
         self._identity = identity
         self._peers = peers
         self._lock = threading.Lock()
-        self.public = self._context("http/1.1")
+        self._pinned = self._context("http/1.1", identity.certificate_file)
         self.refresh()
 
     def refresh(self) -> None:
-        """Learn who is paired now; must be called whenever that changes. Any thread may."""
-        context = self._context(ALPN)
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        """Learn who is known now, and by what; must be called whenever that changes. Any thread may."""
         with self._lock:  # so that the last to look is the last to say
-            certificates = "".join(peer.certificate for peer in self._peers.all())
-            if certificates:
-                context.load_verify_locations(cadata=certificates)
-            self._peer = context
+            self._peer = self._paired()
+            self._site = self._vouched()
+            self._public = self._shown()
 
     def choose(self, record: bytes) -> ssl.SSLContext:
         """Give the context for a client that began with this record."""
-        return self._peer if ALPN in clienthello.protocols(record) else self.public
+        hello = clienthello.read(record)
+        if ALPN in hello.protocols:
+            return self._peer
+        if site.ALPN in hello.protocols and self._site is not None:
+            return self._site
+        return self._pinned if hello.server_name == PINNED else self._public
 
-    def _context(self, protocol: str) -> ssl.SSLContext:
+    def _paired(self) -> ssl.SSLContext:
+        made = self._context(ALPN, self._identity.certificate_file)
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        certificates = "".join(peer.certificate for peer in self._peers.all() if peer.kind is Kind.PAIRED)
+        if certificates:
+            made.load_verify_locations(cadata=certificates)
+        return made
+
+    def _vouched(self) -> ssl.SSLContext | None:
+        trusted, chain = site.trust(self._config), site.chain_file(self._config)
+        if trusted is None or not chain.exists():
+            return None
+        try:
+            made = site.context(trusted, chain, self._identity.key_file, server=True, kind=SiteContext)
+        except OSError as error:
+            log.error("hosts of the site cannot be served: %s cannot be used (%s)", chain, error)
+            return None
+        assert isinstance(made, SiteContext)
+        made.trust = trusted.digest
+        return made
+
+    def _shown(self) -> ssl.SSLContext:
+        chain = site.chain_file(self._config)
+        try:
+            return self._context("http/1.1", chain) if chain.exists() else self._pinned
+        except OSError as error:
+            log.error("%s cannot be used: %s", chain, error)
+            return self._pinned
+
+    def _context(self, protocol: str, certificate: Path) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(self._identity.certificate_file, self._identity.key_file)
+        context.load_cert_chain(certificate, self._identity.key_file)
         context.set_alpn_protocols([protocol])
         context.num_tickets = 0  # a resumed session would not be checked against the pairings of today
         return context

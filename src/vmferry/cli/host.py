@@ -3,12 +3,14 @@
 import click
 
 from vmferry.cli import complete
+from vmferry.cli.certificate import certificate
 from vmferry.cli.context import Group, Settings, pass_settings
 from vmferry.cli.login import login, logout
 from vmferry.cli.output import moment, show, show_list
 from vmferry.cli.secret import read_secret
 from vmferry.cli.settings import apply, lines, set_
 from vmferry.cli.token import token
+from vmferry.cli.trust import trust
 from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.api import Host, PairedHost
@@ -20,14 +22,14 @@ def host() -> None:
     """See this host, set it up, and pair it with others."""
 
 
-for command in (set_, apply, token, login, logout):
+for command in (set_, apply, trust, certificate, token, login, logout):
     host.add_command(command)
 
 
 @host.command("list", example="vmferry host list")
 @pass_settings
 def list_(settings: Settings) -> None:
-    """List the hosts that this one is paired with: where its VMs can go."""
+    """List the hosts that this one is paired with, or has met as hosts of its site: where its VMs can go."""
     show_list(
         settings,
         settings.client().hosts(),
@@ -36,7 +38,8 @@ def list_(settings: Settings) -> None:
             "address": lambda host: host.address,
             "port": lambda host: str(host.port),
             "may act for": lambda host: _callers(host.callers),
-            "paired": lambda host: moment(host.paired_at),
+            "known by": lambda host: host.known_by,
+            "since": lambda host: moment(host.paired_at),
             "by": lambda host: host.paired_by,
         },
     )
@@ -152,5 +155,5 @@ def _peer(host: PairedHost) -> dict[str, str]:
         "address": f"{host.address} port {host.port}",
         "certificate": f"SHA-256 {host.fingerprint}",
         "may act for": _callers(host.callers),
-        "paired": f"{moment(host.paired_at)} by {host.paired_by}",
+        "known by": f"{host.known_by} since {moment(host.paired_at)}, by {host.paired_by}",
     }

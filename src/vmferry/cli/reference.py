@@ -21,7 +21,9 @@ from vmferry.core import codes
 from vmferry.core.api import (
     ApiToken,
     Applied,
+    CertificateRequest,
     Host,
+    HostCertificate,
     Invitation,
     Job,
     MigrationNetwork,
@@ -29,9 +31,10 @@ from vmferry.core.api import (
     PairedHost,
     Problem,
     SettingsAnswer,
+    TrustAnswer,
 )
-from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.audit import AuditRecord
+from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.job import Progress
 from vmferry.core.offer import Report
@@ -49,6 +52,9 @@ VALUES = (
     SettingsAnswer,
     Applied,
     MigrationNetwork,
+    TrustAnswer,
+    CertificateRequest,
+    HostCertificate,
     ApiToken,
     NewToken,
     Job,

@@ -15,8 +15,10 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import (
     ApiToken,
+    CertificateRequest,
     DisableRequest,
     Host,
+    HostCertificate,
     Invitation,
     Job,
     MigrationNetwork,
@@ -27,10 +29,12 @@ from vmferry.core.api import (
     PhaseEvent,
     SettingsAnswer,
     TokenRequest,
+    TrustAnswer,
+    TrustRequest,
     Version,
 )
-from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.audit import AuditRecord
+from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import MoveOptions, Report
 from vmferry.core.settings import HostSettings, SettingsChange
@@ -195,6 +199,36 @@ class Client:
             hosts: names of paired hosts; none: all of them.
         """
         return Matrix.model_validate(self._call("POST", "/doctor", {"hosts": list(hosts)}))
+
+    # --- the site's authority ---------------------------------------------------------------------------
+
+    def trust(self) -> TrustAnswer:
+        """Say whose hosts this one knows without pairing."""
+        return TrustAnswer.model_validate(self._call("GET", "/host/trust"))
+
+    def set_trust(self, request: TrustRequest) -> TrustAnswer:
+        """Trust these authorities, in place of those before."""
+        return TrustAnswer.model_validate(self._call("PUT", "/host/trust", request.model_dump(mode="json")))
+
+    def remove_trust(self) -> None:
+        """Trust no authority."""
+        self._call("DELETE", "/host/trust")
+
+    def certificate(self) -> HostCertificate:
+        """Show the host's certificate of the site."""
+        return HostCertificate.model_validate(self._call("GET", "/host/certificate"))
+
+    def request_certificate(self, names: Sequence[str] = ()) -> CertificateRequest:
+        """Make a request for a certificate of the host's key.
+
+        Arguments:
+            names: what it is to name; none: what the host is called.
+        """
+        return CertificateRequest.model_validate(self._call("POST", "/host/certificate/request", {"names": [*names]}))
+
+    def install_certificate(self, chain: str) -> HostCertificate:
+        """Show this certificate (PEM) to hosts of the site from now on."""
+        return HostCertificate.model_validate(self._call("PUT", "/host/certificate", {"chain": chain}))
 
     # --- tokens -----------------------------------------------------------------------------------------
 

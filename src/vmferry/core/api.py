@@ -1,7 +1,7 @@
 """The values of the HTTPS API: what crosses between vmferryd and its clients."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -103,15 +103,16 @@ class DisableRequest(_Request):
 
 
 class PairedHost(_Answer):
-    """A host that the answering one is paired with."""
+    """A host that the answering one is paired with, or has met as a host of its site."""
 
     name: str
     address: str
     port: int
     fingerprint: str = Field(description="SHA-256 of its certificate, hex")
     callers: list[str] = Field(description="for whom it may move VMs here; * is anybody it lets")
-    paired_at: datetime
-    paired_by: str
+    paired_at: datetime = Field(description="of a host of the site: when it was met first")
+    paired_by: str = Field(description="of a host of the site: who trusted its authority")
+    known_by: Literal["pairing", "site"] = "pairing"
 
 
 class InvitationRequest(_Request):
@@ -156,6 +157,67 @@ class PairingAnswer(_Answer):
     """The host that made the token."""
 
     name: str = Field(pattern=NAME)
+
+
+_Callers = Annotated[list[str], Field(min_length=1, max_length=1000)]
+
+
+class TrustRequest(_Request):
+    """Whom a host takes for hosts of its site."""
+
+    certificates: str = Field(max_length=256 << 10, description="PEM of one or more authorities")
+    callers: _Callers = Field(default=["*"], description="for whom their hosts may move VMs here")
+    names: _Callers = Field(
+        default=["*"], description="patterns; a host's name must match one, as in *.kvm.example.org"
+    )
+
+
+class Authority(_Answer):
+    """An authority that a host trusts."""
+
+    subject: str
+    fingerprint: str = Field(description="SHA-256 of its certificate, hex")
+    not_after: datetime
+
+
+class TrustAnswer(_Answer):
+    """Whom a host takes for hosts of its site."""
+
+    authorities: list[Authority] = Field(description="none: only paired hosts are known")
+    callers: list[str] = Field(description="for whom their hosts may move VMs here; * is anybody they let")
+    names: list[str] = Field(description="patterns; a host's name must match one")
+    set_by: str | None
+    notes: list[str] = Field(description="what is still missing before hosts of the site accept this one")
+
+
+class CertificateNames(_Request):
+    """What a certificate is to name."""
+
+    names: list[str] = Field(default=[], max_length=100, description="none: what the host is called")
+
+
+class CertificateRequest(_Answer):
+    """A request to be signed by the site's authority."""
+
+    request: str = Field(description="PEM (PKCS #10)")
+    names: list[str]
+
+
+class CertificateInstall(_Request):
+    """A certificate that was signed."""
+
+    chain: str = Field(max_length=64 << 10, description="PEM: the host's certificate, then the intermediate ones")
+
+
+class HostCertificate(_Answer):
+    """A host's certificate of its site's authority."""
+
+    name: str = Field(description="the one by which the hosts of the site call this one")
+    names: list[str]
+    fingerprint: str = Field(description="SHA-256, hex")
+    issuer: str
+    not_before: datetime
+    not_after: datetime
 
 
 class TokenRequest(_Request):

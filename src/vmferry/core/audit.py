@@ -21,7 +21,7 @@ _TOLD = frozenset(
             "subnet",
             "priority",
         ),
-        *("name", "address", "port", "callers", "role", "expires_in"),
+        *("name", "address", "port", "callers", "names", "role", "expires_in"),
     }
 )
 """What of a request's body is told. Anything new is left out until it is named here: so no secret slips in."""

@@ -122,8 +122,8 @@ def host_identity(config: Config) -> Identity:
         config.state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         certificate, key = create(config.name)
         # The certificate comes last: where it is, the key is whole.
-        _write(key_file, key)
-        _write(certificate_file, certificate)
+        write(key_file, key)
+        write(certificate_file, certificate)
     certificate = certificate_file.read_text("ascii")
     return Identity(
         name=config.name,
@@ -134,7 +134,7 @@ def host_identity(config: Config) -> Identity:
     )
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Put a whole file in place, for the owner only, and on disk."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)

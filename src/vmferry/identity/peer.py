@@ -1,11 +1,14 @@
-"""The client of another host's peer API: HTTPS, each side accepting the other's paired certificate only."""
+"""The client of another host's peer API.
+
+HTTPS; each side accepts the other's paired certificate only, or one of the site's authority where they are not paired.
+"""
 
 import hashlib
 import http.client
 import json
 import socket
 import ssl
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
@@ -17,7 +20,7 @@ from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
-from vmferry.store.peers import Peer
+from vmferry.store.peers import Kind, Peer
 
 ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate
 PROOF_HEADER = "VMFerry-Job-Proof"
@@ -30,7 +33,7 @@ _Value = TypeVar("_Value", bound=BaseModel)
 
 
 class PeerClient:
-    """Calls one paired host; every call has a connection of its own, so that nothing stale is kept.
+    """Calls one host; every call has a connection of its own, so that nothing stale is kept.
 
     Arguments:
         config: this host's; its certificate and key come from the state folder.
@@ -38,9 +41,10 @@ class PeerClient:
     """
 
     def __init__(self, config: Config, peer: Peer, read_timeout: float = READ_TIMEOUT) -> None:
-        self._config = config
         self._peer = peer
+        self._bond = _bond(config, peer)
         self._read_timeout = read_timeout
+        self.shown = b""  # the certificate that the host showed last, DER
 
     def hello(self) -> dict[str, Any]:
         """Ask the host who it is: shows that it answers and that the pairing holds."""
@@ -103,10 +107,11 @@ class PeerClient:
 
         Raises:
             UnreachableError: no connection, or it broke (HOST_UNREACHABLE).
-            AccessError: the host is another one now (CERTIFICATE_CHANGED), or does not know us (NOT_PAIRED).
+            AccessError: the host is another one now (CERTIFICATE_CHANGED), or does not know us (NOT_PAIRED); of a
+                host of the site: its certificate or ours is not right (SITE_...).
             VmferryError: what the host answered.
         """
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **self._bond.headers}
         if proof is not None:
             headers[PROOF_HEADER] = proof
         data = None if body is None else json.dumps(body).encode()
@@ -116,7 +121,7 @@ class PeerClient:
             # A host that does not know our certificate closes just so (TLS 1.3 has the client finish first),
             # and so does one that is stopping. A question that does no harm twice tells them apart.
             if path == "/peer/hello":
-                raise AccessError(codes.NOT_PAIRED, host=self._peer.name) from error
+                raise self._bond.stranger() from error
             self.hello()
             raise self._unreachable(error) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -144,22 +149,20 @@ class PeerClient:
         return answer
 
     def _connect(self) -> ssl.SSLSocket:
+        context = self._bond.context()
         plain = socket.create_connection((self._peer.address, self._peer.port), CONNECT_TIMEOUT)
         try:
-            secure = _context(self._config, self._peer).wrap_socket(plain)
+            secure = context.wrap_socket(plain, server_hostname=self._bond.server_name)
         except ssl.SSLCertVerificationError as error:
             plain.close()
-            raise AccessError(codes.CERTIFICATE_CHANGED, host=self._peer.name) from error
+            raise self._bond.refusal(error) from error
         except BaseException:
             plain.close()
             raise
         secure.settimeout(self._read_timeout)
         try:
-            shown = secure.getpeercert(binary_form=True)
-            if shown is None or hashlib.sha256(shown).hexdigest() != self._peer.fingerprint:
-                raise AccessError(codes.CERTIFICATE_CHANGED, host=self._peer.name)
-            if secure.selected_alpn_protocol() != ALPN:
-                raise ValueError("what answers there is not vmferryd")
+            self.shown = secure.getpeercert(binary_form=True) or b""
+            self._bond.check(self.shown, secure.selected_alpn_protocol())
         except BaseException:
             secure.close()
             raise
@@ -189,16 +192,68 @@ class _ClosedError(Exception):
     """The host took the connection and closed it without an answer."""
 
 
-def _context(config: Config, peer: Peer) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False  # the certificate itself is the name
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata=peer.certificate)
-    try:
-        context.load_cert_chain(config.state_folder / "host.pem", config.state_folder / "host.key")
-    except OSError as error:
-        raise InternalError(codes.INTERNAL, why=f"this host's certificate cannot be read ({error})") from error
-    context.set_alpn_protocols([ALPN])
-    return context
+class Bond(Protocol):
+    """How two hosts know each other, as the one that calls sees to it."""
+
+    server_name: str | None
+    headers: dict[str, str]
+
+    def context(self) -> ssl.SSLContext:
+        """Make the TLS context of a call."""
+        ...
+
+    def check(self, shown: bytes, protocol: str | None) -> None:
+        """See that the host showed the right certificate (DER), and speaks our protocol (ALPN)."""
+        ...
+
+    def refusal(self, error: ssl.SSLCertVerificationError) -> AccessError:
+        """Say why TLS did not accept the host."""
+        ...
+
+    def stranger(self) -> AccessError:
+        """Say that the host does not accept this one."""
+        ...
+
+
+def _bond(config: Config, peer: Peer) -> Bond:
+    if peer.kind is Kind.PAIRED:
+        return _Paired(config, peer)
+    from vmferry.identity import vouched  # the worker of a paired host starts sooner without it
+
+    return vouched.Vouched(config, peer)
+
+
+class _Paired:
+    """Paired hosts: each accepts exactly the certificate that was exchanged (see `Bond`)."""
+
+    def __init__(self, config: Config, peer: Peer) -> None:
+        self._config = config
+        self._peer = peer
+        self.server_name: str | None = None
+        self.headers: dict[str, str] = {}
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.check_hostname = False  # the certificate itself is the name
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(cadata=self._peer.certificate)
+        try:
+            context.load_cert_chain(self._config.state_folder / "host.pem", self._config.state_folder / "host.key")
+        except OSError as error:
+            raise InternalError(codes.INTERNAL, why=f"this host's certificate cannot be read ({error})") from error
+        context.set_alpn_protocols([ALPN])
+        return context
+
+    def check(self, shown: bytes, protocol: str | None) -> None:
+        if hashlib.sha256(shown).hexdigest() != self._peer.fingerprint:
+            raise AccessError(codes.CERTIFICATE_CHANGED, host=self._peer.name)
+        if protocol != ALPN:
+            raise ValueError("what answers there is not vmferryd")
+
+    def refusal(self, error: ssl.SSLCertVerificationError) -> AccessError:
+        return AccessError(codes.CERTIFICATE_CHANGED, host=self._peer.name)
+
+    def stranger(self) -> AccessError:
+        return AccessError(codes.NOT_PAIRED, host=self._peer.name)

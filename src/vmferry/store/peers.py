@@ -1,7 +1,9 @@
-"""The hosts that this one is paired with."""
+"""The hosts that this one knows: those it is paired with, and those of the site that it has met."""
 
 import json
-from dataclasses import dataclass
+import sqlite3
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
@@ -10,13 +12,21 @@ from vmferry.store.database import Database, Row
 ANYBODY = "*"
 
 
+class Kind(StrEnum):
+    """How a host is known: paired, or by the site's authority (identity/site.py)."""
+
+    PAIRED = "paired"
+    SITE = "site"
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A paired host.
+    """A host that this one knows.
 
     Arguments:
-        certificate: PEM; the only one that is accepted from it.
-        fingerprint: SHA-256 of the certificate's DER form, hex.
+        name: of a host of the site, the one that its certificate has.
+        certificate: PEM; of a paired host, the only one that is accepted from it.
+        fingerprint: SHA-256 of the certificate's DER form, hex; of a host of the site, that which it showed last.
         callers: for whom the host may ask this one to take VMs; ("*",) means anybody it has authorised.
         paired_at: Unix time.
         paired_by: the user who paired it.
@@ -30,6 +40,7 @@ class Peer:
     callers: tuple[str, ...]
     paired_at: float
     paired_by: str
+    kind: Kind = Kind.PAIRED
 
 
 class Peers:
@@ -52,21 +63,26 @@ class Peers:
             if known is not None and known.fingerprint != peer.fingerprint:
                 raise UsageError(codes.PEER_NAME_TAKEN, local=local, host=peer.name)
             connection.execute("DELETE FROM peers WHERE fingerprint = ?", (peer.fingerprint,))
-            connection.execute(
-                "INSERT INTO peers"
-                " (name, address, port, certificate, fingerprint, callers, paired_at, paired_by)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    peer.name,
-                    peer.address,
-                    peer.port,
-                    peer.certificate,
-                    peer.fingerprint,
-                    json.dumps(peer.callers),
-                    peer.paired_at,
-                    peer.paired_by,
-                ),
-            )
+            _insert(connection, peer)
+
+    def meet(self, peer: Peer, local: str = "this host") -> Peer:
+        """Remember where a host of the site is now, and which certificate it shows.
+
+        Arguments:
+            local: this host's name, for the error.
+
+        Raises:
+            UsageError: a paired host has that name (PEER_NAME_TAKEN).
+        """
+        with self._database.transaction() as connection:
+            known = self.get(peer.name)
+            if known is not None and known.kind is Kind.PAIRED:
+                raise UsageError(codes.PEER_NAME_TAKEN, local=local, host=peer.name)
+            met = replace(peer, paired_at=known.paired_at) if known else peer
+            if met != known:
+                connection.execute("DELETE FROM peers WHERE name = ?", (peer.name,))
+                _insert(connection, met)
+            return met
 
     def get(self, name: str) -> Peer | None:
         """Give the host of that name."""
@@ -79,7 +95,7 @@ class Peers:
         return _peer(row) if row else None
 
     def all(self) -> list[Peer]:
-        """Give every paired host, by name."""
+        """Give every host, by name."""
         return [_peer(row) for row in self._database.rows("SELECT * FROM peers ORDER BY name")]
 
     def remove(self, name: str) -> bool:
@@ -92,6 +108,24 @@ class Peers:
             return connection.execute("DELETE FROM peers WHERE name = ?", (name,)).rowcount > 0
 
 
+def _insert(connection: sqlite3.Connection, peer: Peer) -> None:
+    connection.execute(
+        "INSERT INTO peers (name, address, port, certificate, fingerprint, callers, paired_at, paired_by, kind)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            peer.name,
+            peer.address,
+            peer.port,
+            peer.certificate,
+            peer.fingerprint,
+            json.dumps(peer.callers),
+            peer.paired_at,
+            peer.paired_by,
+            peer.kind,
+        ),
+    )
+
+
 def _peer(row: Row) -> Peer:
     return Peer(
         name=row["name"],
@@ -102,4 +136,5 @@ def _peer(row: Row) -> Peer:
         callers=tuple(json.loads(row["callers"])),
         paired_at=row["paired_at"],
         paired_by=row["paired_by"],
+        kind=Kind(row["kind"]),
     )

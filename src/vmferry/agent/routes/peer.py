@@ -4,7 +4,7 @@ from anyio import from_thread
 from fastapi import APIRouter
 
 import vmferry
-from vmferry.agent.callers import IncomingJob, OutgoingJob, PairedPeer, ThisAgent
+from vmferry.agent.callers import IncomingJob, KnownPeer, OutgoingJob, ThisAgent
 from vmferry.core.api import Abort, Hello, Outcome, Verdict
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
@@ -15,45 +15,45 @@ router = APIRouter(prefix="/peer", tags=["peer"])
 
 
 @router.get("/hello")
-def greet(peer: PairedPeer, agent: ThisAgent) -> Hello:
+def greet(peer: KnownPeer, agent: ThisAgent) -> Hello:
     """Say who this host is: shows that it answers and that the pairing holds."""
     return Hello(name=agent.services.config.name, version=vmferry.__version__)
 
 
 @router.post("/unpair", status_code=204)
-def part(peer: PairedPeer, agent: ThisAgent) -> None:
+def part(peer: KnownPeer, agent: ThisAgent) -> None:
     """Forget the host that calls."""
     agent.pairing.left(peer)
 
 
 @router.post("/checks")
-def check_offer(vm: Proposal, peer: PairedPeer, agent: ThisAgent) -> Report:
+def check_offer(vm: Proposal, peer: KnownPeer, agent: ThisAgent) -> Report:
     """Say whether and how a VM could come. Nothing is made, and nothing is kept."""
     require_peer(agent.services.config, peer, vm.caller)
     return agent.services.incoming.check(vm, peer)
 
 
 @router.post("/probes")
-def listen_for_peer(request: ProbeRequest, peer: PairedPeer, agent: ThisAgent) -> ProbeOpening:
+def listen_for_peer(request: ProbeRequest, peer: KnownPeer, agent: ThisAgent) -> ProbeOpening:
     """Listen on a data port for two seconds, so that the host that asks can try whether it gets through."""
     return agent.services.probes.listen(request, peer)
 
 
 @router.post("/facts")
-def tell_facts(request: FactsRequest, peer: PairedPeer, agent: ThisAgent) -> Facts:
+def tell_facts(request: FactsRequest, peer: KnownPeer, agent: ThisAgent) -> Facts:
     """Say what a move to this host would meet."""
     return agent.services.doctor.facts(request)
 
 
 @router.post("/views")
-def tell_view(request: ViewRequest, peer: PairedPeer, agent: ThisAgent) -> View:
+def tell_view(request: ViewRequest, peer: KnownPeer, agent: ThisAgent) -> View:
     """Say how this host stands, and how it sees others."""
     require_peer(agent.services.config, peer, request.caller)
     return agent.services.doctor.view(request.hosts)
 
 
 @router.post("/offers")
-def offer_vm(offer: Offer, peer: PairedPeer, agent: ThisAgent) -> Grant:
+def offer_vm(offer: Offer, peer: KnownPeer, agent: ThisAgent) -> Grant:
     """Offer a VM; the answer says how it may come. Nothing is made yet."""
     require_peer(agent.services.config, peer, offer.caller)
     return agent.services.incoming.offer(offer, peer)

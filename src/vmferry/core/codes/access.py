@@ -101,3 +101,72 @@ WORKER_CERTIFICATE = AccessError.define(
     "{host} shows another certificate than the one exchanged for job {job}.",
     "Start the move again; if it happens again, find out who answers at that address.",
 )
+
+# --- the site's authority ---------------------------------------------------------------------------------------
+TRUST_INVALID = UsageError.define(
+    "trust-invalid",
+    "That cannot be trusted as an authority: {why}.",
+    "Give the PEM certificate of the site's authority, not that of a host.",
+)
+PRIVATE_KEY = UsageError.define(
+    "private-key",
+    "{path} holds a private key, and certificates were asked for.",
+    "Give a file that holds certificates only; no key is to leave its place.",
+)
+SITE_BUSY = UsageError.define(
+    "site-busy",
+    "Job {job} with {host}, which the site's authority vouches for, has not ended.",
+    "Wait for its end: the two hosts know each other by what was to be changed.",
+    status=409,
+)
+SITE_UNTRUSTED = AccessError.define(
+    "site-untrusted",
+    "{local} trusts no authority that could vouch for {host}, and is not paired with it.",
+    "Trust the site's authority on both (`vmferry host trust set CA.pem`), or pair them: `vmferry host pair {host}`.",
+)
+SITE_MISSING = AccessError.define(
+    "site-certificate-missing",
+    "{host} has no certificate of the site's authority.",
+    "Get one: `vmferry host certificate request` on {host}, have it signed, `vmferry host certificate install`.",
+)
+SITE_KEY = AccessError.define(
+    "site-certificate-key-wrong",
+    "The certificate is not for the key of {host}.",
+    "Have the request signed that `vmferry host certificate request` prints on {host}.",
+)
+SITE_EXPIRED = AccessError.define(
+    "site-certificate-expired",
+    "The certificate of {host} has expired ({when}).",
+    "Renew it: `vmferry host certificate request` on {host}; or see to the clocks.",
+)
+SITE_NOT_YET_VALID = AccessError.define(
+    "site-certificate-not-yet-valid",
+    "The certificate of {host} is not valid yet ({when}).",
+    "See to the clocks of the hosts and of the authority.",
+)
+SITE_NAME = AccessError.define(
+    "site-certificate-name-wrong",
+    "The certificate that {host} shows does not name {name}, but {names}.",
+    "Use a name that is in it, or request one with that name: `vmferry host certificate request --name`.",
+)
+SITE_USAGE = AccessError.define(
+    "site-certificate-usage-wrong",
+    "The certificate of {host} does not say that it is for TLS servers and clients (extended key usage).",
+    "Have it issued anew with serverAuth and clientAuth, as `vmferry host certificate request` asks for.",
+)
+SITE_ISSUER = AccessError.define(
+    "site-certificate-issuer-wrong",
+    "The certificate of {host} is not of an authority that is trusted here ({why}).",
+    "Compare `vmferry host trust show` on both hosts, and see that {host} sends the intermediate certificates too.",
+)
+SITE_NOT_ADMITTED = AccessError.define(
+    "site-host-not-admitted",
+    "{host} is a host of the site, but its name matches none of those that are let in ({names}).",
+    "Let it in: `vmferry host trust set CA.pem --names PATTERN`.",
+)
+SITE_REFUSED = AccessError.define(
+    "site-certificate-refused",
+    "{host} did not accept the certificate of {local}.",
+    "See that {host} trusts the same authority (`vmferry host trust show`) and that the clocks agree; "
+    "vmferryd's log on {host} says why.",
+)

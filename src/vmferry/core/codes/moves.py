@@ -1,6 +1,7 @@
 """Codes of who does not answer, what becomes of a move that ended otherwise, and the lab."""
 
 from vmferry.core.errors import (
+    AccessError,
     CancelledError,
     InternalError,
     PreflightError,

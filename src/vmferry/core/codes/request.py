@@ -6,7 +6,10 @@ VM_UNKNOWN = UsageError.define(
     "vm-unknown", "There is no VM {vm} on {host}.", "See `vmferry vm list --host {host}`.", status=404
 )
 HOST_UNKNOWN = UsageError.define(
-    "host-unknown", "{host} is not paired with {local}.", "Pair them first: `vmferry host pair {host}`.", status=404
+    "host-unknown",
+    "{host} is not paired with {local}.",
+    "Pair them first: `vmferry host pair {host}`; or let both trust the site's authority: `vmferry host trust set`.",
+    status=404,
 )
 JOB_UNKNOWN = UsageError.define(
     "job-unknown", "There is no job {job} on {host}.", "See `vmferry job list`.", status=404

@@ -1,0 +1,25 @@
+"""PEM files that people hand to a command."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+
+
+def read_pem(file: str) -> str:
+    """Read a file of certificates; - is standard input.
+
+    Raises:
+        UsageError: it holds a private key, which is not to leave its place (PRIVATE_KEY).
+        click.FileError: it cannot be read.
+    """
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.FileError(file, str(error)) from error
+    if "PRIVATE KEY" in text:
+        raise UsageError(codes.PRIVATE_KEY, path=file)
+    return text
