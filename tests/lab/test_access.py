@@ -1,0 +1,123 @@
+"""Who may, on real hosts: tokens from another machine, a site's authority instead of pairing, and the audit log."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.authority import Authority
+from tests.lab.harness import Failed, Pair, vmferry
+from tests.lab.steps import SMALL, check_only_on, move
+from vmferry.core.errors import Exit
+from vmferry.lab import layout
+from vmferry.lab.host import Host
+from vmferry.lab.vm import Guest
+
+pytestmark = pytest.mark.lab
+
+GUEST = Guest(busy=8, rate=1, disks=(SMALL,))
+
+
+class Workstation:
+    """The other host, as a machine that reaches a host with a token and in no other way."""
+
+    def __init__(self, host: Host, file: Path) -> None:
+        self._host = host
+        self._file = file
+
+    def vmferry(self, *arguments: str, text: str = "") -> Any:
+        done = self._host.run(
+            *("env", f"VMFERRY_TOKEN_FILE={self._file}", "vmferry", "--output", "json", *arguments),
+            check=False,
+            text=text,
+            timeout=180.0,
+        )
+        if done.returncode:
+            raise Failed(done.returncode, json.loads(done.stderr.splitlines()[-1])["problem"], done.stderr)
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def actions(host: Host, job: str) -> list[tuple[str, str, str]]:
+    records = vmferry(host, "audit", "list", "--job", job)
+    return [(record["action"], record["caller"], record["result"]) for record in records]
+
+
+def test_a_token_moves_a_vm_from_another_machine_until_it_is_revoked(pair: Pair, tmp_path: Path) -> None:
+    pair.start(GUEST)
+    desk = Workstation(pair.two, tmp_path / "tokens.toml")
+    made = vmferry(pair.one, "host", "token", "create", "--role", "operator", "--expires", "1h", "--name", "ann")
+    login = ("host", "login", made["address"], "--fingerprint", made["fingerprint"], "--token-file", "-")
+    assert desk.vmferry(*login, text=made["token"])["name"] == "kvm1"
+    assert [vm["name"] for vm in desk.vmferry("--host", "kvm1", "vm", "list")] == [GUEST.name]
+    with pytest.raises(Failed) as raised:
+        desk.vmferry("--host", "kvm1", "migration", "disable")
+    assert (raised.value.code, raised.value.problem["code"]) == (Exit.ACCESS, "not-allowed")
+    job = desk.vmferry("--host", "kvm1", "vm", "move", GUEST.name, "kvm2", "--include-storage")
+    assert (job["state"], job["caller"]["name"]) == ("done", "token ann")
+    check_only_on(pair, GUEST, pair.two)
+    (asked,) = vmferry(pair.one, "audit", "list", "--job", job["id"])
+    assert (asked["action"], asked["caller"], asked["role"]) == ("move_vm", "token ann", "operator")
+    assert asked["address"] == layout.management("kvm2")
+    offered = vmferry(pair.two, "audit", "list", "--job", job["id"])[0]
+    assert (offered["action"], offered["caller"], offered["on_behalf_of"]) == ("offer_vm", "kvm1", "token ann")
+    vmferry(pair.one, "host", "token", "revoke", "ann")
+    with pytest.raises(Failed) as raised:
+        desk.vmferry("--host", "kvm1", "vm", "list")
+    assert (raised.value.code, raised.value.problem["code"]) == (Exit.ACCESS, "api-token-revoked")
+    for host in pair.hosts:
+        assert made["token"] not in (host.home / "log" / "audit.log").read_text()
+
+
+def test_both_hosts_have_their_part_of_a_move_on_record(pair: Pair) -> None:
+    pair.start(GUEST)
+    job = move(pair, GUEST, pair.one)
+    assert actions(pair.one, job) == [("move_vm", "root", "ok")]
+    assert actions(pair.two, job)[:2] == [("offer_vm", "kvm1", "ok"), ("admit_job", "kvm1", "ok")]
+    with pytest.raises(Failed) as raised:
+        move(pair, GUEST, pair.one)
+    assert raised.value.code
+    last = vmferry(pair.one, "audit", "list", "--since", "1h")[-1]
+    assert (last["action"], last["result"]) == ("move_vm", "vm-unknown")
+    assert last["about"]["name"] == GUEST.name
+
+
+@pytest.fixture
+def unpaired(pair: Pair) -> Iterator[Pair]:
+    """The two hosts, which do not know each other; paired again in the end."""
+    vmferry(pair.one, "--yes", "host", "unpair", "kvm2")
+    try:
+        yield pair
+    finally:
+        for host in pair.hosts:
+            vmferry(host, "--yes", "host", "trust", "remove")
+        pair.pair()
+
+
+def join(host: Host, authority: Authority) -> None:
+    """Do what an administrator does to make a host one of the site."""
+    host.run("vmferry", "host", "trust", "set", "-", text=authority.pem)
+    request = host.run("vmferry", "host", "certificate", "request").stdout
+    host.run("vmferry", "host", "certificate", "install", "-", text=authority.sign(request))
+
+
+def test_hosts_of_a_site_move_a_vm_there_and_back_without_pairing(unpaired: Pair) -> None:
+    pair = unpaired
+    pair.start(GUEST)
+    with pytest.raises(Failed) as raised:
+        vmferry(pair.one, "vm", "move", GUEST.name, "kvm2", "--include-storage")
+    assert raised.value.problem["code"] == "host-unknown"
+    authority = Authority()
+    join(pair.one, authority)
+    join(pair.two, Authority())
+    with pytest.raises(Failed) as raised:
+        vmferry(pair.one, "vm", "move", GUEST.name, "kvm2", "--include-storage")
+    assert (raised.value.code, raised.value.problem["code"]) == (Exit.ACCESS, "site-certificate-issuer-wrong")
+    join(pair.two, authority)
+    move(pair, GUEST, pair.one)
+    check_only_on(pair, GUEST, pair.two)
+    job = move(pair, GUEST, pair.two)
+    check_only_on(pair, GUEST, pair.one)
+    assert actions(pair.one, job)[0] == ("offer_vm", "kvm2", "ok")
+    assert [host["known_by"] for host in vmferry(pair.one, "host", "list")] == ["site"]
