@@ -22,6 +22,7 @@ from vmferry.core import codes
 from vmferry.core.audit import AuditRecord
 from vmferry.core.errors import AccessError, PreflightError, VmferryError
 from vmferry.core.offer import Caller, MoveOptions
+from vmferry.core.settings import HostSettings
 from vmferry.identity.access import Login, Role, UnixUser
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ def test_what_was_refused_or_failed_is_recorded_with_its_code(kvm1: "Node") -> N
 
 
 def test_whoever_may_not_is_named(kvm1: "Node", monkeypatch: pytest.MonkeyPatch) -> None:
-    def viewer(config: Config, user: UnixUser) -> Login:
+    def viewer(config: Config, user: UnixUser, settings: HostSettings) -> Login:
         return Login(Caller(name="ann", host=config.name, method="unix"), Role.VIEWER)
 
-    def nobody(config: Config, user: UnixUser) -> Login:
+    def nobody(config: Config, user: UnixUser, settings: HostSettings) -> Login:
         raise AccessError(codes.NOT_ALLOWED, host="kvm1", caller="x", action="use vmferry", role="viewer")
 
     monkeypatch.setattr(callers, "login", viewer)

@@ -104,7 +104,7 @@ def test_disabling_can_cancel_them(kvm1: "Node") -> None:
 
 
 def test_who_moves_vms_may_see_the_settings_and_not_change_them(kvm1: "Node", monkeypatch: pytest.MonkeyPatch) -> None:
-    def operator(config: Config, user: UnixUser) -> Login:
+    def operator(config: Config, user: UnixUser, settings: HostSettings) -> Login:
         return Login(Caller(name="ann", host=config.name, method="unix"), Role.OPERATOR)
 
     monkeypatch.setattr(callers, "login", operator)
@@ -123,3 +123,15 @@ def test_who_moves_vms_may_see_the_settings_and_not_change_them(kvm1: "Node", mo
         assert caught.value.code is codes.NOT_ALLOWED
         assert "role administrator" in caught.value.remedy
     assert kvm1.client.settings() == HostSettings()
+
+
+def test_people_are_looked_for_before_they_are_kept(kvm1: "Node") -> None:
+    answer = kvm1.client.change_settings(SettingsChange(operators=["root", "@root", "root"]))
+    assert answer.settings.operators == ["@root", "root"]
+    with pytest.raises(UsageError) as caught:
+        kvm1.client.change_settings(SettingsChange(viewers=["no-such-user"], max_migrations=5))
+    assert caught.value.code is codes.PERSON_UNKNOWN
+    assert kvm1.client.settings().max_migrations == 2
+    assert kvm1.client.change_settings(SettingsChange(operators=[])).settings.operators == []
+    with pytest.raises(ValueError, match="neither a user"):
+        SettingsChange(operators=["a,b"])

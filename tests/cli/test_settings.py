@@ -121,6 +121,8 @@ def test_network_set_wants_something_to_set(vmferry: Run, daemon: FakeClient) ->
         (["--any-network"], {"any_network": True}),
         (["--only-listed-networks"], {"any_network": False}),
         (["--encryption", "optional"], {"encryption": "optional"}),
+        (["--operator", "ann", "--operator", "@ops"], {"operators": ["@ops", "ann"]}),
+        (["--viewer", "", "--administrator", "root"], {"viewers": [], "administrators": ["root"]}),
         (["--authentication", "kerberos"], {"authentication": "kerberos"}),
         (["--performance", "smb", "--any-network"], {"performance": "smb", "any_network": True}),
     ],

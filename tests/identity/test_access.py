@@ -9,7 +9,8 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import VmferryError
 from vmferry.core.offer import Caller
-from vmferry.identity.access import Role, UnixUser, login, require, require_peer
+from vmferry.core.settings import HostSettings
+from vmferry.identity.access import Role, UnixUser, login, require, require_peer, require_people
 from vmferry.store.peers import Peer
 
 
@@ -40,6 +41,33 @@ def test_without_the_group_only_root(config: Config) -> None:
     assert login(alone, UnixUser(0, frozenset())).role is Role.ADMINISTRATOR
     with pytest.raises(VmferryError):
         login(alone, UnixUser(54321, frozenset({0})))
+
+
+def test_settings_name_people_by_user_and_group(config: Config) -> None:
+    import grp
+    import pwd
+
+    ann = pwd.getpwall()[-1]
+    other = next(entry for entry in grp.getgrall() if entry.gr_gid not in (config.group_id(), ann.pw_gid))
+    user = UnixUser(ann.pw_uid, frozenset({ann.pw_gid, other.gr_gid}))
+    for role, settings in (
+        (Role.VIEWER, HostSettings(viewers=[ann.pw_name])),
+        (Role.OPERATOR, HostSettings(viewers=[ann.pw_name], operators=[f"@{other.gr_name}"])),
+        (Role.ADMINISTRATOR, HostSettings(administrators=[f"@{other.gr_name}"], viewers=["@none"])),
+    ):
+        assert login(config, user, settings).role is role
+    nobody = HostSettings(administrators=[f"@no-{ann.pw_name}", other.gr_name, "@no-such-group"])
+    with pytest.raises(VmferryError):
+        login(config, UnixUser(54321, user.groups - {config.group_id()}), nobody)
+
+
+def test_people_must_exist() -> None:
+    require_people(["root", "@root"], "kvm1")
+    for name, kind in (("no-such-user", "user"), ("@no-such-group", "group")):
+        with pytest.raises(VmferryError) as caught:
+            require_people(["root", name], "kvm1")
+        assert caught.value.code is codes.PERSON_UNKNOWN
+        assert caught.value.fields == {"host": "kvm1", "kind": kind, "name": name.removeprefix("@")}
 
 
 def test_a_role_includes_those_below(config: Config) -> None:

@@ -66,7 +66,7 @@ class May:
             found = tokens.login(origin.name, origin.role, agent.services.config.name)
         else:
             assert isinstance(origin, UnixUser), "the gate lets nobody else come here"
-            found = login(agent.services.config, origin)
+            found = login(agent.services.config, origin, agent.services.stores.settings.host())
         request.state.caller, request.state.role = found.caller, found.role  # agent/audit.py reads them
         require(agent.services.config, found, self._role, self._action)
         return found.caller

@@ -10,6 +10,7 @@ from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.networks import Listing, Local, Network
 from vmferry.core.offer import Caller
 from vmferry.core.settings import HostSettings, SettingsChange, advice, changed, differences
+from vmferry.identity.access import require_people
 from vmferry.store.jobs import JobRow
 from vmferry.transfer import interfaces
 
@@ -44,6 +45,7 @@ class HostControl:
 
     def change(self, change: SettingsChange, caller: Caller) -> SettingsAnswer:
         """Change what is named."""
+        require_people([*(change.administrators or []), *(change.operators or []), *(change.viewers or [])], self._host)
         return self._apply(lambda settings: (changed(settings, change), []), caller)
 
     def networks(self) -> list[MigrationNetwork]:

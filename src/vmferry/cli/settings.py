@@ -29,6 +29,29 @@ from vmferry.core.settings import (
 _LIMIT = click.IntRange(1, 100)
 
 
+people_options = tuple(
+    click.option(
+        f"--{role}",
+        f"{role}s",
+        metavar="USER",
+        multiple=True,
+        help=f"Who may {may}: a user, or a group as @group; may be repeated. They take the place of those before; "
+        "'' is nobody.",
+    )
+    for role, may in (
+        ("administrator", "change settings, as root may"),
+        ("operator", "move VMs, as the group `vmferry` may"),
+        ("viewer", "see what there is"),
+    )
+)
+
+
+def people(values: dict[str, Any]) -> dict[str, list[str] | None]:
+    """Give what the options of people say; None where one was not given."""
+    given = {name: values[name] for name in ("administrators", "operators", "viewers")}
+    return {name: [one for one in said if one] if said else None for name, said in given.items()}
+
+
 def _choice(options: type[StrEnum]) -> click.Choice[str]:
     return click.Choice([option.value for option in options])
 
@@ -52,9 +75,13 @@ def _choice(options: type[StrEnum]) -> click.Choice[str]:
     type=_choice(Protection),
     help="Whether each move must be encrypted, or need not be where both hosts say `optional` and the move says `off`.",
 )
+@people_options[0]
+@people_options[1]
+@people_options[2]
 @pass_settings
 def set_(settings: Settings, /, **values: Any) -> None:
     """Change settings of this host. They take effect at once; moves under way keep what they began with."""
+    values |= people(values)
     if all(value is None for value in values.values()):
         raise click.UsageError("Say what to change.")
     answer = settings.client().change_settings(SettingsChange(**values))
@@ -117,6 +144,9 @@ def lines(settings: HostSettings) -> dict[str, str]:
         "performance": settings.performance,
         "at once": f"{settings.max_migrations} moves, {settings.max_storage_migrations} of storage",
         "networks": "\n".join(networks) or "none",
+        "administrators": ", ".join(["root", *settings.administrators]),
+        "operators": ", ".join(settings.operators) or "-",
+        "viewers": ", ".join(settings.viewers) or "-",
     }
 
 

@@ -21,6 +21,7 @@ _TOLD = frozenset(
             "subnet",
             "priority",
         ),
+        *("administrators", "operators", "viewers"),
         *("name", "address", "port", "callers", "names", "role", "expires_in"),
     }
 )

@@ -43,6 +43,17 @@ def _listed(networks: list[Network]) -> list[Network]:
 _Networks = Annotated[list[Network], AfterValidator(_listed)]
 
 
+def _people(names: list[str]) -> list[str]:
+    """Put people in their one order."""
+    for name in names:
+        if not name.removeprefix("@") or not name.isprintable() or name != name.strip() or "," in name:
+            raise ValueError(f"{name!r} is neither a user nor @ and a group")
+    return sorted(set(names))
+
+
+_People = Annotated[list[str], AfterValidator(_people)]
+
+
 class HostSettings(BaseModel):
     """One host's settings."""
 
@@ -58,6 +69,9 @@ class HostSettings(BaseModel):
         default=True, description="false: moves keep to the listed networks; true: these only come first"
     )
     networks: _Networks = Field(default=[], description="in the order in which they are tried")
+    administrators: _People = Field(default=[], description="users, and groups as @group, who may change settings too")
+    operators: _People = Field(default=[], description="who may move VMs, besides the group of vmferry.toml")
+    viewers: _People = Field(default=[], description="who may see what there is")
 
     @property
     def limits(self) -> Limits:
@@ -77,6 +91,9 @@ class SettingsChange(BaseModel):
     max_storage_migrations: int | None = Field(default=None, ge=1, le=100)
     any_network: bool | None = None
     networks: _Networks | None = None
+    administrators: _People | None = None
+    operators: _People | None = None
+    viewers: _People | None = None
 
 
 class SettingsFile(SettingsChange):
@@ -253,4 +270,6 @@ def subnets(settings: HostSettings) -> str:
 
 
 def _word(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "nobody"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -1,13 +1,16 @@
-"""Who may do what: people on this host by their user and groups, paired hosts by their callers."""
+"""Who may do what: people on this host by their user and groups, other hosts by their callers."""
 
+import grp
 import pwd
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.errors import AccessError
+from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.offer import Caller
+from vmferry.core.settings import HostSettings
 from vmferry.store.peers import ANYBODY, Peer
 
 
@@ -38,19 +41,57 @@ class Login:
     role: Role
 
 
-def login(config: Config, user: UnixUser) -> Login:
-    """Say who a user of this host is and which role she has.
+def login(config: Config, user: UnixUser, settings: HostSettings | None = None) -> Login:
+    """Say who a user of this host is and which role she has; of several the highest.
+
+    Arguments:
+        settings: name people besides root and the group of vmferry.toml.
 
     Raises:
-        AccessError: she is neither root nor in the group (NOT_ALLOWED).
+        AccessError: she has none (NOT_ALLOWED).
     """
+    settings = settings or HostSettings()
     caller = Caller(name=user_name(user.uid), host=config.name, method="unix")
     group = config.group_id()
-    if user.uid == 0:
+    if user.uid == 0 or _is_among(settings.administrators, caller.name, user):
         return Login(caller, Role.ADMINISTRATOR)
-    if group is not None and group in user.groups:
+    if (group is not None and group in user.groups) or _is_among(settings.operators, caller.name, user):
         return Login(caller, Role.OPERATOR)
+    if _is_among(settings.viewers, caller.name, user):
+        return Login(caller, Role.VIEWER)
     raise _refusal(config, caller, "use vmferry", Role.VIEWER)
+
+
+def require_people(names: Iterable[str], host: str) -> None:
+    """See that users and groups exist on this host, the domain's included.
+
+    Arguments:
+        names: of users, and of groups with a leading @.
+        host: its name, for the error.
+
+    Raises:
+        UsageError: one does not (PERSON_UNKNOWN).
+    """
+    for name in names:
+        try:
+            if name.startswith("@"):
+                grp.getgrnam(name[1:])
+            else:
+                pwd.getpwnam(name)
+        except KeyError as error:
+            kind = "group" if name.startswith("@") else "user"
+            raise UsageError(codes.PERSON_UNKNOWN, host=host, kind=kind, name=name.removeprefix("@")) from error
+
+
+def _is_among(people: Iterable[str], name: str, user: UnixUser) -> bool:
+    return name in people or any(_number(one[1:]) in user.groups for one in people if one.startswith("@"))
+
+
+def _number(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:  # it was removed since
+        return -1
 
 
 def require(config: Config, login: Login, role: Role, action: str) -> None:

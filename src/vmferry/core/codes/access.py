@@ -18,6 +18,10 @@ API_TOKEN_NEEDED = UsageError.define(
     "Name the token's file, or - for standard input, with --token-file.",
 )
 
+PERSON_UNKNOWN = UsageError.define(
+    "person-unknown", "{host} has no {kind} {name}.", "Correct the name; groups are written as @group."
+)
+
 # --- who may ----------------------------------------------------------------------------------------------------
 NOT_ALLOWED = AccessError.define(
     "not-allowed",
