@@ -16,9 +16,11 @@ from vmferry.core.api import (
     HostCertificate,
     Invitation,
     Job,
+    LocalAddress,
     MigrationNetwork,
     NewToken,
     PairedHost,
+    PairTest,
     PhaseEvent,
     Problem,
     SettingsAnswer,
@@ -150,6 +152,8 @@ class FakeClient(Client):
         self.reports = {name: well(name) for name in ("kvm1", "kvm2")}
         self.pairs: list[PairReport] = []
         self.away: VmferryError | None = None
+        self.wrong: Problem | None = None
+        self.trusting = True
         self.peers = [
             PairedHost(
                 name="kvm2",
@@ -188,6 +192,13 @@ class FakeClient(Client):
     def _changed(self, method: str, path: str, body: BaseModel | None = None) -> SettingsAnswer:
         self._change(method, path, body and body.model_dump(exclude_none=True))
         return SettingsAnswer(settings=self.now, changed=not self.notes, notes=self.notes, jobs=self.going)
+
+    def addresses(self) -> list[LocalAddress]:
+        return [LocalAddress(address="10.20.0.1", subnet="10.20.0.0/24", interface="eth1")]
+
+    def try_host(self, name: str) -> PairTest:
+        self._change("try_host", name)
+        return PairTest(host=name, ok=self.wrong is None, version="0.1.0", there=None, back=self.wrong)
 
     def hosts(self) -> list[PairedHost]:
         return self.peers
@@ -289,6 +300,8 @@ class FakeClient(Client):
         self._change("cancel", id)
 
     def trust(self) -> TrustAnswer:
+        if not self.trusting:
+            return TrustAnswer(authorities=[], callers=[], names=[], set_by=None, notes=[])
         return TrustAnswer(
             authorities=[Authority(subject="CN=Site CA", fingerprint="ef" * 32, not_after=WHEN)],
             callers=["*"],

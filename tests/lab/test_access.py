@@ -95,6 +95,29 @@ def unpaired(pair: Pair) -> Iterator[Pair]:
         pair.pair()
 
 
+def test_setting_a_host_up_with_options_from_nothing_to_a_move(unpaired: Pair) -> None:
+    pair = unpaired
+    pair.start(GUEST)
+    for host in pair.hosts:
+        vmferry(host, "migration", "disable")
+        vmferry(host, "host", "set", "--any-network")
+    token = vmferry(pair.two, "host", "pair", "--invite")["token"]
+    options = ["--operator", "@libvirt", "--network", f"{layout.MIGRATION}.0/24", "--max-migrations", "3", "--enable"]
+    with pytest.raises(Failed) as raised:
+        vmferry(pair.one, "--yes", "host", "setup", "--network", "10.99.0.0/24")
+    assert raised.value.problem["code"] == "network-not-here"
+    for host, known in ((pair.one, ["--with", "kvm2", "--token-file", "-"]), (pair.two, ["--with", "kvm1"])):
+        done = host.run("vmferry", "--yes", "--output", "json", "host", "setup", *options, *known, text=token)
+        answer = json.loads(done.stdout)
+        assert {one["name"] for one in answer["changes"]} >= {"migration", "any_network", "max_migrations", "operators"}
+        assert [(one["host"], one["ok"]) for one in answer["hosts"]] == [(known[1], True)]
+        again = vmferry(host, "--yes", "host", "setup", *options, *known[:2])
+        assert again["changes"] == []
+    move(pair, GUEST, pair.one)
+    check_only_on(pair, GUEST, pair.two)
+    vmferry(pair.one, "--yes", "host", "unpair", "kvm2")
+
+
 def join(host: Host, authority: Authority) -> None:
     """Do what an administrator does to make a host one of the site."""
     host.run("vmferry", "host", "trust", "set", "-", text=authority.pem)

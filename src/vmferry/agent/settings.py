@@ -5,7 +5,14 @@ from collections.abc import Callable, Sequence
 
 from vmferry.agent.services import Outgoing, Stores
 from vmferry.core import codes, networks
-from vmferry.core.api import DisableRequest, MigrationNetwork, NetworkChange, NetworkRequest, SettingsAnswer
+from vmferry.core.api import (
+    DisableRequest,
+    LocalAddress,
+    MigrationNetwork,
+    NetworkChange,
+    NetworkRequest,
+    SettingsAnswer,
+)
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.networks import Listing, Local, Network
 from vmferry.core.offer import Caller
@@ -47,6 +54,15 @@ class HostControl:
         """Change what is named."""
         require_people([*(change.administrators or []), *(change.operators or []), *(change.viewers or [])], self._host)
         return self._apply(lambda settings: (changed(settings, change), []), caller)
+
+    def addresses(self) -> list[LocalAddress]:
+        """List the addresses on which moves can travel."""
+        found = [(local, networks.subnet_of(local)) for local in self._addresses()]
+        return [
+            LocalAddress(address=local.address, subnet=subnet, interface=local.interface)
+            for local, subnet in found
+            if subnet is not None
+        ]
 
     def networks(self) -> list[MigrationNetwork]:
         """List the networks, in the order in which they are tried."""

@@ -9,6 +9,7 @@ from vmferry.cli.login import login, logout
 from vmferry.cli.output import moment, show, show_list
 from vmferry.cli.secret import read_secret
 from vmferry.cli.settings import apply, lines, set_
+from vmferry.cli.setup import setup
 from vmferry.cli.token import token
 from vmferry.cli.trust import trust
 from vmferry.client import Client
@@ -22,7 +23,7 @@ def host() -> None:
     """See this host, set it up, and pair it with others."""
 
 
-for command in (set_, apply, trust, certificate, token, login, logout):
+for command in (setup, set_, apply, trust, certificate, token, login, logout):
     host.add_command(command)
 
 

@@ -31,6 +31,7 @@ from vmferry.core.api import (
     PairedHost,
     Problem,
     SettingsAnswer,
+    SetUp,
     TrustAnswer,
 )
 from vmferry.core.audit import AuditRecord
@@ -52,6 +53,7 @@ VALUES = (
     SettingsAnswer,
     Applied,
     MigrationNetwork,
+    SetUp,
     TrustAnswer,
     CertificateRequest,
     HostCertificate,

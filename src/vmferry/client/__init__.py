@@ -21,11 +21,13 @@ from vmferry.core.api import (
     HostCertificate,
     Invitation,
     Job,
+    LocalAddress,
     MigrationNetwork,
     NetworkChange,
     NetworkRequest,
     NewToken,
     PairedHost,
+    PairTest,
     PhaseEvent,
     SettingsAnswer,
     TokenRequest,
@@ -133,6 +135,10 @@ class Client:
         """List the migration networks, in the order in which they are tried."""
         return [MigrationNetwork.model_validate(network) for network in self._call("GET", "/host/networks")]
 
+    def addresses(self) -> list[LocalAddress]:
+        """List the host's addresses on which moves can travel."""
+        return [LocalAddress.model_validate(address) for address in self._call("GET", "/host/addresses")]
+
     def add_network(self, subnet: str, priority: int | None = None) -> SettingsAnswer:
         """List a migration network."""
         return self._changed("POST", "/host/networks", NetworkRequest(subnet=subnet, priority=priority))
@@ -185,6 +191,10 @@ class Client:
     def unpair(self, name: str) -> None:
         """Forget a paired host, and tell it."""
         self._call("DELETE", f"/hosts/{quote(name, safe='')}")
+
+    def try_host(self, name: str) -> PairTest:
+        """Try whether the host and another reach and accept each other."""
+        return PairTest.model_validate(self._call("POST", f"/hosts/{quote(name, safe='')}/test"))
 
     # --- doctor -----------------------------------------------------------------------------------------
 

@@ -220,6 +220,38 @@ class HostCertificate(_Answer):
     not_after: datetime
 
 
+class PairTest(_Answer):
+    """Whether two hosts reach and accept each other."""
+
+    host: str
+    ok: bool = Field(description="both ways work")
+    version: str | None = Field(description="of vmferry there")
+    there: Problem | None = Field(description="what is wrong with the way there")
+    back: Problem | None = Field(description="what is wrong with the way back, where the way there works")
+
+
+class Back(_Answer):
+    """What came of asking the host that asks (host to host)."""
+
+    problem: Problem | None
+
+
+class LocalAddress(_Answer):
+    """An address of a host on which moves can travel."""
+
+    address: str
+    subnet: str
+    interface: str
+
+
+class SetUp(_Answer):
+    """What `vmferry host setup` did."""
+
+    settings: HostSettings
+    changes: list[Difference] = Field(description="none: everything was so already")
+    hosts: list[PairTest] = Field(description="the hosts that were tried")
+
+
 class TokenRequest(_Request):
     """A token to make."""
 

@@ -224,6 +224,11 @@ def routes(theirs: Iterable[tuple[str, int]], addresses: Sequence[Local], networ
     return found
 
 
+def subnet_of(local: Local) -> str | None:
+    """Give the subnet of an address; None where no move can travel."""
+    return str(_on_link(local)) if _ip(local.address) else None
+
+
 def _ip(text: str, like: IPv4Address | IPv6Address | None = None) -> IPv4Address | IPv6Address | None:
     """Read an address; None for a name, for what leads nowhere, and for another family than that of `like`."""
     try:

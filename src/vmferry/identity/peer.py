@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.api import Outcome, Verdict
+from vmferry.core.api import Back, Outcome, Verdict
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
@@ -65,6 +65,10 @@ class PeerClient:
     def view(self, request: ViewRequest) -> View:
         """Ask how the host stands, and how it sees others."""
         return _read(View, self._call("POST", "/peer/views", request.model_dump(mode="json")))
+
+    def back(self) -> Back:
+        """Let the host ask this one who it is, and say what came of that."""
+        return _read(Back, self._call("POST", "/peer/hello/back", {}))
 
     def offer(self, offer: Offer) -> Grant:
         """Offer a VM."""

@@ -6,7 +6,9 @@ from fastapi import APIRouter, Depends, Request, Response
 
 import vmferry
 from vmferry.agent import show
+from vmferry.agent.acquaintance import try_pair
 from vmferry.agent.callers import May, ThisAgent, Viewer
+from vmferry.agent.neighbours import Neighbours
 from vmferry.agent.origin import Origin, Stranger
 from vmferry.core.api import (
     Host,
@@ -16,13 +18,16 @@ from vmferry.core.api import (
     PairingAnswer,
     PairingRequest,
     PairRequest,
+    PairTest,
     Version,
 )
 from vmferry.core.offer import Caller, Performance
 from vmferry.core.settings import BUILT
 from vmferry.identity.access import Role
+from vmferry.store.peers import Kind
 
 router = APIRouter(tags=["hosts"])
+Tester = Annotated[Caller, Depends(May(Role.OPERATOR, "try its ways to other hosts"))]
 Pairer = Annotated[Caller, Depends(May(Role.OPERATOR, "pair hosts"))]
 
 
@@ -69,6 +74,16 @@ def pair_host(request: PairRequest, caller: Pairer, agent: ThisAgent, response: 
 def unpair_host(name: str, caller: Pairer, agent: ThisAgent) -> None:
     """Forget a paired host, and tell it if it answers."""
     agent.pairing.leave(name, caller.name)
+
+
+@router.post("/hosts/{name}/test")
+def try_host(name: str, caller: Tester, agent: ThisAgent) -> PairTest:
+    """Try whether a host that is paired, or of the site, answers and accepts this one, and the other way about."""
+    config, peers = agent.services.config, agent.services.stores.peers
+    peer = peers.get(name)
+    if peer is None or peer.kind is Kind.SITE:
+        peer = Neighbours(config, peers).find(name)
+    return try_pair(config, peer)
 
 
 @router.post("/pairing/invitations", status_code=201)

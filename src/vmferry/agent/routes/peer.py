@@ -4,8 +4,9 @@ from anyio import from_thread
 from fastapi import APIRouter
 
 import vmferry
+from vmferry.agent.acquaintance import try_back
 from vmferry.agent.callers import IncomingJob, KnownPeer, OutgoingJob, ThisAgent
-from vmferry.core.api import Abort, Hello, Outcome, Verdict
+from vmferry.core.api import Abort, Back, Hello, Outcome, Verdict
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
@@ -18,6 +19,12 @@ router = APIRouter(prefix="/peer", tags=["peer"])
 def greet(peer: KnownPeer, agent: ThisAgent) -> Hello:
     """Say who this host is: shows that it answers and that the pairing holds."""
     return Hello(name=agent.services.config.name, version=vmferry.__version__)
+
+
+@router.post("/hello/back")
+def greet_back(peer: KnownPeer, agent: ThisAgent) -> Back:
+    """Ask the host that calls who it is: shows that the way back works too."""
+    return try_back(agent.services.config, peer)
 
 
 @router.post("/unpair", status_code=204)

@@ -5,7 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from vmferry.agent.callers import May, ThisAgent, Viewer
-from vmferry.core.api import DisableRequest, MigrationNetwork, NetworkChange, NetworkRequest, SettingsAnswer
+from vmferry.core.api import (
+    DisableRequest,
+    LocalAddress,
+    MigrationNetwork,
+    NetworkChange,
+    NetworkRequest,
+    SettingsAnswer,
+)
 from vmferry.core.offer import Caller
 from vmferry.core.settings import HostSettings, SettingsChange
 from vmferry.identity.access import Role
@@ -24,6 +31,12 @@ def show_settings(caller: Viewer, agent: ThisAgent) -> HostSettings:
 def change_settings(change: SettingsChange, caller: Administrator, agent: ThisAgent) -> SettingsAnswer:
     """Change settings; what is null stays."""
     return agent.control.change(change, caller)
+
+
+@router.get("/addresses")
+def list_addresses(caller: Viewer, agent: ThisAgent) -> list[LocalAddress]:
+    """List the addresses of this host on which moves can travel."""
+    return agent.control.addresses()
 
 
 @router.get("/networks")

@@ -18,6 +18,11 @@ MIGRATION_NETWORK_MISSING = PreflightError.define(
     "{host} has no address inside its migration networks ({networks}), and may use no others.",
     "On {host}, list one that it is in (`vmferry network add`), or allow any: `vmferry host set --any-network`.",
 )
+NETWORK_ABSENT = PreflightError.define(
+    "network-not-here",
+    "{host} has no address inside {subnet}.",
+    "Name one that it is in ({subnets}), or list it all the same: `vmferry network add {subnet}`.",
+)
 MIGRATION_NETWORK_NOT_COMMON = PreflightError.define(
     "migration-network-not-common",
     "{source} keeps to its migration networks ({networks}), and {host} listens in none of them ({addresses}).",

@@ -1,0 +1,163 @@
+"""What `vmferry host setup` does with each answer: tries it, and carries it out unless it is so already."""
+
+import hashlib
+import re
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from vmferry.cli.context import Settings
+from vmferry.cli.pem import read_pem
+from vmferry.cli.secret import read_secret
+from vmferry.client import Client
+from vmferry.core import codes
+from vmferry.core.api import PairedHost, PairTest, TrustRequest
+from vmferry.core.errors import AccessError, PreflightError, UsageError
+from vmferry.core.networks import Local, Network, choose
+from vmferry.core.settings import SettingsChange
+
+_BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class Steps:
+    """The answers' consequences. Each may raise a VmferryError, and then nothing is changed by it.
+
+    Arguments:
+        token_file: where to read the pairing token of a host that is not known yet; None: ask for it.
+    """
+
+    def __init__(self, settings: Settings, client: Client, token_file: str | None) -> None:
+        self._settings = settings
+        self._client = client
+        self._token_file = token_file
+        self._addresses = client.addresses()
+        self._name = client.host().name
+        self.tests: list[PairTest] = []
+
+    @property
+    def here(self) -> str:
+        """The networks that the host is in, in words."""
+        return ", ".join(f"{one.subnet} ({one.interface})" for one in self._addresses) or "none"
+
+    @property
+    def trusted(self) -> bool:
+        """Whether an authority vouches for hosts."""
+        return bool(self._client.trust().authorities)
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether hosts of the site would not accept this one yet."""
+        return bool(self._client.trust().notes)
+
+    def people(self, role: str) -> Callable[[str], None]:
+        """Give what says who has a role; `-` is nobody."""
+
+        def carry_out(said: str) -> None:
+            self._change(**{role: [] if said == "-" else _split(said)})
+
+        return carry_out
+
+    def authority(self, file: str) -> None:
+        """Trust an authority; `pairing` trusts none."""
+        known = {one.fingerprint for one in self._client.trust().authorities}
+        if file == "pairing":
+            if known:
+                self._client.remove_trust()
+            return
+        text = read_pem(file)
+        if set(_fingerprints(text)) != known or not known:
+            self._client.set_trust(TrustRequest(certificates=text))
+
+    def certificate(self, file: str) -> None:
+        """Use a certificate of the authority."""
+        text = read_pem(file)
+        try:
+            installed = self._client.certificate().fingerprint
+        except AccessError:
+            installed = ""
+        if _fingerprints(text)[:1] != [installed]:
+            self._client.install_certificate(text)
+
+    def networks(self, said: str) -> None:
+        """Keep moves to these networks; `any` lets them take any."""
+        if said == "any":
+            self._change(any_network=True)
+            return
+        wanted = []
+        for number, text in enumerate(_split(said), start=1):
+            try:
+                wanted.append(Network(subnet=text, priority=10 * number))
+            except ValidationError as error:
+                raise UsageError(codes.NETWORK_INVALID, why=str(error.errors()[0]["msg"])) from error
+        for network in wanted:
+            if not choose([Local(one.address) for one in self._addresses], [network]):
+                subnets = ", ".join(one.subnet for one in self._addresses) or "none"
+                raise PreflightError(codes.NETWORK_ABSENT, host=self._name, subnet=network.subnet, subnets=subnets)
+        now = self._client.settings()
+        if now.any_network or [one.subnet for one in now.networks] != [one.subnet for one in wanted]:
+            self._change(any_network=False, networks=wanted)
+
+    def limit(self, name: str) -> Callable[[str], None]:
+        """Give what says how many moves there may be at once."""
+        return lambda said: self._change(**{name: said})
+
+    def enable(self, said: str) -> None:
+        """Let VMs come and go; anything but yes leaves that as it is."""
+        if said.lower() in ("y", "yes") and not self._client.settings().migration:
+            self._client.enable()
+
+    def hosts(self, said: str) -> None:
+        """Come to know hosts, and try each."""
+        for place in _split(said):
+            self._try(self._acquaint(place))
+
+    def try_known(self) -> None:
+        """Try every host that is known and was not tried."""
+        for host in self._client.hosts():
+            if host.name not in [test.host for test in self.tests]:
+                self._try(host.name)
+
+    # --- parts ----------------------------------------------------------------------------------------------
+
+    def _acquaint(self, place: str) -> str:
+        """Give what a host is called here, paired now if it is neither known nor of the site."""
+        known = self._known(place)
+        if known is not None:
+            return known.name
+        if self.trusted:
+            return place
+        prompt = f"Token of {place} (`vmferry host pair --invite` makes one there)"
+        token = read_secret(prompt, self._token_file, UsageError(codes.TOKEN_NEEDED))
+        return self._client.pair(token, place).name
+
+    def _known(self, place: str) -> PairedHost | None:
+        return next((host for host in self._client.hosts() if place in (host.name, host.address)), None)
+
+    def _try(self, name: str) -> None:
+        test = self._client.try_host(name)
+        if test.host not in [one.host for one in self.tests]:
+            self.tests.append(test)
+
+    def _change(self, **values: Any) -> None:
+        try:
+            change = SettingsChange(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            detail = f"{' '.join(str(part) for part in first['loc'])}: {first['msg']}"
+            raise UsageError(codes.BAD_REQUEST, detail=detail) from error
+        for note in self._client.change_settings(change).notes:
+            self._settings.message(note)
+
+
+def _split(said: str) -> list[str]:
+    return [word.strip() for word in said.split(",") if word.strip()]
+
+
+def _fingerprints(pem: str) -> list[str]:
+    """Give the SHA-256 of each certificate; none where the text is damaged, which whoever takes it will say."""
+    try:
+        return [hashlib.sha256(ssl.PEM_cert_to_DER_cert(block)).hexdigest() for block in _BLOCK.findall(pem)]
+    except ValueError:
+        return []
