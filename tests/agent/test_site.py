@@ -4,6 +4,7 @@ import logging
 import queue
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from logging.handlers import QueueHandler
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.agent.test_peer import KEY, offer
 from tests.authority import BOTH, DAY, Authority
 
+from vmferry.agent import neighbours
 from vmferry.agent.neighbours import Neighbours
 from vmferry.client import Client
 from vmferry.core import codes, jobkey
@@ -89,6 +91,21 @@ def test_hosts_of_the_site_know_each_other_without_pairing(kvm1: "Node", kvm2: "
     (back,) = kvm2.client.hosts()  # it learnt where to ask back
     assert (back.name, back.address, back.port) == ("kvm1.test", "127.0.0.1", kvm1.config.port)
     assert Neighbours(kvm1.config, kvm1.stores.peers).find("kvm2.test") == peer  # by its name, where it was met
+
+
+def test_a_host_that_has_moved_is_found_by_its_name(
+    kvm1: "Node", kvm2: "Node", authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for node in (kvm1, kvm2):
+        join(node, authority, "localhost")
+    met = find(kvm1, kvm2)
+    assert met.name == "localhost"
+    kvm1.stores.peers.meet(replace(met, address="127.0.0.1", port=1))
+    refused(codes.HOST_UNREACHABLE, lambda: Neighbours(kvm1.config, kvm1.stores.peers).find("localhost"))
+    monkeypatch.setattr(neighbours, "PORT", kvm2.config.port)
+    assert Neighbours(kvm1.config, kvm1.stores.peers).find("localhost") == met
+    kvm2.client.set_trust(TrustRequest(certificates=authority.pem))
+    assert kvm2.client.hosts() == []  # known again when it is met
 
 
 def test_a_job_is_bound_to_the_certificates_that_were_shown(kvm1: "Node", kvm2: "Node", authority: Authority) -> None:

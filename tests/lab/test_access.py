@@ -116,6 +116,8 @@ def test_setting_a_host_up_with_options_from_nothing_to_a_move(unpaired: Pair) -
     move(pair, GUEST, pair.one)
     check_only_on(pair, GUEST, pair.two)
     vmferry(pair.one, "--yes", "host", "unpair", "kvm2")
+    for host in pair.hosts:
+        vmferry(host, "host", "set", "--operator", "", "--max-migrations", "2")
 
 
 def join(host: Host, authority: Authority) -> None:

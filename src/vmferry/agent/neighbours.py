@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from vmferry.agent.origin import SiteHost
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.errors import AccessError, UsageError
+from vmferry.core.errors import AccessError, UnreachableError, UsageError
 from vmferry.core.hostport import host_port
 from vmferry.identity import site
 from vmferry.identity.peer import PeerClient
@@ -39,8 +39,16 @@ class Neighbours:
         if trusted is None:
             raise UsageError(codes.HOST_UNKNOWN, host=place, local=self.config.name)
         met = self.peers.get(place)
-        name, port = (met.name, met.port) if met else host_port(place, PORT)
-        address = met.address if met else name
+        if met is not None:
+            try:
+                return self._greet(trusted, met.name, met.address, met.port)
+            except UnreachableError:
+                if met.address == met.name:
+                    raise
+        name, port = host_port(place, PORT)  # it may have moved
+        return self._greet(trusted, name, name, port)
+
+    def _greet(self, trusted: Trust, name: str, address: str, port: int) -> Peer:
         client = PeerClient(self.config, self._peer(trusted, name, address, port, ""))
         client.hello()
         return self._met(trusted, site.check(client.shown, name), address, port)

@@ -59,6 +59,7 @@ class Site:
             set_by=by,
         )
         site.set_trust(self._config, wanted)
+        self._forget()
         self._changed()
         log.info("%s trusts %s", by, ", ".join(one.subject.rfc4514_string() for one in found))
         return self.trusted()
@@ -67,11 +68,15 @@ class Site:
         """Trust no authority any more; paired hosts stay paired."""
         self._must_be_idle()
         site.set_trust(self._config, None)
+        self._forget()
+        self._changed()
+        log.info("%s trusts no authority any more", by)
+
+    def _forget(self) -> None:
+        """Forget the hosts that were met under another trust; those of this one will be met again."""
         for peer in self._stores.peers.all():
             if peer.kind is Kind.SITE:
                 self._stores.peers.remove(peer.name)
-        self._changed()
-        log.info("%s trusts no authority any more", by)
 
     def trusted(self) -> TrustAnswer:
         """Say whom this host trusts, and what is still missing."""
