@@ -1,5 +1,6 @@
 """The audit log: every request that may change something leaves one line, whatever became of it."""
 
+import asyncio
 import json
 import stat
 import threading
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 from tests.agent.test_api import raw
 from tests.agent.test_peer import offer, proof
 from tests.agent.test_server import ask
@@ -183,6 +185,24 @@ def test_a_request_that_nobody_waits_for_is_recorded(kvm1: "Node", monkeypatch: 
     (line,) = lines(kvm1)
     assert line["action"] == "move_vm"
     assert line["result"] in ("name-taken", "no-answer")
+
+
+def test_what_was_never_answered_is_recorded(tmp_path: Path) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("before an answer")
+
+    async def unused() -> Message:
+        raise AssertionError
+
+    async def unsent(message: Message) -> None:
+        raise AssertionError
+
+    trail = Trail(tmp_path / "audit.log")
+    scope = {"type": "http", "method": "POST", "raw_path": b"/x", "state": {"origin": UnixUser(0, frozenset())}}
+    with pytest.raises(RuntimeError):
+        asyncio.run(audit.Audit(broken, trail, "kvm1")(scope, unused, unsent))
+    (line,) = trail.read()
+    assert (line.caller, line.result, line.status, line.request) == ("root", "no-answer", None, "POST /x")
 
 
 def test_file_is_the_owners_and_outlives_rotation(tmp_path: Path) -> None:

@@ -168,6 +168,14 @@ def test_a_destination_with_a_wrong_certificate(
     assert kvm1.client.hosts() == []
 
 
+def test_a_name_must_be_spelled_out(kvm1: "Node", kvm2: "Node", authority: Authority) -> None:
+    join(kvm1, authority)
+    join(kvm2, authority, "kvm9.test", "*.site.test")  # TLS itself would take it for kvm2.site.test
+    there = Peer("kvm2.site.test", "127.0.0.1", kvm2.config.port, "", "", ("*",), 0.0, "root", Kind.SITE)
+    error = refused(codes.SITE_NAME, PeerClient(kvm1.config, there).hello)
+    assert error.fields["names"] == "kvm9.test"
+
+
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
@@ -249,6 +257,10 @@ def test_trust_that_is_taken_back_counts_on_open_connections(kvm1: "Node", kvm2:
         connection.request("GET", "/api/v1/peer/hello")
         first = connection.getresponse()
         assert (first.status, first.read() != b"") == (200, True)
+        kvm2.client.set_trust(TrustRequest(certificates=Authority().pem))
+        connection.request("GET", "/api/v1/peer/hello")
+        second = connection.getresponse()
+        assert (second.status, second.read() != b"") == (403, True)
         kvm2.client.remove_trust()
         connection.request("GET", "/api/v1/peer/hello")
         assert connection.getresponse().status == 403
