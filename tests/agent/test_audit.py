@@ -22,7 +22,7 @@ from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.audit import AuditRecord
-from vmferry.core.errors import AccessError, PreflightError, VmferryError
+from vmferry.core.errors import AccessError, PreflightError, UsageError, VmferryError
 from vmferry.core.offer import Caller, MoveOptions
 from vmferry.core.settings import HostSettings
 from vmferry.identity.access import Login, Role, UnixUser
@@ -70,7 +70,12 @@ def test_a_move_is_recorded_with_who_asked_and_its_job(kvm1: "Node") -> None:
 def test_questions_leave_no_record(kvm1: "Node") -> None:
     kvm1.client.vms()
     kvm1.client.audit()
+    kvm1.client.check("web01", "kvm2")
     assert not kvm1.config.audit_log.exists()
+    kvm1.made.raises = UsageError(codes.VM_UNKNOWN, vm="web09", host="kvm1")
+    with pytest.raises(UsageError):
+        kvm1.client.check("web09", "kvm2")
+    assert [line["result"] for line in lines(kvm1)] == ["vm-unknown"]  # who looks for what is not there is on record
 
 
 def test_every_changing_operation_leaves_one_record(kvm1: "Node") -> None:
@@ -170,7 +175,7 @@ def test_strangers_are_recorded_and_cannot_fill_the_disk(kvm1: "Node", monkeypat
 def test_a_request_that_nobody_waits_for_is_recorded(kvm1: "Node", monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
 
-    def slow(name: str, *rest: object) -> str:
+    def slow(name: str, *rest: object, **more: object) -> str:
         kvm1.made.started.put("begun")
         go.wait(10.0)
         raise PreflightError(codes.NAME_TAKEN, host="kvm2", vm=name)

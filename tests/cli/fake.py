@@ -28,8 +28,8 @@ from vmferry.core.api import (
     TrustAnswer,
     TrustRequest,
 )
-from vmferry.core.diagnosis import HostReport, Matrix, PairReport
 from vmferry.core.audit import AuditRecord
+from vmferry.core.diagnosis import HostReport, Matrix, PairReport
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmferry.core.admission import AGAIN, AWAY, HOLD, Entry, Limits, booked_memory, booked_space, refusal
@@ -146,7 +146,6 @@ def fleets(draw: st.DrawFn) -> Fleet:
     return Fleet(limits, [(one, two, storage) for (one, two), storage in moves], draw(st.integers(0, 1 << 30)))
 
 
-@settings(deadline=None)
 @given(fleets())
 def test_no_host_goes_beyond_its_limit_and_every_move_comes_to_its_end(fleet: Fleet) -> None:
     fleet.run()

@@ -45,7 +45,7 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
     assert copy.stat().st_blocks <= original.stat().st_blocks + 8
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 300_000), st.binary(min_size=1, max_size=5000)), max_size=6), st.integers(1, 9000)
 )
@@ -65,7 +65,7 @@ def test_any_file_arrives(parts: list[tuple[int, bytes]], chunk: int) -> None:
         assert copy.read_bytes() == original.read_bytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_nonsense_is_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     pipe = Pipe()

@@ -165,7 +165,7 @@ def frame(draw: st.DrawFn) -> bytes:
     return draw(st.just(raw) | st.binary(max_size=60).map(raw.__add__))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(frame(), st.integers(0, 1)), max_size=30))
 def test_anything_ends_or_goes_on(caplog: pytest.LogCaptureFixture, attack: list[tuple[bytes, int]]) -> None:
     """Whatever comes: no thread dies of it, nothing hangs, and whoever waits is told."""

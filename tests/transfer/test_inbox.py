@@ -56,7 +56,6 @@ def _short(start: int, end: int) -> Iterator[tuple[int, int]]:
         start += ROOM
 
 
-@settings(deadline=None)
 @given(arrivals(), st.booleans())
 def test_any_order_and_any_repetition_gives_the_same_bytes(
     arrival: tuple[bytes, list[tuple[int, int]]], end_first: bool
@@ -74,7 +73,7 @@ def test_any_order_and_any_repetition_gives_the_same_bytes(
     assert fed.inbox.report()[0::2] == (len(data), True)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(arrivals(), st.integers(2048, 100_000))
 def test_the_same_through_a_socket_that_takes_little(arrival: tuple[bytes, list[tuple[int, int]]], room: int) -> None:
     data, parts = arrival

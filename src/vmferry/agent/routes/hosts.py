@@ -28,7 +28,7 @@ from vmferry.store.peers import Kind
 
 router = APIRouter(tags=["hosts"])
 Tester = Annotated[Caller, Depends(May(Role.OPERATOR, "try its ways to other hosts"))]
-Pairer = Annotated[Caller, Depends(May(Role.OPERATOR, "pair hosts"))]
+Pairer = Annotated[Caller, Depends(May(Role.ADMINISTRATOR, "pair hosts"))]
 
 
 @router.get("/version")
