@@ -19,6 +19,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Outcome
 from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
+from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.errors import UsageError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Role, State
@@ -100,8 +101,8 @@ class Made:
         return WEB01
 
     # Outgoing and Incoming
-    def check(self, vm: Any, *asked: Any) -> Report:
-        self._note("check", vm, *asked)
+    def check(self, vm: Any, *asked: Any, predict: bool = False) -> Report:
+        self._note("check", vm, *asked, *(["predict"] if predict else []))
         return report(vm if isinstance(vm, str) else vm.vm)
 
     # Outgoing
@@ -161,6 +162,10 @@ class Made:
 
     def abort(self, job: str, reason: str) -> None:
         self._note("abort", job, reason)
+
+    def measure(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:
+        self._note("measure", request, peer)
+        return BandwidthOpening(id="x", key=KEY, certificate="PEM", addresses=[])
 
     def tidy(self) -> None:
         pass

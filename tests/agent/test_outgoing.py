@@ -61,6 +61,7 @@ class World:
         self.vm = VM.model_copy(update={"disks": [DISK.model_copy(update={"path": str(folder / "web01.qcow2")})]})
         self.on_describe: Callable[[], None] = lambda: None
         self.findings: list[Finding] = []
+        self.foretold: list[Finding] = []
         self.addresses = ["10.92.0.2"]
         self.admission: Admission | None = None
         self.refusal: str | None = None
@@ -135,6 +136,10 @@ class World:
     def abort(self, job: str, proof: str, reason: str) -> None:
         self.asked.append("abort")
 
+    def add(self, report: Report, vm: VmSnapshot, *rest: Any) -> Report:
+        self.asked.append("foretell")
+        return report.model_copy(update={"findings": report.findings + self.foretold})
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
@@ -162,6 +167,7 @@ def moves(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> Iter
             snapshots=made,
             launcher=made,
             fingerprint="f1",
+            forecasts=made,
             client=lambda _config, _peer: made,
             reach=world.reach,
         )

@@ -35,6 +35,7 @@ from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.networks import Network
 from vmferry.core.offer import Caller, Disk, MoveOptions, Report
+from vmferry.core.prediction import Prediction
 from vmferry.core.settings import HostSettings
 from vmferry.core.vm import VmDetail, VmSummary
 
@@ -154,6 +155,7 @@ class FakeClient(Client):
         self.away: VmferryError | None = None
         self.wrong: Problem | None = None
         self.trusting = True
+        self.prediction: Prediction | None = None
         self.peers = [
             PairedHost(
                 name="kvm2",
@@ -270,8 +272,8 @@ class FakeClient(Client):
             networks=["default"],
         )
 
-    def check(self, vm: str, destination: str, options: MoveOptions | None = None) -> Report:
-        self._change("check", vm, destination, options)
+    def check(self, vm: str, destination: str, options: MoveOptions | None = None, *, predict: bool = False) -> Report:
+        self._change("check", vm, destination, options, *(["predict"] if predict else []))
         return Report(
             vm=vm,
             source="kvm1",
@@ -279,6 +281,7 @@ class FakeClient(Client):
             findings=self.findings,
             disks=[],
             addresses=["10.20.0.2"],
+            prediction=self.prediction if predict else None,
             live_xml="<domain type='kvm'/>",
             persistent_xml="<domain/>",
         )

@@ -63,10 +63,14 @@ def compose(config: Config) -> Services:
     """Put the parts of this host together."""
     # libvirt is needed to serve, but not to print documents.
     from vmferry.agent.doctor import Diagnostician
+    from vmferry.agent.bandwidth import Bandwidths
+    from vmferry.agent.forecast import Forecaster
     from vmferry.agent.incoming import Arrivals
     from vmferry.agent.look import Look
     from vmferry.agent.outgoing import Moves
     from vmferry.agent.probes import Listeners
+    from vmferry.agent.quiet import Quiet
+    from vmferry.hypervisor.activity import Activities
     from vmferry.hypervisor.inventory import Inventory
     from vmferry.hypervisor.snapshot import Snapshots
     from vmferry.transfer.control import watch
@@ -86,6 +90,7 @@ def compose(config: Config) -> Services:
     launcher = Launcher(config)
     snapshots = Snapshots(config)
     neighbours = Neighbours(config, stores.peers)
+    bandwidths = Bandwidths(config, stores.settings, Quiet(config.name, stores.jobs), identity.fingerprint)
     outgoing = Moves(
         config=config,
         jobs=stores.jobs,
@@ -97,6 +102,7 @@ def compose(config: Config) -> Services:
         launcher=launcher,
         fingerprint=identity.fingerprint,
         find=neighbours.find,
+        forecasts=Forecaster(bandwidths, Activities(config.libvirt_uri, config.name).measure),
     )
     incoming = Arrivals(
         config=config,
@@ -107,6 +113,7 @@ def compose(config: Config) -> Services:
         snapshots=snapshots,
         launcher=launcher,
         fingerprint=identity.fingerprint,
+        bandwidths=bandwidths,
     )
     doctor = Diagnostician(
         config=config,

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from vmferry.agent import nonces, probes
+from vmferry.agent.forecast import Forecasts
 from vmferry.agent.probes import Reacher
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
@@ -59,17 +60,24 @@ class Moves:
     snapshots: Snapshots
     launcher: Launcher
     fingerprint: str
+    forecasts: Forecasts
     client: Callable[[Config, Peer], PeerClient] = PeerClient
     find: Callable[[str], Peer] | None = None
     reach: Reacher = probes.reach
     turns: dict[str, threading.Lock] = field(default_factory=dict)
 
-    def check(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> Report:
+    def check(
+        self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, predict: bool = False
+    ) -> Report:
         """Say whether a move would work, and how the VM would be there; nothing is changed on either host.
+
+        Arguments:
+            predict: also say what the move would be like; what needs that is always foretold.
 
         Raises:
             VmferryError: the request is wrong, or a host does not answer.
         """
+        began = time.time()
         end, peer, found, findings = self._look(vm, destination, options)
         limits = end.settings.limits
         refusal = self.admissions.refusal("", storage=options.include_storage, limits=limits)
@@ -85,7 +93,10 @@ class Moves:
         findings += report.findings
         if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
             findings += case.run(checks.OF_WAY, Way(end, peer.name, report.addresses)) + reached.result()
-        return report.model_copy(update={"findings": ordered(findings)})
+        report = report.model_copy(update={"findings": ordered(findings)})
+        if predict or options.foretold:
+            return self.forecasts.add(report, found, end, peer, client, options, began)
+        return report
 
     def move(
         self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, wait: bool = True
@@ -102,6 +113,7 @@ class Moves:
             VmferryError: why it cannot be; nothing is changed on either host then.
         """
         requested_at = time.time()
+        warnings = self._foretell(vm, destination, options, caller) if options.foretold else []
         end, peer, found, findings = self._look(vm, destination, options)
         require_none(findings)
         job = secrets.token_hex(6)
@@ -156,7 +168,7 @@ class Moves:
             except VmferryError as error:
                 self._give_up(job, error)
                 raise
-        return job, findings + grant.findings
+        return job, warnings + findings + grant.findings
 
     def begin(self, job: str) -> bool:
         """Begin a move that waits, if it is its turn and both hosts have a place for it.
@@ -172,6 +184,8 @@ class Moves:
             with spec.negotiating(self.config.state_folder, job):
                 try:
                     work = spec.load(self.config.state_folder, job)
+                    if work.late:
+                        raise work.lateness()
                     reason = self._refusal(row, storage=work.copies_storage) or self._begin_anew(row, work)
                 except UnreachableError as error:
                     reason = error.reason
@@ -250,6 +264,17 @@ class Moves:
         peer = self._peer(vm, destination)
         found = self._describe(vm, options, job)
         return end, peer, found, case.run(checks.OF_HOST, end) + case.run(checks.OF_VM, found)
+
+    def _foretell(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> list[Finding]:
+        """Refuse a move that cannot be done as it is asked for; gives what the prediction warns of.
+
+        Raises:
+            VmferryError: deadline-missed, or whatever else is in the way.
+        """
+        report = self.check(vm, destination, options, caller)
+        require_none(report.findings)
+        foretold = [code.name for check in checks.OF_FORECAST for code in check.causes]
+        return [finding for finding in report.findings if finding.code in foretold]
 
     def _peer(self, vm: str, destination: str) -> Peer:
         if destination == self.config.name:

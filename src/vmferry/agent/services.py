@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from vmferry.config import Config
 from vmferry.core.api import Outcome
 from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
+from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.finding import Finding
 from vmferry.core.offer import Admission, Caller, Grant, Hold, MoveOptions, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
@@ -28,8 +29,10 @@ class Outgoing(Protocol):
     The API has checked that the caller may move VMs on this host; the rest is the implementation's.
     """
 
-    def check(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> Report:
-        """Say whether a move would work; changes nothing."""
+    def check(
+        self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, predict: bool = False
+    ) -> Report:
+        """Say whether a move would work, and what it would be like; changes nothing."""
         ...
 
     def move(
@@ -87,6 +90,10 @@ class Incoming(Protocol):
 
     def abort(self, job: str, reason: str) -> None:
         """Give the move up."""
+        ...
+
+    def measure(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:
+        """Listen for a moment for bytes by which the source measures the way here."""
         ...
 
     def tidy(self) -> None:

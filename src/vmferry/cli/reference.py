@@ -41,7 +41,17 @@ from vmferry.core.job import Progress
 from vmferry.core.offer import Report
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.preflight.case import Check
-from vmferry.preflight.checks import OF_HEALTH, OF_HOST, OF_MEETING, OF_MOVE, OF_PAIR, OF_REACH, OF_VM, OF_WAY
+from vmferry.preflight.checks import (
+    OF_FORECAST,
+    OF_HEALTH,
+    OF_HOST,
+    OF_MEETING,
+    OF_MOVE,
+    OF_PAIR,
+    OF_REACH,
+    OF_VM,
+    OF_WAY,
+)
 
 MARK = "<!-- What follows is written by `python -m vmferry.cli.reference`. -->\n"
 VALUES = (
@@ -87,6 +97,7 @@ _CHECKS: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
     ("The VM by itself", OF_VM),
     ("The VM on the destination", OF_MOVE),
     ("The way between the hosts", OF_WAY + OF_REACH),
+    ("What the move would be like", OF_FORECAST),
 )
 _DIAGNOSES: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
     ("One host", OF_HEALTH),

@@ -4,8 +4,16 @@ from collections.abc import Sequence
 
 from vmferry.cli import output
 from vmferry.cli.context import Settings
+from vmferry.cli.units import duration
 from vmferry.core.finding import Finding, Severity, blocker
 from vmferry.core.offer import Report
+from vmferry.core.prediction import Prediction, Verdict
+
+_VERDICTS = {
+    Verdict.CONVERGES: "converges",
+    Verdict.AUTO_CONVERGE: "converges with auto-converge",
+    Verdict.NEVER: "will not converge",
+}
 
 
 def show_report(settings: Settings, report: Report) -> None:
@@ -25,10 +33,22 @@ def show_report(settings: Settings, report: Report) -> None:
                 "mend": lambda finding: finding.mend,
             },
         )
+    if report.prediction is not None:
+        settings.message(foretold(report.prediction))
     if blocker(report.findings) is None:
         settings.message(f"{report.vm} can move from {report.source} to {report.destination}.")
     else:
         settings.message(f"{report.vm} cannot move from {report.source} to {report.destination} as things are.")
+
+
+def foretold(prediction: Prediction) -> str:
+    """Say what a move would be like."""
+    words = _VERDICTS[prediction.verdict]
+    if prediction.total_time is not None and prediction.downtime is not None:
+        slowed = f", the guest slowed down by up to {prediction.throttle:.0%}" if prediction.throttle else ""
+        times = f"about {duration(prediction.total_time)} in all, a pause of about {duration(prediction.downtime)}"
+        return f"Prediction: {words}: {times}{slowed} ({prediction.reason})."
+    return f"Prediction: {words}: {prediction.reason}."
 
 
 def warn(settings: Settings, findings: Sequence[Finding]) -> None:

@@ -9,8 +9,8 @@ import click
 _BINARY = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?b|bit)?(?:/s|ps)?", re.IGNORECASE)
-_SPANS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SPAN = re.compile(r"(\d+)\s*([smhd])", re.IGNORECASE)
+_SPANS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)", re.IGNORECASE)
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)", re.IGNORECASE)
 
 
@@ -49,9 +49,9 @@ def parse_span(text: str) -> float:
         ValueError: it is something else, or no time at all.
     """
     match = _SPAN.fullmatch(text.strip())
-    if match is None or int(match[1]) == 0:
+    if match is None or float(match[1]) == 0:
         raise ValueError(f"{text} is not a time; write 15m, 1h or 30d")
-    return int(match[1]) * _SPANS[match[2].lower()]
+    return float(match[1]) * _SPANS[match[2].lower()]
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:

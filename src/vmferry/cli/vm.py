@@ -10,7 +10,7 @@ from vmferry.cli.context import INTERRUPTED, Group, Settings, pass_settings
 from vmferry.cli.follow import Detached, detach, follow
 from vmferry.cli.output import show_list
 from vmferry.cli.report import show_report, warn
-from vmferry.cli.units import parse_rate, parse_seconds, parsed, size
+from vmferry.cli.units import parse_rate, parse_seconds, parse_span, parsed, size
 from vmferry.core.errors import Exit
 from vmferry.core.finding import blocker, require_none
 from vmferry.core.offer import Disk, Encryption, MoveOptions, Performance, Report
@@ -114,7 +114,14 @@ _OPTIONS = (
         "--max-downtime",
         callback=parsed(parse_seconds),
         metavar="TIME",
-        help="How long the guest may pause: 300ms, 1s.",
+        help="How long the guest may pause: 300ms, 1s. Says beforehand if the copying would then come to no end.",
+    ),
+    click.option(
+        "--deadline",
+        callback=parsed(parse_span),
+        metavar="TIME",
+        help="Be done so long after this command: 90s, 10m, 2h. Refused beforehand if that is not to be expected; "
+        "given up when the time is over and the VM is not handed over yet: it then runs on here.",
     ),
     click.option("--auto-converge", is_flag=True, help="Slow the guest down when it writes faster than can be sent."),
     click.option("--full-space", is_flag=True, help="Set the disks' whole size aside there, not what they hold now."),
@@ -145,17 +152,25 @@ def _options(
     example="""
 vmferry vm check web01 kvm2 --include-storage
 vmferry vm check web01 kvm2 --include-storage --map-network br0=br-dmz
+vmferry vm check web01 kvm2 --include-storage --predict
 """,
 )
 @_move_options
+@click.option(
+    "--predict", is_flag=True, help="Measure VM and network for a second, and say how long the move would take."
+)
 @pass_settings
 @click.pass_context
-def check(ctx: click.Context, settings: Settings, /, name: str, destination: str, **rest: Any) -> None:
+def check(ctx: click.Context, settings: Settings, /, name: str, destination: str, predict: bool, **rest: Any) -> None:
     """See whether a move to DESTINATION would work, and change nothing.
 
     Runs the checks that `vm move` runs. Exit code 3 when something is in the way, 0 otherwise.
+
+    With --predict (always so with --deadline or --max-downtime), says how long the move would take and the guest
+    would pause, and whether the copying of its memory would come to an end at all. Nothing is measured while a move
+    runs on either host.
     """
-    report = settings.client().check(name, destination, _options(**rest))
+    report = settings.client().check(name, destination, _options(**rest), predict=predict)
     show_report(settings, report)
     if blocker(report.findings) is not None:
         ctx.exit(Exit.PREFLIGHT)
@@ -168,6 +183,7 @@ vmferry vm move web01 kvm2 --include-storage
 vmferry vm move web01 kvm2 --include-storage --storage-path /srv/vms --disk vdb=/fast/web01-db.qcow2
 vmferry vm move web01 kvm2 --include-storage --map-network br0=br-dmz --dry-run
 vmferry vm move web01 kvm2 --bandwidth 800Mbit --detach
+vmferry vm move web01 kvm2 --deadline 10m --max-downtime 500ms
 """,
 )
 @_move_options

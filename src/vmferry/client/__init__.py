@@ -264,9 +264,13 @@ class Client:
         """Show a VM."""
         return VmDetail.model_validate(self._call("GET", f"/vms/{quote(name, safe='')}"))
 
-    def check(self, vm: str, destination: str, options: MoveOptions | None = None) -> Report:
-        """Run the checks of a move; changes nothing."""
-        body = {"destination": destination, **(options or MoveOptions()).model_dump(mode="json")}
+    def check(self, vm: str, destination: str, options: MoveOptions | None = None, *, predict: bool = False) -> Report:
+        """Run the checks of a move; changes nothing.
+
+        Arguments:
+            predict: measure VM and network, which takes some two seconds, and foretell what the move would be like.
+        """
+        body = {"destination": destination, "predict": predict, **(options or MoveOptions()).model_dump(mode="json")}
         return Report.model_validate(self._call("POST", f"/vms/{quote(vm, safe='')}/check", body))
 
     def move(self, vm: str, destination: str, options: MoveOptions | None = None, *, wait: bool = True) -> Job:

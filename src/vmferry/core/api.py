@@ -291,7 +291,13 @@ class MoveRequest(MoveOptions):
 
     def options(self) -> MoveOptions:
         """Give what both hosts are to know."""
-        return MoveOptions.model_validate(self.model_dump(exclude={"destination", "wait"}))
+        return MoveOptions.model_validate(self.model_dump(include=set(MoveOptions.model_fields)))
+
+
+class CheckRequest(MoveRequest):
+    """A move to be checked."""
+
+    predict: bool = Field(default=False, description="measure VM and network, and foretell what the move would be like")
 
 
 class Job(_Answer):

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vmferry.core.admission import AGAIN
 from vmferry.core.finding import Finding
 from vmferry.core.networks import Subnet
+from vmferry.core.prediction import Prediction
 from vmferry.core.snapshot import HostSnapshot
 
 
@@ -44,8 +45,16 @@ class MoveOptions(_Value):
     bandwidth: int | None = Field(default=None, description="bytes a second for the memory copy")
     max_downtime: float | None = Field(default=None, description="seconds the guest may pause, as asked of QEMU")
     auto_converge: bool = False
+    deadline: float | None = Field(
+        default=None, gt=0, description="seconds after the request at which the move is given up, unless it is decided"
+    )
     keep_source_disks: bool = False
     full_space: bool = Field(default=False, description="book the disks' virtual size there, not what they hold now")
+
+    @property
+    def foretold(self) -> bool:
+        """Whether something is asked for that cannot be promised without a prediction."""
+        return self.deadline is not None or self.max_downtime is not None
 
 
 class Disk(_Value):
@@ -127,6 +136,9 @@ class Report(_Value):
     addresses: list[str] = Field(description="where the destination would receive it, the best first")
     live_xml: str = Field(description="XML with which the destination would start the VM")
     persistent_xml: str = Field(description="XML that the destination would define")
+    prediction: Prediction | None = Field(
+        default=None, description="what the move would be like; null: nobody asked, or findings say why it is not known"
+    )
 
 
 class Grant(_Value):

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Back, Outcome, Verdict
+from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
@@ -69,6 +70,10 @@ class PeerClient:
     def back(self) -> Back:
         """Let the host ask this one who it is, and say what came of that."""
         return _read(Back, self._call("POST", "/peer/hello/back", {}))
+
+    def measure(self, request: BandwidthRequest) -> BandwidthOpening:
+        """Ask the host to listen for a moment for bytes that measure the way to it."""
+        return _read(BandwidthOpening, self._call("POST", "/peer/bandwidth", request.model_dump(mode="json")))
 
     def offer(self, offer: Offer) -> Grant:
         """Offer a VM."""

@@ -5,6 +5,7 @@ from vmferry.preflight import (
     cpu,
     devices,
     firmware,
+    forecast,
     hosts,
     machine,
     memory,
@@ -30,6 +31,7 @@ from vmferry.preflight.doctor import (
 from vmferry.preflight.doctor import networks as doctor_networks
 from vmferry.preflight.doctor import storage as doctor_storage
 from vmferry.preflight.doctor.health import Health, Meeting
+from vmferry.preflight.forecast import Forecast
 from vmferry.preflight.hosts import Pair
 from vmferry.preflight.reach import Reach
 
@@ -88,3 +90,6 @@ OF_MEETING: tuple[Check[Meeting], ...] = (pair.CERTIFICATE, pair.ANSWER, pair.SE
 
 OF_PAIR: tuple[Check[Pair], ...] = (hosts.IDENTITY, hosts.VMFERRY, hosts.CLOCK)
 """And what both say of themselves."""
+
+OF_FORECAST: tuple[Check[Forecast], ...] = (forecast.FORECAST,)
+"""The source last of all, where the move was foretold."""

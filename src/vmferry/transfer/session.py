@@ -52,6 +52,7 @@ class Session:
         self.connections = [str(one.carrier.label) for one in greeted]
         label = greeted[0].carrier.label
         self.address = label.source if dialler else label.destination  # this host's
+        self.round_trip = min(one.round_trip for one in greeted)  # seconds, as the hello took
         self.peer_closed = False
         self._dialler = dialler
         self._outgoing = "forward" if dialler else "back"

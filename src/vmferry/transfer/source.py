@@ -51,6 +51,7 @@ class Source(Endpoint):
 
     def run(self) -> None:
         """Carry a move out from its beginning."""
+        alarm = self._set_alarm()
         try:
             self._connect()
             self._copy_files()
@@ -59,6 +60,7 @@ class Source(Endpoint):
             self._trouble = error
         except OSError as error:
             self._trouble = self.failure(str(error))
+        alarm.cancel()
         self._conclude()
 
     def recover(self, phases: list[Phase]) -> None:
@@ -167,6 +169,20 @@ class Source(Endpoint):
             raise UsageError(codes.TOO_LATE, job=self.job)
         error = CancelledError(codes.CANCELLED, job=self.job, caller=caller, vm=self.offer.vm, host=self.config.name)
         self.events.put(("trouble", error))
+
+    def _set_alarm(self) -> threading.Timer:
+        """Have the move given up at its deadline, just as when a person cancels it."""
+        deadline = self.spec.deadline
+        seconds = threading.TIMEOUT_MAX if deadline is None else max(0.0, deadline - time.time())
+        alarm = threading.Timer(seconds, self._give_up)
+        alarm.daemon = True
+        if deadline is not None:
+            alarm.start()
+        return alarm
+
+    def _give_up(self) -> None:
+        if self._decision.abort("its deadline has come"):
+            self.events.put(("trouble", self.spec.lateness()))
 
     # --- the verdict, and what follows from it ------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from vmferry.core import codes
-from vmferry.core.errors import AccessError
+from vmferry.core.errors import AccessError, VmferryError
 from vmferry.core.job import Role
 from vmferry.core.offer import Address, Grant, Offer
 
@@ -36,6 +37,24 @@ class Spec(BaseModel):
     def job(self) -> str:
         """The job's identifier."""
         return self.offer.job
+
+    @property
+    def deadline(self) -> float | None:
+        """The Unix time at which the source gives the move up, unless it is decided by then."""
+        seconds = self.offer.options.deadline
+        return None if seconds is None else self.requested_at + seconds
+
+    @property
+    def late(self) -> bool:
+        """Whether its deadline has passed."""
+        return self.deadline is not None and time.time() > self.deadline
+
+    def lateness(self) -> VmferryError:
+        """Give the error of a move that is given up at its deadline."""
+        offer = self.offer
+        return VmferryError(
+            codes.DEADLINE_PASSED, vm=offer.vm, host=offer.source, peer=self.peer, seconds=offer.options.deadline
+        )
 
     @property
     def copies_storage(self) -> bool:

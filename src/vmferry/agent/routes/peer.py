@@ -7,6 +7,7 @@ import vmferry
 from vmferry.agent.acquaintance import try_back
 from vmferry.agent.callers import IncomingJob, KnownPeer, OutgoingJob, ThisAgent
 from vmferry.core.api import Abort, Back, Hello, Outcome, Verdict
+from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
@@ -57,6 +58,12 @@ def tell_view(request: ViewRequest, peer: KnownPeer, agent: ThisAgent) -> View:
     """Say how this host stands, and how it sees others."""
     require_peer(agent.services.config, peer, request.caller)
     return agent.services.doctor.view(request.hosts)
+
+
+@router.post("/bandwidth")
+def measure_way(request: BandwidthRequest, peer: KnownPeer, agent: ThisAgent) -> BandwidthOpening:
+    """Listen on a data port for some seconds, for bytes by which the calling host measures the way here."""
+    return agent.services.incoming.measure(request, peer)
 
 
 @router.post("/offers")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Response
 
 from vmferry.agent import show
 from vmferry.agent.callers import May, ThisAgent, Viewer
-from vmferry.core.api import Job, MoveRequest
+from vmferry.core.api import CheckRequest, Job, MoveRequest
 from vmferry.core.offer import Caller, Report
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.access import Role
@@ -32,9 +32,9 @@ def show_vm(name: str, caller: Viewer, agent: ThisAgent) -> VmDetail:
 
 
 @router.post("/vms/{name}/check")
-def check_vm(name: str, request: MoveRequest, caller: Mover, agent: ThisAgent) -> Report:
+def check_vm(name: str, request: CheckRequest, caller: Mover, agent: ThisAgent) -> Report:
     """Run the checks of a move and change nothing; what blocks the move is in the findings, not an error."""
-    return agent.services.outgoing.check(name, request.destination, request.options(), caller)
+    return agent.services.outgoing.check(name, request.destination, request.options(), caller, predict=request.predict)
 
 
 @router.post("/vms/{name}/move", status_code=202)

@@ -217,3 +217,29 @@ EMULATED_WRITES = PreflightError.define(
     "{vm} is emulated (type qemu), and QEMU {qemu} on {source} can lose what such a guest writes while it moves.",
     "Use KVM, QEMU 9.0 or newer, or `pti=on` on the guest's kernel command line.",
 )
+DEADLINE_MISSED = PreflightError.define(
+    "deadline-missed", "{vm} would not be on {host} within {seconds:g} s: {why}.", "What would help: {advice}."
+)
+WILL_NOT_CONVERGE = PreflightError.define(
+    "will-not-converge", "The copying of {vm} to {host} would come to no end: {why}.", "What would help: {advice}."
+)
+DOWNTIME_EXCEEDED = PreflightError.define(
+    "downtime-exceeded",
+    "{vm} would pause for about {downtime} ms, longer than the {wanted} ms that were asked for.",
+    "Allow so much with --max-downtime, or move it over a faster network or when it writes less.",
+)
+NOT_PREDICTED = PreflightError.define(
+    "not-predicted",
+    "What the move of {vm} to {host} would be like was not predicted: {why}.",
+    "Ask again when no move runs on {source} or {host}: `vmferry vm check {vm} {host} --predict`.",
+)
+BANDWIDTH_UNMEASURED = PreflightError.define(
+    "bandwidth-unmeasured",
+    "The way from {source} to {host} was not measured: {why}.",
+    "Ask again when no move runs on either of them.",
+)
+DIRTY_RATE_UNMEASURED = PreflightError.define(
+    "dirty-rate-unmeasured",
+    "libvirt on {host} did not say in time how fast {vm} writes to its memory.",
+    "Ask again; if that does not help, see `virsh domdirtyrate-calc {vm}`.",
+)

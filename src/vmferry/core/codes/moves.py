@@ -34,6 +34,11 @@ LIBVIRT_UNREACHABLE = UnreachableError.define(
 CANCELLED = CancelledError.define(
     "cancelled", "Job {job} was cancelled by {caller}.", "{vm} runs on {host}; move it again when you like."
 )
+DEADLINE_PASSED = VmferryError.define(
+    "deadline-passed",
+    "{vm} was not on {peer} {seconds:g} s after its move was asked for, and the move was given up as --deadline wants.",
+    "{vm} runs on {host}; `vmferry vm check {vm} {peer} --predict` shows what takes so long.",
+)
 TOO_LATE = UsageError.define(
     "too-late", "Job {job} has passed its commit and cannot be cancelled.", "Let it finish, then move the VM back.", 409
 )

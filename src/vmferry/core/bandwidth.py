@@ -1,0 +1,42 @@
+"""What two hosts say to each other, and find, when they measure the way between them."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vmferry.core.networks import Subnet
+from vmferry.core.offer import Address, Encryption
+
+
+class BandwidthRequest(BaseModel):
+    """Source -> destination: take bytes in for a moment, as from a move with these options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    certificate: str = Field(max_length=8192, description="PEM; what the source shows, made for this one measurement")
+    encryption: Encryption
+    networks: list[Subnet] = Field(max_length=1000, description="subnets that the source keeps to; none: it takes any")
+
+
+class BandwidthOpening(BaseModel):
+    """Destination -> source: where it takes them for some seconds, and what they both show, good once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(description="names the measurement, as a job's identifier names a job")
+    key: str = Field(repr=False, description="hex; who connects has to prove that she has it")
+    certificate: str = Field(description="PEM; what the destination shows")
+    addresses: list[Address] = Field(description="the best first")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What was measured of the way between two hosts.
+
+    Arguments:
+        bandwidth: bytes a second, as they arrive at the other host's program.
+        round_trip: seconds there and back.
+    """
+
+    bandwidth: float
+    round_trip: float

@@ -1,0 +1,89 @@
+"""What a running VM does to its memory, as libvirt measures it: what a prediction of its move needs."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import libvirt
+
+from vmferry.core import codes, domainxml
+from vmferry.core.errors import PreflightError
+from vmferry.hypervisor.connection import connected, refused
+
+PERIOD = 1  # seconds, libvirt's shortest (virDomainStartDirtyRateCalc)
+LIMIT = 5.0  # seconds until the result has to be there
+LOOK = 0.05
+# Of what a QEMU process has in memory, what is not the guest's: its program, its heap and, where it emulates, the
+# code that it has translated.
+OWN = {"kvm": 40 << 20, "qemu": 110 << 20}
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """How a VM was in one second.
+
+    Arguments:
+        used: bytes of its memory that it has ever written, as far as the host can tell.
+        dirty_rate: bytes of memory a second that it changed; each page counts once.
+        busy: share of the time, up to 1, in which the busiest of its processors worked.
+    """
+
+    used: int
+    dirty_rate: float
+    busy: float
+
+
+class Activities:
+    """Asks this host's libvirt.
+
+    Arguments:
+        uri: libvirt's URI.
+        host: this host's name, for errors.
+    """
+
+    def __init__(self, uri: str, host: str) -> None:
+        self._uri = uri
+        self._host = host
+
+    def measure(self, uuid: str) -> Activity:
+        """Watch a running VM for a second, by samples of its memory (QEMU's page-sampling); the guest runs on.
+
+        Raises:
+            UnreachableError: libvirt-unreachable.
+            PreflightError: libvirt-refused; dirty-rate-unmeasured: QEMU gave no result in time.
+        """
+        with connected(self._uri, self._host) as connection:
+            try:
+                return self._measure(connection, connection.lookupByUUIDString(uuid))
+            except libvirt.libvirtError as error:
+                raise refused(error, self._host, uuid) from error
+
+    def _measure(self, connection: Any, domain: Any) -> Activity:
+        wanted = libvirt.VIR_DOMAIN_STATS_VCPU | libvirt.VIR_DOMAIN_STATS_BALLOON | libvirt.VIR_DOMAIN_STATS_DIRTYRATE
+
+        def ask() -> dict[str, Any]:
+            return dict(connection.domainListGetStats([domain], wanted)[0][1])
+
+        before, began = ask(), time.monotonic()
+        domain.startDirtyRateCalc(PERIOD, libvirt.VIR_DOMAIN_DIRTYRATE_MODE_PAGE_SAMPLING)
+        time.sleep(PERIOD)
+        while (found := ask()).get("dirtyrate.calc_status") != libvirt.VIR_DOMAIN_DIRTYRATE_MEASURED:
+            if time.monotonic() - began > LIMIT:
+                raise PreflightError(codes.DIRTY_RATE_UNMEASURED, vm=domain.name(), host=self._host)
+            time.sleep(LOOK)  # QEMU compares its samples, and tells nobody when it is done
+        took = time.monotonic() - began
+        spent = [_spent(found, before, number) / took for number in range(found.get("vcpu.maximum", 0))]
+        memory = domain.maxMemory() * 1024
+        own = OWN["kvm" if domainxml.kind(domain.XMLDesc()) == "kvm" else "qemu"]
+        resident = found.get("balloon.rss", 0) * 1024
+        return Activity(
+            used=min(memory, max(0, resident - own)) if resident else memory,
+            dirty_rate=float(found.get("dirtyrate.megabytes_per_second", 0)) * (1 << 20),
+            busy=min(1.0, max(spent, default=1.0)),
+        )
+
+
+def _spent(after: dict[str, Any], before: dict[str, Any], number: int) -> float:
+    """Give the seconds that one processor of the guest has worked meanwhile."""
+    name = f"vcpu.{number}.time"
+    return float(after.get(name, 0) - before.get(name, 0)) / 1e9
