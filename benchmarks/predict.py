@@ -135,38 +135,87 @@ class Bench:
         return found.model_dump(mode="json")
 
 
+HEAD = (
+    "link",
+    "MiB/s changed: set, real, by libvirt",
+    "disk MiB",
+    "half",
+    "verdict",
+    "right",
+    "total s: foretold, real",
+    "error",
+    "pause ms: foretold, real",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well one case was foretold; errors as shares of what was, None without an end of move or prediction."""
+
+    right: bool
+    total: float | None
+    pause: float | None
+
+
+def score(case: Case) -> Score:
+    """Compare a case with its prediction."""
+    found = case.foretold()
+    right = case.ended == (found.verdict is Verdict.CONVERGES)
+    if not case.ended or found.total_time is None or found.downtime is None:
+        return Score(right, None, None)
+    return Score(right, abs(found.total_time / case.total - 1), abs(found.downtime / case.pause - 1))
+
+
+def line(case: Case) -> str:
+    """Write one line of the table."""
+    found, scored = case.foretold(), score(case)
+    total = pause = error = "-"
+    if scored.total is not None and found.downtime is not None:
+        total, error = f"{found.total_time:.1f}, {case.total:.1f}", percent(scored.total)
+        pause = f"{1000 * found.downtime:.0f}, {1000 * case.pause:.0f}"
+    cells = (
+        case.link,
+        f"{case.rate}, {case.dirty_rate / MIB:.1f}, {case.measured['dirty_rate'] / MIB:.0f}",
+        case.disk,
+        "tuning" if case.tuning else "scored",
+        found.verdict.value,
+        "yes" if scored.right else "**no**",
+        total,
+        error,
+        pause,
+    )
+    return row(cells)
+
+
+def row(cells: Sequence[object]) -> str:
+    """Write a line of a table."""
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
 def report(cases: Sequence[Case]) -> None:
     """Print every case, and the scores of both halves."""
-    print(
-        "| link | rate set / measured / by libvirt, MiB/s | disk MiB | half | verdict, right? | total s: foretold, was | error | pause ms: foretold, was |"
-    )  # noqa: E501
-    print("|---|---|---|---|---|---|---|---|")
-    errors: dict[bool, list[float]] = {True: [], False: []}
-    pauses: dict[bool, list[float]] = {True: [], False: []}
-    right: dict[bool, list[bool]] = {True: [], False: []}
+    print(row(HEAD))
+    print(row(["---"] * len(HEAD)))
     for case in cases:
-        found = case.foretold()
-        ends = found.verdict is Verdict.CONVERGES
-        right[case.tuning].append(ends == case.ended)
-        total = pause = error = "-"
-        if case.ended and found.total_time and found.downtime:
-            off = abs(found.total_time - case.total) / case.total
-            errors[case.tuning].append(off)
-            pauses[case.tuning].append(abs(found.downtime - case.pause) / case.pause)
-            total = f"{found.total_time:.1f}, {case.total:.1f}"
-            pause = f"{1000 * found.downtime:.0f}, {1000 * case.pause:.0f}"
-            error = f"{100 * off:.0f} %"
-        verdict = f"{found.verdict.value}, {'yes' if ends == case.ended else '**no**'}"
-        rates = f"{case.rate} / {case.dirty_rate / MIB:.1f} / {case.measured['dirty_rate'] / MIB:.0f}"
-        half = "tuning" if case.tuning else "scored"
-        print(f"| {case.link} | {rates} | {case.disk} | {half} | {verdict} | {total} | {error} | {pause} |")
+        print(line(case))
     for tuning, name in ((True, "tuning"), (False, "scored")):
-        if errors[tuning]:
+        scores = [score(case) for case in cases if case.tuning is tuning]
+        totals = [one.total for one in scores if one.total is not None]
+        pauses = [one.pause for one in scores if one.pause is not None]
+        if totals:
             print(
-                f"\n{name}: {len(right[tuning])} cases, verdict right in {sum(right[tuning])}; median error of the total "
-                f"time {100 * statistics.median(errors[tuning]):.0f} % and of the pause "
-                f"{100 * statistics.median(pauses[tuning]):.0f} %, over the {len(errors[tuning])} that ended"
+                f"\n{name}: {len(scores)} cases, verdict right in {sum(one.right for one in scores)}; over the ", end=""
             )
+            print(
+                f"{len(totals)} that ended, median error of the total time {percent(statistics.median(totals))} ",
+                end="",
+            )
+            print(f"(greatest {percent(max(totals))}), of the pause {percent(statistics.median(pauses))}")
+
+
+def percent(share: float) -> str:
+    """Write a share."""
+    return f"{100 * share:.0f} %"
 
 
 def measure(arguments: argparse.Namespace) -> list[Case]:

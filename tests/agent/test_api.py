@@ -64,6 +64,8 @@ def test_a_check_is_an_answer_and_makes_no_job(kvm1: "Node") -> None:
     options = MoveOptions(include_storage=True, map_networks={"br0": "none"})
     report = kvm1.client.check("web01", "kvm2", options)
     assert kvm1.made.asked == [("check", "web01", "kvm2", options, Caller(name="root", host="kvm1", method="unix"))]
+    kvm1.client.check("web01", "kvm2", options, predict=True)
+    assert kvm1.made.asked[-1][-1] == "predict"
     assert [finding.code for finding in report.findings] == ["same-hostname"]
     assert kvm1.client.jobs() == []
 

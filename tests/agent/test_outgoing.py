@@ -301,6 +301,51 @@ def test_without_a_common_network_nothing_is_made_there(moves: Moves, world: Wor
     assert world.asked == ["start", "offer", "abort"]  # the destination has a record of the job by then
 
 
+# --- what cannot be promised without a prediction -------------------------------------------------------------------
+
+LATER = Finding.blocks(
+    codes.DEADLINE_MISSED, ("", ""), vm="web01", host="kvm2", seconds=9.0, why="it would take 60 s", advice="wait"
+)
+ENDLESS = Finding.warns(codes.WILL_NOT_CONVERGE, ("", ""), vm="web01", host="kvm2", why="it writes", advice="wait")
+
+
+def test_a_check_foretells_when_it_is_asked_to_or_has_to(moves: Moves, world: World) -> None:
+    for predict, options, asked in (
+        (False, MoveOptions(), ["check"]),
+        (True, MoveOptions(), ["check", "foretell"]),
+        (False, MoveOptions(deadline=60.0), ["check", "foretell"]),
+        (False, MoveOptions(max_downtime=0.1), ["check", "foretell"]),
+    ):
+        world.asked.clear()
+        moves.check("web01", "kvm2", options, ANN, predict=predict)
+        assert world.asked == asked
+
+
+def test_a_move_that_cannot_be_in_time_is_refused_before_anything_is_made(moves: Moves, world: World) -> None:
+    world.foretold = [LATER]
+    assert refused(moves, MoveOptions(deadline=9.0)).code is codes.DEADLINE_MISSED
+    assert world.asked == ["check", "foretell"]
+    assert moves.jobs.list() == []
+    assert nonce_files(world) == []
+
+
+def test_what_is_foretold_is_warned_of_with_the_job(moves: Moves, world: World) -> None:
+    world.foretold, world.admission = [ENDLESS], HERE
+    _, warnings = moves.move("web01", "kvm2", MoveOptions(max_downtime=0.1), ANN)
+    assert warnings == [ENDLESS]
+
+
+def test_a_move_that_waits_is_given_up_at_its_deadline(moves: Moves, world: World) -> None:
+    world.refusal = FULL
+    job, _ = moves.move("web01", "kvm2", MoveOptions(deadline=0.2), ANN)
+    late = spec.load(moves.config.state_folder, job)
+    spec.save(moves.config.state_folder, late.model_copy(update={"requested_at": late.requested_at - 1}))
+    assert moves.begin(job)
+    row = moves.jobs.get(job)
+    assert (row.state, (row.error or {})["code"]) == (State.FAILED, "deadline-passed")
+    assert world.asked[-1] == "abort"
+
+
 # --- waiting for a place --------------------------------------------------------------------------------------------
 
 FULL = "kvm2 takes part in 2 moves, and its limit is 2"

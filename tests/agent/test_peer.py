@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vmferry.core import codes, jobkey
+from vmferry.core.bandwidth import BandwidthRequest
 from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.job import Role
-from vmferry.core.offer import Caller, MoveOptions, Offer, Proposal
+from vmferry.core.offer import Caller, Encryption, MoveOptions, Offer, Proposal
 from vmferry.core.snapshot import HostSnapshot
 
 if TYPE_CHECKING:
@@ -70,6 +71,19 @@ def test_a_check_is_answered_and_forgotten(paired: tuple["Node", "Node"]) -> Non
     assert [finding.code for finding in report.findings] == ["same-hostname"]
     assert kvm2.made.asked[0][:2] == ("check", proposal("alice"))
     assert kvm2.client.jobs() == []
+
+
+def test_a_measurement_is_for_paired_hosts(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    request = BandwidthRequest(certificate="PEM", encryption=Encryption.REQUIRED, networks=["10.20.0.0/24"])
+    peer = kvm1.peer(kvm2)
+    assert peer.measure(request).key == KEY
+    _, asked, host = kvm2.made.asked[-1]
+    assert (asked, host.name) == (request, "kvm1")
+    kvm2.client.unpair("kvm1")
+    with pytest.raises(VmferryError) as caught:
+        peer.measure(request)
+    assert caught.value.code is codes.NOT_PAIRED
 
 
 def test_a_check_is_only_for_whom_the_destination_lets(kvm1: "Node", kvm2: "Node") -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmferry.cli.units import duration, parse_rate, parse_seconds, rate, size
+from vmferry.cli.units import duration, parse_rate, parse_seconds, parse_span, rate, size
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,17 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("text", "expected"), [("300ms", 0.3), ("1s", 1.0), ("1.5 S", 1.5)])
 def test_time_is_read(text: str, expected: float) -> None:
     assert parse_seconds(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("1.5 h", 5400), ("10m", 600), ("10min", 600)])
+def test_a_long_time_is_read(text: str, expected: float) -> None:
+    assert parse_span(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["", "1", "0m", "300ms", "h", "10:00"])
+def test_what_is_no_long_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a time"):
+        parse_span(text)
 
 
 @pytest.mark.parametrize("text", ["", "1", "0s", "-1s", "1m", "s"])

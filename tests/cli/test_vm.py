@@ -13,6 +13,7 @@ from vmferry.core.errors import CancelledError, PreflightError, VmferryError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, State
 from vmferry.core.offer import Encryption, MoveOptions
+from vmferry.core.prediction import Measured, Wish, predict
 
 
 def test_list_is_a_table_for_people(vmferry: Run) -> None:
@@ -92,6 +93,7 @@ def test_move_for_programs(vmferry: Run) -> None:
         (["--bandwidth", "100M"], {"bandwidth": 100 << 20}),
         (["--bandwidth", "800Mbit"], {"bandwidth": 100_000_000}),
         (["--max-downtime", "300ms"], {"max_downtime": 0.3}),
+        (["--deadline", "10m"], {"deadline": 600.0}),
         (["--auto-converge"], {"auto_converge": True}),
         (["--keep-source-disks"], {"keep_source_disks": True}),
     ],
@@ -112,6 +114,7 @@ def test_options_reach_the_daemon(
         ["--bandwidth", "100"],
         ["--bandwidth", "fast"],
         ["--max-downtime", "0ms"],
+        ["--deadline", "300ms"],
         ["--max-downtime", "-1s"],
         ["--encryption", "maybe"],
         ["--performance", "warp"],
@@ -250,6 +253,33 @@ def test_check_for_programs(vmferry: Run, daemon: FakeClient) -> None:
     report = json.loads(out)
     assert (report["vm"], report["findings"][0]["code"]) == ("web01", "network-missing")
     assert report["findings"][0]["severity"] == "blocks"
+
+
+MEASURED = Measured(memory=4 << 30, used=1 << 30, dirty_rate=10 << 20, busy=0.5, bandwidth=100 << 20)
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        (MEASURED, "Prediction: converges: about 1"),
+        (
+            MEASURED.model_copy(update={"dirty_rate": 200.0 * (1 << 20)}),
+            "Prediction: converges with auto-converge: about",
+        ),
+        (
+            MEASURED.model_copy(update={"bandwidth": 1 << 16}),
+            "Prediction: will not converge: the guest changes 10 MiB of memory a second, and 0.0625 MiB can be sent",
+        ),
+    ],
+)
+def test_check_foretells(vmferry: Run, daemon: FakeClient, measured: Measured, words: str) -> None:
+    daemon.prediction = predict(measured, Wish())
+    code, _, err = vmferry("vm", "check", "web01", "kvm2", "--predict")
+    assert code == 0
+    assert daemon.calls[0] == ("check", "web01", "kvm2", MoveOptions(), "predict")
+    assert err.startswith(words)
+    _, out, _ = vmferry("--output", "json", "vm", "check", "web01", "kvm2", "--predict")
+    assert json.loads(out)["prediction"] == daemon.prediction.model_dump(mode="json")
 
 
 def test_move_tells_what_it_is_warned_of(vmferry: Run, daemon: FakeClient) -> None:

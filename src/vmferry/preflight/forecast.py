@@ -52,7 +52,7 @@ def _forecast(seen: Forecast) -> Iterator[Finding]:
             (writes, sends),
             vm=seen.vm,
             host=seen.destination,
-            seconds=options.deadline,
+            seconds=f"{options.deadline:g}",
             why=takes,
             advice=_advice(found, options, ends=ends),
         )

@@ -53,7 +53,7 @@ class Spec(BaseModel):
         """Give the error of a move that is given up at its deadline."""
         offer = self.offer
         return VmferryError(
-            codes.DEADLINE_PASSED, vm=offer.vm, host=offer.source, peer=self.peer, seconds=offer.options.deadline
+            codes.DEADLINE_PASSED, vm=offer.vm, host=offer.source, peer=self.peer, seconds=f"{offer.options.deadline:g}"
         )
 
     @property

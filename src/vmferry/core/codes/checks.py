@@ -218,7 +218,7 @@ EMULATED_WRITES = PreflightError.define(
     "Use KVM, QEMU 9.0 or newer, or `pti=on` on the guest's kernel command line.",
 )
 DEADLINE_MISSED = PreflightError.define(
-    "deadline-missed", "{vm} would not be on {host} within {seconds:g} s: {why}.", "What would help: {advice}."
+    "deadline-missed", "{vm} would not be on {host} within {seconds} s: {why}.", "What would help: {advice}."
 )
 WILL_NOT_CONVERGE = PreflightError.define(
     "will-not-converge", "The copying of {vm} to {host} would come to no end: {why}.", "What would help: {advice}."

@@ -36,7 +36,7 @@ CANCELLED = CancelledError.define(
 )
 DEADLINE_PASSED = VmferryError.define(
     "deadline-passed",
-    "{vm} was not on {peer} {seconds:g} s after its move was asked for, and the move was given up as --deadline wants.",
+    "{vm} was not on {peer} {seconds} s after its move was asked for, and the move was given up as --deadline wants.",
     "{vm} runs on {host}; `vmferry vm check {vm} {peer} --predict` shows what takes so long.",
 )
 TOO_LATE = UsageError.define(
