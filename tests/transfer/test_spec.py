@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,21 @@ def test_keys_of_jobs_that_ended_long_ago_go(tmp_path: Path) -> None:
     spec.prune(tmp_path, written_at + 100)
     assert not spec.folder(tmp_path, ended.job).exists()
     assert spec.load(tmp_path, running.job) == running
+
+
+def test_a_deadline_counts_from_the_request() -> None:
+    work = make()
+    assert (work.deadline, work.late) == (None, False)
+    timed = work.model_copy(
+        update={
+            "offer": work.offer.model_copy(update={"options": MoveOptions(deadline=90.0)}),
+            "requested_at": time.time() - 89,
+        }
+    )
+    assert not timed.late
+    over = timed.model_copy(update={"requested_at": time.time() - 91})
+    assert over.late
+    error = over.lateness()
+    assert error.code.name == "deadline-passed"
+    assert "web01 was not on kvm2 90 s after" in error.reason
+    assert "web01 runs on kvm1" in error.remedy
