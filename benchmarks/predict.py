@@ -16,6 +16,7 @@ link or a disk.
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ class Case:
     total: float
     pause: float  # from outside
     memory: int  # that went through the workers
+    load: float  # of the machine in the minute before (getloadavg(3)): others may use it
 
     @property
     def tuning(self) -> bool:
@@ -95,7 +97,8 @@ class Bench:
             network.limit(self.lab.layout, host.name, "migration", None if link == "unlimited" else link)
         self.observer.command(f"rate {rate}")
         source, destination = self.hosts
-        time.sleep(2.0)
+        time.sleep(2.0)  # until it has settled at the rate
+        load = os.getloadavg()[0]
         began = time.monotonic()
         storage = ["--include-storage"] if disk else []
         words = ["vmferry", "--output", "json", "vm", "check", self.guest.name, destination.name, "--predict", *storage]
@@ -114,7 +117,8 @@ class Bench:
             pause = self.observer.pause(began, time.monotonic())
             self.hosts.reverse()
         memory = job["summary"]["memory_bytes"] if ended else 0
-        return Case(rate, link, disk, dirty, report["prediction"]["measured"], {}, ended, total, pause, memory)
+        measured = report["prediction"]["measured"]
+        return Case(rate, link, disk, dirty, measured, {}, ended, total, pause, memory, load)
 
     def _changed(self, since: float, until: float) -> float:
         ticks = [tick for tick in self.observer.ticks(since=since) if tick.at <= until]
