@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vmferry.core import prediction
@@ -95,6 +95,7 @@ def test_a_shorter_pause_is_one() -> None:
     assert found.downtime == pytest.approx(0.05 + prediction.SWITCH)
 
 
+@settings(deadline=None)
 @given(measurements, wishes)
 def test_times_are_there_with_an_end_and_only_then(measured: Measured, wish: Wish) -> None:
     found = predict(measured, wish)
@@ -104,6 +105,7 @@ def test_times_are_there_with_an_end_and_only_then(measured: Measured, wish: Wis
     assert 0 <= found.throttle <= prediction.MOST
 
 
+@settings(deadline=None)
 @given(measurements, wishes, st.floats(1, 10), st.sampled_from(["dirty_rate", "used", "disk", "round_trip", "memory"]))
 def test_more_to_do_is_not_faster(measured: Measured, wish: Wish, factor: float, name: str) -> None:
     more: dict[str, Any] = {name: type(getattr(measured, name))(getattr(measured, name) * factor)}
@@ -112,17 +114,20 @@ def test_more_to_do_is_not_faster(measured: Measured, wish: Wish, factor: float,
     assert not_slower(total(measured, wish), total(measured.model_copy(update=more), wish))
 
 
+@settings(deadline=None)
 @given(measurements, wishes, st.floats(1, 10))
 def test_more_bandwidth_is_not_slower(measured: Measured, wish: Wish, factor: float) -> None:
     faster = measured.model_copy(update={"bandwidth": measured.bandwidth * factor})
     assert not_slower(total(faster, wish), total(measured, wish))
 
 
+@settings(deadline=None)
 @given(measurements, wishes, rates)
 def test_a_limit_is_not_faster_than_none(measured: Measured, wish: Wish, limit: float) -> None:
     assert not_slower(total(measured, replace(wish, bandwidth=None)), total(measured, replace(wish, bandwidth=limit)))
 
 
+@settings(deadline=None)
 @given(measurements, wishes, st.floats(0.01, 5), st.floats(1, 10))
 def test_a_longer_pause_lets_converge_what_a_shorter_one_does(
     measured: Measured, wish: Wish, pause: float, factor: float
@@ -131,11 +136,13 @@ def test_a_longer_pause_lets_converge_what_a_shorter_one_does(
     assert short.verdict is not Verdict.CONVERGES or long.verdict is Verdict.CONVERGES
 
 
+@settings(deadline=None)
 @given(measurements, wishes)
 def test_auto_converge_is_not_slower_than_none(measured: Measured, wish: Wish) -> None:
     assert not_slower(total(measured, replace(wish, auto_converge=True)), total(measured, wish))
 
 
+@settings(deadline=None)
 @given(measurements, wishes, st.floats(1, 10))
 def test_what_ends_for_a_busier_guest_ends_for_a_calmer_one(measured: Measured, wish: Wish, factor: float) -> None:
     busier = measured.model_copy(update={"dirty_rate": measured.dirty_rate * factor})
