@@ -20,7 +20,7 @@ PERIOD = 1.0  # seconds between two looks at that share; each second one that is
 
 # What no measurement before a move can tell. They were fitted to one machine's moves: benchmarks/predict.py,
 # docs/performance.md.
-BEFORE = 0.9  # seconds from the request to the first byte
+BEFORE = 1.1  # seconds from the request to the first byte
 AFTER = 0.3  # seconds from the guest's resume to the end of the job
 SWITCH = 0.1  # seconds of the pause in which nothing is sent: devices' state, the commit, the resume
 ROUND_TRIPS = 4  # of the pause: end of the stream, libvirt's Finish, and `go`, each with its answer

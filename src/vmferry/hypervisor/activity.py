@@ -15,7 +15,7 @@ LIMIT = 5.0  # seconds until the result has to be there
 LOOK = 0.05
 # Of what a QEMU process has in memory, what is not the guest's: its program, its heap and, where it emulates, the
 # code that it has translated.
-OWN = {"kvm": 40 << 20, "qemu": 110 << 20}
+OWN = {"kvm": 40 << 20, "qemu": 85 << 20}
 
 
 @dataclass(frozen=True, slots=True)
