@@ -18,8 +18,8 @@ from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Outcome
-from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
+from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.errors import UsageError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Role, State

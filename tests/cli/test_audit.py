@@ -29,6 +29,6 @@ def test_spans(text: str, seconds: float) -> None:
     assert parse_span(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "1", "0h", "-1h", "1.5h", "1y"])
+@pytest.mark.parametrize("text", ["", "1", "0h", "-1h", "1,5h", "1y"])
 def test_what_is_no_span(vmferry: Run, text: str) -> None:
     assert vmferry("audit", "list", f"--since={text}")[0] == 2

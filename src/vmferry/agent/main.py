@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compose(config: Config) -> Services:
     """Put the parts of this host together."""
     # libvirt is needed to serve, but not to print documents.
-    from vmferry.agent.doctor import Diagnostician
     from vmferry.agent.bandwidth import Bandwidths
+    from vmferry.agent.doctor import Diagnostician
     from vmferry.agent.forecast import Forecaster
     from vmferry.agent.incoming import Arrivals
     from vmferry.agent.look import Look

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from vmferry.config import Config
 from vmferry.core.api import Outcome
-from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
+from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.finding import Finding
 from vmferry.core.offer import Admission, Caller, Grant, Hold, MoveOptions, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
