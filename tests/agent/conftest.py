@@ -163,10 +163,6 @@ class Made:
     def abort(self, job: str, reason: str) -> None:
         self._note("abort", job, reason)
 
-    def measure(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:
-        self._note("measure", request, peer)
-        return BandwidthOpening(id="x", key=KEY, certificate="PEM", addresses=[])
-
     def tidy(self) -> None:
         pass
 
@@ -199,6 +195,11 @@ class Made:
     def listen(self, request: ProbeRequest, peer: Peer) -> ProbeOpening:
         self._note("listen", request, peer)
         return ProbeOpening(addresses=[], secrets=[], answer="")
+
+    # Bandwidths
+    def open(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:
+        self._note("open", request, peer)
+        return BandwidthOpening(id="x", key=KEY, certificate="PEM", addresses=[])
 
     # Watch
     async def watch(self, run_folder: Path, job: str) -> AsyncIterator[dict[str, Any]]:
@@ -250,7 +251,7 @@ class Node:
             self.made.reports.clear()  # queues belong to one loop
             self._stop = asyncio.Event()
             made = self.made
-            parts = made, made, made, made, made.watch, made, made
+            parts = made, made, made, made, made.watch, made, made, made
             daemon = Daemon(Services(self.config, self.identity, self.stores, *parts))
             await daemon.start()
             started.set()

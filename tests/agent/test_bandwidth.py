@@ -50,7 +50,7 @@ class Two:
     def measure(self, request: BandwidthRequest) -> BandwidthOpening:
         """Ask the second, as the first's client would."""
         self.requests.append(request)
-        return self.ends[1].listen(request, self.peer("kvm1", "f1"))
+        return self.ends[1].open(request, self.peer("kvm1", "f1"))
 
     def way(self) -> Way:
         client: Any = self

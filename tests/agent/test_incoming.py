@@ -84,7 +84,6 @@ def arrivals(tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Ite
             snapshots=made,
             launcher=nobody,
             fingerprint="cd" * 32,
-            bandwidths=nobody,
             client=lambda _config, _peer: made,
         )
 

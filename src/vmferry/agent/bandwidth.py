@@ -38,7 +38,7 @@ class Bandwidths:
     quiet: Quiet
     fingerprint: str
 
-    def listen(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:
+    def open(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:
         """Listen for a moment as for a move from that host, and swallow what it sends.
 
         Raises:

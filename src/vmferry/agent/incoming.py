@@ -8,13 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vmferry.agent.bandwidth import Bandwidths
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.admission import booked_memory, booked_space
 from vmferry.core.api import Outcome
-from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.finding import blocker, ordered, require_none
 from vmferry.core.job import Phase, Role, State
@@ -53,7 +51,6 @@ class Arrivals:
     snapshots: Snapshots
     launcher: Launcher
     fingerprint: str
-    bandwidths: Bandwidths
     client: Callable[[Config, Peer], PeerClient] = PeerClient
     booking: threading.Lock = field(default_factory=threading.Lock)
 
@@ -199,14 +196,6 @@ class Arrivals:
         row = self.jobs.get(job)
         if not row.state.ended and not self._tell(job, "abort", why=reason) and row.phase is Phase.OFFERED:
             self._drop(row, reason)  # never admitted: there is no worker, and nothing was made
-
-    def measure(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:
-        """Listen for a moment for bytes by which the source measures the way here.
-
-        Raises:
-            VmferryError: a move could not come either, or one is running.
-        """
-        return self.bandwidths.listen(request, peer)
 
     def tidy(self) -> None:
         """End jobs that wait here and that their source has given up without being able to say so.

@@ -113,7 +113,6 @@ def compose(config: Config) -> Services:
         snapshots=snapshots,
         launcher=launcher,
         fingerprint=identity.fingerprint,
-        bandwidths=bandwidths,
     )
     doctor = Diagnostician(
         config=config,
@@ -121,8 +120,19 @@ def compose(config: Config) -> Services:
         settings=stores.settings,
         look=Look(config, stores.settings, snapshots, launcher),
     )
-    listeners = Listeners(config, stores.settings)
-    return Services(config, identity, stores, inventory, outgoing, incoming, launcher, watch, doctor, listeners)
+    return Services(
+        config=config,
+        identity=identity,
+        stores=stores,
+        inventory=inventory,
+        outgoing=outgoing,
+        incoming=incoming,
+        launcher=launcher,
+        watch=watch,
+        doctor=doctor,
+        probes=Listeners(config, stores.settings),
+        bandwidths=bandwidths,
+    )
 
 
 async def _serve(config: Config) -> None:

@@ -92,10 +92,6 @@ class Incoming(Protocol):
         """Give the move up."""
         ...
 
-    def measure(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:
-        """Listen for a moment for bytes by which the source measures the way here."""
-        ...
-
     def tidy(self) -> None:
         """End what waits here although its source has given it up and could not say so."""
         ...
@@ -157,6 +153,14 @@ class Probes(Protocol):
         ...
 
 
+class Bandwidths(Protocol):
+    """Lets paired hosts measure the way here."""
+
+    def open(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:
+        """Listen for a moment for one session of bytes."""
+        ...
+
+
 Watch = Callable[[Path, str], AsyncIterator[dict[str, Any]]]
 """watch(run_folder, job): gives {"phase": ...} and {"progress": {...}} until the worker is gone."""
 
@@ -188,3 +192,4 @@ class Services:
     watch: Watch
     doctor: Doctor
     probes: Probes
+    bandwidths: Bandwidths

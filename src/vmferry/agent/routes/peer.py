@@ -63,7 +63,7 @@ def tell_view(request: ViewRequest, peer: KnownPeer, agent: ThisAgent) -> View:
 @router.post("/bandwidth")
 def measure_way(request: BandwidthRequest, peer: KnownPeer, agent: ThisAgent) -> BandwidthOpening:
     """Listen on a data port for some seconds, for bytes by which the calling host measures the way here."""
-    return agent.services.incoming.measure(request, peer)
+    return agent.services.bandwidths.open(request, peer)
 
 
 @router.post("/offers")
