@@ -259,6 +259,14 @@ def test_only_the_vm_that_was_offered_comes(arrivals: Arrivals, change: dict[str
         arrivals.renew(numbered(1).job, numbered(1).model_copy(update=change))
 
 
+def test_a_source_is_told_that_its_move_was_admitted_already(arrivals: Arrivals) -> None:
+    arrivals.offer(numbered(1), PEER)
+    assert not arrivals.hold(numbered(1).job).admitted
+    arrivals.jobs.mark(numbered(1).job, State.RUNNING, None)
+    held = arrivals.hold(numbered(1).job)
+    assert (held.refusal, held.admitted) == (None, True)
+
+
 def test_the_source_may_offer_a_vm_anew_that_waits_here(arrivals: Arrivals) -> None:
     arrivals.offer(numbered(1), PEER)
     arrivals.offer(numbered(1).model_copy(update={"job": "a" * 12}), PEER)

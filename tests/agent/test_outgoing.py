@@ -66,6 +66,7 @@ class World:
         self.admission: Admission | None = None
         self.refusal: str | None = None
         self.away = False
+        self.admitted = False
         self.on_admit: Callable[[], None] = lambda: None
         self.asked: list[str] = []
         self.proposed: list[Proposal] = []
@@ -116,7 +117,7 @@ class World:
         self.asked.append("hold")
         if self.away:
             raise UnreachableError(codes.HOST_UNREACHABLE, host="kvm2", address="x", why="no route")
-        return Hold(refusal=self.refusal)
+        return Hold(refusal=self.refusal, admitted=self.admitted)
 
     def release(self, job: str, proof: str) -> None:
         self.asked.append("release")
@@ -433,6 +434,28 @@ def test_a_place_at_the_destination_that_went_to_another_is_waited_for(moves: Mo
     assert not moves.begin(job)
     assert state(moves, job) == (State.WAITING, FULL)
     assert not any(entry.granted for entry in moves.admissions.entries())
+
+
+def test_a_move_that_was_admitted_begins_by_that_plan_when_the_answer_was_lost(moves: Moves, world: World) -> None:
+    world.refusal, world.admission = FULL, HERE
+    job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
+    world.refusal = None
+
+    def lost() -> None:
+        world.admitted = True
+        raise UnreachableError(codes.HOST_UNREACHABLE, host="kvm2", address="x", why="no answer")
+
+    world.on_admit = lost
+    assert not moves.begin(job)
+    assert moves.jobs.get(job).state is State.WAITING
+    renewed = world.proposed[-1]
+    world.vm = world.vm.model_copy(update={"memory": 7 << 30})  # too late: the destination has begun
+    world.on_admit = lambda: None
+    assert moves.begin(job)
+    assert state(moves, job) == (State.RUNNING, None)
+    assert world.asked[-3:] == ["hold", "start", "admit"]
+    assert spec.load(moves.config.state_folder, job).offer == renewed
+    assert len(nonce_files(world)) == 1
 
 
 def test_moves_to_one_destination_keep_their_order(moves: Moves, world: World) -> None:

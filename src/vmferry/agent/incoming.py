@@ -136,7 +136,7 @@ class Arrivals:
         with self.settings.held() as settings:
             row = self._not_ended(job)
             require_enabled(settings, self.config.name)
-            return Hold(refusal=self._place(row, settings))
+            return Hold(refusal=self._place(row, settings), admitted=row.state is not State.WAITING)
 
     def release(self, job: str) -> None:
         """Take a place back that was kept."""

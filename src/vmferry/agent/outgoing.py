@@ -349,6 +349,8 @@ class Moves:
         held = client.hold(row.id, self._proof(work))
         if held.refusal is not None:
             return held.refusal
+        if held.admitted:  # its worker works by the plan that was made then
+            return self._begin(row, work)
         # The VM and both hosts may have changed since the offer: all is looked at again.
         end, peer, found, findings = self._look(row.vm, row.peer, work.offer.options, row.id)
         require_none(findings)
@@ -359,7 +361,9 @@ class Moves:
         grant = client.renew(row.id, self._proof(work), offer)
         _check_grant(offer, grant)
         require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
-        return self._begin(row, work.model_copy(update={"offer": offer, "grant": grant}))
+        work = work.model_copy(update={"offer": offer, "grant": grant})
+        spec.save(self.config.state_folder, work)  # before it is admitted: the answer may be lost, and the daemon end
+        return self._begin(row, work)
 
     def _begin(self, row: JobRow, work: Spec) -> str | None:
         """Begin a move for which the destination keeps a place, if there is one here too; gives why not."""

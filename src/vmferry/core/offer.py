@@ -159,6 +159,7 @@ class Hold(_Value):
     """Destination -> source: whether a move that waits has a place here, for some seconds."""
 
     refusal: str | None = Field(default=None, description="why not; null: it has one")
+    admitted: bool = Field(default=False, description="it has been admitted, and the answer to that was lost")
     again: float = Field(default=AGAIN, description="seconds after which to ask again")
 
 
