@@ -48,7 +48,7 @@ class Line:
 def foretell(line: Line, options: MoveOptions | None = None, report: Report = REPORT, since: float = 0.0) -> Report:
     measured: Any = line
     nobody: Any = None
-    forecaster = Forecaster(measured, lambda _uuid: Activity(512 * MIB, 2.0 * MIB, 0.3))
+    forecaster = Forecaster(measured, lambda _uuid, _seconds: Activity(512 * MIB, 2.0 * MIB, 0.3))
     return forecaster.add(report, VM, end(), KVM2, nobody, options or MoveOptions(), since or time.time())
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vmferry.core import prediction
-from vmferry.core.prediction import DOWNTIME, Measured, Verdict, Wish, predict
+from vmferry.core.prediction import DOWNTIME, Measured, Verdict, Wish, predict, watch
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -83,6 +83,16 @@ def test_memory_that_goes_within_the_pause_is_sent_in_it() -> None:
     found = predict(small, Wish())
     assert (found.verdict, found.rounds) == (Verdict.CONVERGES, 1)
     assert found.downtime == pytest.approx(0.2 + prediction.SWITCH)
+
+
+@pytest.mark.parametrize(
+    ("bandwidth", "limit", "seconds"),
+    [(1000.0, None, 1), (120.0, None, 1), (40.0, None, 3), (12.0, None, 10), (1.0, None, 10), (1000.0, 24.0, 5)],
+)
+def test_a_vm_is_watched_the_longer_the_slower_its_memory_goes(
+    bandwidth: float, limit: float | None, seconds: int
+) -> None:
+    assert watch(bandwidth * MIB, Wish(bandwidth=limit and limit * MIB)) == seconds
 
 
 def test_a_limit_of_bandwidth_is_one() -> None:

@@ -140,6 +140,8 @@ def test_hosts_of_a_site_move_a_vm_there_and_back_without_pairing(unpaired: Pair
         vmferry(pair.one, "vm", "move", GUEST.name, "kvm2", "--include-storage")
     assert (raised.value.code, raised.value.problem["code"]) == (Exit.ACCESS, "site-certificate-issuer-wrong")
     join(pair.two, authority)
+    foretold = vmferry(pair.one, "vm", "check", GUEST.name, "kvm2", "--include-storage", "--predict")
+    assert foretold["prediction"]["verdict"] == "converges", foretold["findings"]
     move(pair, GUEST, pair.one)
     check_only_on(pair, GUEST, pair.two)
     job = move(pair, GUEST, pair.two)

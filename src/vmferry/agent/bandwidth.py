@@ -18,7 +18,7 @@ from vmferry.core.settings import (
     require_network,
     ways,
 )
-from vmferry.identity import certificates
+from vmferry.identity import certificates, site
 from vmferry.identity.peer import PeerClient
 from vmferry.preflight.case import End
 from vmferry.store.peers import Peer
@@ -55,7 +55,7 @@ class Bandwidths:
             job=name,
             key=key,
             source_fingerprint=peer.fingerprint,
-            destination_fingerprint=self.fingerprint,
+            destination_fingerprint=site.known_as(config, self.fingerprint, peer)[1],
             certificate=certificate,
             private_key=private_key,
             peer_certificate=request.certificate,
@@ -98,7 +98,7 @@ class Bandwidths:
             credentials = Credentials(
                 job=opening.id,
                 key=opening.key,
-                source_fingerprint=self.fingerprint,
+                source_fingerprint=site.known_as(self.config, self.fingerprint, peer)[1],
                 destination_fingerprint=peer.fingerprint,
                 certificate=certificate,
                 private_key=private_key,

@@ -1,9 +1,8 @@
-"""Foretells a move: has the VM and the way to the other host measured, both at once, and gives what comes of it."""
+"""Foretells a move: has the way to the other host and then the VM measured, and gives what comes of it."""
 
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +10,7 @@ from vmferry.agent.bandwidth import Bandwidths
 from vmferry.core.errors import VmferryError
 from vmferry.core.finding import blocker, ordered
 from vmferry.core.offer import MoveOptions, Report
-from vmferry.core.prediction import Measured, Prediction, Wish, predict
+from vmferry.core.prediction import Measured, Prediction, Wish, predict, watch
 from vmferry.core.vm import VmSnapshot
 from vmferry.hypervisor.activity import Activity
 from vmferry.identity.peer import PeerClient
@@ -22,8 +21,8 @@ from vmferry.store.peers import Peer
 
 log = logging.getLogger("vmferry.agent")
 
-Watch = Callable[[str], Activity]
-"""Watches a VM, by its UUID, for a second (hypervisor/activity.py)."""
+Watch = Callable[[str, int], Activity]
+"""Watches a VM, by its UUID, for some seconds (hypervisor/activity.py)."""
 
 
 class Forecasts(Protocol):
@@ -45,7 +44,7 @@ class Forecasts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Forecaster:
-    """Foretells moves by measurements of about a second."""
+    """Foretells moves by measurements."""
 
     bandwidths: Bandwidths
     watch: Watch
@@ -83,10 +82,9 @@ class Forecaster:
     def _predict(
         self, report: Report, vm: VmSnapshot, end: End, peer: Peer, client: PeerClient, options: MoveOptions
     ) -> Prediction:
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="activity") as pool:
-            watched = pool.submit(self.watch, vm.uuid)
-            way = self.bandwidths.measure(end, peer, client)
-            activity = watched.result()
+        wish = Wish(options.bandwidth, options.max_downtime, options.auto_converge)
+        way = self.bandwidths.measure(end, peer, client)
+        activity = self.watch(vm.uuid, watch(way.bandwidth, wish))
         copied = {plan.target for plan in report.disks if not plan.shared}
         measured = Measured(
             memory=vm.memory,
@@ -97,4 +95,4 @@ class Forecaster:
             bandwidth=way.bandwidth,
             round_trip=way.round_trip,
         )
-        return predict(measured, Wish(options.bandwidth, options.max_downtime, options.auto_converge))
+        return predict(measured, wish)

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DOWNTIME = 0.3  # seconds: QEMU's downtime-limit where nobody asks for another
 ITERATION = 0.05  # seconds: QEMU looks no more often whether the rest is small enough (MAX_WAIT in migration/ram.c)
+SAMPLE = 2 << 20  # bytes for which each page stands that QEMU samples (512 pages of each GiB; migration/dirtyrate.h)
+SAMPLES = 60  # to be seen changed where as much is changed as can be sent; the error is about 1 / sqrt(SAMPLES)
+WATCH = (1, 10)  # seconds, at least and at most, for which a VM is watched
 ROUNDS = 5000  # after so many there is no end in sight
 FIRST, STEP, MOST = 0.2, 0.1, 0.99  # of a guest's processor time: cpu-throttle-initial, -increment, max-cpu-throttle
 TRIGGER = 0.5  # throttle-trigger-threshold: written, as a share of what was sent meanwhile
@@ -80,6 +83,17 @@ class Prediction(BaseModel):
     measured: Measured
 
 
+def watch(bandwidth: float, wish: Wish) -> int:
+    """Give the seconds for which a VM is to be watched: the slower the move, the smaller are the rates that matter.
+
+    Arguments:
+        bandwidth: measured between the hosts, in bytes a second.
+        wish: what was asked of the move.
+    """
+    least, most = WATCH
+    return max(least, min(most, round(SAMPLES * SAMPLE / _rate(bandwidth, wish))))
+
+
 def predict(measured: Measured, wish: Wish) -> Prediction:
     """Foretell a move.
 
@@ -89,7 +103,7 @@ def predict(measured: Measured, wish: Wish) -> Prediction:
         measured: of the VM and of the way between the hosts.
         wish: what was asked of the move.
     """
-    rate = min(measured.bandwidth, STREAM, wish.bandwidth or measured.bandwidth)
+    rate = _rate(measured.bandwidth, wish)
     limit = DOWNTIME if wish.max_downtime is None else wish.max_downtime
     plain = _rounds(measured, rate, limit, slowing=False)
     slowed = _rounds(measured, rate, limit, slowing=True) if plain is None or wish.auto_converge else None
@@ -183,6 +197,11 @@ class _Throttle:
             self._high = 0
             self.share = min(MOST, self.share + STEP) if self.share else FIRST
         self._seconds = self._written = self._sent = 0.0
+
+
+def _rate(bandwidth: float, wish: Wish) -> float:
+    """Give the bytes of memory a second that will be sent."""
+    return min(bandwidth, STREAM, wish.bandwidth or bandwidth)
 
 
 def _mib(size: float) -> str:

@@ -10,9 +10,9 @@ from vmferry.core import codes, domainxml
 from vmferry.core.errors import PreflightError
 from vmferry.hypervisor.connection import connected, refused
 
-PERIOD = 1  # seconds, libvirt's shortest (virDomainStartDirtyRateCalc)
-LIMIT = 5.0  # seconds until the result has to be there
+LIMIT = 4.0  # seconds until the result has to be there, beyond those for which the VM is watched
 LOOK = 0.05
+ROUNDED = 0.5 * (1 << 20)  # bytes a second that QEMU's result, in whole MiB a second, is too small by in the mean
 # Of what a QEMU process has in memory, what is not the guest's: its program, its heap and, where it emulates, the
 # code that it has translated.
 OWN = {"kvm": 40 << 20, "qemu": 85 << 20}
@@ -20,7 +20,7 @@ OWN = {"kvm": 40 << 20, "qemu": 85 << 20}
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """How a VM was in one second.
+    """How a VM was while it was watched.
 
     Arguments:
         used: bytes of its memory that it has ever written, as far as the host can tell.
@@ -45,8 +45,11 @@ class Activities:
         self._uri = uri
         self._host = host
 
-    def measure(self, uuid: str) -> Activity:
-        """Watch a running VM for a second, by samples of its memory (QEMU's page-sampling); the guest runs on.
+    def measure(self, uuid: str, seconds: int) -> Activity:
+        """Watch a running VM, by samples of its memory (QEMU's page-sampling); the guest runs on.
+
+        Arguments:
+            seconds: for how long, 1 to 60 (virDomainStartDirtyRateCalc).
 
         Raises:
             UnreachableError: libvirt-unreachable.
@@ -54,31 +57,32 @@ class Activities:
         """
         with connected(self._uri, self._host) as connection:
             try:
-                return self._measure(connection, connection.lookupByUUIDString(uuid))
+                return self._measure(connection, connection.lookupByUUIDString(uuid), seconds)
             except libvirt.libvirtError as error:
                 raise refused(error, self._host, uuid) from error
 
-    def _measure(self, connection: Any, domain: Any) -> Activity:
+    def _measure(self, connection: Any, domain: Any, seconds: int) -> Activity:
         wanted = libvirt.VIR_DOMAIN_STATS_VCPU | libvirt.VIR_DOMAIN_STATS_BALLOON | libvirt.VIR_DOMAIN_STATS_DIRTYRATE
 
         def ask() -> dict[str, Any]:
             return dict(connection.domainListGetStats([domain], wanted)[0][1])
 
         before, began = ask(), time.monotonic()
-        domain.startDirtyRateCalc(PERIOD, libvirt.VIR_DOMAIN_DIRTYRATE_MODE_PAGE_SAMPLING)
-        time.sleep(PERIOD)
+        domain.startDirtyRateCalc(seconds, libvirt.VIR_DOMAIN_DIRTYRATE_MODE_PAGE_SAMPLING)
+        time.sleep(seconds)
         while (found := ask()).get("dirtyrate.calc_status") != libvirt.VIR_DOMAIN_DIRTYRATE_MEASURED:
-            if time.monotonic() - began > LIMIT:
+            if time.monotonic() - began > seconds + LIMIT:
                 raise PreflightError(codes.DIRTY_RATE_UNMEASURED, vm=domain.name(), host=self._host)
             time.sleep(LOOK)  # QEMU compares its samples, and tells nobody when it is done
         took = time.monotonic() - began
         spent = [_spent(found, before, number) / took for number in range(found.get("vcpu.maximum", 0))]
+        rate = float(found.get("dirtyrate.megabytes_per_second", 0)) * (1 << 20)
         memory = domain.maxMemory() * 1024
         own = OWN["kvm" if domainxml.kind(domain.XMLDesc()) == "kvm" else "qemu"]
         resident = found.get("balloon.rss", 0) * 1024
         return Activity(
             used=min(memory, max(0, resident - own)) if resident else memory,
-            dirty_rate=float(found.get("dirtyrate.megabytes_per_second", 0)) * (1 << 20),
+            dirty_rate=rate + ROUNDED if rate else 0.0,
             busy=min(1.0, max(spent, default=1.0)),
         )
 
