@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 
 import click
@@ -12,9 +13,13 @@ from rich.table import Table
 
 from vmferry.cli.context import Group, Settings, pass_settings
 from vmferry.cli.units import parsed
-from vmferry.lab import network, tree
+from vmferry.lab import domain, network, tree
+from vmferry.lab.controller import Controller
 from vmferry.lab.demo import demo as run_demo
-from vmferry.lab.lab import Lab
+from vmferry.lab.lab import MACHINE, Lab
+
+_NEWER = "trixie"
+_PEOPLE = [person.name for person in domain.PEOPLE]
 
 _name = click.option(
     "--name", default="lab", show_default=True, metavar="NAME", help="Which lab; several may be up at once."
@@ -33,7 +38,10 @@ def lab() -> None:
     """Real hosts on one machine, to try vmferry (needs root)."""
 
 
-@lab.command("up", example="vmferry lab up --hosts 3 --bandwidth 1gbit\nvmferry lab up --release kvm2=trixie")
+@lab.command(
+    "up",
+    example="vmferry lab up --hosts 3 --bandwidth 1gbit\nvmferry lab up --release kvm2=trixie\nvmferry lab up --domain",
+)
 @_name
 @click.option("--hosts", type=click.IntRange(1, 9), default=2, show_default=True, help="How many hosts.")
 @click.option("--bandwidth", metavar="RATE", help="Of the migration network, as tc(8) has it. Default: no limit.")
@@ -45,6 +53,14 @@ def lab() -> None:
     multiple=True,
     help="Make a host of another Debian release than this machine's, e.g. kvm2=trixie; may be repeated.",
 )
+@click.option("--domain", "with_domain", is_flag=True, help="Make an Active Directory domain with the hosts in it.")
+@click.option(
+    "--samba",
+    type=click.Choice(["machine", "newer"]),
+    default="machine",
+    show_default=True,
+    help="Whose Samba the domain has: this machine's, or that of Debian 13 (implies --domain).",
+)
 @click.option("--mirror", default=tree.MIRROR, metavar="URL", help="Where another release comes from, the first time.")
 @pass_settings
 def up(
@@ -53,6 +69,8 @@ def up(
     hosts: int,
     bandwidth: str | None,
     releases: Sequence[tuple[str, str]],
+    with_domain: bool,
+    samba: str,
     mirror: str,
 ) -> None:
     """Bring the lab up, or what is missing of it.
@@ -61,7 +79,8 @@ def up(
     first time, which takes a minute, and stays in /var/cache/vmferry-lab for all labs: docs/lab.md.
     """
     found = Lab.named(name)
-    found.up(hosts, bandwidth, dict(releases), mirror, settings.message)
+    chosen = _NEWER if samba == "newer" else MACHINE if with_domain else None
+    found.up(hosts, bandwidth, dict(releases), chosen, mirror, settings.message)
     which = "" if name == "lab" else f"--name {name} "
     settings.message(f"The lab is up. Look around: vmferry lab exec {which}kvm1 -- vmferry host show")
     _show(settings, found)
@@ -86,16 +105,26 @@ def status(settings: Settings, name: str) -> None:
 
 @lab.command(
     "exec",
-    example="vmferry lab exec kvm1 -- vmferry vm list",
+    example="vmferry lab exec kvm1 -- vmferry vm list\nvmferry lab exec --as operator kvm1 -- klist",
     context_settings={"ignore_unknown_options": True},
 )
 @_name
+@click.option("--as", "person", type=click.Choice(_PEOPLE), help="With a fresh ticket of this user of the domain.")
 @click.argument("where", metavar="HOST")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_settings
-def exec_(_settings: Settings, name: str, where: str, command: tuple[str, ...]) -> None:
-    """Run a command in a host of the lab; its exit code is this one's."""
-    sys.exit(subprocess.run(Lab.named(name).host(where).command(*command), check=False).returncode)
+def exec_(_settings: Settings, name: str, person: str | None, where: str, command: tuple[str, ...]) -> None:
+    """Run a command in a host of the lab, or in its domain controller, dc; its exit code is this one's.
+
+    With --as, the ticket is in a cache of its own, which goes when the command ends. The command runs as root on the
+    host all the same: the ticket is what services on the network see.
+    """
+    found = Lab.named(name)
+    machine = found.machine(where)
+    with ExitStack() as stack:
+        ticket = stack.enter_context(Controller.of(found.layout).ticket(person, machine)) if person else None
+        done = subprocess.run(machine.command(*command, environment=ticket), check=False)
+    sys.exit(done.returncode)
 
 
 @lab.command(
@@ -135,5 +164,6 @@ def _show(settings: Settings, found: Lab) -> None:
     table = Table("HOST", "STATE", "RELEASE", "MANAGEMENT", "MIGRATION", "VMS", box=None, pad_edge=False)
     for row in rows:
         state, vms = "up" if row.up else "down", ", ".join(row.vms) or "-"
-        table.add_row(row.host, state, row.release, row.management, row.migration, vms)
+        release = f"{row.release} (Samba {row.samba})" if row.samba else row.release
+        table.add_row(row.host, state, release, row.management, row.migration or "-", vms)
     Console().print(table if rows else "The lab is down.")

@@ -1,16 +1,10 @@
 """One host of a lab: its folders, its start and end, and running things in it."""
 
-import os
-import platform
-import select
 import shutil
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,105 +12,53 @@ from vmferry import config
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.errors import InternalError, PreflightError
+from vmferry.core.errors import InternalError
 from vmferry.core.networks import Network
 from vmferry.core.settings import Protection, SettingsChange
-from vmferry.lab import layout, network, root, tree
-from vmferry.lab.layout import Layout
+from vmferry.lab import layout, network
+from vmferry.lab.init import Plan
+from vmferry.lab.machine import Machine
 
 READY_LIMIT = 30.0
 
+_PLAN = Plan(
+    folders={
+        "libvirt-etc": "/etc/libvirt",
+        "libvirt-lib": "/var/lib/libvirt",
+        "libvirt-log": "/var/log/libvirt",
+        "libvirt-cache": "/var/cache/libvirt",
+    },
+    programs={
+        "libvirtd": ["libvirtd", "--pid-file", "/run/libvirtd.pid"],
+        "vmferry-supervisor": ["python3", "-m", "vmferry.supervisor"],
+    },
+)
+
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class Host(Machine):
     """A host of a lab, by its name, `kvm1`."""
-
-    lab: Layout
-    name: str
-
-    @property
-    def home(self) -> Path:
-        """What it keeps on disk."""
-        return self.lab.home(self.name)
 
     @property
     def images(self) -> Path:
         """Its storage folder, as the machine sees it; in the host it is /var/lib/libvirt/images."""
         return self.home / "libvirt-lib" / "images"
 
-    @property
-    def tree(self) -> Path | None:
-        """The root it has in place of the machine's, when it is of another release."""
-        link = self.home / "tree"
-        return link.readlink() if link.is_symlink() else None
-
-    @property
-    def release(self) -> str:
-        """Its Debian release, by code name."""
-        if self.tree is not None:
-            return tree.release(self.tree)
-        return platform.freedesktop_os_release().get("VERSION_CODENAME", "unknown")
-
-    @property
-    def made(self) -> bool:
-        """Whether it was ever started, so that its folders are of its release."""
-        return (self.home / "host-uuid").exists()
-
-    def take_root(self, tree: Path) -> None:
-        """Have a host that was never started start from a tree (lab/tree.py)."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        link = self.home / "tree"
-        link.unlink(missing_ok=True)
-        link.symlink_to(tree)
-
-    @property
-    def pid(self) -> int | None:
-        """Its init, as the machine numbers it; None when it is down."""
-        try:
-            text = self.lab.pid_file(self.name).read_text()
-            pid, started = text.split()
-        except (FileNotFoundError, ValueError):
-            return None
-        return int(pid) if _started(int(pid)) == started else None
-
-    def start(self, names: list[str]) -> None:
+    def start(self, names: Sequence[str], *, with_domain: bool = False) -> None:
         """Start it; it goes on starting when this returns (see `wait_ready`).
 
         Arguments:
-            names: all hosts of the lab, for /etc/hosts.
+            names: all machines of the lab, for /etc/hosts.
+            with_domain: the lab has a domain.
         """
         if self.pid is not None:
-            self._write_names(names)
+            self.write_names(names, with_domain=with_domain)
             return
         self.stop()
-        self._furnish(names)
+        self._furnish()
+        self.write_names(names, with_domain=with_domain)
         network.connect_host(self.lab, self.name)
-        first = [sys.executable, "-m", "vmferry.lab.init"]
-        if self.tree is not None:
-            first = [sys.executable, "-m", "vmferry.lab.root", str(self.tree), "python3", "-m", "vmferry.lab.init"]
-        log = (self.home / "init.log").open("ab")
-        with log:
-            outer = subprocess.Popen(
-                [
-                    *("ip", "netns", "exec", self.lab.namespace(self.name)),
-                    *("unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"),
-                    *(*first, str(self.home), self.name),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        limit = time.monotonic() + READY_LIMIT
-        while not (children := _children(outer.pid)):
-            if outer.poll() is not None or time.monotonic() > limit:
-                what = f"The start of {self.name}"
-                raise InternalError(codes.LAB_TIMEOUT, what=what, seconds=READY_LIMIT, place=self.home / "init.log")
-            time.sleep(0.01)  # until unshare has forked
-        self.lab.pid_file(self.name).write_text(f"{children[0]} {_started(children[0])}")
-        threading.Thread(
-            target=outer.wait, name=f"reap-{self.name}", daemon=True
-        ).start()  # it outlives us, or we reap it
+        self.launch(_PLAN)
 
     def wait_ready(self) -> None:
         """Wait until libvirtd and vmferryd answer.
@@ -162,51 +104,7 @@ class Host:
         with socket.socket(socket.AF_UNIX) as door:
             return not door.connect_ex(str(self._settings().socket))
 
-    def stop(self) -> None:
-        """End every process in it; nothing is asked, as when the power fails."""
-        pid = self.pid
-        if pid is not None:
-            handle = os.pidfd_open(pid)
-            try:
-                os.kill(pid, signal.SIGKILL)
-                _wait_end(handle)
-            finally:
-                os.close(handle)
-        network.end_processes(self.lab, self.name)
-        self.lab.pid_file(self.name).unlink(missing_ok=True)
-
-    def command(self, *arguments: str) -> list[str]:
-        """Give the command line that runs a command in this host.
-
-        Raises:
-            PreflightError: lab-down.
-        """
-        pid = self.pid
-        if pid is None:
-            raise PreflightError(codes.LAB_DOWN, name=self.lab.name)
-        # A tree does not have the folder that this process is in: there, commands begin at its root.
-        folder, path = (["--wd=."], _path()) if self.tree is None else ([], root.PATH)
-        return [
-            *("nsenter", "--target", str(pid), "--mount", "--uts", "--net", "--pid", "--root", *folder),
-            *("env", f"VMFERRY_CONFIG={self.home / 'vmferry.toml'}", f"PATH={path}"),
-            *arguments,
-        ]
-
-    def run(
-        self, *arguments: str, check: bool = True, text: str | None = None, timeout: float = 120.0
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command in this host and wait for it.
-
-        Arguments:
-            check: a failure raises CalledProcessError, with what was printed.
-            text: its standard input.
-            timeout: seconds.
-        """
-        return subprocess.run(
-            self.command(*arguments), check=check, capture_output=True, text=True, input=text or "", timeout=timeout
-        )
-
-    def _furnish(self, names: list[str]) -> None:
+    def _furnish(self) -> None:
         home = self.home
         for folder in ("libvirt-etc", "libvirt-lib", "libvirt-log", "libvirt-cache", "log"):
             (home / folder).mkdir(parents=True, exist_ok=True)
@@ -229,12 +127,6 @@ class Host:
                 cache=self.lab.cache,
             )
         )
-        self._write_names(names)
-
-    def _write_names(self, names: list[str]) -> None:
-        """Write /etc/hosts, in place: a running host has this very file mounted."""
-        lines = ["127.0.0.1 localhost", *(f"{layout.management(name)} {name}" for name in names)]
-        (self.home / "hosts").write_text("\n".join(lines) + "\n")
 
 
 _LIBVIRTD = """\
@@ -265,28 +157,3 @@ disk_folders = ["/var/lib/libvirt/images", "{shared}", "/run/small"]
 boot_folders = ["{cache}"]
 launcher = "supervisor"
 """
-
-
-def _path() -> str:
-    """Give a PATH on which the vmferry of this very installation comes first."""
-    return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"
-
-
-def _children(pid: int) -> list[int]:
-    """Give the child processes of ip-netns-exec's unshare; that one replaces ip, so there is one level."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def _started(pid: int) -> str | None:
-    """Give when a process started, in clock ticks (proc(5)): with it, a number that was used again is not mistaken."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def _wait_end(handle: int) -> None:
-    select.select([handle], [], [], 10.0)

@@ -1,15 +1,17 @@
-"""The first process of a lab host: mounts the host's folders, starts libvirtd and vmferry's supervisor, keeps them.
+"""The first process of a lab's host: mounts the host's folders, starts its programs, and keeps them.
 
 It is the init of a process namespace: when it ends, the kernel ends everything in the host.
 """
 
 import contextlib
+import json
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vmferry.lab.root import BIND, PRIVATE, RECURSIVE, mount
@@ -18,17 +20,34 @@ from vmferry.lab.root import BIND, PRIVATE, RECURSIVE, mount
 _RESTART_PAUSE = 0.3
 
 
-def furnish(home: Path) -> None:
-    """Give the host its own folders, in place of the machine's."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What makes a machine a host or the domain controller.
+
+    Arguments:
+        folders: what of its home is mounted where.
+        programs: the command lines of those that run as long as it is up, by name.
+        first: a command that has to succeed before they are started.
+    """
+
+    folders: dict[str, str]
+    programs: dict[str, list[str]]
+    first: list[str] = field(default_factory=list)
+
+
+# In every machine; written by lab/machine.py.
+_FILES = {"hosts": "/etc/hosts", "resolv.conf": "/etc/resolv.conf"}
+
+
+def furnish(home: Path, folders: dict[str, str]) -> None:
+    """Give the host its own folders and files, in place of the machine's."""
     mount("none", "/", "", RECURSIVE | PRIVATE)
     mount("tmpfs", "/run", "tmpfs")
-    for name, target in (
-        ("libvirt-etc", "/etc/libvirt"),
-        ("libvirt-lib", "/var/lib/libvirt"),
-        ("libvirt-log", "/var/log/libvirt"),
-        ("libvirt-cache", "/var/cache/libvirt"),
-        ("hosts", "/etc/hosts"),
-    ):
+    resolver = Path("/etc/resolv.conf").resolve()
+    if resolver.is_relative_to("/run"):  # the machine's, which is not there now
+        resolver.parent.mkdir(parents=True, exist_ok=True)
+        resolver.touch()
+    for name, target in {**folders, **_FILES}.items():
         mount(home / name, target, "", BIND)
     small = Path("/run/small")  # a storage folder that is soon full
     small.mkdir()
@@ -97,18 +116,18 @@ def main() -> None:
     """Be the init of the host named by its home folder and its name."""
     home, name = Path(sys.argv[1]), sys.argv[2]
     os.umask(0o022)
-    furnish(home)
+    plan = Plan(**json.loads((home / "plan.json").read_text()))
+    furnish(home, plan.folders)
     subprocess.run(["hostname", name], check=True)
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"
     os.environ["VMFERRY_CONFIG"] = str(home / "vmferry.toml")
+    os.environ["KRB5_CONFIG"] = str(home / "krb5.conf")
     logs = home / "log"
     logs.mkdir(exist_ok=True)
-    programs = {
-        "libvirtd": ["libvirtd", "--pid-file", "/run/libvirtd.pid"],
-        "vmferry-supervisor": [sys.executable, "-m", "vmferry.supervisor"],
-    }
+    if plan.first and subprocess.run(plan.first, stdin=subprocess.DEVNULL, check=False).returncode:
+        sys.exit(1)  # it said why, in the log of this process
     (home / "started").touch()
-    Keeper(programs, logs).run()
+    Keeper(plan.programs, logs).run()
 
 
 if __name__ == "__main__":

@@ -7,21 +7,33 @@ from dataclasses import dataclass
 
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UsageError
-from vmferry.lab import image, layout, network, tree
+from vmferry.lab import domain, image, layout, network, tree
+from vmferry.lab.controller import Controller
 from vmferry.lab.host import Host
 from vmferry.lab.layout import Layout
+from vmferry.lab.machine import Machine
+
+MACHINE = "machine"
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How one host stands."""
+    """How one host stands, or the domain controller.
+
+    Arguments:
+        migration: its address on the migration network; none for the controller, which is not on it.
+        domain: that it belongs to.
+        samba: the version of a controller's Samba.
+    """
 
     host: str
     up: bool
     release: str
     management: str
-    migration: str
+    migration: str | None
     vms: list[str]
+    domain: str | None = None
+    samba: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,21 @@ class Lab:
         """Its hosts, in order; none while it is down."""
         names = [file.stem for file in self.layout.run.glob("kvm*.pid")]
         return [Host(self.layout, name) for name in sorted(names, key=lambda name: int(name.removeprefix("kvm")))]
+
+    @property
+    def controller(self) -> Controller | None:
+        """Its domain controller, if it has a domain."""
+        controller = Controller.of(self.layout)
+        return controller if controller.made else None
+
+    def machine(self, name: str) -> Machine:
+        """Give a host, or the domain controller.
+
+        Raises:
+            PreflightError: lab-down.
+            UsageError: lab-host-unknown.
+        """
+        return self.controller if self.controller and name == self.controller.name else self.host(name)
 
     def host(self, name: str) -> Host:
         """Give one host.
@@ -61,6 +88,7 @@ class Lab:
         count: int = 2,
         bandwidth: str | None = None,
         releases: Mapping[str, str] | None = None,
+        samba: str | None = None,
         mirror: str = tree.MIRROR,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -70,6 +98,8 @@ class Lab:
             count: how many hosts.
             bandwidth: of the migration network, as tc(8) has it; None for no limit.
             releases: hosts of another Debian release than the machine's, by name; one that is made keeps its own.
+            samba: with a domain, whose controller has this release's Samba, or the machine's (`MACHINE`); None for no
+                domain, unless there is one.
             mirror: where another release comes from.
             say: is told how far its making is.
 
@@ -85,6 +115,7 @@ class Lab:
                 if name not in names:
                     raise UsageError(codes.LAB_HOST_UNKNOWN, host=name, hosts=", ".join(names))
                 self._choose(Host(self.layout, name), release, mirror, say)
+            controller = self._controller(samba, mirror, say)
             image.prepare(self.layout)
             self.layout.run.mkdir(parents=True, exist_ok=True)
             self.layout.shared.mkdir(parents=True, exist_ok=True)
@@ -92,15 +123,31 @@ class Lab:
             network.create_switch(self.layout)
             hosts = [Host(self.layout, name) for name in names]
             for host in hosts:
-                host.start(names)
+                host.home.mkdir(exist_ok=True)  # the controller writes keytabs there
+            if controller is not None:
+                controller.start(names, say)
+                names.append(controller.name)
+            for host in hosts:
+                host.start(names, with_domain=controller is not None)
             for host in hosts:
                 host.wait_ready()
+            if controller is not None:
+                controller.wait_ready()
             for host in hosts:
                 host.set_up()
             for host in hosts:
                 network.limit(self.layout, host.name, "migration", bandwidth)
 
-    def _choose(self, host: Host, release: str, mirror: str, say: Callable[[str], None]) -> None:
+    def _controller(self, samba: str | None, mirror: str, say: Callable[[str], None]) -> Controller | None:
+        """Give the controller that the lab shall have."""
+        if samba is None:
+            return self.controller
+        controller = Controller.of(self.layout)
+        if samba != MACHINE:
+            self._choose(controller, samba, mirror, say)
+        return controller
+
+    def _choose(self, host: Machine, release: str, mirror: str, say: Callable[[str], None]) -> None:
         """Give a host its release, unless it has that one."""
         if not host.made:
             host.take_root(tree.prepare(self.layout, release, mirror, say))
@@ -112,7 +159,7 @@ class Lab:
         """End everything in it and leave nothing behind; the guest's image and other releases stay in the cache."""
         with self.layout.lock():
             for name in network.hosts(self.layout):
-                Host(self.layout, name).stop()
+                Machine(self.layout, name).stop()
             network.delete(self.layout)
             for place in (self.layout.run, self.layout.state):
                 if place.exists():
@@ -122,7 +169,9 @@ class Lab:
 
     def status(self) -> list[Status]:
         """Tell how each host stands."""
-        return [
+        controller = self.controller
+        name = domain.NAME if controller else None
+        rows = [
             Status(
                 host=host.name,
                 up=host.pid is not None,
@@ -130,6 +179,12 @@ class Lab:
                 management=layout.management(host.name),
                 migration=layout.migration(host.name),
                 vms=host.run("virsh", "-q", "list", "--all", "--name", check=False).stdout.split() if host.pid else [],
+                domain=name,
             )
             for host in self.hosts
         ]
+        if controller:
+            address = layout.management(controller.name)
+            up, release = controller.pid is not None, controller.release
+            rows.append(Status(controller.name, up, release, address, None, [], name, controller.samba))
+        return rows

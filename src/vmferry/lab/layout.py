@@ -10,6 +10,7 @@ from pathlib import Path
 MANAGEMENT = "10.91.0"
 MIGRATION = "10.92.0"
 GUESTS = "10.93.0"
+CONTROLLER = "dc"
 OBSERVER = f"{GUESTS}.1"
 TICK_PORT = 9999
 COMMAND_PORT = 9998
@@ -75,8 +76,8 @@ class Layout:
 
 
 def number(host: str) -> int:
-    """Give the number of a host from its name, `kvm7`."""
-    return int(host.removeprefix("kvm"))
+    """Give the number of a host from its name, `kvm7`; the domain controller comes after the ninth, the last."""
+    return 10 if host == CONTROLLER else int(host.removeprefix("kvm"))
 
 
 def management(host: str) -> str:

@@ -22,9 +22,9 @@ def namespaces() -> list[str]:
 
 
 def hosts(lab: Layout) -> list[str]:
-    """Give the names of the hosts that have a namespace, running or not."""
-    prefix = lab.namespace("")
-    return [name.removeprefix(prefix) for name in namespaces() if name.startswith(f"{prefix}kvm")]
+    """Give the names of the hosts that have a namespace, the domain controller among them, running or not."""
+    names = [name.removeprefix(lab.namespace("")) for name in namespaces() if name.startswith(lab.namespace(""))]
+    return [name for name in names if name == layout.CONTROLLER or name.startswith("kvm")]
 
 
 def create_switch(lab: Layout) -> None:
@@ -42,18 +42,17 @@ def create_switch(lab: Layout) -> None:
         inside(lab.switch, "ip", "link", "set", short, "up")
 
 
+def connect_controller(lab: Layout) -> None:
+    """Make the domain controller's namespace and connect it to the management bridge; anew, if it is there."""
+    _make(lab, layout.CONTROLLER)
+    _plug(lab, layout.CONTROLLER, "mgmt", layout.management(layout.CONTROLLER))
+
+
 def connect_host(lab: Layout, host: str) -> None:
     """Make a host's namespace and connect it to both bridges and to the observer; anew, if it is there."""
-    space = lab.namespace(host)
-    if space in namespaces():
-        run("ip", "netns", "delete", space)
-    run("ip", "netns", "add", space)
-    inside(space, "ip", "link", "set", "lo", "up")
-    for short, address in (("mgmt", layout.management(host)), ("mig", layout.migration(host))):
-        _wire(lab, space, short, _port(short, host))
-        inside(lab.switch, "ip", "link", "set", _port(short, host), "master", short, "up")
-        inside(space, "ip", "address", "add", f"{address}/24", "dev", short)
-        inside(space, "ip", "link", "set", short, "up")
+    space = _make(lab, host)
+    _plug(lab, host, "mgmt", layout.management(host))
+    _plug(lab, host, "mig", layout.migration(host))
     _wire(lab, space, "guests", _port("tap", host))
     inside(space, "ip", "link", "add", "br0", "type", "bridge")
     inside(space, "ip", "link", "set", "guests", "master", "br0", "up")
@@ -61,6 +60,24 @@ def connect_host(lab: Layout, host: str) -> None:
     observer = observer_interface(host)
     inside(lab.switch, "ip", "link", "set", observer, "address", _OBSERVER_MAC, "up")
     inside(lab.switch, "ip", "address", "add", f"{layout.OBSERVER}/24", "dev", observer)
+
+
+def _make(lab: Layout, machine: str) -> str:
+    space = lab.namespace(machine)
+    if space in namespaces():
+        run("ip", "netns", "delete", space)
+    run("ip", "netns", "add", space)
+    inside(space, "ip", "link", "set", "lo", "up")
+    return space
+
+
+def _plug(lab: Layout, machine: str, short: str, address: str) -> None:
+    """Connect a machine to a bridge."""
+    space = lab.namespace(machine)
+    _wire(lab, space, short, _port(short, machine))
+    inside(lab.switch, "ip", "link", "set", _port(short, machine), "master", short, "up")
+    inside(space, "ip", "address", "add", f"{address}/24", "dev", short)
+    inside(space, "ip", "link", "set", short, "up")
 
 
 def _wire(lab: Layout, space: str, inner: str, outer: str) -> None:

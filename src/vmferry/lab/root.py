@@ -38,6 +38,14 @@ def places() -> list[Path]:
     return [Layout().state.parent, Layout().cache]
 
 
+def source(tree: Path | None) -> Path:
+    """Give where vmferry's source is in a root; None stands for the machine's."""
+    if tree is None:
+        return Path(vmferry.__file__).parent
+    (packages,) = (tree / "usr/local/lib").glob("python3.*/dist-packages")
+    return Path("/") / packages.relative_to(tree) / "vmferry"
+
+
 def change(tree: Path, *, writable: bool = False) -> None:
     """Make a tree the root of this process; it has to be in a mount namespace and a process namespace of its own.
 
@@ -56,8 +64,7 @@ def change(tree: Path, *, writable: bool = False) -> None:
     for place in places():
         place.mkdir(parents=True, exist_ok=True)
         mount(place, tree / place.relative_to("/"), "", BIND)
-    for packages in (tree / "usr/local/lib").glob("python3.*/dist-packages"):
-        mount(Path(vmferry.__file__).parent, packages / "vmferry", "", BIND)
+    mount(Path(vmferry.__file__).parent, tree / source(tree).relative_to("/"), "", BIND)
     if not writable:
         mount("none", tree, "", BIND | _REMOUNT | _READ_ONLY)
     os.chdir(tree)

@@ -60,6 +60,7 @@ RELEASES = {
             (
                 *("libvirt-daemon", "libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "qemu-utils"),
                 *("python3", "python3-libvirt", "hostname", "iproute2", "mount", "nftables", "procps"),
+                *("krb5-user", "samba-ad-dc", "samba-ad-provision", "samba-dsdb-modules"),
             ),
         ),
     )
@@ -198,6 +199,9 @@ def _furnish(draft: Path, packages: Path) -> None:
     for place in root.places():
         (draft / place.relative_to("/")).mkdir(parents=True)
     (packages / "vmferry").mkdir()
+    names = draft / "etc/resolv.conf"  # a host's own is mounted on it
+    names.unlink(missing_ok=True)
+    names.touch()
     for program, module in _programs():
         file = draft / "usr/local/bin" / program
         file.write_text(f"#!/usr/bin/python3\nimport sys\n\nfrom {module} import main\n\nsys.exit(main())\n")

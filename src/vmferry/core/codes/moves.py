@@ -104,3 +104,14 @@ LAB_MIRROR = UnreachableError.define(
     "The packages of {release} cannot be fetched from {mirror}: {why}.",
     "See whether this machine reaches it, name another with --mirror, or copy {place} from a machine that has it.",
 )
+LAB_DOMAIN_MISSING = PreflightError.define(
+    "lab-domain-missing",
+    "The lab cannot have a domain here: {packages} is not installed.",
+    "Run `make setup`, which installs it; or use another release's Samba: `vmferry lab up --samba newer`.",
+)
+LAB_NO_DOMAIN = UsageError.define(
+    "lab-no-domain",
+    "The lab {name} has no domain.",
+    "Give it one: `vmferry lab up --domain --name {name}`.",
+    status=409,
+)

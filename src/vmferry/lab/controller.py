@@ -1,0 +1,227 @@
+"""The lab's domain controller: Samba in a machine of its own, `dc`. lab/provision.py fills its database."""
+
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from vmferry.core import codes
+from vmferry.core.errors import InternalError, PreflightError, UsageError
+from vmferry.lab import domain, layout, network, root
+from vmferry.lab.init import Plan
+from vmferry.lab.layout import Layout
+from vmferry.lab.machine import Machine
+from vmferry.lab.shell import failed, run
+
+READY_LIMIT = 180.0  # a template takes 15 s of a processor to make, and others may want that, too
+TICKET_LIMIT = 30.0
+_PORTS = {53, 88, 389, 464}  # DNS, Kerberos, LDAP, passwords
+_PROGRAMS = {"samba": "usr/sbin/samba", "krb5-user": "usr/bin/kinit"}
+_OLD = "bookworm"  # its Samba knows no functional level above 2008 R2
+
+
+@dataclass(frozen=True, slots=True)
+class Controller(Machine):
+    """The domain controller of a lab, made or not."""
+
+    @classmethod
+    def of(cls, lab: Layout) -> "Controller":
+        """Give that of a lab."""
+        return cls(lab, layout.CONTROLLER)
+
+    @property
+    def samba(self) -> str:
+        """The version of its Samba, as Samba counts."""
+        return self._package().partition("+")[0].rpartition(":")[2]
+
+    @property
+    def passwords(self) -> Path:
+        """The folder with a file for each person's password."""
+        return self.home / "passwords"
+
+    def start(self, names: Sequence[str], say: Callable[[str], None] = lambda _: None) -> None:
+        """Start it, or have it add what is missing; it may go on when this returns (see `wait_ready`).
+
+        Arguments:
+            names: the lab's hosts, all of which have their folders.
+            say: is told what takes long.
+
+        Raises:
+            PreflightError: lab-domain-missing.
+            InternalError: lab-command-failed, lab-timeout.
+        """
+        if self.pid is not None:
+            wanted = self._wanted(names)
+            self.write_names([*names, self.name], with_domain=True)
+            if wanted != self._file.read_text():
+                self._file.write_text(wanted)
+                self.run(*self._provision())
+            return
+        missing = [name for name, file in _PROGRAMS.items() if not ((self.tree or Path("/")) / file).exists()]
+        if missing:
+            raise PreflightError(codes.LAB_DOMAIN_MISSING, packages=" and ".join(missing))
+        self.stop()
+        self._furnish(names)
+        if not self._template.exists():
+            say(f"Making the domain in {self._template}, once: it takes half a minute.")
+        network.connect_controller(self.lab)
+        samba = ["samba", "--foreground", "--no-process-group", "--model=single", "--debug-stdout"]
+        self.launch(Plan(_FOLDERS, {"samba": samba}, first=self._provision()))
+
+    def wait_ready(self) -> None:
+        """Wait until all its services are there.
+
+        Raises:
+            InternalError: lab-command-failed, lab-timeout.
+        """
+        limit = time.monotonic() + READY_LIMIT
+        while not (self._listening() and self._answers()):
+            if self.pid is None:
+                log = self.home / "init.log"
+                raise failed(["provision.py"], f"{log.read_text().splitlines()[-1]}; see {log}")
+            if time.monotonic() > limit:
+                what = "The start of Samba on dc"
+                raise InternalError(codes.LAB_TIMEOUT, what=what, seconds=READY_LIMIT, place=self.home / "log")
+            time.sleep(0.05)  # a program that starts tells nobody
+
+    @contextmanager
+    def ticket(self, person: str, host: Machine) -> Iterator[dict[str, str]]:
+        """Get somebody a ticket on a host, in a cache of its own, for as long as this lasts.
+
+        Yields:
+            The variables that lead Kerberos to it.
+
+        Raises:
+            UsageError: lab-no-domain.
+            InternalError: lab-command-failed.
+        """
+        if not self.made:
+            raise UsageError(codes.LAB_NO_DOMAIN, name=self.lab.name)
+        with TemporaryDirectory(prefix=f"{person}-", dir=host.home / "tickets") as folder:
+            cache = f"FILE:{folder}/cache"
+            kinit = ["kinit", "-f", "-c", cache, person]
+            text = (self.passwords / person).read_text()
+            done = host.run(*kinit, check=False, text=text, timeout=TICKET_LIMIT)
+            if done.returncode:
+                raise failed(kinit, done.stderr)
+            yield {"KRB5CCNAME": cache}
+
+    @property
+    def _file(self) -> Path:
+        return self.home / "wanted.json"
+
+    @property
+    def _template(self) -> Path:
+        content = [self._package(), domain.REALM, domain.SHORT, self.name, layout.management(self.name), self._level]
+        return self.lab.cache / f"domain-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
+
+    @property
+    def _level(self) -> str:
+        return "2008_R2" if self.release == _OLD else "2016"
+
+    def _package(self) -> str:
+        packages = (self.tree or Path("/")) / "var/lib/dpkg"
+        return run("dpkg-query", f"--admindir={packages}", "--show", "--showformat=${Version}", "samba")
+
+    def _provision(self) -> list[str]:
+        return ["/usr/bin/python3", "-P", str(root.source(self.tree) / "lab/provision.py"), str(self._file)]
+
+    def _listening(self) -> bool:
+        """Tell whether it takes connections at all its ports; the kernel's table, in section 5 of the manual (proc)."""
+        try:
+            rows = [line.split() for line in Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()[1:]]
+        except OSError:  # it ended
+            return False
+        return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"} >= _PORTS
+
+    def _answers(self) -> bool:
+        """Tell whether somebody gets a ticket: that takes its DNS and its KDC. It has its ports long before it reads."""
+        password = (self.passwords / "administrator").read_text()
+        kinit = ["kinit", "-c", "MEMORY:", "administrator"]
+        return not self.run(*kinit, check=False, text=password, timeout=TICKET_LIMIT).returncode
+
+    def _furnish(self, names: Sequence[str]) -> None:
+        for folder in (*_FOLDERS, "log"):
+            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        self.passwords.mkdir(mode=0o700, exist_ok=True)
+        for person in domain.PEOPLE:
+            file = self.passwords / person.name
+            if not file.exists():
+                # A capital, a small letter, a digit and a mark: what the domain asks for, whatever is drawn.
+                _write_secret(file, f"Aa1-{secrets.token_urlsafe(24)}\n")
+        level = f"ad dc functional level = {self._level}\n" if self.release != _OLD else ""
+        (self.home / "samba-etc" / "smb.conf").write_text(
+            _SAMBA.format(host=self.name.upper(), realm=domain.REALM, short=domain.SHORT, name=domain.NAME, level=level)
+        )
+        self._file.write_text(self._wanted(names))
+        self.write_names([*names, self.name], with_domain=True)
+
+    def _wanted(self, names: Sequence[str]) -> str:
+        """Give what lab/provision.py shall make, as JSON."""
+        wanted: dict[str, Any] = {
+            "realm": domain.REALM,
+            "short": domain.SHORT,
+            "level": self._level,
+            "template": str(self._template),
+            "controller": {"name": self.name, "address": layout.management(self.name)},
+            "groups": domain.GROUPS,
+            "people": [
+                {
+                    "name": person.name,
+                    "groups": person.groups,
+                    "sensitive": person.sensitive,
+                    "password": str(self.passwords / person.name),
+                }
+                for person in domain.PEOPLE
+            ],
+            "hosts": [
+                {
+                    "name": name,
+                    "address": layout.management(name),
+                    "services": domain.service_names(name),
+                    "keytab": str(self.lab.home(name) / "krb5.keytab"),
+                }
+                for name in names
+            ],
+        }
+        return json.dumps(wanted, indent=2)
+
+
+def _write_secret(file: Path, text: str) -> None:
+    """Write a file that only its owner can read, from the first moment."""
+    draft = file.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:  # noqa: PTH123
+        opened.write(text)
+    draft.rename(file)
+
+
+_FOLDERS = {
+    "samba-etc": "/etc/samba",
+    "samba-lib": "/var/lib/samba",
+    "samba-log": "/var/log/samba",
+    "samba-cache": "/var/cache/samba",
+}
+
+_SAMBA = """\
+[global]
+	netbios name = {host}
+	realm = {realm}
+	workgroup = {short}
+	server role = active directory domain controller
+	server services = ldap, cldap, kdc, dns
+	{level}
+[sysvol]
+	path = /var/lib/samba/sysvol
+	read only = no
+[netlogon]
+	path = /var/lib/samba/sysvol/{name}/scripts
+	read only = no
+"""

@@ -1,0 +1,100 @@
+"""The lab's Active Directory domain, as values: its names, its people, and what is registered for a host."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmferry.lab import layout
+
+NAME = "lab.vmferry.test"
+REALM = NAME.upper()
+SHORT = "LAB"
+CONTROLLER = layout.CONTROLLER
+
+ADMINISTRATORS = "vmferry administrators"
+OPERATORS = "vmferry operators"
+VIEWERS = "vmferry viewers"
+GROUPS = (ADMINISTRATORS, OPERATORS, VIEWERS)
+
+MIGRATION = "Microsoft Virtual System Migration Service"
+SERVICES = ("host", "cifs", "HTTP", MIGRATION)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with a password in the domain.
+
+    Arguments:
+        groups: that she is in, besides everybody's.
+        sensitive: the account is marked so that nobody may act for it.
+    """
+
+    name: str
+    groups: tuple[str, ...]
+    sensitive: bool = False
+
+
+PEOPLE = (
+    Person("administrator", (ADMINISTRATORS,)),  # the domain's own, so in Domain Admins already
+    Person("operator", (OPERATORS,)),
+    Person("viewer", (VIEWERS,)),
+    # These two may do what operator may: only delegation tells them apart.
+    Person("sensitive", (OPERATORS,), sensitive=True),
+    Person("protected", (OPERATORS, "Protected Users")),
+)
+
+
+def full_name(host: str) -> str:
+    """Give a host's name in the domain."""
+    return f"{host}.{NAME}"
+
+
+def service_names(host: str) -> list[str]:
+    """Give the service principal names of a host, with its short name and its full one."""
+    return [f"{service}/{name}" for service in SERVICES for name in (host, full_name(host))]
+
+
+def hosts_file(names: Sequence[str], *, with_domain: bool) -> str:
+    """Give /etc/hosts of every host: names are known without the controller, as on hosts that somebody looks after."""
+    lines = ["127.0.0.1 localhost"]
+    for name in names:
+        full = f"{full_name(name)} " if with_domain else ""
+        lines.append(f"{layout.management(name)} {full}{name}")
+    return "\n".join(lines) + "\n"
+
+
+def resolver(*, with_domain: bool) -> str:
+    """Give /etc/resolv.conf: the controller, which tells clients where the domain's services are; or nobody."""
+    if not with_domain:
+        return "# Nobody: the lab's hosts know each other from /etc/hosts.\n"
+    return f"search {NAME}\nnameserver {layout.management(CONTROLLER)}\noptions timeout:1 attempts:2\n"
+
+
+def kerberos(home: Path, *, with_domain: bool) -> str:
+    """Give a host's krb5.conf.
+
+    Tickets are forwardable as Debian's and Red Hat's own file has it. What Kerberos keeps is in the host's folder:
+    tickets, the keytab, and the cache against replays, which is in the machine's /var/tmp otherwise.
+    """
+    if not with_domain:
+        return "# There is no domain in this lab.\n"
+    return _KERBEROS.format(realm=REALM, name=NAME, home=home)
+
+
+_KERBEROS = """\
+[libdefaults]
+  default_realm = {realm}
+  dns_lookup_kdc = true
+  dns_lookup_realm = false
+  dns_canonicalize_hostname = false
+  rdns = false
+  forwardable = true
+  udp_preference_limit = 0
+  default_keytab_name = FILE:{home}/krb5.keytab
+  default_client_keytab_name = FILE:{home}/krb5.keytab
+  default_ccache_name = FILE:{home}/tickets/default
+  default_rcache_name = file2:{home}/replays
+[domain_realm]
+  .{name} = {realm}
+  {name} = {realm}
+"""
