@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from vmferry.lab.shell import failed, run
 READY_LIMIT = 180.0  # a template takes 15 s of a processor to make, and others may want that, too
 TICKET_LIMIT = 30.0
 _PORTS = {53, 88, 389, 464}  # DNS, Kerberos, LDAP, passwords
-_PROGRAMS = {"samba": "usr/sbin/samba", "krb5-user": "usr/bin/kinit"}
+_PROGRAMS = {"samba": "samba-tool", "krb5-user": "kinit"}
 _OLD = "bookworm"  # its Samba knows no functional level above 2008 R2
 
 
@@ -64,8 +65,8 @@ class Controller(Machine):
                 self._file.write_text(wanted)
                 self.run(*self._provision())
             return
-        missing = [name for name, file in _PROGRAMS.items() if not ((self.tree or Path("/")) / file).exists()]
-        if missing:
+        missing = [name for name, program in _PROGRAMS.items() if not shutil.which(program)]
+        if missing and self.tree is None:
             raise PreflightError(codes.LAB_DOMAIN_MISSING, packages=" and ".join(missing))
         self.stop()
         self._furnish(names)
@@ -142,7 +143,7 @@ class Controller(Machine):
         return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"} >= _PORTS
 
     def _answers(self) -> bool:
-        """Tell whether somebody gets a ticket: that takes its DNS and its KDC. It has its ports long before it reads."""
+        """Tell whether somebody gets a ticket, from its DNS and its KDC: it has its ports before it reads from them."""
         password = (self.passwords / "administrator").read_text()
         kinit = ["kinit", "-c", "MEMORY:", "administrator"]
         return not self.run(*kinit, check=False, text=password, timeout=TICKET_LIMIT).returncode

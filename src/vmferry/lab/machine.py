@@ -161,9 +161,14 @@ class Machine:
             names: all machines of the lab.
             with_domain: it has a domain.
         """
-        (self.home / "hosts").write_text(domain.hosts_file(names, with_domain=with_domain))
-        (self.home / "resolv.conf").write_text(domain.resolver(with_domain=with_domain))
-        (self.home / "krb5.conf").write_text(domain.kerberos(self.home, with_domain=with_domain))
+        for name, text in (
+            ("hosts", domain.hosts_file(names, with_domain=with_domain)),
+            ("resolv.conf", domain.resolver(with_domain=with_domain)),
+            ("krb5.conf", domain.kerberos(self.home, with_domain=with_domain)),
+        ):
+            file = self.home / name
+            if not file.exists() or file.read_text() != text:
+                file.write_text(text)
         (self.home / "tickets").mkdir(mode=0o700, exist_ok=True)
 
 

@@ -54,7 +54,7 @@ def main() -> None:
         if not found(database, group):
             database.newgroup(group)
     for person in wanted["people"]:
-        add_person(database, person)
+        add_person(database, person, wanted["realm"])
     for host in wanted["hosts"]:
         add_host(database, host, wanted)
         if not Path(host["keytab"]).exists():
@@ -139,7 +139,7 @@ def replace(database: SamDB, account: str, **values: str) -> None:
     database.modify(change)
 
 
-def add_person(database: SamDB, person: dict[str, Any]) -> None:
+def add_person(database: SamDB, person: dict[str, Any], realm: str) -> None:
     """Make somebody, with her password, groups and mark."""
     name, flag = person["name"], dsdb.UF_NOT_DELEGATED
     groups = [group for group in person["groups"] if not member(database, name, group)]
@@ -150,7 +150,10 @@ def add_person(database: SamDB, person: dict[str, Any]) -> None:
         database.newuser(name, password)
     else:
         database.setpassword(f"(sAMAccountName={ldb.binary_encode(name)})", password)
-    replace(database, name, **{"msDS-SupportedEncryptionTypes": _AES})
+    # The administrator that every domain has from the first lacks the longer name, by which MIT's client asks for those
+    # it acts for; Windows makes it up where it is not there, and Samba does not.
+    long = f"{name}@{realm.lower()}"
+    replace(database, name, **{"msDS-SupportedEncryptionTypes": _AES, "userPrincipalName": long})
     if person["sensitive"]:
         control = int(str(found(database, name)["userAccountControl"]))
         replace(database, name, userAccountControl=str(control | flag))
@@ -215,7 +218,7 @@ def write_keytab(database: SamDB, parameters: LoadParm, host: dict[str, Any], re
 
 
 def read_keytab(content: bytes) -> list[bytes]:
-    """Give the part of each entry that follows its name: the name's kind, when it was made, version, kind of key, key."""
+    """Give what follows the name in each entry: the kind of name, when it was made, version, kind of key, key."""
     keys, at = [], 2
     while at < len(content):
         (size,) = struct.unpack_from(">i", content, at)
