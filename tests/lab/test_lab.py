@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.conftest import NAME
 from tests.lab.harness import LIMIT, Pair, kill, processes, wait
+from tests.lab.traces import NOTHING, belongings, machine
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.lab import network
 from vmferry.lab.host import Host
@@ -31,48 +32,6 @@ def spare() -> Iterator[Lab]:
     lab.down()
     yield lab
     lab.down()
-
-
-def belongings(lab: Lab) -> dict[str, list[str]]:
-    """Give all that a lab may have on the machine."""
-    layout = lab.layout
-    mine = (f"/vmferry-lab/{layout.name}/", f"vmf-{layout.name}-")
-    found: dict[str, list[str]] = {
-        "namespaces": [name for name in network.namespaces() if name.startswith(mine[1])],
-        "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if any(one in line for one in mine)],
-        "files": [str(place) for place in (layout.state, layout.run) if place.exists()],
-        "processes": [],
-    }
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit() and int(place.name) != os.getpid():
-            try:
-                seen = (place / "cmdline").read_bytes().decode("utf-8", "replace") + (place / "mounts").read_text()
-            except OSError:
-                continue
-            if f"/vmferry-lab/{layout.name}/" in seen:
-                found["processes"].append(place.name)
-    return found
-
-
-def machine() -> dict[str, object]:
-    """Give what the lab has to leave alone: the machine's libvirt, interfaces, names, and mounts."""
-    folders = [
-        "/etc/libvirt",
-        "/etc/vmferry",
-        "/run/libvirt",
-        *(f"/var/{kind}/libvirt" for kind in ("lib", "log", "cache")),
-    ]
-    files = [file for folder in folders for file in sorted(Path(folder).rglob("*"))]
-    return {
-        "files": [(str(file), file.lstat().st_mtime_ns) for file in files],
-        "hosts": Path("/etc/hosts").read_text(),
-        "name": os.uname().nodename,
-        "links": subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout,
-        "routes": subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout,
-    }
-
-
-NOTHING: dict[str, list[str]] = {"namespaces": [], "mounts": [], "files": [], "processes": []}
 
 
 def test_comes_up_twice_and_leaves_nothing_behind(spare: Lab) -> None:

@@ -140,7 +140,9 @@ def link_(settings: Settings, name: str, link: str, bandwidth: str | None, cable
     if bandwidth is None and cable is None:
         raise click.UsageError("Give --bandwidth, --up or --down.")
     found = Lab.named(name)
-    for one in [found.host(settings.host)] if settings.host else found.hosts or [found.host("kvm1")]:
+    if settings.host == domain.CONTROLLER and link == "migration":
+        raise click.UsageError(f"{domain.CONTROLLER} has a cable to the management network alone.")
+    for one in [found.machine(settings.host)] if settings.host else found.hosts or [found.host("kvm1")]:
         if bandwidth:
             network.limit(found.layout, one.name, link, None if bandwidth == "unlimited" else bandwidth)
         if cable is not None:
