@@ -76,6 +76,10 @@ def _plug(lab: Layout, machine: str, short: str, address: str) -> None:
     space = lab.namespace(machine)
     _wire(lab, space, short, _port(short, machine))
     inside(lab.switch, "ip", "link", "set", _port(short, machine), "master", short, "up")
+    # One that is started anew is where the others remember it; or they would miss it for seconds.
+    inside(
+        space, "ip", "link", "set", short, "address", "02:00:" + ":".join(f"{int(n):02x}" for n in address.split("."))
+    )
     inside(space, "ip", "address", "add", f"{address}/24", "dev", short)
     inside(space, "ip", "link", "set", short, "up")
 
