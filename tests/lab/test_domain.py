@@ -212,6 +212,13 @@ def test_twice_changes_nothing_and_a_controller_that_died_comes_back(domains: di
     assert act(lab, "operator") == ""
 
 
+def test_a_host_that_comes_later_joins(domains: dict[str, Lab]) -> None:
+    lab = domains[NEWER]
+    lab.up(3)
+    assert act(lab, "operator", host="kvm3") == ""
+    assert "kvm3.lab.vmferry.test" in lab.host("kvm1").run("getent", "hosts", "kvm3").stdout
+
+
 def test_secrets_are_each_labs_own_and_roots_alone(domains: dict[str, Lab]) -> None:
     old, new = (kept(lab) for lab in domains.values())
     secret = [content for files in (old, new) for file, content in files.items() if "keytab" in file or "/pass" in file]

@@ -171,6 +171,7 @@ class Controller(Machine):
             "short": domain.SHORT,
             "level": self._level,
             "template": str(self._template),
+            "draft": f"{self._template}.{self.lab.name}",
             "controller": {"name": self.name, "address": layout.management(self.name)},
             "groups": domain.GROUPS,
             "people": [

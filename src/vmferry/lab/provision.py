@@ -83,11 +83,14 @@ def take(template: Path, wanted: dict[str, Any], parameters: LoadParm) -> None:
         # The key that would encrypt the secrets lies beside them, and would be the same in all labs.
         plaintext_secrets=True,
     )
-    draft = template.with_suffix(".new")
+    draft = Path(wanted["draft"])
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(STATE, draft)
     os.sync()
-    draft.rename(template)
+    try:
+        draft.rename(template)
+    except OSError:  # another lab was faster
+        shutil.rmtree(draft)
 
 
 def renew(database: SamDB, wanted: dict[str, Any], parameters: LoadParm) -> None:
