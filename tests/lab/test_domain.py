@@ -12,7 +12,7 @@ import pytest
 from tests.lab.conftest import NAME
 from tests.lab.harness import LIMIT, wait
 from tests.lab.traces import NOTHING, belongings, machine
-from vmferry.core.errors import PreflightError, UsageError
+from vmferry.core.errors import PreflightError, UnreachableError, UsageError
 from vmferry.lab import controller, domain
 from vmferry.lab.controller import Controller
 from vmferry.lab.lab import MACHINE, Lab
@@ -246,11 +246,21 @@ def test_the_command_line(domains: dict[str, Lab]) -> None:
     assert (other.returncode, "dc was made with" in other.stderr) == (2, True)
 
 
-def test_what_it_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_lacks_is_said(domains: dict[str, Lab], monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = Controller.of(Layout("absent"))
     with pytest.raises(UsageError, match="no domain") as unmade, nobody.ticket("operator", nobody):
         pass
     assert unmade.value.code.name == "lab-no-domain"
+    lab = domains[MACHINE]
+    one = lab.host("kvm1")
+    one.run("ip", "link", "set", "mgmt", "down")
+    try:
+        with pytest.raises(UnreachableError, match="operator gets no ticket on kvm1: kinit: ") as cut:
+            with dc(lab).ticket("operator", one):
+                pass
+    finally:
+        one.run("ip", "link", "set", "mgmt", "up")
+    assert cut.value.code.name == "lab-no-ticket"
     monkeypatch.setattr(controller, "_PROGRAMS", {"samba": "samba-tool-that-nobody-has"})
     with pytest.raises(PreflightError, match="samba") as missing:
         nobody.start(["kvm1"])

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vmferry.core import codes
-from vmferry.core.errors import InternalError, PreflightError, UsageError
+from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError
 from vmferry.lab import domain, layout, network, root
 from vmferry.lab.init import Plan
 from vmferry.lab.layout import Layout
@@ -59,11 +59,7 @@ class Controller(Machine):
             InternalError: lab-command-failed, lab-timeout.
         """
         if self.pid is not None:
-            wanted = self._wanted(names)
-            self.write_names([*names, self.name], with_domain=True)
-            if wanted != self._file.read_text():
-                self._file.write_text(wanted)
-                self.run(*self._provision())
+            self._add(names)
             return
         missing = [name for name, program in _PROGRAMS.items() if not shutil.which(program)]
         if missing and self.tree is None:
@@ -75,6 +71,19 @@ class Controller(Machine):
         network.connect_controller(self.lab)
         samba = ["samba", "--foreground", "--no-process-group", "--model=single", "--debug-stdout"]
         self.launch(Plan(_FOLDERS, {"samba": samba}, first=self._provision()))
+
+    def _add(self, names: Sequence[str]) -> None:
+        """Have it add hosts while it runs."""
+        wanted = self._wanted(names)
+        self.write_names([*names, self.name], with_domain=True)
+        if self._file.exists() and self._file.read_text() == wanted:
+            return
+        self.wait_ready()  # it may still be making the domain
+        self._file.write_text(wanted)
+        done = self.run(*self._provision(), check=False)
+        if done.returncode:
+            self._file.unlink()
+            raise failed(["provision.py"], done.stderr)
 
     def wait_ready(self) -> None:
         """Wait until all its services are there.
@@ -101,17 +110,17 @@ class Controller(Machine):
 
         Raises:
             UsageError: lab-no-domain.
-            InternalError: lab-command-failed.
+            UnreachableError: lab-no-ticket.
         """
         if not self.made:
             raise UsageError(codes.LAB_NO_DOMAIN, name=self.lab.name)
         with TemporaryDirectory(prefix=f"{person}-", dir=host.home / "tickets") as folder:
             cache = f"FILE:{folder}/cache"
-            kinit = ["kinit", "-f", "-c", cache, person]
             text = (self.passwords / person).read_text()
-            done = host.run(*kinit, check=False, text=text, timeout=TICKET_LIMIT)
+            done = host.run("kinit", "-f", "-c", cache, person, check=False, text=text, timeout=TICKET_LIMIT)
             if done.returncode:
-                raise failed(kinit, done.stderr)
+                why = done.stderr.strip()
+                raise UnreachableError(codes.LAB_NO_TICKET, person=person, host=host.name, why=why, name=self.lab.name)
             yield {"KRB5CCNAME": cache}
 
     @property

@@ -115,3 +115,8 @@ LAB_NO_DOMAIN = UsageError.define(
     "Give it one: `vmferry lab up --domain --name {name}`.",
     status=409,
 )
+LAB_NO_TICKET = UnreachableError.define(
+    "lab-no-ticket",
+    "{person} gets no ticket on {host}: {why}",
+    "See whether dc is up, `vmferry lab status --name {name}`, and start it: `vmferry lab up --name {name}`.",
+)
