@@ -95,6 +95,11 @@ def test_a_vm_is_watched_the_longer_the_slower_its_memory_goes(
     assert watch(bandwidth * MIB, Wish(bandwidth=limit and limit * MIB)) == seconds
 
 
+@pytest.mark.parametrize(("deadline", "seconds"), [(5.0, 1), (40.0, 4), (600.0, 10)])
+def test_watching_takes_little_of_a_deadline(deadline: float, seconds: int) -> None:
+    assert watch(1.0 * MIB, Wish(), deadline) == seconds
+
+
 def test_a_limit_of_bandwidth_is_one() -> None:
     assert total(QUIET, Wish(bandwidth=10.0 * MIB)) == pytest.approx(2 * GIB / (10 * MIB), abs=2.5)
     assert total(QUIET, Wish(bandwidth=float(GIB))) == total(QUIET, Wish())

@@ -168,7 +168,7 @@ def test_who_accepts_and_says_nothing_does_not_answer() -> None:
     with listening() as listener, socket.create_server((HERE, 0)) as mute:
         began = time.monotonic()
         (found,) = reach([Route(HERE, mute.getsockname()[1])], listener.opening)
-        assert time.monotonic() - began < LIMIT
+        assert time.monotonic() - began < LIMIT + 0.3
     assert found.error == "timed out"
 
 

@@ -84,7 +84,7 @@ class Forecaster:
     ) -> Prediction:
         wish = Wish(options.bandwidth, options.max_downtime, options.auto_converge)
         way = self.bandwidths.measure(end, peer, client)
-        activity = self.watch(vm.uuid, watch(way.bandwidth, wish))
+        activity = self.watch(vm.uuid, watch(way.bandwidth, wish, options.deadline))
         copied = {plan.target for plan in report.disks if not plan.shared}
         measured = Measured(
             memory=vm.memory,

@@ -83,14 +83,17 @@ class Prediction(BaseModel):
     measured: Measured
 
 
-def watch(bandwidth: float, wish: Wish) -> int:
+def watch(bandwidth: float, wish: Wish, deadline: float | None = None) -> int:
     """Give the seconds for which a VM is to be watched: the slower the move, the smaller are the rates that matter.
 
     Arguments:
         bandwidth: measured between the hosts, in bytes a second.
         wish: what was asked of the move.
+        deadline: seconds from the request to its end; no more than a tenth of them is spent on this.
     """
     least, most = WATCH
+    if deadline is not None:
+        most = min(most, int(deadline / 10))
     return max(least, min(most, round(SAMPLES * SAMPLE / _rate(bandwidth, wish))))
 
 

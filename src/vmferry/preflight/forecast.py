@@ -46,7 +46,8 @@ def _forecast(seen: Forecast) -> Iterator[Finding]:
     writes = f"{found.measured.dirty_rate / (1 << 20):.3g} MiB/s written"
     sends = f"{found.measured.bandwidth / (1 << 20):.3g} MiB/s between the hosts"
     if seen.left is not None and (not ends or found.total_time is None or found.total_time > seen.left):
-        takes = f"it would take about {found.total_time:.0f} s" if ends else f"it would not end: {found.reason}"
+        after = f", and {max(seen.left, 0):.0f} s are left"
+        takes = f"it would take about {found.total_time:.0f} s{after}" if ends else f"it would not end: {found.reason}"
         yield Finding.blocks(
             codes.DEADLINE_MISSED,
             (writes, sends),

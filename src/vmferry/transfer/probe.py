@@ -95,6 +95,7 @@ class Listener:
                 return
             visitor.sendall(self._answer)
             if said[_SECRET:] == _FROM:
+                _read_some(visitor, 1, self._until)  # else the answer could go in one large packet with what follows
                 _send(visitor, self._until)
             else:
                 _confirm(visitor, self._until)
@@ -136,8 +137,10 @@ def _visit(route: Route, words: bytes, answer: bytes, until: float) -> Reached:
         with sockets.connect(route, CONNECT) as sock:
             seen = seen.model_copy(update={"mtu": _mtu(sock), "local": sock.getsockname()[0]})
             sock.sendall(words)
-            if _read(sock, _SECRET, min(until, time.monotonic() + STALL)) != answer:
+            if _read(sock, _SECRET, until) != answer:
                 return seen.model_copy(update={"error": "another program or another host answers there"})
+            if words.endswith(_FROM):
+                sock.sendall(_GOT)
             whole = _pour(sock, until) if words.endswith(_TO) else _draw(sock, until)
             side: Side = "source" if words.endswith(_TO) else "destination"
             return seen if whole else seen.model_copy(update={"stalled": [side]})
