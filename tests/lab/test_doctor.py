@@ -11,14 +11,14 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab.harness import Pair, kill, processes, vmferry, wait
+from tests.lab.faults import restart_libvirt, started_by_hand, stopped, without_supervisor, written
+from tests.lab.harness import Pair, processes, vmferry, wait
 from tests.lab.test_settings import dropped
-from tests.preflight.make import expired
+from tests.preflight.make import dated, expired
 from vmferry.core.errors import Exit
 from vmferry.lab import layout
 from vmferry.lab.host import Host
@@ -86,35 +86,6 @@ def black_hole(pair: Pair) -> Iterator[None]:
         inside(switch, "ip", "link", "set", "mig-kvm2", "mtu", "1500")
         for space in spaces:
             inside(space, "ip", "link", "set", "mig", "gso_max_segs", "65535")
-
-
-@contextmanager
-def stopped(host: Host) -> Iterator[None]:
-    """End vmferryd on a host, and keep its supervisor from starting it again."""
-    (supervisor,) = processes(host, "vmferry.supervisor")
-    os.kill(supervisor, signal.SIGSTOP)
-    try:
-        kill(host, "bin/vmferryd")
-        wait(lambda: not host._daemon_answers(), 10.0, "vmferryd to be gone")
-        yield
-    finally:
-        os.kill(supervisor, signal.SIGCONT)
-        host.wait_ready()
-
-
-@contextmanager
-def written(path: Path, text: str) -> Iterator[None]:
-    before = path.read_bytes()
-    path.write_text(text)
-    try:
-        yield
-    finally:
-        path.write_bytes(before)
-
-
-def restart_libvirt(host: Host) -> None:
-    kill(host, "libvirtd --pid-file")
-    wait(lambda: host.run("virsh", "-q", "uri", check=False).returncode == 0, 30.0, "libvirtd to be back")
 
 
 def test_where_all_is_well_it_is_silent(pair: Pair) -> None:
@@ -199,6 +170,90 @@ def test_a_certificate_that_has_expired_and_a_key_that_others_may_read(pair: Pai
         assert (code, found(report)) == (Exit.DONE, ["state-folder-open"])
     finally:
         (state / "host.key").chmod(0o600)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "code"),
+    [(-9, 20, "certificate-expires"), (1, 400, "certificate-not-yet-valid")],
+)
+def test_a_certificate_whose_time_is_short_or_yet_to_come(pair: Pair, begins: int, ends: int, code: str) -> None:
+    state = pair.two.home / "vmferry"
+    certificate, key = dated("kvm2", begins, ends)
+    with written(state / "host.pem", certificate), written(state / "host.key", key):
+        exit_code, report = doctor(pair.two)
+        assert found(report) == [code]
+        assert exit_code == (Exit.DONE if code == "certificate-expires" else Exit.PREFLIGHT)
+    assert found(doctor(pair.two)[1]) == []
+
+
+def test_a_supervisor_that_is_away(pair: Pair) -> None:
+    with without_supervisor(pair.two):
+        code, report = doctor(pair.two)
+        assert (code, found(report)) == (Exit.PREFLIGHT, ["transfer-not-startable"])
+    wait(lambda: found(doctor(pair.two)[1]) == [], 10.0, "the supervisor to answer")
+
+
+def test_a_daemon_that_was_started_by_hand(pair: Pair) -> None:
+    with started_by_hand(pair.two):
+        code, report = doctor(pair.two)
+        assert (code, found(report)) == (Exit.DONE, ["daemon-not-kept"])
+    assert found(doctor(pair.two)[1]) == []
+
+
+def test_a_socket_that_is_closed(pair: Pair) -> None:
+    pair.two.run("chmod", "0600", "/run/vmferry/api.sock")
+    try:
+        code, report = doctor(pair.two)
+        assert (code, found(report)) == (Exit.DONE, ["api-socket-closed"])
+    finally:
+        pair.two.run("chmod", "0666", "/run/vmferry/api.sock")
+    assert found(doctor(pair.two)[1]) == []
+
+
+def test_an_address_that_is_gone(pair: Pair) -> None:
+    space, address = pair.lab.layout.namespace("kvm2"), f"{layout.management('kvm2')}/24"
+    inside(space, "ip", "address", "delete", address, "dev", "mgmt")
+    try:
+        code, report = doctor(pair.two)
+        assert (code, found(report)) == (Exit.PREFLIGHT, ["api-not-listening"])
+    finally:
+        inside(space, "ip", "address", "add", address, "dev", "mgmt")
+    assert found(doctor(pair.two)[1]) == []
+
+
+def test_a_small_mtu(pair: Pair) -> None:
+    space = pair.lab.layout.namespace("kvm2")
+    inside(space, "ip", "link", "set", "mig", "mtu", "1200")
+    try:
+        code, report = doctor(pair.two)
+        assert (code, found(report)) == (Exit.DONE, ["mtu-small"])
+    finally:
+        inside(space, "ip", "link", "set", "mig", "mtu", "1500")
+    assert found(doctor(pair.two)[1]) == []
+
+
+# What happens to /run/small, a file system of 64 MiB, and how it is mended.
+_FOLDER = {
+    "disk-folder-missing": (
+        "umount /run/small && rmdir /run/small",
+        "mkdir /run/small && mount -t tmpfs -o size=64m,mode=0755 none /run/small",
+    ),
+    "disk-folder-unwritable": ("mount -o remount,ro /run/small", "mount -o remount,rw /run/small"),
+    "disk-folder-unreachable": ("chmod 0700 /run/small", "chmod 0755 /run/small"),
+    "disk-folder-full": ("fallocate -l 63M /run/small/fill", "rm /run/small/fill"),
+}
+
+
+@pytest.mark.parametrize("code", _FOLDER)
+def test_a_folder_for_disks(pair: Pair, code: str) -> None:
+    fault, mend = _FOLDER[code]
+    pair.two.run("sh", "-c", fault)
+    try:
+        exit_code, report = doctor(pair.two)
+        assert (exit_code, found(report)) == (Exit.DONE, [code])  # others are left
+    finally:
+        pair.two.run("sh", "-c", mend)
+    assert found(doctor(pair.two)[1]) == []
 
 
 def test_the_interface_of_a_listed_network_is_down(pair: Pair) -> None:

@@ -129,6 +129,16 @@ def case(
 
 def expired(name: str) -> tuple[str, str]:
     """Make a certificate that was valid until yesterday, and its key; as PEM."""
+    return dated(name, -9, -1)
+
+
+def dated(name: str, begins: int, ends: int) -> tuple[str, str]:
+    """Make a certificate and its key; as PEM.
+
+    Arguments:
+        begins: days from now on which it is valid.
+        ends: days from now until which it is.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -138,8 +148,8 @@ def expired(name: str) -> tuple[str, str]:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=9))
-        .not_valid_after(now - timedelta(days=1))
+        .not_valid_before(now + timedelta(days=begins))
+        .not_valid_after(now + timedelta(days=ends))
         .sign(key, hashes.SHA256())
     )
     plain = serialization.NoEncryption()
