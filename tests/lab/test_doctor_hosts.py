@@ -65,7 +65,7 @@ def test_data_ports_that_something_else_has(pair: Pair) -> None:
 
 
 def test_a_host_that_is_asked_too_much(pair: Pair) -> None:
-    assert refusals(pair.one, "kvm2", "client.probe(ProbeRequest())", AT_ONCE + 1) == ["probe-busy"]
+    assert set(refusals(pair.one, "kvm2", "client.probe(ProbeRequest())", 2 * AT_ONCE)) == {"probe-busy"}
     wait(lambda: refusals(pair.one, "kvm2", "client.probe(ProbeRequest())", 1) == [], 10.0, "kvm2 to listen again")
 
 
