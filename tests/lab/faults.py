@@ -50,22 +50,19 @@ def without(host: Host, program: str) -> Iterator[None]:
 
 
 @contextmanager
-def installed(host: Host, module: str, old: str, new: str) -> Iterator[None]:
-    """Have another release of a module of vmferry on one host: with a part of its text replaced.
-
-    Programs that run have the module already.
-    """
-    text = Path(module).read_text()
+def changed(host: Host, file: str, old: str, new: str) -> Iterator[None]:
+    """Have a part of a file of the machine replaced on one host; programs that run may have read it already."""
+    text = Path(file).read_text()
     assert old in text
-    with NamedTemporaryFile("w", suffix=".py") as other:
+    with NamedTemporaryFile("w", suffix=Path(file).suffix) as other:
         other.write(text.replace(old, new))
         other.flush()
         Path(other.name).chmod(0o644)
-        host.run("mount", "--bind", other.name, module)
+        host.run("mount", "--bind", other.name, file)
         try:
             yield
         finally:
-            host.run("umount", module)
+            host.run("umount", file)
 
 
 @contextmanager

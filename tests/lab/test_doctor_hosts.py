@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.conftest import NAME
-from tests.lab.faults import refusals, stopped
+from tests.lab.faults import refusals, restart_daemon, stopped
 from tests.lab.harness import Failed, Pair, vmferry, wait
-from tests.lab.test_doctor import GUEST, doctor, ways
+from tests.lab.test_doctor import doctor, ways
 from tests.lab.test_settings import dropped
 from vmferry.agent.probes import AT_ONCE
 from vmferry.core.errors import Exit
@@ -34,7 +34,8 @@ sys.stdin.read()
 
 
 def test_a_pairing_that_one_host_has_forgotten(pair: Pair) -> None:
-    pair.start(GUEST)
+    domain = "<domain type='qemu'><name>web01</name><memory>65536</memory><os><type>hvm</type></os></domain>"
+    pair.one.run("virsh", "define", "/dev/stdin", text=domain)
     with stopped(pair.one):  # so that it is not told
         vmferry(pair.two, "host", "unpair", "kvm1", "--yes")
     try:
@@ -45,11 +46,29 @@ def test_a_pairing_that_one_host_has_forgotten(pair: Pair) -> None:
             vmferry(pair.two, "doctor", "kvm1")
         assert caught.value.problem["code"] == "host-unknown"
         with pytest.raises(Failed) as caught:
-            vmferry(pair.one, "vm", "check", GUEST.name, "kvm2")
+            vmferry(pair.one, "vm", "check", "web01", "kvm2")
         assert caught.value.problem["code"] == "not-paired"
     finally:
         vmferry(pair.one, "host", "unpair", "kvm2", "--yes")
         pair.pair()
+    assert ways(doctor(pair.one, "kvm2")[1]) == {"kvm1 kvm2": [], "kvm2 kvm1": []}
+
+
+def test_a_host_that_was_set_up_anew(pair: Pair) -> None:
+    state = pair.two.home / "vmferry"
+    files = [state / "host.pem", state / "host.key"]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    try:
+        restart_daemon(pair.two)
+        code, matrix = doctor(pair.one, "kvm2")
+        assert code == Exit.PREFLIGHT
+        assert ways(matrix) == {"kvm1 kvm2": ["certificate-changed"], "kvm2 kvm1": ["view-unknown"]}
+    finally:
+        for file, content in zip(files, before, strict=True):
+            file.write_bytes(content)
+        restart_daemon(pair.two)
     assert ways(doctor(pair.one, "kvm2")[1]) == {"kvm1 kvm2": [], "kvm2 kvm1": []}
 
 
@@ -119,4 +138,3 @@ def test_three_hosts(three: Lab) -> None:
             "kvm3 kvm1": ["view-unknown"],
             "kvm3 kvm2": ["view-unknown"],
         }
-    assert faulty() == {}

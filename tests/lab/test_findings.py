@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 import vmferry
-from tests.lab.faults import installed, mounted, refusals, restart_daemon, restart_libvirt, without, written
+from tests.lab.faults import changed, mounted, refusals, restart_daemon, restart_libvirt, without, written
 from tests.lab.harness import Pair, begin
 from tests.lab.steps import check_only_on
 from vmferry.core.errors import Exit
@@ -102,6 +102,17 @@ def folder(pair: Pair) -> Iterator[None]:
 
 
 @contextmanager
+def left_over(pair: Pair, vm: str) -> Iterator[None]:
+    """Have a VM on the first host that libvirt would not define there, now: what was defined before, it keeps."""
+    (pair.one.home / "libvirt-etc" / "qemu" / f"{OFF}.xml").write_text(vm)
+    restart_libvirt(pair.one)
+    try:
+        yield
+    finally:
+        pair.one.run("virsh", "undefine", OFF)
+
+
+@contextmanager
 def configured_libvirt(host: Host, line: str) -> Iterator[None]:
     """Add a line to the qemu.conf of a host's libvirt."""
     settings = host.home / "libvirt-etc" / "qemu.conf"
@@ -158,15 +169,23 @@ def test_files_to_start_from_that_are_missing(pair: Pair) -> None:
 
 
 def test_an_emulated_tpm(pair: Pair) -> None:
-    # Without swtpm libvirt defines no such VM here, either; one that was defined before, it keeps.
-    file = pair.one.home / "libvirt-etc" / "qemu" / f"{OFF}.xml"
-    file.write_text(xml(pair, "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"))
-    restart_libvirt(pair.one)
+    vm = xml(pair, "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>")
+    with left_over(pair, vm), without(pair.two, "swtpm"):
+        assert found(pair, vm=OFF) == {"vm-not-running": "blocks", "tpm-missing": "blocks"}
+
+
+def test_a_cpu_that_is_its_hosts(pair: Pair) -> None:
+    vm = xml(pair, more="<cpu mode='host-model'/>").replace("'qemu'", "'kvm'", 1)
+    # All hosts here have one processor: to the source's libvirt its own looks like one without a feature.
+    feature = "<feature name='ht'>\n    <cpuid eax_in='0x01' edx='{}'/>"
+    ht, reserved = feature.format("0x10000000"), feature.format("0x00000400")
     try:
-        with without(pair.two, "swtpm"):
-            assert found(pair, vm=OFF) == {"vm-not-running": "blocks", "tpm-missing": "blocks"}
+        with changed(pair.one, "/usr/share/libvirt/cpu_map/x86_features.xml", ht, reserved), left_over(pair, vm):
+            assert found(pair, vm=OFF)["cpu-no-way-back"] == "warns"
     finally:
-        pair.one.run("virsh", "undefine", OFF)
+        restart_libvirt(pair.one)
+    with left_over(pair, vm):
+        assert "cpu-no-way-back" not in found(pair, vm=OFF)
 
 
 def test_a_network_that_is_not_active(pair: Pair) -> None:
@@ -223,7 +242,7 @@ def test_two_hosts_of_one_name(pair: Pair) -> None:
 def test_another_release_of_vmferry(pair: Pair) -> None:
     assert vmferry.__file__ is not None
     try:
-        with installed(pair.two, vmferry.__file__, vmferry.__version__, "0.0.1"):
+        with changed(pair.two, vmferry.__file__, vmferry.__version__, "0.0.1"):
             restart_daemon(pair.two)
             assert found(pair) == {"vmferry-differs": "warns"}
     finally:
@@ -232,7 +251,7 @@ def test_another_release_of_vmferry(pair: Pair) -> None:
 
 def test_a_release_of_vmferry_that_speaks_another_version(pair: Pair) -> None:
     assert hello.__file__ is not None
-    with installed(pair.two, hello.__file__, "VERSIONS = (1,)", "VERSIONS = (2,)"):
+    with changed(pair.two, hello.__file__, "VERSIONS = (1,)", "VERSIONS = (2,)"):
         job = begin(pair.one, GUEST.name, "kvm2", "--include-storage")
         ended = pair.wait_end(pair.one, job)
         assert (ended["state"], ended["error"]["code"]) == ("failed", "version-differs")
