@@ -83,7 +83,7 @@ def test_a_deadline_that_cannot_be_kept_refuses_the_move(pair: Pair) -> None:
 def test_a_move_is_given_up_at_its_deadline_and_the_vm_runs_on(pair: Pair) -> None:
     """The link gets slow only when the move has begun, which no prediction can know."""
     pair.start(QUIET)
-    job = begin(pair.one, NAME, "kvm2", "--include-storage", "--deadline", "15s", "--bandwidth", "20M")
+    job = begin(pair.one, NAME, "kvm2", "--include-storage", "--deadline", "25s", "--bandwidth", "20M")
     slow(pair, "2mbit")
     ended = pair.wait_end(pair.one, job, 60.0)
     assert (ended["state"], ended["error"]["code"]) == ("failed", "deadline-passed")
