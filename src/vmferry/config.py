@@ -111,6 +111,9 @@ class Config(BaseModel):
         default=Path("/run/libvirt/libvirt-sock"),
         description="This host's libvirt, for the calls of an incoming migration.",
     )
+    keytab: Path = Field(
+        default=Path("/etc/krb5.keytab"), description="This host's keys in its domain, for the authentication kerberos."
+    )
     group: str = Field(
         default="vmferry", description="Members of this group may use vmferryd's unix socket, as root may."
     )

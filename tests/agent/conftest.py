@@ -14,6 +14,7 @@ import pytest
 
 from vmferry.agent.daemon import Daemon
 from vmferry.agent.services import Services, Stores
+from vmferry.agent.signins import SignIns
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
@@ -29,6 +30,7 @@ from vmferry.core.settings import Protection
 from vmferry.core.snapshot import HostSnapshot
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import host_identity
+from vmferry.identity.kerberos import HostKeys
 from vmferry.identity.peer import PeerClient
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
@@ -101,13 +103,20 @@ class Made:
         return WEB01
 
     # Outgoing and Incoming
-    def check(self, vm: Any, *asked: Any, predict: bool = False) -> Report:
+    def check(self, vm: Any, *asked: Any, predict: bool = False, credential: Any = None) -> Report:
         self._note("check", vm, *asked, *(["predict"] if predict else []))
         return report(vm if isinstance(vm, str) else vm.vm)
 
     # Outgoing
     def move(
-        self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, wait: bool = True
+        self,
+        vm: str,
+        destination: str,
+        options: MoveOptions,
+        caller: Caller,
+        *,
+        wait: bool = True,
+        credential: Any = None,
     ) -> tuple[str, list[Finding]]:
         self._note("move", vm, destination, options, caller, *([] if wait else ["no wait"]))
         state = State.WAITING if self.full else State.RUNNING
@@ -224,6 +233,7 @@ class Node:
             audit_folder=folder / name / "log",
             listen=["127.0.0.1"],
             port=free_port(),
+            keytab=folder / name / "krb5.keytab",
         )
         self.config.run_folder.mkdir(parents=True)
         self.identity = host_identity(self.config)
@@ -251,8 +261,24 @@ class Node:
             self.made.reports.clear()  # queues belong to one loop
             self._stop = asyncio.Event()
             made = self.made
-            parts = made, made, made, made, made.watch, made, made, made
-            daemon = Daemon(Services(self.config, self.identity, self.stores, *parts))
+            keys = HostKeys(self.config.keytab, self.config.name)
+            sign_ins = SignIns(self.config, self.stores.peers, self.stores.settings, keys)
+            services = Services(
+                config=self.config,
+                identity=self.identity,
+                stores=self.stores,
+                inventory=made,
+                outgoing=made,
+                incoming=made,
+                launcher=made,
+                watch=made.watch,
+                doctor=made,
+                probes=made,
+                bandwidths=made,
+                sign_ins=sign_ins,
+                keys=keys,
+            )
+            daemon = Daemon(services)
             await daemon.start()
             started.set()
             await self._stop.wait()

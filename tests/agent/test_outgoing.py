@@ -84,7 +84,7 @@ class World:
     def start(self, job: str) -> None:
         self.asked.append("start")
 
-    def check(self, vm: Proposal) -> Report:
+    def check(self, vm: Proposal, secret: str) -> Report:
         self.asked.append("check")
         self.proposed.append(vm)
         self.nonces = [Path(disk.nonce_file).read_text() for disk in vm.disks if disk.nonce_file]
@@ -95,7 +95,7 @@ class World:
         self.tried.append(there)
         return self.unreached
 
-    def offer(self, offer: Offer) -> Grant:
+    def offer(self, offer: Offer, secret: str) -> Grant:
         self.asked.append("offer")
         self.proposed.append(offer)
         return self._grant()

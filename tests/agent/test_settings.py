@@ -10,8 +10,8 @@ from vmferry.core import codes
 from vmferry.core.api import NetworkChange
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.networks import Network
-from vmferry.core.offer import Caller
-from vmferry.core.settings import Authentication, HostSettings, Protection, SettingsChange
+from vmferry.core.offer import Caller, Performance
+from vmferry.core.settings import HostSettings, Protection, SettingsChange
 from vmferry.identity.access import Login, Role, UnixUser
 from vmferry.store.database import Database
 from vmferry.store.settings import Settings
@@ -46,7 +46,7 @@ def test_changes_are_logged_with_who_made_them(kvm1: "Node", caplog: pytest.LogC
 
 def test_what_is_not_built_changes_nothing(kvm1: "Node") -> None:
     with pytest.raises(UsageError) as caught:
-        kvm1.client.change_settings(SettingsChange(authentication=Authentication.KERBEROS, max_migrations=4))
+        kvm1.client.change_settings(SettingsChange(performance=Performance.SMB, max_migrations=4))
     assert caught.value.code is codes.NOT_BUILT
     assert kvm1.client.settings() == HostSettings()
 

@@ -225,10 +225,10 @@ def test_apply_refuses_what_is_not_built_before_anything_changes(
     vmferry: Run, daemon: FakeClient, tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.toml"
-    file.write_text('migration = false\nauthentication = "kerberos"\n')
+    file.write_text('migration = false\nperformance = "smb"\n')
     code, _, err = vmferry("host", "apply", str(file))
     assert code == 2
-    assert "--authentication kerberos is not built yet." in err
+    assert "--performance smb is not built yet." in err
     assert changes(daemon) == []
 
 

@@ -11,7 +11,7 @@ from vmferry.agent import problems
 from vmferry.agent.audit import Audit
 from vmferry.agent.callers import Agent
 from vmferry.agent.gate import API, Gate
-from vmferry.agent.routes import audit, doctor, hosts, jobs, peer, settings, site, tokens, vms
+from vmferry.agent.routes import audit, doctor, hosts, jobs, peer, settings, signin, site, tokens, vms
 from vmferry.core.api import Problem
 
 _DESCRIPTION = """\
@@ -25,7 +25,7 @@ def application(agent: Agent) -> ASGIApp:
     app = _routes()
     app.state.agent = agent
     name = agent.services.config.name
-    return Audit(Gate(app, agent.services.stores.tokens, name), agent.trail, name)
+    return Audit(Gate(app, agent.services.stores.tokens, agent.services.keys, name), agent.trail, name)
 
 
 def document() -> str:
@@ -45,7 +45,7 @@ def _routes() -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    for module in (hosts, settings, site, tokens, vms, jobs, audit, doctor, peer):
+    for module in (hosts, settings, site, tokens, vms, jobs, audit, doctor, peer, signin):
         app.include_router(module.router, prefix=API)
     made = app.openapi
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmferry.agent import problems
-from vmferry.agent.origin import CertifiedHost, Origin, SiteHost, Stranger, TokenUser
+from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
 from vmferry.core.audit import AuditRecord, on_behalf_of, printable, read, told
 from vmferry.identity.access import UnixUser, user_name
 
@@ -215,6 +215,8 @@ def _who(state: dict[str, Any]) -> dict[str, Any]:
             return {"caller": user_name(origin.uid), "method": "unix", "address": address}
         case TokenUser():
             return {"caller": f"token {origin.name}", "method": "token", "address": address}
+        case DomainUser():
+            return {"caller": origin.ticket.principal, "method": "kerberos", "address": address}
         case CertifiedHost():
             return {"caller": f"SHA-256 {origin.fingerprint}", "method": "certificate", "address": address}
         case SiteHost():

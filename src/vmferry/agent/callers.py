@@ -1,14 +1,14 @@
 """Who is calling, as the routes ask for it: FastAPI dependencies."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request
 
 from vmferry.agent.audit import Trail
 from vmferry.agent.events import Live
 from vmferry.agent.neighbours import Neighbours
-from vmferry.agent.origin import CertifiedHost, Origin, SiteHost, TokenUser
+from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, TokenUser
 from vmferry.agent.pairing import Pairing
 from vmferry.agent.queue import Queue
 from vmferry.agent.services import Services
@@ -19,7 +19,7 @@ from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.job import Role as End
 from vmferry.core.offer import Caller
 from vmferry.identity import site, tokens
-from vmferry.identity.access import Role, UnixUser, login, require
+from vmferry.identity.access import Role, UnixUser, domain_login, login, require
 from vmferry.identity.peer import PROOF_HEADER, PROOF_PURPOSE
 from vmferry.identity.vouched import REACH_HEADER
 from vmferry.store.peers import Peer
@@ -64,6 +64,14 @@ class May:
         origin: Origin = request.state.origin
         if isinstance(origin, TokenUser):
             found = tokens.login(origin.name, origin.role, agent.services.config.name)
+        elif isinstance(origin, DomainUser):
+            found = domain_login(
+                agent.services.config,
+                origin.ticket.principal,
+                origin.ticket.logon,
+                agent.services.stores.settings.host(),
+                agent.services.stores.settings.sids(),
+            )
         else:
             assert isinstance(origin, UnixUser), "the gate lets nobody else come here"
             found = login(agent.services.config, origin, agent.services.stores.settings.host())
@@ -72,6 +80,13 @@ class May:
         return found.caller
 
 
+def credential(request: Request) -> Any:
+    """Give the credential with which this host may act for who calls; None: she showed no ticket."""
+    origin: Origin = request.state.origin
+    return origin.ticket.credential if isinstance(origin, DomainUser) else None
+
+
+Credential = Annotated[Any, Depends(credential)]
 Viewer = Annotated[Caller, Depends(May(Role.VIEWER, "see what is on it"))]
 
 

@@ -1,26 +1,31 @@
 """The first thing a request meets: what each kind of caller can reach at all, and how much she may send."""
 
 import asyncio
+import base64
+import binascii
 import contextlib
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmferry.agent import problems
-from vmferry.agent.origin import CertifiedHost, Origin, SiteHost, Stranger, TokenUser
+from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.identity import tokens
 from vmferry.identity.access import UnixUser
+from vmferry.identity.kerberos import HostKeys
 from vmferry.store.tokens import Tokens
 
 API = "/api/v1"
 BODY_LIMIT = 4 << 20  # bytes; an offer holds two XML documents
 STRANGER_LIMIT = 16 << 10
+TICKETS_LIMIT = 256 << 10  # two tickets, each with a thousand groups in it
 BODY_TIME = 15.0  # seconds between two parts of a body
 _VERSION = ("GET", f"{API}/version")
 _PAIRING = ("POST", f"{API}/pairing")
-_OPEN = (_VERSION, _PAIRING)
+_SIGN_IN = ("POST", f"{API}/signin")
+_OPEN = (_VERSION, _PAIRING, _SIGN_IN)
 
 
 class Gate:
@@ -28,12 +33,14 @@ class Gate:
 
     Arguments:
         tokens: with which strangers may show who they are.
+        keys: with which they may show it by Kerberos.
         host: this host's name, for errors.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, host: str) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, keys: HostKeys, host: str) -> None:
         self._app = app
         self._tokens = tokens
+        self._keys = keys
         self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,9 +53,14 @@ class Gate:
             answer = problems.response(refusal)
             if refusal.code.status == 401:
                 answer.headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, 3
+                answer.headers.append("WWW-Authenticate", "Negotiate")  # RFC 4559, 4
             await answer(scope, receive, send)
             return
-        limit = STRANGER_LIMIT if isinstance(origin, Stranger) else BODY_LIMIT
+        limit = BODY_LIMIT
+        if isinstance(origin, Stranger):
+            limit = TICKETS_LIMIT if request == _SIGN_IN else STRANGER_LIMIT
+        if isinstance(origin, DomainUser):
+            send = _answering(send, origin.ticket.answer)
         # problems.py has logged and answered what went wrong; the framework raises it once more.
         with contextlib.suppress(Exception):
             await self._app(scope, _bounded(receive, limit), send)
@@ -61,15 +73,31 @@ class Gate:
         """
         origin: Origin = scope["state"]["origin"]
         shown = [value for name, value in scope["headers"] if name == b"authorization"]
-        if not isinstance(origin, Stranger) or not shown or request in _OPEN:
+        if not isinstance(origin, Stranger) or not shown or request in (_PAIRING, _SIGN_IN):
             return origin
         scheme, _, word = shown[0].decode("latin-1").partition(" ")
+        if scheme.lower() == "negotiate" and len(shown) == 1:
+            return await run_in_threadpool(self._ticket, origin, word.strip())
+        if request == _VERSION:
+            return origin
         if scheme.lower() != "bearer" or len(shown) > 1:
             raise AccessError(codes.API_TOKEN_WRONG, host=self._host)
         row = await run_in_threadpool(tokens.proved, self._tokens, word.strip(), self._host)
         scope["state"]["caller"] = tokens.caller(row.name, self._host)  # for the audit, if it has ended
         tokens.alive(row, self._tokens.clock(), self._host)
         return TokenUser(row.name, row.role, origin.address)
+
+    def _ticket(self, origin: Stranger, word: str) -> DomainUser:
+        """Accept a ticket (RFC 4559).
+
+        Raises:
+            AccessError: it is not accepted.
+        """
+        try:
+            token = base64.b64decode(word, validate=True)
+        except binascii.Error as error:
+            raise AccessError(codes.TICKET_REFUSED, host=self._host, why="it is not base64") from error
+        return DomainUser(self._keys.accept(token, origin.binding, acting=True), origin.address)
 
     def _require(self, origin: Origin, request: tuple[str, str]) -> None:
         """See that this caller can come to that path.
@@ -79,13 +107,25 @@ class Gate:
         """
         for_hosts = request[1].startswith(f"{API}/peer/")
         match origin:
-            case UnixUser() | TokenUser() if not for_hosts and request != _PAIRING:
+            case UnixUser() | TokenUser() | DomainUser() if not for_hosts and request not in (_PAIRING, _SIGN_IN):
                 return
             case CertifiedHost() | SiteHost() if for_hosts:
                 return
             case Stranger() if request in _OPEN:
                 return
         raise AccessError(codes.NOT_PAIRED if for_hosts else codes.NOT_AUTHENTICATED, host=self._host)
+
+
+def _answering(send: Send, answer: bytes) -> Send:
+    """Add Kerberos' answer to a response, by which the client knows that this is the right host."""
+    header = (b"www-authenticate", b"Negotiate " + base64.b64encode(answer))
+
+    async def answering(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), header]}
+        await send(message)
+
+    return answering
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:

@@ -21,6 +21,7 @@ from vmferry.agent.services import Services, Stores
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
 from vmferry.identity.certificates import host_identity
+from vmferry.identity.kerberos import HostKeys
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.invitations import Invitations
@@ -64,12 +65,14 @@ def compose(config: Config) -> Services:
     # libvirt is needed to serve, but not to print documents.
     from vmferry.agent.bandwidth import Bandwidths
     from vmferry.agent.doctor import Diagnostician
+    from vmferry.agent.entrance import Entrance
     from vmferry.agent.forecast import Forecaster
     from vmferry.agent.incoming import Arrivals
     from vmferry.agent.look import Look
     from vmferry.agent.outgoing import Moves
     from vmferry.agent.probes import Listeners
     from vmferry.agent.quiet import Quiet
+    from vmferry.agent.signins import SignIns
     from vmferry.hypervisor.activity import Activities
     from vmferry.hypervisor.inventory import Inventory
     from vmferry.hypervisor.snapshot import Snapshots
@@ -77,6 +80,7 @@ def compose(config: Config) -> Services:
 
     identity = host_identity(config)
     database = Database(config.database)
+    keys = HostKeys(config.keytab, config.name)
     stores = Stores(
         database=database,
         jobs=Jobs(database, config.name),
@@ -102,6 +106,7 @@ def compose(config: Config) -> Services:
         launcher=launcher,
         fingerprint=identity.fingerprint,
         find=neighbours.find,
+        enter=Entrance(config, identity.certificate, stores.peers, stores.settings, keys).enter,
         forecasts=Forecaster(bandwidths, Activities(config.libvirt_uri, config.name).measure),
     )
     incoming = Arrivals(
@@ -132,6 +137,8 @@ def compose(config: Config) -> Services:
         doctor=doctor,
         probes=Listeners(config, stores.settings),
         bandwidths=bandwidths,
+        sign_ins=SignIns(config, stores.peers, stores.settings, keys),
+        keys=keys,
     )
 
 

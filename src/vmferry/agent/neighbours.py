@@ -14,7 +14,7 @@ from vmferry.identity.peer import PeerClient
 from vmferry.identity.site import Certificate, Trust
 from vmferry.store.peers import Kind, Peer, Peers
 
-PORT = 6601  # where a host of the site is unless something else is said
+PORT = 6601  # where a host is unless something else is said
 
 
 @dataclass(frozen=True, slots=True)

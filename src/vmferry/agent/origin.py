@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vmferry.identity.access import UnixUser
+from vmferry.identity.kerberos import Accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,26 @@ class SiteHost:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """Anybody who reaches the HTTPS port without a certificate."""
+    """Anybody who reaches the HTTPS port without a certificate.
 
+    Arguments:
+        binding: channel binding of the certificate that this host showed.
+    """
+
+    address: str
+    binding: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainUser:
+    """Somebody who showed a Kerberos ticket.
+
+    Arguments:
+        ticket: what it says.
+        address: the remote address.
+    """
+
+    ticket: Accepted
     address: str
 
 
@@ -55,4 +74,4 @@ class TokenUser:
     address: str
 
 
-Origin = UnixUser | CertifiedHost | SiteHost | Stranger | TokenUser
+Origin = UnixUser | CertifiedHost | SiteHost | Stranger | TokenUser | DomainUser

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from vmferry.agent import nonces, probes
+from vmferry.agent.entrance import Enter, Entry
 from vmferry.agent.forecast import Forecasts
 from vmferry.agent.probes import Reacher
 from vmferry.agent.services import Launcher
@@ -63,22 +65,33 @@ class Moves:
     forecasts: Forecasts
     client: Callable[[Config, Peer], PeerClient] = PeerClient
     find: Callable[[str], Peer] | None = None
+    enter: Enter | None = None
     reach: Reacher = probes.reach
     turns: dict[str, threading.Lock] = field(default_factory=dict)
 
     def check(
-        self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, predict: bool = False
+        self,
+        vm: str,
+        destination: str,
+        options: MoveOptions,
+        caller: Caller,
+        *,
+        predict: bool = False,
+        credential: Any = None,
     ) -> Report:
         """Say whether a move would work, and how the VM would be there; nothing is changed on either host.
 
         Arguments:
             predict: also say what the move would be like; what needs that is always foretold.
+            credential: with which this host may act for the caller; None: she showed no ticket.
 
         Raises:
             VmferryError: the request is wrong, or a host does not answer.
         """
         began = time.time()
-        end, peer, found, findings = self._look(vm, destination, options)
+        entry = self._enter(vm, destination, options, caller, credential)
+        peer = entry.peer
+        end, found, findings = self._look(vm, options)
         limits = end.settings.limits
         refusal = self.admissions.refusal("", storage=options.include_storage, limits=limits)
         findings += case.run(checks.OF_ROOM, Room(self.config.name, source=True, refusal=refusal))
@@ -87,7 +100,7 @@ class Moves:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reach") as pool:
             reached = pool.submit(self.reach, client, end, peer.name)  # takes its two seconds beside the other checks
             try:
-                report = client.check(self._proposal(found, disks, options, end, peer, caller))
+                report = client.check(self._proposal(found, disks, options, end, peer, entry.caller), entry.secret)
             finally:
                 nonces.remove(disks)
         findings += report.findings
@@ -99,12 +112,20 @@ class Moves:
         return report
 
     def move(
-        self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, wait: bool = True
+        self,
+        vm: str,
+        destination: str,
+        options: MoveOptions,
+        caller: Caller,
+        *,
+        wait: bool = True,
+        credential: Any = None,
     ) -> tuple[str, list[Finding]]:
         """Start a move, or let it wait until both hosts have a place for it.
 
         Arguments:
             wait: false: fail when a host has none now.
+            credential: as for `check`.
 
         Returns:
             The job, which the destination has authorised, and what the checks warn of.
@@ -113,14 +134,16 @@ class Moves:
             VmferryError: why it cannot be; nothing is changed on either host then.
         """
         requested_at = time.time()
-        warnings = self._foretell(vm, destination, options, caller) if options.foretold else []
-        end, peer, found, findings = self._look(vm, destination, options)
+        warnings = self._foretell(vm, destination, options, caller, credential) if options.foretold else []
+        entry = self._enter(vm, destination, options, caller, credential)
+        peer = entry.peer
+        end, found, findings = self._look(vm, options)
         require_none(findings)
         job = secrets.token_hex(6)
         asked = options.model_dump(mode="json", exclude_defaults=True)
         with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
             require_enabled(settings, self.config.name)
-            self.jobs.create(job, Role.SOURCE, vm, peer.name, caller, asked)
+            self.jobs.create(job, Role.SOURCE, vm, peer.name, entry.caller, asked)
         with spec.negotiating(self.config.state_folder, job):
             row = self.jobs.get(job)
             refusal = self._refusal(row, storage=options.include_storage)
@@ -130,13 +153,13 @@ class Moves:
             disks = nonces.write(found.disks, job)
             try:
                 offer = Offer(
-                    **dict(self._proposal(found, disks, options, end, peer, caller)),
+                    **dict(self._proposal(found, disks, options, end, peer, entry.caller)),
                     job=job,
                     memory_channels=self.config.memory_channels,
                     certificate=certificate,
                     place=refusal is None,
                 )
-                grant = self.client(self.config, peer).offer(offer)
+                grant = self.client(self.config, peer).offer(offer, entry.secret)
             except VmferryError as error:
                 self.jobs.end(job, State.FAILED, error.problem(), None)
                 spec.forget(self.config.state_folder, job, key=True)
@@ -246,10 +269,19 @@ class Moves:
 
     # --- steps of a move ---------------------------------------------------------------------------------------
 
-    def _look(
-        self, vm: str, destination: str, options: MoveOptions, job: str | None = None
-    ) -> tuple[End, Peer, VmSnapshot, list[Finding]]:
-        """Look at this host, the other one's pairing and the VM, and run this host's half of the checks.
+    def _enter(self, vm: str, destination: str, options: MoveOptions, caller: Caller, credential: Any) -> Entry:
+        """Find the destination, and sign in there for the caller where that is how hosts trust each other.
+
+        Raises:
+            VmferryError: it is unknown, does not answer, or does not let her in.
+        """
+        if destination == self.config.name:
+            raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
+        entry = self.enter(destination, options, caller, credential) if self.enter is not None else None
+        return entry or Entry(self._peer(vm, destination), caller)
+
+    def _look(self, vm: str, options: MoveOptions, job: str | None = None) -> tuple[End, VmSnapshot, list[Finding]]:
+        """Look at this host and the VM, and run this host's half of the checks.
 
         Arguments:
             job: that moves the VM; None: none does yet.
@@ -261,24 +293,23 @@ class Moves:
         if not options.include_storage and (options.storage_path or options.disk_paths):
             raise UsageError(codes.STORAGE_PATH_NEEDS_STORAGE)
         end = End(self.config.name, self.settings.host(), interfaces.addresses(), options.encryption, source=True)
-        peer = self._peer(vm, destination)
         found = self._describe(vm, options, job)
-        return end, peer, found, case.run(checks.OF_HOST, end) + case.run(checks.OF_VM, found)
+        return end, found, case.run(checks.OF_HOST, end) + case.run(checks.OF_VM, found)
 
-    def _foretell(self, vm: str, destination: str, options: MoveOptions, caller: Caller) -> list[Finding]:
+    def _foretell(
+        self, vm: str, destination: str, options: MoveOptions, caller: Caller, credential: Any
+    ) -> list[Finding]:
         """Refuse a move that cannot be done as it is asked for; gives what the prediction warns of.
 
         Raises:
             VmferryError: deadline-missed, or whatever else is in the way.
         """
-        report = self.check(vm, destination, options, caller)
+        report = self.check(vm, destination, options, caller, credential=credential)
         require_none(report.findings)
         foretold = [code.name for check in checks.OF_FORECAST for code in check.causes]
         return [finding for finding in report.findings if finding.code in foretold]
 
     def _peer(self, vm: str, destination: str) -> Peer:
-        if destination == self.config.name:
-            raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
         peer = self.peers.get(destination)
         if (peer is None or peer.kind is Kind.SITE) and self.find is not None:
             peer = self.find(destination)
@@ -345,14 +376,15 @@ class Moves:
             UnreachableError: the destination does not answer.
             VmferryError: why it cannot be any more.
         """
-        client = self.client(self.config, self._peer(row.vm, row.peer))
+        peer = self._peer(row.vm, row.peer)
+        client = self.client(self.config, peer)
         held = client.hold(row.id, self._proof(work))
         if held.refusal is not None:
             return held.refusal
         if held.admitted:  # its worker works by the plan that was made then
             return self._begin(row, work)
         # The VM and both hosts may have changed since the offer: all is looked at again.
-        end, peer, found, findings = self._look(row.vm, row.peer, work.offer.options, row.id)
+        end, found, findings = self._look(row.vm, work.offer.options, row.id)
         require_none(findings)
         nonces.remove(work.offer.disks)
         disks = nonces.write(found.disks, row.id)

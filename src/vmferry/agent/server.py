@@ -263,9 +263,9 @@ def _unix_user(sock: socket.socket) -> UnixUser:
 def _tls_client(transport: asyncio.Transport) -> Origin:
     address = str(transport.get_extra_info("peername")[0])
     certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    if certificate is None:
-        return Stranger(address)
     context = transport.get_extra_info("sslcontext")
+    if certificate is None:
+        return Stranger(address, context.binding)
     if isinstance(context, SiteContext):
         return SiteHost(certificate, context.trust, address)
     return CertifiedHost(hashlib.sha256(certificate).hexdigest(), address)

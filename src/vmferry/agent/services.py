@@ -12,8 +12,10 @@ from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.finding import Finding
 from vmferry.core.offer import Admission, Caller, Grant, Hold, MoveOptions, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
+from vmferry.core.signin import SignedIn, SignIn
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import Identity
+from vmferry.identity.kerberos import HostKeys
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.invitations import Invitations
@@ -30,13 +32,27 @@ class Outgoing(Protocol):
     """
 
     def check(
-        self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, predict: bool = False
+        self,
+        vm: str,
+        destination: str,
+        options: MoveOptions,
+        caller: Caller,
+        *,
+        predict: bool = False,
+        credential: Any = None,
     ) -> Report:
         """Say whether a move would work, and what it would be like; changes nothing."""
         ...
 
     def move(
-        self, vm: str, destination: str, options: MoveOptions, caller: Caller, *, wait: bool = True
+        self,
+        vm: str,
+        destination: str,
+        options: MoveOptions,
+        caller: Caller,
+        *,
+        wait: bool = True,
+        credential: Any = None,
     ) -> tuple[str, list[Finding]]:
         """Offer a VM to the destination and have it admitted; gives the id of its job, which runs, and warnings."""
         ...
@@ -153,6 +169,18 @@ class Probes(Protocol):
         ...
 
 
+class SignIns(Protocol):
+    """Lets hosts in for users, where the domain vouches for both. Every method blocks and may raise a VmferryError."""
+
+    def take(self, request: SignIn, address: str, bound: bytes) -> SignedIn:
+        """Take a sign-in by a connection of that binding."""
+        ...
+
+    def require(self, peer: Peer, vm: Proposal, secret: str) -> None:
+        """Hold a host to the users for whom it may bring VMs."""
+        ...
+
+
 class Bandwidths(Protocol):
     """Lets paired hosts measure the way here."""
 
@@ -193,3 +221,5 @@ class Services:
     doctor: Doctor
     probes: Probes
     bandwidths: Bandwidths
+    sign_ins: SignIns
+    keys: HostKeys

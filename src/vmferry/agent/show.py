@@ -49,7 +49,7 @@ def peer(row: Peer) -> PairedHost:
         callers=list(row.callers),
         paired_at=_time(row.paired_at),
         paired_by=row.paired_by,
-        known_by="pairing" if row.kind is Kind.PAIRED else "site",
+        known_by="pairing" if row.kind is Kind.PAIRED else row.kind.value,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from vmferry.agent import clienthello
 from vmferry.config import Config
 from vmferry.core.api import PINNED
-from vmferry.identity import site
+from vmferry.identity import kerberos, site
 from vmferry.identity.certificates import Identity
 from vmferry.identity.peer import ALPN
 from vmferry.store.peers import Kind, Peers
@@ -16,7 +16,13 @@ from vmferry.store.peers import Kind, Peers
 log = logging.getLogger("vmferry.agent")
 
 
-class SiteContext(ssl.SSLContext):
+class ServerContext(ssl.SSLContext):
+    """A context that knows what it shows: the channel binding of its certificate (RFC 5929)."""
+
+    binding: bytes
+
+
+class SiteContext(ServerContext):
     """A context for hosts of the site, which knows the trust that it was made of."""
 
     trust: str
@@ -39,14 +45,17 @@ class Contexts:
         self.refresh()
 
     def refresh(self) -> None:
-        """Learn who is known now, and by what; must be called whenever that changes. Any thread may."""
+        """Learn who is known now, and by what; must be called when what the site trusts changes. Any thread may."""
         with self._lock:  # so that the last to look is the last to say
+            self._seen = self._peers.changes
             self._peer = self._paired()
             self._site = self._vouched()
             self._public = self._shown()
 
     def choose(self, record: bytes) -> ssl.SSLContext:
         """Give the context for a client that began with this record."""
+        if self._seen != self._peers.changes:  # a host of the domain has been met
+            self.refresh()
         hello = clienthello.read(record)
         if ALPN in hello.protocols:
             return self._peer
@@ -58,7 +67,7 @@ class Contexts:
         made = self._context(ALPN, self._identity.certificate_file)
         made.verify_mode = ssl.CERT_REQUIRED
         made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        certificates = "".join(peer.certificate for peer in self._peers.all() if peer.kind is Kind.PAIRED)
+        certificates = "".join(peer.certificate for peer in self._peers.all() if peer.kind is not Kind.SITE)
         if certificates:
             made.load_verify_locations(cadata=certificates)
         return made
@@ -85,9 +94,16 @@ class Contexts:
             return self._pinned
 
     def _context(self, protocol: str, certificate: Path) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(certificate, self._identity.key_file)
+        context.binding = kerberos.binding(ssl.PEM_cert_to_DER_cert(_first(certificate.read_text())))
         context.set_alpn_protocols([protocol])
         context.num_tickets = 0  # a resumed session would not be checked against the pairings of today
         return context
+
+
+def _first(chain: str) -> str:
+    """Give the first certificate of a PEM file: the one that is shown as the server's own."""
+    end = "-----END CERTIFICATE-----"
+    return chain[: chain.index(end) + len(end)]

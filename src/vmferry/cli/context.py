@@ -17,7 +17,10 @@ from vmferry.cli import logins
 from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError, VmferryError
+from vmferry.core.hostport import host_port
+from vmferry.identity import kerberos
 
+PORT = 6601  # of vmferryd, where --host names no other
 INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it; not 0, so that `vmferry vm move ... && next` stops
 
 
@@ -54,6 +57,9 @@ class Settings:
         login = logins.load().get(self.host)
         if login is not None:
             return login.client()
+        if kerberos.has_ticket():
+            name, port = host_port(self.host, PORT)
+            return Client.with_ticket(name, port)
         if not _is_here(self.host):
             raise AccessError(codes.LOGIN_MISSING, host=self.host, path=str(logins.path()))
         return connect()

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from vmferry.cli.context import INTERRUPTED, Command, Settings, pass_settings
 from vmferry.cli.migration import Moves, moves_options, turn_off, wait_for
 from vmferry.cli.output import show
+from vmferry.cli.units import parsed
 from vmferry.core import codes
 from vmferry.core.api import Applied
 from vmferry.core.errors import UsageError
@@ -52,6 +53,13 @@ def people(values: dict[str, Any]) -> dict[str, list[str] | None]:
     return {name: [one for one in said if one] if said else None for name, said in given.items()}
 
 
+def _principal(text: str) -> tuple[str, str]:
+    user, _, principal = text.partition("=")
+    if text and (not user or not principal):
+        raise ValueError(f"{text} is not USER=NAME@REALM, such as ann=ann@EXAMPLE.COM")
+    return user, principal
+
+
 def _choice(options: type[StrEnum]) -> click.Choice[str]:
     return click.Choice([option.value for option in options])
 
@@ -78,10 +86,21 @@ def _choice(options: type[StrEnum]) -> click.Choice[str]:
 @people_options[0]
 @people_options[1]
 @people_options[2]
+@click.option(
+    "--principal",
+    "principals",
+    metavar="USER=NAME@REALM",
+    multiple=True,
+    callback=parsed(_principal),
+    help="As whom in the domain a user of this host moves VMs; may be repeated. They take the place of those before; "
+    "'' is nobody.",
+)
 @pass_settings
 def set_(settings: Settings, /, **values: Any) -> None:
     """Change settings of this host. They take effect at once; moves under way keep what they began with."""
     values |= people(values)
+    said = values["principals"]
+    values["principals"] = dict(pair for pair in said if pair[0]) if said else None
     if all(value is None for value in values.values()):
         raise click.UsageError("Say what to change.")
     answer = settings.client().change_settings(SettingsChange(**values))
@@ -147,6 +166,7 @@ def lines(settings: HostSettings) -> dict[str, str]:
         "administrators": ", ".join(["root", *settings.administrators]),
         "operators": ", ".join(settings.operators) or "-",
         "viewers": ", ".join(settings.viewers) or "-",
+        "principals": ", ".join(f"{user} is {name}" for user, name in settings.principals.items()) or "-",
     }
 
 

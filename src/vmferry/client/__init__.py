@@ -10,6 +10,7 @@ import httpx2
 from pydantic import BaseModel
 
 from vmferry.client.events import Event, event, messages
+from vmferry.client.ticket import Ticket
 from vmferry.client.tls import Pinned, certified
 from vmferry.config import Config
 from vmferry.core import codes
@@ -58,14 +59,23 @@ class Client:
         url: of the daemon.
         address: what to call the daemon in errors.
         token: an API token to show.
+        auth: shows something else with each request.
     """
 
-    def __init__(self, transport: httpx2.BaseTransport, url: str, address: str, token: str | None = None) -> None:
+    def __init__(
+        self,
+        transport: httpx2.BaseTransport,
+        url: str,
+        address: str,
+        token: str | None = None,
+        auth: httpx2.Auth | None = None,
+    ) -> None:
         self._address = address
         self._http = httpx2.Client(
             transport=transport,
             base_url=f"{url}/api/v1",
             headers={"Authorization": f"Bearer {token}"} if token else {},
+            auth=auth,
             timeout=TIMEOUT,
             trust_env=False,
         )
@@ -102,6 +112,19 @@ class Client:
         host = f"[{address}]" if ":" in address else address
         transport = httpx2.HTTPTransport(verify=context)
         return cls(transport, f"https://{host}:{port}", f"{address} port {port}", token)
+
+    @classmethod
+    def with_ticket(cls, address: str, port: int) -> Self:
+        """Speak to another host's daemon with the Kerberos ticket of who runs this process.
+
+        Raises:
+            AccessError: ticket-missing, ticket-expired.
+            UnreachableError: host-unreachable.
+        """
+        ticket = Ticket(address, port)
+        host = f"[{address}]" if ":" in address else address
+        transport = httpx2.HTTPTransport(verify=Pinned(ticket.fingerprint))
+        return cls(transport, f"https://{host}:{port}", f"{address} port {port}", auth=ticket)
 
     def __enter__(self) -> Self:
         return self

@@ -58,3 +58,27 @@ def certified(authorities: str) -> ssl.SSLContext:
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an authority need not be a root
     made.load_verify_locations(cadata=authorities)
     return made
+
+
+def seen(host: str, port: int, seconds: float) -> tuple[bytes, str]:
+    """Look at a host's own certificate, whatever it is.
+
+    Arguments:
+        seconds: for the connection.
+
+    Returns:
+        Its DER form, and the SHA-256 of that in hex.
+
+    Raises:
+        OSError: the host does not answer, or not by TLS.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection((host, port), seconds) as plain,
+        context.wrap_socket(plain, server_hostname=PINNED) as secure,
+    ):
+        shown = secure.getpeercert(binary_form=True) or b""
+    return shown, hashlib.sha256(shown).hexdigest()

@@ -112,7 +112,7 @@ class PairedHost(_Answer):
     callers: list[str] = Field(description="for whom it may move VMs here; * is anybody it lets")
     paired_at: datetime = Field(description="of a host of the site: when it was met first")
     paired_by: str = Field(description="of a host of the site: who trusted its authority")
-    known_by: Literal["pairing", "site"] = "pairing"
+    known_by: Literal["pairing", "site", "domain"] = "pairing"
 
 
 class InvitationRequest(_Request):

@@ -21,7 +21,7 @@ _TOLD = frozenset(
             "subnet",
             "priority",
         ),
-        *("administrators", "operators", "viewers"),
+        *("administrators", "operators", "viewers", "principals"),
         *("name", "address", "port", "callers", "names", "role", "expires_in"),
     }
 )

@@ -14,8 +14,9 @@ from vmferry.core.offer import Encryption, Performance
 
 
 class Authentication(StrEnum):
-    """How hosts make sure for whom a move is."""
+    """How hosts make sure for whom a move is; `automatic` is kerberos on a host with keys for it, else certificate."""
 
+    AUTOMATIC = "automatic"
     KERBEROS = "kerberos"
     CREDSSP = "credssp"
     CERTIFICATE = "certificate"
@@ -28,7 +29,7 @@ class Protection(StrEnum):
     OPTIONAL = "optional"
 
 
-BUILT = (Authentication.CERTIFICATE, Performance.TCP)
+BUILT = (Authentication.CERTIFICATE, Authentication.AUTOMATIC, Authentication.KERBEROS, Performance.TCP)
 
 
 def _listed(networks: list[Network]) -> list[Network]:
@@ -60,7 +61,7 @@ class HostSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     migration: bool = Field(default=False, description="whether VMs may come and go at all")
-    authentication: Authentication = Authentication.CERTIFICATE
+    authentication: Authentication = Authentication.AUTOMATIC
     encryption: Protection = Protection.REQUIRED
     performance: Performance = Performance.TCP
     max_migrations: int = Field(default=2, ge=1, le=100, description="moves at once, in and out together")
@@ -72,6 +73,19 @@ class HostSettings(BaseModel):
     administrators: _People = Field(default=[], description="users, and groups as @group, who may change settings too")
     operators: _People = Field(default=[], description="who may move VMs, besides the group of vmferry.toml")
     viewers: _People = Field(default=[], description="who may see what there is")
+    principals: dict[str, str] = Field(
+        default={}, description="users of this host, and the domain's users (NAME@REALM) as whom they move VMs"
+    )
+
+    def authenticates(self, *, keys: bool) -> Authentication:
+        """Say how moves are authenticated.
+
+        Arguments:
+            keys: whether this host has keys in a domain.
+        """
+        if self.authentication is not Authentication.AUTOMATIC:
+            return self.authentication
+        return Authentication.KERBEROS if keys else Authentication.CERTIFICATE
 
     @property
     def limits(self) -> Limits:
@@ -94,6 +108,7 @@ class SettingsChange(BaseModel):
     administrators: _People | None = None
     operators: _People | None = None
     viewers: _People | None = None
+    principals: dict[str, str] | None = None
 
 
 class SettingsFile(SettingsChange):

@@ -2,7 +2,8 @@
 
 import grp
 import pwd
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -10,8 +11,11 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.offer import Caller
+from vmferry.core.pac import LogonInfo
 from vmferry.core.settings import HostSettings
 from vmferry.store.peers import ANYBODY, Peer
+
+_SID = re.compile(r"@S-1(-\d+)+")  # a group of the domain ([MS-DTYP] 2.4.2.1)
 
 
 class Role(IntEnum):
@@ -62,6 +66,35 @@ def login(config: Config, user: UnixUser, settings: HostSettings | None = None) 
     raise _refusal(config, caller, "use vmferry", Role.VIEWER)
 
 
+def domain_login(
+    config: Config, principal: str, logon: LogonInfo | None, settings: HostSettings, sids: Mapping[str, str]
+) -> Login:
+    """Say which role a user of the domain has; of several the highest.
+
+    Only the settings give one, by her own name or by a group that the domain says she is in. A user of this host who
+    has the same name is somebody else.
+
+    Arguments:
+        principal: NAME@REALM, as her ticket says.
+        logon: what the domain says of her.
+        sids: the SID (with a leading @) of each group of the domain that the settings name.
+
+    Raises:
+        AccessError: she has none (NOT_ALLOWED).
+    """
+    caller = Caller(name=principal, host=config.name, method="kerberos")
+    known = {principal.lower()} | {f"@{sid}".lower() for sid in (logon.groups if logon else ())}
+    roles = (
+        (Role.ADMINISTRATOR, settings.administrators),
+        (Role.OPERATOR, settings.operators),
+        (Role.VIEWER, settings.viewers),
+    )
+    for role, people in roles:
+        if any(sids.get(one, one).lower() in known for one in people):
+            return Login(caller, role)
+    raise _refusal(config, caller, "use vmferry", Role.VIEWER)
+
+
 def require_people(names: Iterable[str], host: str) -> None:
     """See that users and groups exist on this host, the domain's included.
 
@@ -73,6 +106,8 @@ def require_people(names: Iterable[str], host: str) -> None:
         UsageError: one does not (PERSON_UNKNOWN).
     """
     for name in names:
+        if "@" in name.removeprefix("@") or _SID.fullmatch(name):
+            continue  # of the domain, which knows
         try:
             if name.startswith("@"):
                 grp.getgrnam(name[1:])

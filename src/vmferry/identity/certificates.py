@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from vmferry.config import Config
 
+_PROOF = b"vmferry certificate proof\0"  # so that a signature for this serves for nothing else
 NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # RFC 5280, 4.1.2.5: no expiry
 
 
@@ -144,3 +146,33 @@ def write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def prove(key: Path, data: bytes) -> bytes:
+    """Sign something with a certificate's key, which shows that one has it.
+
+    Arguments:
+        key: the PEM file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found = serialization.load_pem_private_key(key.read_bytes(), None)
+    assert isinstance(found, ec.EllipticCurvePrivateKey), "the keys that `create` makes are of this kind"
+    return found.sign(_PROOF + data, ec.ECDSA(hashes.SHA256()))
+
+
+def proven(certificate: str, data: bytes, signature: bytes) -> bool:
+    """Tell whether something was signed with a certificate's key (see `prove`).
+
+    Raises:
+        ValueError: that is no PEM.
+    """
+    key = x509.load_pem_x509_certificate(certificate.encode("ascii")).public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    try:
+        key.verify(signature, _PROOF + data, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True

@@ -21,6 +21,7 @@ from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
+from vmferry.core.signin import PASS_HEADER
 from vmferry.store.peers import Kind, Peer
 
 ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate
@@ -51,9 +52,13 @@ class PeerClient:
         """Ask the host who it is: shows that it answers and that the pairing holds."""
         return self._call("GET", "/peer/hello")
 
-    def check(self, vm: Proposal) -> Report:
-        """Ask whether a VM could come to the host."""
-        return _read(Report, self._call("POST", "/peer/checks", vm.model_dump(mode="json")))
+    def check(self, vm: Proposal, secret: str = "") -> Report:
+        """Ask whether a VM could come to the host.
+
+        Arguments:
+            secret: of the sign-in for the caller, if there was one.
+        """
+        return _read(Report, self._call("POST", "/peer/checks", vm.model_dump(mode="json"), secret=secret))
 
     def probe(self, request: ProbeRequest) -> ProbeOpening:
         """Ask the host to listen on a data port for a moment."""
@@ -75,9 +80,9 @@ class PeerClient:
         """Ask the host to listen for a moment for bytes that measure the way to it."""
         return _read(BandwidthOpening, self._call("POST", "/peer/bandwidth", request.model_dump(mode="json")))
 
-    def offer(self, offer: Offer) -> Grant:
-        """Offer a VM."""
-        return _read(Grant, self._call("POST", "/peer/offers", offer.model_dump(mode="json")))
+    def offer(self, offer: Offer, secret: str = "") -> Grant:
+        """Offer a VM; arguments as for `check`."""
+        return _read(Grant, self._call("POST", "/peer/offers", offer.model_dump(mode="json"), secret=secret))
 
     def hold(self, job: str, proof: str) -> Hold:
         """Ask the destination for a place, for a move that waits."""
@@ -111,7 +116,9 @@ class PeerClient:
         """Tell the host that this one will forget it."""
         self._call("POST", "/peer/unpair", {})
 
-    def _call(self, method: str, path: str, body: Any = None, proof: str | None = None) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, body: Any = None, proof: str | None = None, secret: str = ""
+    ) -> dict[str, Any]:
         """Make one call.
 
         Raises:
@@ -123,6 +130,8 @@ class PeerClient:
         headers = {"Content-Type": "application/json", **self._bond.headers}
         if proof is not None:
             headers[PROOF_HEADER] = proof
+        if secret:
+            headers[PASS_HEADER] = secret
         data = None if body is None else json.dumps(body).encode()
         try:
             return self._exchange(method, path, data, headers)
@@ -225,7 +234,7 @@ class Bond(Protocol):
 
 
 def _bond(config: Config, peer: Peer) -> Bond:
-    if peer.kind is Kind.PAIRED:
+    if peer.kind is not Kind.SITE:
         return _Paired(config, peer)
     from vmferry.identity import vouched  # the worker of a paired host starts sooner without it
 

@@ -142,7 +142,7 @@ def known_as(config: Config, fingerprint: str, peer: Peer) -> tuple[str, str]:
     Raises:
         AccessError: it is a host of the site, and this one is none now (see `own`).
     """
-    if peer.kind is Kind.PAIRED:
+    if peer.kind is not Kind.SITE:
         return config.name, fingerprint
     mine = own(config)
     return mine.name, mine.fingerprint

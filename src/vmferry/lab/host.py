@@ -155,5 +155,6 @@ listen = ["{management}"]
 advertise = "{management}"
 disk_folders = ["/var/lib/libvirt/images", "{shared}", "/run/small"]
 boot_folders = ["{cache}"]
+keytab = "{home}/krb5.keytab"
 launcher = "supervisor"
 """

@@ -27,6 +27,7 @@ from vmferry.lab.shell import failed, run
 MIRROR = "http://deb.debian.org/debian"
 SPACE = 1 << 30  # bytes: 450 MiB when made, and what was fetched while it is
 EVERY = 5.0  # seconds between lines of progress
+_DEBIANS = ("libvirt-python", "gssapi")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 # When lab is killed, what it started dies; and what that has mounted is never seen by the machine, nor left behind.
@@ -43,7 +44,8 @@ class Release:
     Arguments:
         name: Debian's code name.
         python: the version of its Python.
-        packages: what a host needs; python3-libvirt because libvirt's binding has to fit its libvirt.
+        packages: what a host needs; python3-libvirt because libvirt's binding has to fit its libvirt, and
+            python3-gssapi because there are no wheels of it.
     """
 
     name: str
@@ -59,7 +61,16 @@ RELEASES = {
             "3.13",
             (
                 *("libvirt-daemon", "libvirt-daemon-system", "libvirt-clients", "qemu-system-x86", "qemu-utils"),
-                *("python3", "python3-libvirt", "hostname", "iproute2", "mount", "nftables", "procps"),
+                *(
+                    "python3",
+                    "python3-libvirt",
+                    "python3-gssapi",
+                    "hostname",
+                    "iproute2",
+                    "mount",
+                    "nftables",
+                    "procps",
+                ),
                 *("krb5-user", "samba-ad-dc", "samba-ad-provision", "samba-dsdb-modules"),
             ),
         ),
@@ -154,11 +165,11 @@ def _install(release: Release, draft: Path, mirror: str, say: Callable[[str], No
 
 
 def _requirements() -> list[str]:
-    """Give what a host's vmferry needs, but libvirt's binding, which is Debian's."""
+    """Give what a host's vmferry needs, but the bindings that are Debian's."""
     found = []
     for line in metadata.requires("vmferry") or []:
         requirement, _, marker = line.partition(";")
-        if (not marker or "host" in marker) and not requirement.startswith("libvirt-python"):
+        if (not marker or "host" in marker) and not requirement.startswith(_DEBIANS):
             found.append(requirement.strip())
     return found
 
@@ -178,7 +189,7 @@ def _install_python(release: Release, packages: Path) -> None:
     requirements = _requirements()
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         for found in metadata.distributions():
-            if found.name not in ("vmferry", "libvirt-python"):
+            if found.name not in ("vmferry", *_DEBIANS):
                 constraints.write(f"{found.name}=={found.version}\n")
         constraints.flush()
         pip = ["-m", "pip", "install", "--quiet", "--target", str(packages), "--constraint", constraints.name]

@@ -13,10 +13,11 @@ ANYBODY = "*"
 
 
 class Kind(StrEnum):
-    """How a host is known: paired, or by the site's authority (identity/site.py)."""
+    """How a host is known: paired, by the site's authority (identity/site.py), or by its domain's Kerberos."""
 
     PAIRED = "paired"
     SITE = "site"
+    DOMAIN = "domain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,11 @@ class Peer:
 
 
 class Peers:
-    """The table `peers`."""
+    """The table `peers`. `changes` counts what this process has changed in it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.changes = 0
 
     def add(self, peer: Peer, local: str = "this host") -> None:
         """Remember a host; one that shows the same certificate as before takes the place of its old entry.
@@ -64,9 +66,12 @@ class Peers:
                 raise UsageError(codes.PEER_NAME_TAKEN, local=local, host=peer.name)
             connection.execute("DELETE FROM peers WHERE fingerprint = ?", (peer.fingerprint,))
             _insert(connection, peer)
+        self.changes += 1
 
     def meet(self, peer: Peer, local: str = "this host") -> Peer:
-        """Remember where a host of the site is now, and which certificate it shows.
+        """Remember where a host of the site or of the domain is now, and which certificate it shows.
+
+        A paired host stays one that is, if it shows the same certificate.
 
         Arguments:
             local: this host's name, for the error.
@@ -77,11 +82,14 @@ class Peers:
         with self._database.transaction() as connection:
             known = self.get(peer.name)
             if known is not None and known.kind is Kind.PAIRED:
+                if peer.kind is Kind.DOMAIN and known.fingerprint == peer.fingerprint:
+                    return known
                 raise UsageError(codes.PEER_NAME_TAKEN, local=local, host=peer.name)
             met = replace(peer, paired_at=known.paired_at) if known else peer
             if met != known:
-                connection.execute("DELETE FROM peers WHERE name = ?", (peer.name,))
+                connection.execute("DELETE FROM peers WHERE name = ? OR fingerprint = ?", (peer.name, peer.fingerprint))
                 _insert(connection, met)
+                self.changes += 1
             return met
 
     def get(self, name: str) -> Peer | None:
@@ -104,6 +112,7 @@ class Peers:
         Returns:
             Whether it was known.
         """
+        self.changes += 1
         with self._database.transaction() as connection:
             return connection.execute("DELETE FROM peers WHERE name = ?", (name,)).rowcount > 0
 

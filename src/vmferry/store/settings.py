@@ -9,6 +9,7 @@ from vmferry.core.settings import HostSettings
 from vmferry.store.database import Database
 
 _HOST = "host"
+_SIDS = "sids"
 
 
 class Settings:
@@ -34,6 +35,10 @@ class Settings:
     def host(self) -> HostSettings:
         """Give the host's settings; of a new host, the defaults."""
         return HostSettings.model_validate(self.get(_HOST, {}))
+
+    def sids(self) -> dict[str, str]:
+        """Give the SID (with a leading @) of each group of the domain that the host's settings name."""
+        return dict(self.get(_SIDS, {}))
 
     @contextmanager
     def held(self) -> Iterator[HostSettings]:

@@ -1,7 +1,9 @@
 """What paired hosts ask of each other: with the paired certificate, and for a job with its key as well."""
 
+from typing import Annotated
+
 from anyio import from_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Header
 
 import vmferry
 from vmferry.agent.acquaintance import try_back
@@ -11,9 +13,11 @@ from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
+from vmferry.core.signin import PASS_HEADER
 from vmferry.identity.access import require_peer
 
 router = APIRouter(prefix="/peer", tags=["peer"])
+Pass = Annotated[str, Header(alias=PASS_HEADER, max_length=100, description="of the sign-in for the caller")]
 
 
 @router.get("/hello")
@@ -35,9 +39,9 @@ def part(peer: KnownPeer, agent: ThisAgent) -> None:
 
 
 @router.post("/checks")
-def check_offer(vm: Proposal, peer: KnownPeer, agent: ThisAgent) -> Report:
+def check_offer(vm: Proposal, peer: KnownPeer, agent: ThisAgent, secret: Pass = "") -> Report:
     """Say whether and how a VM could come. Nothing is made, and nothing is kept."""
-    require_peer(agent.services.config, peer, vm.caller)
+    agent.services.sign_ins.require(peer, vm, secret)
     return agent.services.incoming.check(vm, peer)
 
 
@@ -67,9 +71,9 @@ def measure_way(request: BandwidthRequest, peer: KnownPeer, agent: ThisAgent) ->
 
 
 @router.post("/offers")
-def offer_vm(offer: Offer, peer: KnownPeer, agent: ThisAgent) -> Grant:
+def offer_vm(offer: Offer, peer: KnownPeer, agent: ThisAgent, secret: Pass = "") -> Grant:
     """Offer a VM; the answer says how it may come. Nothing is made yet."""
-    require_peer(agent.services.config, peer, offer.caller)
+    agent.services.sign_ins.require(peer, offer, secret)
     return agent.services.incoming.offer(offer, peer)
 
 

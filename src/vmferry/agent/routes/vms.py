@@ -7,7 +7,7 @@ from anyio import from_thread
 from fastapi import APIRouter, Depends, Response
 
 from vmferry.agent import show
-from vmferry.agent.callers import May, ThisAgent, Viewer
+from vmferry.agent.callers import Credential, May, ThisAgent, Viewer
 from vmferry.core.api import CheckRequest, Job, MoveRequest
 from vmferry.core.offer import Caller, Report
 from vmferry.core.vm import VmDetail, VmSummary
@@ -32,16 +32,20 @@ def show_vm(name: str, caller: Viewer, agent: ThisAgent) -> VmDetail:
 
 
 @router.post("/vms/{name}/check")
-def check_vm(name: str, request: CheckRequest, caller: Mover, agent: ThisAgent) -> Report:
+def check_vm(name: str, request: CheckRequest, caller: Mover, credential: Credential, agent: ThisAgent) -> Report:
     """Run the checks of a move and change nothing; what blocks the move is in the findings, not an error."""
-    return agent.services.outgoing.check(name, request.destination, request.options(), caller, predict=request.predict)
+    return agent.services.outgoing.check(
+        name, request.destination, request.options(), caller, predict=request.predict, credential=credential
+    )
 
 
 @router.post("/vms/{name}/move", status_code=202)
-def move_vm(name: str, request: MoveRequest, caller: Mover, agent: ThisAgent, response: Response) -> Job:
+def move_vm(
+    name: str, request: MoveRequest, caller: Mover, credential: Credential, agent: ThisAgent, response: Response
+) -> Job:
     """Begin to move a VM to a paired host; the job is at Location, and runs or waits for a place."""
     id, warnings = agent.services.outgoing.move(  # noqa: A001
-        name, request.destination, request.options(), caller, wait=request.wait
+        name, request.destination, request.options(), caller, wait=request.wait, credential=credential
     )
     log.info("job %s: %s moves %s to %s", id, caller.name, name, request.destination)
     from_thread.run_sync(agent.live.follow, id)

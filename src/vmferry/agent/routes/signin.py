@@ -1,0 +1,20 @@
+"""Signing in for a user, by hosts that the domain vouches for."""
+
+from fastapi import APIRouter, Request
+
+from vmferry.agent.callers import ThisAgent
+from vmferry.agent.origin import Stranger
+from vmferry.core.offer import Caller
+from vmferry.core.signin import SignedIn, SignIn
+
+router = APIRouter(tags=["peer"])
+
+
+@router.post("/signin")
+def sign_in(asked: SignIn, request: Request, agent: ThisAgent) -> SignedIn:
+    """Say for whom a host acts, by tickets that the domain gave it for this one."""
+    origin = request.state.origin
+    assert isinstance(origin, Stranger), "the gate lets nobody else come here"
+    answer = agent.services.sign_ins.take(asked, origin.address, origin.binding)
+    request.state.caller = Caller(name=answer.caller, host=asked.name, method="kerberos")
+    return answer

@@ -1,0 +1,169 @@
+"""Signs other hosts in, as the destination: for whom they act, as the domain says, and whether she may do it."""
+
+import base64
+import binascii
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from vmferry.agent.neighbours import PORT
+from vmferry.config import Config
+from vmferry.core import codes
+from vmferry.core.errors import AccessError, UsageError
+from vmferry.core.hostport import host_port
+from vmferry.core.offer import Proposal
+from vmferry.core.pac import DelegationInfo
+from vmferry.core.settings import Authentication
+from vmferry.core.signin import Service, SignedIn, SignIn
+from vmferry.identity import access, certificates, kerberos
+from vmferry.identity.access import Role
+from vmferry.identity.certificates import checked, fingerprint
+from vmferry.identity.kerberos import Accepted, HostKeys
+from vmferry.identity.signin import SERVICES
+from vmferry.store.peers import Kind, Peer, Peers
+from vmferry.store.settings import Settings
+
+LASTS = 120.0  # seconds between a sign-in and the last request that it is good for
+
+log = logging.getLogger("vmferry.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What a sign-in was good for."""
+
+    caller: str
+    peer: str  # fingerprint
+    services: frozenset[Service]
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignIns:
+    """Takes sign-ins, and knows them again.
+
+    Arguments:
+        clock: gives seconds that only go forward.
+    """
+
+    config: Config
+    peers: Peers
+    settings: Settings
+    keys: HostKeys
+    clock: Callable[[], float] = time.monotonic
+    passes: dict[str, _Pass] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, request: SignIn, address: str, bound: bytes) -> SignedIn:
+        """Sign a host in.
+
+        Arguments:
+            address: where it calls from.
+            bound: the binding of its TLS connection.
+
+        Raises:
+            AccessError: authentication-differs, ticket-..., sign-in-wrong, user-protected, not-allowed.
+        """
+        here = self.settings.host().authenticates(keys=self.keys.serves(kerberos.MIGRATION))
+        if here is not request.authentication:
+            raise AccessError(
+                codes.AUTHENTICATION_DIFFERS,
+                source=request.name,
+                here=request.authentication.value,
+                host=self.config.name,
+                there=here.value,
+            )
+        accepted = {service: self._accept(request, service, token, bound) for service, token in request.tokens.items()}
+        if "migration" not in accepted:
+            raise self._wrong(request, f"it shows no ticket for {kerberos.MIGRATION}")
+        first = accepted["migration"]
+        if any(one.principal != first.principal for one in accepted.values()):
+            raise self._wrong(request, "its tickets are of different users")
+        settings, sids = self.settings.host(), self.settings.sids()
+        login = access.domain_login(self.config, first.principal, first.logon, settings, sids)
+        access.require(self.config, login, Role.OPERATOR, f"move VMs here from {request.name}")
+        peer = self._meet(request, address, bound)
+        secret = secrets.token_hex(32)
+        with self.lock:
+            now = self.clock()
+            for old in [one for one, known in self.passes.items() if known.until < now]:
+                del self.passes[old]
+            self.passes[secret] = _Pass(first.principal, peer.fingerprint, frozenset(accepted), now + LASTS)
+        log.info("%s signed in for %s", peer.name, first.principal)
+        answers = {service: base64.b64encode(one.answer).decode() for service, one in accepted.items()}
+        return SignedIn(name=self.config.name, tokens=answers, caller=first.principal, secret=secret)
+
+    def require(self, peer: Peer, vm: Proposal, secret: str) -> None:
+        """Hold a host to the user for whom it signed in.
+
+        Arguments:
+            secret: that it was given then; empty: it shows none.
+
+        Raises:
+            AccessError: sign-in-needed, service-not-proven, authentication-differs, not-allowed.
+        """
+        here = self.settings.host().authenticates(keys=self.keys.serves(kerberos.MIGRATION))
+        if here is Authentication.CERTIFICATE and not secret and peer.kind is not Kind.DOMAIN:
+            access.require_peer(self.config, peer, vm.caller)
+            return
+        known = self._known(secret)
+        if known is None or known.peer != peer.fingerprint or known.caller != vm.caller.name:
+            raise AccessError(codes.SIGN_IN_NEEDED, source=peer.name, host=self.config.name)
+        if vm.options.include_storage and "storage" not in known.services:
+            service = f"{kerberos.STORAGE}/{self.config.name}"
+            raise AccessError(codes.SERVICE_NOT_PROVEN, source=peer.name, host=self.config.name, service=service)
+
+    def _known(self, secret: str) -> _Pass | None:
+        with self.lock:
+            known = self.passes.get(secret)
+        return known if known is not None and known.until >= self.clock() else None
+
+    def _accept(self, request: SignIn, service: Service, token: str, bound: bytes) -> Accepted:
+        try:
+            accepted = self.keys.accept(base64.b64decode(token, validate=True), bound)
+        except binascii.Error as error:
+            raise UsageError(codes.BAD_REQUEST, detail="a token is not base64") from error
+        why = self._objection(request, SERVICES[service], accepted.delegation)
+        if why is not None:
+            raise self._wrong(request, why)
+        logon = accepted.logon
+        if logon is None:
+            raise self._wrong(request, "the ticket has nothing of Active Directory in it")
+        if logon.protected or logon.sensitive:
+            kind = "in Protected Users" if logon.protected else "marked as sensitive"
+            raise AccessError(codes.USER_PROTECTED, user=accepted.principal, why=kind, host=self.config.name)
+        return accepted
+
+    def _objection(self, request: SignIn, service: str, acted: DelegationInfo | None) -> str | None:
+        """Say what is wrong with a ticket: the key is one for all services, so that only the domain's word tells."""
+        if acted is None or not acted.services:
+            return "nobody acts for the user in the ticket: it is her own"
+        target = acted.target.replace("\\", "").partition("@")[0]  # Samba escapes spaces
+        if target.partition("/")[0].lower() != service.lower():
+            return f"the ticket is for `{target}`, and not for `{service}`"
+        account = acted.services[-1].partition("@")[0].partition("/")[0]
+        if account.rstrip("$").lower() != request.name.partition(".")[0].lower() or not account.endswith("$"):
+            return f"the ticket says that {account} acts, and the host says that it is {request.name}"
+        return None
+
+    def _wrong(self, request: SignIn, why: str) -> AccessError:
+        return AccessError(codes.SIGN_IN_WRONG, source=request.name, host=self.config.name, why=why)
+
+    def _meet(self, request: SignIn, address: str, bound: bytes) -> Peer:
+        """Remember the host and its certificate, by which it is known from now on."""
+        try:
+            certificate = checked(request.certificate)
+            if not certificates.proven(certificate, bound, base64.b64decode(request.proof, validate=True)):
+                raise self._wrong(request, "the certificate that it names is not its own")
+        except (ValueError, binascii.Error) as error:
+            raise UsageError(codes.BAD_REQUEST, detail=f"its certificate or proof is unusable ({error})") from error
+        here = f"[{address}]" if ":" in address else address
+        reach = request.reach
+        where, port = host_port(here + reach if reach.startswith(":") else reach or here, PORT)
+        met = Peer(
+            request.name, where, port, certificate, fingerprint(certificate), (), time.time(), "the domain", Kind.DOMAIN
+        )
+        return self.peers.meet(met, self.config.name)

@@ -1,0 +1,342 @@
+"""Kerberos, by MIT's library (python-gssapi): accepting tickets, and acting for somebody at another host.
+
+What is asked for is always Kerberos 5 with mutual authentication, and bound to the TLS connection it goes through
+(RFC 5929, tls-server-end-point): the initiator's library takes the binding in, and the acceptor's refuses another one.
+An acceptor that finds none at all lets it pass, so that here the flag is looked at that says there was one.
+
+A host's credential is made anew each time: it keeps tickets, and with them what the domain allowed before.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmferry.core import codes, keytab, pac
+from vmferry.core.errors import Code, InternalError, VmferryError
+from vmferry.core.pac import DelegationInfo, LogonInfo
+
+MIGRATION = "Microsoft Virtual System Migration Service"
+STORAGE = "cifs"
+API = "HTTP"
+_KERBEROS, _SPNEGO = "1.2.840.113554.1.2.2", "1.3.6.1.5.5.2"
+_LOGON_INFO, _DELEGATION_INFO = b"urn:mspac:logon-info", b"urn:mspac:delegation-info"
+# krb5's errors (krb5.h; up to 127 those of RFC 4120, 7.5.9), of which GSS-API passes the low 32 bits on.
+_BASE = -1765328384
+_ROUTINE, _BAD_BINDINGS = 0xFF << 16, 4 << 16  # GSS_S_BAD_BINDINGS (RFC 2744, 3.9.1)
+_CODES = {
+    6: codes.PRINCIPAL_UNKNOWN,
+    7: codes.SERVICE_UNKNOWN,
+    13: codes.DELEGATION_REFUSED,
+    18: codes.HOST_ACCOUNT_REFUSED,
+    24: codes.HOST_ACCOUNT_REFUSED,
+    32: codes.TICKET_EXPIRED,
+    33: codes.CLOCK_SKEWED,
+    34: codes.TICKET_REPLAYED,
+    37: codes.CLOCK_SKEWED,
+    44: codes.KEYTAB_STALE,
+    45: codes.KEYTAB_STALE,
+    156: codes.KDC_UNREACHABLE,
+    181: codes.KEYTAB_STALE,
+    220: codes.KDC_UNREACHABLE,
+    221: codes.TICKET_NOT_FORWARDABLE,
+    230: codes.KEYTAB_STALE,
+}
+
+
+# SPNEGO puts numbers of its own over krb5's, but leaves the words, which Python's locale never translates.
+_WORDS = {
+    "Request is a replay": codes.TICKET_REPLAYED,
+    "Ticket expired": codes.TICKET_EXPIRED,
+    "Ticket not yet valid": codes.CLOCK_SKEWED,
+    "Clock skew too great": codes.CLOCK_SKEWED,
+    "Key table entry not found": codes.KEYTAB_STALE,
+    "Key version is not available": codes.KEYTAB_STALE,
+    "Server not found in Kerberos database": codes.SERVICE_UNKNOWN,
+}
+
+
+def binding(certificate: bytes) -> bytes:
+    """Give what stands for a TLS server's certificate in a channel binding (RFC 5929, 4.1).
+
+    Arguments:
+        certificate: DER.
+    """
+    from cryptography import x509
+
+    algorithm = x509.load_der_x509_certificate(certificate).signature_hash_algorithm
+    name = algorithm.name if algorithm is not None and algorithm.name not in ("md5", "sha1") else "sha256"
+    return b"tls-server-end-point:" + hashlib.new(name, certificate).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Somebody whose ticket was accepted.
+
+    Arguments:
+        principal: NAME@REALM.
+        logon: what the domain says of her; None, where it says nothing (a realm without Active Directory).
+        delegation: who acted for her; None: nobody did, it is her own ticket.
+        answer: for who sent the ticket, so that she knows this host.
+        credential: with which this host may act for her, if the domain lets it; None: it cannot.
+    """
+
+    principal: str
+    logon: LogonInfo | None
+    delegation: DelegationInfo | None
+    answer: bytes
+    credential: Any
+
+
+class Initiation:
+    """The first half of showing a ticket: `token` goes to the service, `finish` takes its answer."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self.token: bytes = context.step()
+
+    def finish(self, answer: bytes, host: str) -> None:
+        """See that the service is the right one.
+
+        Raises:
+            AccessError: ticket-refused: it is not.
+        """
+        with _explained(host=host):
+            self._context.step(answer)
+            if not self._context.complete:
+                raise _error(codes.TICKET_REFUSED, host=host, why="it did not show who it is")
+
+
+class HostKeys:
+    """The keys of this host in the domain. They are read anew each time: a keytab may be renewed at any moment.
+
+    Arguments:
+        path: the keytab.
+        host: this host's name, for errors.
+    """
+
+    def __init__(self, path: Path, host: str) -> None:
+        self._path = path
+        self._host = host
+
+    def account(self) -> keytab.Entry:
+        """Give this host's account in the domain.
+
+        Raises:
+            InternalError: kerberos-keytab: there is none.
+        """
+        try:
+            found = keytab.account(keytab.entries(self._path.read_bytes()))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise InternalError(codes.KERBEROS_KEYTAB, host=self._host, path=str(self._path), why=why) from error
+        if found is None:
+            why = "none is of a computer account"
+            raise InternalError(codes.KERBEROS_KEYTAB, host=self._host, path=str(self._path), why=why)
+        return found
+
+    def serves(self, service: str) -> bool:
+        """Tell whether there are keys for a service."""
+        try:
+            return keytab.serves(keytab.entries(self._path.read_bytes()), service)
+        except (OSError, ValueError):
+            return False
+
+    def accept(self, token: bytes, bound: bytes, *, acting: bool = False) -> Accepted:
+        """Accept a ticket for one of this host's services.
+
+        Which one is not told: the account has one key for all. Only where a host acted for the user does
+        `Accepted.delegation` say it.
+
+        Arguments:
+            token: as it came.
+            bound: the binding of the connection by which it came.
+            acting: whether this host is to act for the user elsewhere.
+
+        Raises:
+            AccessError: ticket-refused, -expired, -replayed, -unbound, clock-skewed, keytab-stale.
+            InternalError: kerberos-keytab.
+        """
+        gssapi = _library(self._host)
+        with _explained(host=self._host, path=str(self._path)):
+            credential = self._credential("both" if acting else "accept")
+            context = gssapi.SecurityContext(creds=credential, usage="accept", channel_bindings=_bindings(bound))
+            answer = context.step(token)
+            if not context.complete or context.mech != gssapi.MechType.kerberos:
+                raise _error(codes.TICKET_REFUSED, host=self._host, why="it is no Kerberos ticket alone")
+            if gssapi.RequirementFlag.channel_bound not in context.actual_flags:
+                raise _error(codes.TICKET_UNBOUND, host=self._host)
+            logon, delegation = self._vouched(context.initiator_name)
+            delegated = context.delegated_creds if acting else None
+            return Accepted(str(context.initiator_name), logon, delegation, answer or b"", delegated)
+
+    def impersonate(self, principal: str) -> Any:
+        """Get a credential for a user who showed no ticket (S4U2Self, [MS-SFU] 3.1.5.1).
+
+        Raises:
+            AccessError: principal-unknown, host-account-refused.
+            UnreachableError: kdc-unreachable.
+            InternalError: kerberos-keytab.
+        """
+        gssapi = _library(self._host)
+        with _explained(host=self._host, path=str(self._path), user=principal, account=self.account().name):
+            name = gssapi.Name(principal, gssapi.NameType.kerberos_principal)
+            return self._credential("both").impersonate(name, usage="initiate", mechs=[gssapi.MechType.kerberos])
+
+    def _vouched(self, name: Any) -> tuple[LogonInfo | None, DelegationInfo | None]:
+        attributes = _attributes(name)
+        try:
+            logon = pac.logon_info(attributes[_LOGON_INFO]) if _LOGON_INFO in attributes else None
+            acting = pac.delegation_info(attributes[_DELEGATION_INFO]) if _DELEGATION_INFO in attributes else None
+        except ValueError as error:
+            why = f"what the domain says of the user cannot be read ({error})"
+            raise _error(codes.TICKET_REFUSED, host=self._host, why=why) from error
+        return logon, acting
+
+    def _credential(self, usage: str) -> Any:
+        gssapi = _library(self._host)
+        found = self.account()
+        store = {"keytab": str(self._path)}
+        if usage == "accept":
+            return gssapi.Credentials(usage="accept", store=store)
+        store |= {"client_keytab": str(self._path), "ccache": f"MEMORY:{secrets.token_hex(8)}"}
+        name = gssapi.Name(f"{found.name}@{found.realm}", gssapi.NameType.kerberos_principal)
+        return gssapi.Credentials(name=name, usage="both", store=store)
+
+
+def own(user: str = "USER") -> Any:
+    """Give the credential of who runs this process, from her ticket cache.
+
+    Raises:
+        AccessError: ticket-missing, ticket-expired.
+    """
+    gssapi = _library("this host")
+    try:
+        # Tickets only: a host's root would be the host itself, where krb5.conf names a client keytab.
+        found = gssapi.Credentials(usage="initiate", store={"client_keytab": "MEMORY:none"})
+        if found.lifetime == 0:
+            raise _error(codes.TICKET_EXPIRED)
+    except gssapi.exceptions.ExpiredCredentialsError as error:
+        raise _error(codes.TICKET_EXPIRED) from error
+    except gssapi.exceptions.GSSError as error:
+        raise _error(codes.TICKET_MISSING, why=_words(error), user=user) from error
+    return found
+
+
+def has_ticket() -> bool:
+    """Tell whether who runs this process has a ticket, however old."""
+    try:
+        own()
+    except VmferryError as error:
+        return error.code is codes.TICKET_EXPIRED
+    return True
+
+
+def initiate(
+    credential: Any,
+    service: str,
+    host: str,
+    bound: bytes | None,
+    *,
+    spnego: bool = False,
+    source: str = "",
+    user: str = "",
+) -> Initiation:
+    """Get a ticket for a service and make the message that shows it.
+
+    Arguments:
+        credential: the user's own, or one with which this host acts for her (S4U2Proxy, [MS-SFU] 3.1.5.2).
+        host: the service's.
+        bound: the binding of the connection by which the message will go; None: there is none.
+        spnego: whether HTTP's Negotiate is to be spoken (RFC 4559).
+        source: this host, for errors; user: for whom it acts.
+
+    Raises:
+        AccessError: delegation-refused, ticket-expired, clock-skewed, ...
+        UsageError: service-unknown.
+        UnreachableError: kdc-unreachable.
+    """
+    gssapi = _library(source or "this host")
+    flags = gssapi.RequirementFlag
+    with _explained(host=host, source=source, user=user, service=service):
+        name = gssapi.Name(f"{service}@{host}", gssapi.NameType.hostbased_service)
+        return Initiation(
+            gssapi.SecurityContext(
+                name=name,
+                creds=credential,
+                usage="initiate",
+                mech=gssapi.OID.from_int_seq(_SPNEGO if spnego else _KERBEROS),
+                flags=flags.mutual_authentication | flags.integrity | flags.replay_detection,
+                channel_bindings=_bindings(bound),
+            )
+        )
+
+
+def _library(host: str) -> Any:
+    try:
+        import gssapi
+    except ImportError as error:
+        raise InternalError(codes.KERBEROS_LIBRARY, host=host, why=str(error)) from error
+    library: Any = gssapi
+    library.SecurityContext.__DEFER_STEP_ERRORS__ = False  # or an acceptor's errors pass silently
+    return library
+
+
+def _bindings(bound: bytes | None) -> Any:
+    if bound is None:
+        return None
+    from gssapi.raw import ChannelBindings
+
+    return ChannelBindings(application_data=bound)
+
+
+def _attributes(name: Any) -> dict[bytes, bytes]:
+    """Give what the ticket says of its user, as far as the domain has signed it."""
+    from gssapi.raw import get_name_attribute, inquire_name
+
+    found = {}
+    for wanted in (_LOGON_INFO, _DELEGATION_INFO):
+        if wanted in (inquire_name(name).attrs or []):
+            attribute = get_name_attribute(name, wanted)
+            if attribute.authenticated and attribute.values:
+                found[wanted] = attribute.values[0]
+    return found
+
+
+@contextmanager
+def _explained(**fields: str) -> Iterator[None]:
+    """Say in vmferry's words what Kerberos refuses."""
+    try:
+        yield
+    except VmferryError:
+        raise
+    except Exception as error:
+        gssapi = _library(fields.get("host", ""))
+        if not isinstance(error, gssapi.exceptions.GSSError):
+            raise
+        raise _explain(error, fields) from error
+
+
+def _explain(error: Any, fields: dict[str, str]) -> VmferryError:
+    number = error.min_code - (1 << 32) if error.min_code >= 1 << 31 else error.min_code
+    words = _words(error)
+    code = _CODES.get(number - _BASE) or next((_WORDS[one] for one in _WORDS if one in words), codes.TICKET_REFUSED)
+    if error.maj_code & _ROUTINE == _BAD_BINDINGS:
+        code = codes.TICKET_UNBOUND
+    known = {"why": words, "user": "the user", "source": "this host", "service": "", "path": "its keytab"}
+    realm = fields.get("user", "").partition("@")[2] or "the domain"
+    return _error(code, **(known | {"account": "its account", "realm": realm} | fields))
+
+
+def _error(code: Code, **fields: str) -> VmferryError:
+    kind, _ = VmferryError.registry[code.name]
+    return kind(code, **fields)
+
+
+def _words(error: Any) -> str:
+    """Give what krb5 says, without what GSS-API says around it."""
+    found = str(error.gen_message() if hasattr(error, "gen_message") else error)
+    return found.partition("Minor (")[2].partition("): ")[2].rstrip(".") or found

@@ -1,0 +1,350 @@
+"""Moves by Kerberos in a real domain: who is let in, as whom, and what each way of not being let in says."""
+
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.lab.conftest import NAME
+from tests.lab.harness import Failed, Pair, vmferry, wait
+from vmferry.core import keytab
+from vmferry.core.errors import Exit
+from vmferry.lab import domain, network
+from vmferry.lab.controller import Controller
+from vmferry.lab.host import Host
+from vmferry.lab.lab import MACHINE, Lab
+from vmferry.lab.vm import Disk, Guest
+
+pytestmark = pytest.mark.lab
+
+GUEST = Guest(busy=8, rate=1, disks=(Disk(size=128, filled=8),))
+LIFE = 125  # seconds
+MOVE = ("vm", "move", GUEST.name)
+OPERATOR = f"operator@{domain.REALM}"
+
+
+@pytest.fixture(scope="module")
+def joined() -> Iterator[Pair]:
+    """Two hosts of a domain, not paired, with a guest on the first."""
+    lab = Lab.named(f"{NAME}k")
+    lab.down()
+    try:
+        lab.up(2, samba=MACHINE, say=print)
+        pair = Pair(lab)
+        with pair.observing():
+            for host in pair.hosts:
+                vmferry(host, "host", "set", f"--operator={OPERATOR}", f"--operator=sensitive@{domain.REALM}")
+            pair.start(GUEST)
+            yield pair
+            assert pair.observer.ran_twice() == []
+    finally:
+        lab.down()
+
+
+class Ageing:
+    """The operator's ticket on the second host, got when the tests began, so that few of them have to wait for its end.
+
+    Samba gives no service ticket for one that lasts two minutes or less: such are for changing a password only.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self._cache = f"FILE:{pair.two.home / 'tickets' / 'ageing'}"
+        self._until = 0.0
+        self.renew()
+
+    def renew(self) -> None:
+        password = (dc(self._pair).passwords / "operator").read_text()
+        self._until = time.time() + LIFE
+        self._pair.two.run("kinit", "-f", "-l", f"{LIFE}s", "-c", self._cache, "operator", text=password)
+
+    def left(self) -> float:
+        """Seconds until it has ended for certain."""
+        return self._until + 2 - time.time()
+
+    def variables(self) -> list[str]:
+        return ["env", f"KRB5CCNAME={self._cache}"]
+
+
+@pytest.fixture(scope="module")
+def ageing(joined: Pair) -> Ageing:
+    """The ticket; any test may ask for it, so that it is there from the beginning."""
+    return Ageing(joined)
+
+
+@pytest.fixture
+def pair(joined: Pair) -> Iterator[Pair]:
+    """The same, with no delegation and the guest on the first host, whatever a test did."""
+    yield joined
+    for host in joined.hosts:
+        forbid(joined, host)
+        host.set_up(again=True)
+
+
+def dc(pair: Pair) -> Controller:
+    assert pair.lab.controller is not None
+    return pair.lab.controller
+
+
+def allow(pair: Pair, source: Host, destination: Host, *services: str, transition: bool = True) -> None:
+    """Let a host act for users towards services of another; with Samba's own tool, and as Samba wants the names."""
+    shown = dc(pair).run("samba-tool", "delegation", "show", f"{source.name}$").stdout
+    for service in services or (domain.MIGRATION, "cifs"):
+        for name in (destination.name, f"{destination.name}.{domain.NAME}"):
+            spn = f"{service}/{name}".replace(" ", "\\ ")
+            if spn in shown:
+                continue
+            dc(pair).run("samba-tool", "delegation", "add-service", f"{source.name}$", spn)
+    if transition:
+        dc(pair).run("samba-tool", "delegation", "for-any-protocol", f"{source.name}$", "on")
+
+
+def forbid(pair: Pair, source: Host) -> None:
+    """Take all of it back."""
+    shown = dc(pair).run("samba-tool", "delegation", "show", f"{source.name}$").stdout
+    for line in shown.splitlines():
+        if line.startswith("msDS-AllowedToDelegateTo: "):
+            dc(pair).run("samba-tool", "delegation", "del-service", f"{source.name}$", line.partition(": ")[2])
+    if "TO_AUTHENTICATE_FOR_DELEGATION: True" in shown:
+        dc(pair).run("samba-tool", "delegation", "for-any-protocol", f"{source.name}$", "off")
+
+
+def ask(pair: Pair, person: str, source: Host, *words: str, at: Host | None = None) -> Any:
+    """Ask a host for something with a person's ticket, from another machine; gives what it prints as JSON.
+
+    Raises:
+        Failed: it failed.
+    """
+    at = at or (pair.two if source is pair.one else pair.one)
+    with dc(pair).ticket(person, at) as variables:
+        command = ["env", *(f"{name}={value}" for name, value in variables.items())]
+        done = at.run(*command, "vmferry", "--output", "json", "--host", source.name, *words, check=False)
+    return said(done)
+
+
+def said(done: "subprocess.CompletedProcess[str]") -> Any:
+    """Read what vmferry printed; a move prints a line for each event, of which the last counts."""
+    if done.returncode:
+        found = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+        problem: dict[str, Any] = next((one["problem"] for one in reversed(found) if "problem" in one), {})
+        raise Failed(done.returncode, problem, done.stderr)
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextmanager
+def refused(code: str, *mends: str, exit_code: Exit = Exit.ACCESS) -> "Iterator[pytest.ExceptionInfo[Failed]]":
+    """See that something is refused with a code, and that the message names the mend."""
+    with pytest.raises(Failed) as caught:
+        yield caught
+    problem = caught.value.problem
+    assert (problem.get("code"), caught.value.code) == (code, exit_code), caught.value
+    for mend in mends:
+        assert mend in problem["remedy"], problem["remedy"]
+
+
+def move(pair: Pair, source: Host, *options: str, person: str = "operator") -> None:
+    """Move the guest away from a host as somebody, and see it arrive whole."""
+    destination = pair.two if source is pair.one else pair.one
+    ask(pair, person, source, *MOVE, destination.name, "--include-storage", *options)
+    pair.assert_only_on(GUEST, destination)
+    pair.check(GUEST, destination)
+
+
+def test_an_operator_moves_a_vm_there_and_back_from_her_workstation(pair: Pair, ageing: Ageing) -> None:
+    with refused("delegation-refused", "vmferry delegation grant kvm1 kvm2"):
+        ask(pair, "operator", pair.one, *MOVE, "kvm2", "--include-storage")
+    pair.assert_only_on(GUEST, pair.one)
+    allow(pair, pair.one, pair.two)
+    move(pair, pair.one)
+    job = vmferry(pair.two, "job", "list")[-1]
+    assert (job["caller"]["name"], job["role"]) == (OPERATOR, "destination")
+    with refused("delegation-refused", "vmferry delegation grant kvm2 kvm1"):
+        ask(pair, "operator", pair.two, *MOVE, "kvm1", "--include-storage")
+    allow(pair, pair.two, pair.one)
+    move(pair, pair.two)
+    job = vmferry(pair.one, "job", "list")[-1]["id"]
+    offer = next(one for one in vmferry(pair.one, "audit", "list", "--job", job) if one["action"] == "offer_vm")
+    assert (offer["caller"], offer["on_behalf_of"], offer["result"]) == ("kvm2", OPERATOR, "ok")
+    asked = next(one for one in vmferry(pair.two, "audit", "list", "--job", job) if one["action"] == "move_vm")
+    assert (asked["caller"], asked["method"], asked["role"]) == (OPERATOR, "kerberos", "operator")
+    assert [host["known_by"] for host in vmferry(pair.one, "host", "list")] == ["domain"]
+
+
+@pytest.mark.parametrize(("given", "missing"), [(domain.MIGRATION, "cifs"), ("cifs", domain.MIGRATION)])
+def test_a_move_with_storage_takes_both_services(pair: Pair, given: str, missing: str) -> None:
+    allow(pair, pair.one, pair.two, given)
+    with refused("delegation-refused", "vmferry delegation grant kvm1 kvm2") as caught:
+        ask(pair, "operator", pair.one, *MOVE, "kvm2", "--include-storage")
+    assert f"`{missing}`" in caught.value.problem["detail"]
+    assert vmferry(pair.two, "job", "list") == [] or vmferry(pair.two, "job", "list")[-1]["state"] != "running"
+
+
+def test_kerberos_only_is_enough_for_her_ticket_and_not_for_the_socket(pair: Pair) -> None:
+    allow(pair, pair.one, pair.two, transition=False)
+    check = ("vm", "check", GUEST.name, "kvm2", "--include-storage")
+    with refused("principal-missing", "kinit", "vmferry host set --principal root="):
+        vmferry(pair.one, *check)
+    vmferry(pair.one, "host", "set", "--principal=root=operator")
+    with refused("delegation-refused", "vmferry delegation verify kvm1 kvm2"):
+        vmferry(pair.one, *check)
+    assert ask(pair, "operator", pair.one, *check)["findings"] == []
+    allow(pair, pair.one, pair.two)
+    assert vmferry(pair.one, *check)["findings"] == []
+    vmferry(pair.one, "host", "set", "--principal=")
+
+
+@pytest.mark.parametrize(("person", "why"), [("sensitive", None), ("protected", "Protected Users")])
+def test_who_must_not_be_acted_for_is_not(pair: Pair, person: str, why: str | None) -> None:
+    """The KDC refuses a sensitive user; Samba's lets a protected one pass, whom we refuse."""
+    allow(pair, pair.one, pair.two)
+    check = ("vm", "check", GUEST.name, "kvm2", "--include-storage")
+    for host in pair.hosts:
+        vmferry(host, "host", "set", f"--operator={OPERATOR}", f"--operator={person}@{domain.REALM}")
+    with refused("delegation-refused", "vmferry delegation verify"):
+        ask(pair, person, pair.one, *check)
+    vmferry(pair.one, "host", "set", f"--principal=root={person}")
+    with refused("user-protected" if why else "delegation-refused", "somebody else" if why else "verify") as caught:
+        vmferry(pair.one, *check)
+    assert (why or person) in caught.value.problem["detail"]
+    vmferry(pair.one, "host", "set", "--principal=")
+
+
+def test_she_needs_the_role_on_both_hosts(pair: Pair) -> None:
+    allow(pair, pair.one, pair.two)
+    viewer = f"viewer@{domain.REALM}"
+    check = ("vm", "check", GUEST.name, "kvm2", "--include-storage")
+    with refused("not-allowed", "kvm1"):
+        ask(pair, "viewer", pair.one, *check)
+    vmferry(pair.one, "host", "set", f"--operator={viewer}", f"--operator={OPERATOR}")
+    with refused("not-allowed", "kvm2"):
+        ask(pair, "viewer", pair.one, *check)
+    record = [one for one in vmferry(pair.two, "audit", "list") if one["result"] == "not-allowed"][-1]
+    assert record["action"] == "sign_in"
+    vmferry(pair.two, "host", "set", f"--operator={viewer}", f"--operator={OPERATOR}")
+    assert ask(pair, "viewer", pair.one, *check)["findings"] == []
+
+
+def test_authentications_that_differ(pair: Pair) -> None:
+    allow(pair, pair.one, pair.two)
+    check = ("vm", "check", GUEST.name, "kvm2", "--include-storage")
+    vmferry(pair.two, "host", "set", "--authentication=certificate")
+    with refused("authentication-differs", "--authentication certificate", "kvm1") as caught:
+        ask(pair, "operator", pair.one, *check)
+    assert "kerberos" in caught.value.problem["detail"]
+    vmferry(pair.two, "host", "set", "--authentication=automatic")
+    assert ask(pair, "operator", pair.one, *check)["findings"] == []
+
+
+def test_a_name_that_the_domain_does_not_have(pair: Pair) -> None:
+    allow(pair, pair.one, pair.two)
+    with refused("service-unknown", "vmferry delegation register 10.91.0.2", exit_code=Exit.USAGE):
+        ask(pair, "operator", pair.one, *MOVE, "10.91.0.2", "--include-storage")
+
+
+def test_without_keys_and_with_new_ones(pair: Pair) -> None:
+    """The daemon looks at the keytab each time: it is never started anew here."""
+    allow(pair, pair.one, pair.two)
+    check = ("vm", "check", GUEST.name, "kvm2", "--include-storage")
+    keytab, away = pair.one.home / "krb5.keytab", pair.one.home / "away"
+    keytab.rename(away)
+    try:
+        with refused("kerberos-keytab", "net ads join", exit_code=Exit.FAILED):
+            ask(pair, "operator", pair.one, *check)
+    finally:
+        away.rename(keytab)
+    assert ask(pair, "operator", pair.one, *check)["findings"] == []
+
+
+TALK = """
+import base64, http.client, json, ssl, sys
+from vmferry.client.tls import seen
+from vmferry.identity import kerberos
+
+how, host = sys.argv[1:]
+certificate, _ = seen(host, 6601, 5)
+bound = None if how == "unbound" else kerberos.binding(certificate)
+if how == "bound elsewhere":
+    bound = bound[:-1] + bytes([bound[-1] ^ 1])
+token = base64.b64encode(kerberos.initiate(kerberos.own(), "HTTP", host, bound, spnego=True).token).decode()
+context = ssl._create_unverified_context()
+for _ in range(2 if how == "replayed" else 1):
+    connection = http.client.HTTPSConnection(host, 6601, context=context)
+    connection.connect()
+    assert connection.sock.getpeercert(binary_form=True) == certificate
+    connection.request("GET", "/api/v1/vms", headers={"Authorization": "Negotiate " + token})
+    answer = connection.getresponse()
+    said = json.loads(answer.read())
+    shown = answer.headers.get_all("WWW-Authenticate") or []
+print(json.dumps([answer.status, said if isinstance(said, list) else said["code"], len(max(shown, key=len))]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "said"),
+    [
+        ("well", 200, None),
+        ("replayed", 401, "ticket-replayed"),
+        ("unbound", 401, "ticket-unbound"),
+        ("bound elsewhere", 401, "ticket-unbound"),
+    ],
+)
+def test_a_ticket_is_good_once_and_for_one_connection(pair: Pair, how: str, status: int, said: str | None) -> None:
+    with dc(pair).ticket("operator", pair.two) as variables:
+        words = ["env", *(f"{name}={value}" for name, value in variables.items()), sys.executable, "-c", TALK]
+        answer = json.loads(pair.two.run(*words, how, "kvm1").stdout)
+    assert answer[0] == status
+    if said is None:
+        assert [vm["name"] for vm in answer[1]] == [GUEST.name]
+        assert answer[2] > 100  # Kerberos' answer: this is the host
+    else:
+        assert answer[1] == said
+
+
+def test_a_keytab_that_was_renewed_is_picked_up(pair: Pair) -> None:
+    """The account's password is changed: tickets made with the old keys still serve, and new ones do at once."""
+    allow(pair, pair.one, pair.two)
+    check = ("vm", "check", GUEST.name, "kvm2", "--include-storage")
+    assert ask(pair, "operator", pair.one, *check)["findings"] == []
+    before = keytab.account(keytab.entries((pair.two.home / "krb5.keytab").read_bytes()))
+    password = "Renewed-1-" + secrets.token_hex(8)
+    controller = dc(pair)
+    controller.run("samba-tool", "user", "setpassword", "kvm2$", f"--newpassword={password}")
+    with refused("keytab-stale", "net ads keytab"):
+        ask(pair, "operator", pair.one, *check)
+    fresh = pair.two.home / "fresh.keytab"
+    controller.run("samba-tool", "domain", "exportkeytab", str(fresh), "--principal=kvm2$")
+    fresh.chmod(0o600)
+    fresh.rename(pair.two.home / "krb5.keytab")
+    after = keytab.account(keytab.entries((pair.two.home / "krb5.keytab").read_bytes()))
+    assert before is not None
+    assert after is not None
+    assert after.number > before.number
+    assert ask(pair, "operator", pair.one, *check)["findings"] == []
+
+
+def test_a_ticket_that_ends_in_mid_move_ends_nothing_else(pair: Pair, ageing: Ageing) -> None:
+    """The move goes on by the key of its job; the next one takes a new ticket."""
+    allow(pair, pair.one, pair.two)
+    if ageing.left() < 10:
+        ageing.renew()
+    network.limit(pair.lab.layout, "kvm1", "migration", "8mbit")
+    words = [*ageing.variables(), "vmferry", "--output", "json", "--host", "kvm1"]
+    job = said(pair.two.run(*words, *MOVE, "kvm2", "--include-storage", "--detach", check=False))["id"]
+    wait(lambda: ageing.left() < 0, LIFE + 5, "the ticket to end")
+    assert vmferry(pair.one, "job", "show", job)["state"] == "running"
+    with refused("ticket-expired", "kinit"):
+        said(pair.two.run(*words, "vm", "list", check=False))
+    network.limit(pair.lab.layout, "kvm1", "migration", None)
+    assert pair.wait_end(pair.one, job)["state"] == "done"
+    pair.assert_only_on(GUEST, pair.two)
+    allow(pair, pair.two, pair.one)
+    move(pair, pair.two)
