@@ -16,7 +16,7 @@ from vmferry.core.errors import AccessError, InternalError, UnreachableError, Us
 from vmferry.core.finding import Finding
 from vmferry.core.networks import Local, Network
 from vmferry.core.offer import Caller, Encryption
-from vmferry.core.probe import ProbeOpening, ProbeRequest
+from vmferry.core.probe import ProbeOpening, ProbeRequest, Reached
 from vmferry.core.settings import HostSettings, Protection
 from vmferry.identity.certificates import create, fingerprint
 from vmferry.preflight.case import End
@@ -243,7 +243,7 @@ def test_a_host_that_this_one_does_not_know(doctor: Diagnostician) -> None:
 def listeners(doctor: Diagnostician, monkeypatch: pytest.MonkeyPatch) -> Listeners:
     monkeypatch.setattr(interfaces, "addresses", lambda: [Local("127.0.0.1", 8, "lo")])
     config = doctor.config.model_copy(update={"advertise": "127.0.0.1", "data_ports": (16610, 16619)})
-    return Listeners(config, doctor.settings)
+    return Listeners(config, doctor.settings, lambda: True)
 
 
 class Asked:
@@ -264,6 +264,20 @@ def reach(asked: Any, settings: HostSettings = ON) -> list[Finding]:
 
 def test_a_way_that_carries_everything(listeners: Listeners) -> None:
     assert reach(Asked(listeners)) == []
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_where_moves_fill_the_way_what_is_lost_tells_nothing(
+    listeners: Listeners, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    lost = [Reached(address="127.0.0.1", port=16610, error="timed out")]
+    monkeypatch.setattr("vmferry.transfer.probe.reach", lambda *_: lost)
+    settings, idle = ON, lambda: True
+    end = End("kvm1", settings, interfaces.addresses(), Encryption.REQUIRED, True)
+    assert [one.code for one in probes.reach(Asked(listeners), end, "kvm2", idle)] == ["data-port-unreachable"]  # type: ignore[arg-type]
+    there = listeners if here else replace(listeners, quiet=lambda: False)
+    (finding,) = probes.reach(Asked(there), end, "kvm2", (lambda: False) if here else idle)  # type: ignore[arg-type]
+    assert (finding.code, finding.severity) == ("data-port-untried", "warns")
 
 
 def test_a_try_that_cannot_be_made_is_told_and_blocks_nothing(listeners: Listeners) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import fcntl
+import functools
 import logging
 import os
 import signal
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compose(config: Config) -> Services:
     """Put the parts of this host together."""
     # libvirt is needed to serve, but not to print documents.
+    from vmferry.agent import probes
     from vmferry.agent.bandwidth import Bandwidths
     from vmferry.agent.doctor import Diagnostician
     from vmferry.agent.entrance import Entrance
@@ -70,7 +72,6 @@ def compose(config: Config) -> Services:
     from vmferry.agent.incoming import Arrivals
     from vmferry.agent.look import Look
     from vmferry.agent.outgoing import Moves
-    from vmferry.agent.probes import Listeners
     from vmferry.agent.quiet import Quiet
     from vmferry.agent.signins import SignIns
     from vmferry.hypervisor.activity import Activities
@@ -94,7 +95,9 @@ def compose(config: Config) -> Services:
     launcher = Launcher(config)
     snapshots = Snapshots(config)
     neighbours = Neighbours(config, stores.peers)
-    bandwidths = Bandwidths(config, stores.settings, Quiet(config.name, stores.jobs), identity.fingerprint)
+    quiet = Quiet(config.name, stores.jobs)
+    reach = functools.partial(probes.reach, quiet=quiet)
+    bandwidths = Bandwidths(config, stores.settings, quiet, identity.fingerprint)
     outgoing = Moves(
         config=config,
         jobs=stores.jobs,
@@ -106,6 +109,7 @@ def compose(config: Config) -> Services:
         launcher=launcher,
         fingerprint=identity.fingerprint,
         find=neighbours.find,
+        reach=reach,
         enter=Entrance(config, identity.certificate, stores.peers, stores.settings, keys).enter,
         forecasts=Forecaster(bandwidths, Activities(config.libvirt_uri, config.name).measure),
     )
@@ -124,6 +128,7 @@ def compose(config: Config) -> Services:
         peers=stores.peers,
         settings=stores.settings,
         look=Look(config, stores.settings, snapshots, launcher),
+        reach=reach,
     )
     return Services(
         config=config,
@@ -135,7 +140,7 @@ def compose(config: Config) -> Services:
         launcher=launcher,
         watch=watch,
         doctor=doctor,
-        probes=Listeners(config, stores.settings),
+        probes=probes.Listeners(config, stores.settings, quiet),
         bandwidths=bandwidths,
         sign_ins=SignIns(config, stores.peers, stores.settings, keys),
         keys=keys,

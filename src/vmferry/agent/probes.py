@@ -33,6 +33,7 @@ class Listeners:
 
     config: Config
     settings: Settings
+    quiet: Callable[[], bool]
     places: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
 
     def listen(self, request: ProbeRequest, peer: Peer) -> ProbeOpening:
@@ -54,7 +55,7 @@ class Listeners:
             raise
         log.info("%s tries whether it reaches this host", peer.name)
         threading.Thread(target=self._serve, args=(listener,), name="probes", daemon=True).start()
-        return listener.opening
+        return listener.opening.model_copy(update={"busy": not self.quiet()})
 
     def _serve(self, listener: probe.Listener) -> None:
         try:
@@ -63,13 +64,14 @@ class Listeners:
             self.places.release()
 
 
-def reach(client: PeerClient, end: End, there: str) -> list[Finding]:
+def reach(client: PeerClient, end: End, there: str, quiet: Callable[[], bool] = lambda: True) -> list[Finding]:
     """Try the ways that a move to a paired host would take, for two seconds at most.
 
     Arguments:
         client: of that host.
         end: this one.
         there: that one's name.
+        quiet: whether no move runs on this host.
     """
     try:
         opening = client.probe(ProbeRequest(networks=keeps_to(end.settings, end.addresses)))
@@ -80,4 +82,4 @@ def reach(client: PeerClient, end: End, there: str) -> list[Finding]:
             return []  # there is no way to try, as other checks have found
         why = error.reason.rstrip(".")
         return [Finding.warns(codes.PROBE_UNTRIED, ("", why), host=there, why=why)]
-    return case.run(checks.OF_REACH, Reach(end.name, there, probe.reach(routes, opening)))
+    return case.run(checks.OF_REACH, Reach(end.name, there, probe.reach(routes, opening), opening.busy or not quiet()))

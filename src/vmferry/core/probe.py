@@ -32,6 +32,7 @@ class ProbeOpening(BaseModel):
 
     addresses: list[Address] = Field(description="where it listens, the best first")
     secrets: list[str] = Field(description="hex; each admits one connection, once")
+    busy: bool = Field(default=False, description="moves run there now: what gets lost may be their doing")
     answer: str = Field(description="hex; what the destination says to a secret, so that no other host is mistaken")
 
 

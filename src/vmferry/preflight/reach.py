@@ -19,15 +19,22 @@ class Reach:
         source: the host that tried.
         destination: the other one's name.
         ways: the best first; none: it was not tried.
+        busy: moves run on one of them, and fill the way: what got lost then tells nothing.
     """
 
     source: str
     destination: str
     ways: Sequence[Reached]
+    busy: bool = False
 
 
 def _reach(reach: Reach) -> Iterator[Finding]:
     """A move takes the first way that answers: what is wrong with that one blocks it, with others not."""
+    if reach.busy:
+        if any(way.error is not None or way.stalled for way in reach.ways):
+            why = "moves that run now fill the way, so that what was lost tells nothing"
+            yield Finding.warns(codes.PROBE_UNTRIED, ("", why), host=reach.destination, why=why)
+        return
     answered = any(way.error is None for way in reach.ways)
     taken = False
     for way in reach.ways:
@@ -59,7 +66,8 @@ REACH = Check(
     {
         codes.DATA_UNREACHABLE: "A firewall on either host or between them drops TCP 6610-6659, or the network "
         "that the hosts share is broken there.",
-        codes.PROBE_UNTRIED: "All data ports are taken by moves, many hosts ask at once, or vmferry there is too old.",
+        codes.PROBE_UNTRIED: "All data ports are taken by moves, many hosts ask at once, moves fill the way, or "
+        "vmferry there is too old.",
         codes.MTU_BLACK_HOLE: "An interface, switch or tunnel on the way has a smaller MTU than the hosts, and what "
         "would tell them is dropped.",
     },
