@@ -114,6 +114,9 @@ class Config(BaseModel):
     keytab: Path = Field(
         default=Path("/etc/krb5.keytab"), description="This host's keys in its domain, for the authentication kerberos."
     )
+    forbid_credssp: bool = Field(
+        default=False, description="Whether no user's password may leave or reach this host for a sign-in (CredSSP)."
+    )
     group: str = Field(
         default="vmferry", description="Members of this group may use vmferryd's unix socket, as root may."
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from vmferry.agent.credssps import CredSsps
 from vmferry.agent.daemon import Daemon
 from vmferry.agent.services import Services, Stores
 from vmferry.agent.signins import SignIns
@@ -276,6 +277,7 @@ class Node:
                 probes=made,
                 bandwidths=made,
                 sign_ins=sign_ins,
+                credssp=CredSsps(sign_ins),
                 keys=keys,
             )
             daemon = Daemon(services)

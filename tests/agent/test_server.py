@@ -128,7 +128,7 @@ def test_strangers_reach_the_version_and_nothing_else(kvm1: "Node") -> None:
             status, answer = ask(kvm1, method.upper(), path.replace("{job}", "0001").replace("{name}", "web01"))
             if path == "/api/v1/version":
                 assert (status, answer) == (200, {"product": "vmferry", "api": ["v1"]})
-            elif path in ("/api/v1/pairing", "/api/v1/signin"):
+            elif path in ("/api/v1/pairing", "/api/v1/signin", "/api/v1/signin/credssp"):
                 assert (status, answer["code"]) == (400, "bad-request")
             else:
                 expected = "not-paired" if "/peer/" in path else "not-authenticated"

@@ -30,7 +30,7 @@ from vmferry.core.api import (
 )
 from vmferry.core.audit import AuditRecord
 from vmferry.core.diagnosis import HostReport, Matrix, PairReport
-from vmferry.core.errors import UsageError, VmferryError
+from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.networks import Network
@@ -156,6 +156,7 @@ class FakeClient(Client):
         self.wrong: Problem | None = None
         self.trusting = True
         self.prediction: Prediction | None = None
+        self.password: str | None = None
         self.peers = [
             PairedHost(
                 name="kvm2",
@@ -272,7 +273,16 @@ class FakeClient(Client):
             networks=["default"],
         )
 
-    def check(self, vm: str, destination: str, options: MoveOptions | None = None, *, predict: bool = False) -> Report:
+    def check(
+        self,
+        vm: str,
+        destination: str,
+        options: MoveOptions | None = None,
+        *,
+        predict: bool = False,
+        password: str | None = None,
+    ) -> Report:
+        self._want(password)
         self._change("check", vm, destination, options, *(["predict"] if predict else []))
         return Report(
             vm=vm,
@@ -286,7 +296,25 @@ class FakeClient(Client):
             persistent_xml="<domain/>",
         )
 
-    def move(self, vm: str, destination: str, options: MoveOptions | None = None, *, wait: bool = True) -> Job:
+    def _want(self, password: str | None) -> None:
+        """Have hosts use CredSSP, where a test says so."""
+        if self.password is None:
+            return
+        if password is None:
+            raise AccessError(codes.PASSWORD_NEEDED, user="ann@LAB.TEST", host="kvm2")
+        if password != self.password:
+            raise AccessError(codes.PASSWORD_WRONG, user="ann@LAB.TEST")
+
+    def move(
+        self,
+        vm: str,
+        destination: str,
+        options: MoveOptions | None = None,
+        *,
+        wait: bool = True,
+        password: str | None = None,
+    ) -> Job:
+        self._want(password)
         self._change("move", vm, destination, options, *([] if wait else ["no wait"]))
         return JOB.model_copy(update={"warnings": self.findings})
 

@@ -1,6 +1,7 @@
 """`vmferry vm`."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -304,3 +305,21 @@ def test_a_network_mapping_must_be_one(vmferry: Run) -> None:
     code, _, err = vmferry("vm", "check", "web01", "kvm2", "--map-network", "br0")
     assert code == 2
     assert "br0 is not A=B" in err
+
+
+def test_a_password_is_asked_for_where_hosts_take_one(
+    vmferry: Run, daemon: FakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.password = "Secret-1"
+    code, _, err = vmferry("vm", "move", "web01", "kvm2", "--detach")
+    assert code == 4
+    assert "password-needed" in err
+    assert "--password-file" in err
+    file = tmp_path / "password"
+    file.write_text("Secret-1\n")
+    for words in (["move", "--detach"], ["check"], ["move", "--dry-run"]):
+        assert vmferry("vm", words[0], "web01", "kvm2", *words[1:], "--password-file", str(file))[0] == 0
+    file.write_text("wrong")
+    assert "password-wrong" in vmferry("vm", "check", "web01", "kvm2", "--password-file", str(file))[2]
+    monkeypatch.setattr("vmferry.cli.vm.read_secret", lambda prompt, *_: "Secret-1" if "ann@LAB.TEST" in prompt else "")
+    assert vmferry("vm", "check", "web01", "kvm2")[0] == 0

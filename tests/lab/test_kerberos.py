@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import NAME
+from tests.lab.faults import restart_daemon
 from tests.lab.harness import Failed, Pair, vmferry, wait
 from vmferry.core import keytab
 from vmferry.core.errors import Exit
@@ -348,3 +349,73 @@ def test_a_ticket_that_ends_in_mid_move_ends_nothing_else(pair: Pair, ageing: Ag
     pair.assert_only_on(GUEST, pair.two)
     allow(pair, pair.two, pair.one)
     move(pair, pair.two)
+
+
+# --- CredSSP ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def credssp(pair: Pair) -> Iterator[Pair]:
+    """Both hosts use CredSSP, and root of the first is the operator; nobody may delegate to anybody."""
+    for host in pair.hosts:
+        vmferry(host, "host", "set", "--authentication=credssp")
+    vmferry(pair.one, "host", "set", "--principal=root=operator")
+    yield pair
+    for host in pair.hosts:
+        vmferry(host, "host", "set", "--authentication=automatic", "--principal=")
+
+
+def with_password(pair: Pair, person: str, *words: str, password: str | None = None) -> Any:
+    text = password or (dc(pair).passwords / person).read_text()
+    done = pair.one.run("vmferry", "--output", "json", *words, "--password-file", "-", check=False, text=text)
+    return said(done)
+
+
+def test_who_is_signed_in_moves_a_vm_with_her_password(credssp: Pair) -> None:
+    pair = credssp
+    with refused("password-needed", "--password-file"):
+        vmferry(pair.one, *MOVE, "kvm2", "--include-storage")
+    with refused("password-wrong"):
+        with_password(pair, "operator", *MOVE, "kvm2", "--include-storage", password="Wrong-1-word")
+    with_password(pair, "operator", *MOVE, "kvm2", "--include-storage")
+    pair.assert_only_on(GUEST, pair.two)
+    pair.check(GUEST, pair.two)
+    job = vmferry(pair.two, "job", "list")[-1]
+    assert job["caller"] == {"name": OPERATOR, "host": "kvm1", "method": "credssp"}
+    password = (dc(pair).passwords / "operator").read_text().strip()
+    for host in pair.hosts:
+        for file in [path for path in host.home.rglob("*") if path.is_file() and path.stat().st_size < 1 << 22]:
+            assert password.encode() not in file.read_bytes(), file
+    for host in pair.hosts:
+        vmferry(host, "host", "set", "--authentication=automatic")
+    allow(pair, pair.two, pair.one)
+    move(pair, pair.two)
+
+
+def test_who_is_not_signed_in_gets_the_error_that_windows_has(credssp: Pair) -> None:
+    with refused("credssp-not-signed-in", "Sign in on kvm1", "vmferry delegation grant kvm1 kvm2") as caught:
+        ask(credssp, "operator", credssp.one, *MOVE, "kvm2", "--include-storage")
+    assert "No credentials are available in the security package (0x8009030E)" in caught.value.problem["detail"]
+
+
+def test_a_protected_user_is_refused(credssp: Pair) -> None:
+    pair = credssp
+    vmferry(pair.one, "host", "set", "--principal=root=protected")
+    vmferry(pair.two, "host", "set", f"--operator={OPERATOR}", f"--operator=protected@{domain.REALM}")
+    with refused("user-protected", "somebody else"):
+        with_password(pair, "protected", "vm", "check", GUEST.name, "kvm2", "--include-storage")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_host_can_forbid_it(credssp: Pair, number: int) -> None:
+    host = credssp.hosts[number]
+    file = host.home / "vmferry.toml"
+    before = file.read_text()
+    file.write_text(before + "forbid_credssp = true\n")
+    try:
+        restart_daemon(host)
+        with refused("credssp-forbidden", "--authentication kerberos", host.name):
+            with_password(credssp, "operator", "vm", "check", GUEST.name, "kvm2", "--include-storage")
+    finally:
+        file.write_text(before)
+        restart_daemon(host)

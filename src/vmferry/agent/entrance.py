@@ -43,6 +43,13 @@ class Entry:
     secret: str = ""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Password:
+    """A user's password, on its way to one sign-in; it has no representation that a log could show."""
+
+    text: str
+
+
 Enter = Callable[[str, MoveOptions, Caller, Any], Entry | None]
 """Signs in at a destination, as Entrance.enter does."""
 
@@ -62,6 +69,7 @@ class Entrance:
     settings: Settings
     keys: HostKeys
     sign_in: Callable[..., Any] = signin.sign_in
+    sign_in_with_password: Callable[..., Any] = signin.sign_in_with_password
     local_users: Path = _PASSWD
 
     def enter(self, destination: str, options: MoveOptions, caller: Caller, credential: Any) -> Entry | None:
@@ -69,7 +77,7 @@ class Entrance:
 
         Arguments:
             destination: as she named it.
-            credential: with which this host may act for her; None: she came without a ticket.
+            credential: with which this host may act for her: her ticket, or her Password; None: she showed neither.
 
         Returns:
             None where hosts take each other's word for whom they act.
@@ -80,16 +88,21 @@ class Entrance:
             UsageError: service-unknown, peer-name-taken.
         """
         settings = self.settings.host()
-        if settings.authenticates(keys=self.keys.serves(kerberos.MIGRATION)) is Authentication.CERTIFICATE:
+        how = settings.authenticates(keys=self.keys.serves(kerberos.MIGRATION))
+        if how is Authentication.CERTIFICATE:
             return None
-        if credential is None:
-            principal = self._principal(settings, caller, destination)
-            credential = self.keys.impersonate(principal)
-        else:
-            principal = caller.name
-        services: Sequence[Service] = ("migration", "storage") if options.include_storage else ("migration",)
         place = self._place(destination)
-        answer, certificate = self.sign_in(self.config, place, self.certificate, credential, principal, services)
+        if how is Authentication.CREDSSP:
+            user, password = self._signed_in(settings, caller, destination, credential)
+            answer, certificate = self.sign_in_with_password(self.config, place, self.certificate, password, user)
+        else:
+            if credential is None or isinstance(credential, Password):
+                user = self._principal(settings, caller, destination)
+                credential = self.keys.impersonate(user)
+            else:
+                user = caller.name
+            services: Sequence[Service] = ("migration", "storage") if options.include_storage else ("migration",)
+            answer, certificate = self.sign_in(self.config, place, self.certificate, credential, user, services)
         met = Peer(
             name=answer.name,
             address=place.address,
@@ -103,7 +116,23 @@ class Entrance:
         )
         log.info("signed in at %s for %s", answer.name, answer.caller)
         taken = self.peers.meet(met, self.config.name)
-        return Entry(taken, Caller(name=answer.caller, host=self.config.name, method="kerberos"), answer.secret)
+        return Entry(taken, Caller(name=answer.caller, host=self.config.name, method=how.value), answer.secret)
+
+    def _signed_in(self, settings: HostSettings, caller: Caller, destination: str, credential: Any) -> tuple[str, str]:
+        """Give who is signed in here, and her password: CredSSP hands on what its user has typed on this host.
+
+        Raises:
+            AccessError: credssp-forbidden, credssp-not-signed-in, principal-missing, password-needed.
+        """
+        name = self.config.name
+        if self.config.forbid_credssp:
+            raise AccessError(codes.CREDSSP_FORBIDDEN, host=name)
+        if caller.method != "unix":
+            raise AccessError(codes.CREDSSP_NOT_SIGNED_IN, caller=caller.name, host=name, destination=destination)
+        user = self._principal(settings, caller, destination)
+        if not isinstance(credential, Password):
+            raise AccessError(codes.PASSWORD_NEEDED, user=user, host=destination)
+        return user, credential.text
 
     def _place(self, destination: str) -> Place:
         known = self.peers.get(destination)

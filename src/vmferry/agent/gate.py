@@ -24,8 +24,8 @@ TICKETS_LIMIT = 256 << 10  # two tickets, each with a thousand groups in it
 BODY_TIME = 15.0  # seconds between two parts of a body
 _VERSION = ("GET", f"{API}/version")
 _PAIRING = ("POST", f"{API}/pairing")
-_SIGN_IN = ("POST", f"{API}/signin")
-_OPEN = (_VERSION, _PAIRING, _SIGN_IN)
+_SIGN_INS = (("POST", f"{API}/signin"), ("POST", f"{API}/signin/credssp"))
+_OPEN = (_VERSION, _PAIRING, *_SIGN_INS)
 
 
 class Gate:
@@ -58,7 +58,7 @@ class Gate:
             return
         limit = BODY_LIMIT
         if isinstance(origin, Stranger):
-            limit = TICKETS_LIMIT if request == _SIGN_IN else STRANGER_LIMIT
+            limit = TICKETS_LIMIT if request in _SIGN_INS else STRANGER_LIMIT
         if isinstance(origin, DomainUser):
             send = _answering(send, origin.ticket.answer)
         # problems.py has logged and answered what went wrong; the framework raises it once more.
@@ -73,7 +73,7 @@ class Gate:
         """
         origin: Origin = scope["state"]["origin"]
         shown = [value for name, value in scope["headers"] if name == b"authorization"]
-        if not isinstance(origin, Stranger) or not shown or request in (_PAIRING, _SIGN_IN):
+        if not isinstance(origin, Stranger) or not shown or request in (_PAIRING, *_SIGN_INS):
             return origin
         scheme, _, word = shown[0].decode("latin-1").partition(" ")
         if scheme.lower() == "negotiate" and len(shown) == 1:
@@ -107,7 +107,7 @@ class Gate:
         """
         for_hosts = request[1].startswith(f"{API}/peer/")
         match origin:
-            case UnixUser() | TokenUser() | DomainUser() if not for_hosts and request not in (_PAIRING, _SIGN_IN):
+            case UnixUser() | TokenUser() | DomainUser() if not for_hosts and request not in (_PAIRING, *_SIGN_INS):
                 return
             case CertifiedHost() | SiteHost() if for_hosts:
                 return

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import ctypes
 import fcntl
 import functools
 import logging
@@ -31,6 +32,8 @@ from vmferry.store.peers import Peers
 from vmferry.store.settings import Settings
 from vmferry.store.tokens import Tokens
 
+_PR_SET_DUMPABLE = 4  # prctl(2)
+
 log = logging.getLogger("vmferry.agent")
 
 
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.print_openapi:
         sys.stdout.write(document())
         return
+    _keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         config = configuration.load(options.config)
@@ -66,6 +70,7 @@ def compose(config: Config) -> Services:
     # libvirt is needed to serve, but not to print documents.
     from vmferry.agent import probes
     from vmferry.agent.bandwidth import Bandwidths
+    from vmferry.agent.credssps import CredSsps
     from vmferry.agent.doctor import Diagnostician
     from vmferry.agent.entrance import Entrance
     from vmferry.agent.forecast import Forecaster
@@ -130,6 +135,7 @@ def compose(config: Config) -> Services:
         look=Look(config, stores.settings, snapshots, launcher),
         reach=reach,
     )
+    sign_ins = SignIns(config, stores.peers, stores.settings, keys)
     return Services(
         config=config,
         identity=identity,
@@ -142,9 +148,16 @@ def compose(config: Config) -> Services:
         doctor=doctor,
         probes=probes.Listeners(config, stores.settings, quiet),
         bandwidths=bandwidths,
-        sign_ins=SignIns(config, stores.peers, stores.settings, keys),
+        sign_ins=sign_ins,
+        credssp=CredSsps(sign_ins),
         keys=keys,
     )
+
+
+def _keep_memory() -> None:
+    """Let no core dump and no other process of this user look into this one: users' passwords pass through it."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
+        log.warning("the process can be dumped: %s", os.strerror(ctypes.get_errno()))
 
 
 async def _serve(config: Config) -> None:

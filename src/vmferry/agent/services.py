@@ -12,7 +12,7 @@ from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.finding import Finding
 from vmferry.core.offer import Admission, Caller, Grant, Hold, MoveOptions, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
-from vmferry.core.signin import SignedIn, SignIn
+from vmferry.core.signin import SignedIn, SignIn, Step, Stepped
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import Identity
 from vmferry.identity.kerberos import HostKeys
@@ -181,6 +181,14 @@ class SignIns(Protocol):
         ...
 
 
+class CredSsp(Protocol):
+    """Lets hosts in for users by their passwords. Every method blocks and may raise a VmferryError."""
+
+    def step(self, asked: Step, address: str, bound: bytes) -> Stepped:
+        """Take one message of a sign-in."""
+        ...
+
+
 class Bandwidths(Protocol):
     """Lets paired hosts measure the way here."""
 
@@ -222,4 +230,5 @@ class Services:
     probes: Probes
     bandwidths: Bandwidths
     sign_ins: SignIns
+    credssp: CredSsp
     keys: HostKeys

@@ -15,7 +15,7 @@ from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.hostport import host_port
 from vmferry.core.offer import Proposal
-from vmferry.core.pac import DelegationInfo
+from vmferry.core.pac import DelegationInfo, LogonInfo
 from vmferry.core.settings import Authentication
 from vmferry.core.signin import Service, SignedIn, SignIn
 from vmferry.identity import access, certificates, kerberos
@@ -67,6 +67,24 @@ class SignIns:
         Raises:
             AccessError: authentication-differs, ticket-..., sign-in-wrong, user-protected, not-allowed.
         """
+        self.require_same(request)
+        accepted = {service: self._accept(request, service, token, bound) for service, token in request.tokens.items()}
+        if "migration" not in accepted:
+            raise self._wrong(request, f"it shows no ticket for {kerberos.MIGRATION}")
+        first = accepted["migration"]
+        if any(one.principal != first.principal for one in accepted.values()):
+            raise self._wrong(request, "its tickets are of different users")
+        services = frozenset(accepted)
+        answer = self.let_in(request, address, bound, first.principal, first.logon, services)
+        answers = {service: base64.b64encode(one.answer).decode() for service, one in accepted.items()}
+        return answer.model_copy(update={"tokens": answers})
+
+    def require_same(self, request: SignIn) -> None:
+        """Hold a host to authenticate as this one does.
+
+        Raises:
+            AccessError: authentication-differs.
+        """
         here = self.settings.host().authenticates(keys=self.keys.serves(kerberos.MIGRATION))
         if here is not request.authentication:
             raise AccessError(
@@ -76,14 +94,35 @@ class SignIns:
                 host=self.config.name,
                 there=here.value,
             )
-        accepted = {service: self._accept(request, service, token, bound) for service, token in request.tokens.items()}
-        if "migration" not in accepted:
-            raise self._wrong(request, f"it shows no ticket for {kerberos.MIGRATION}")
-        first = accepted["migration"]
-        if any(one.principal != first.principal for one in accepted.values()):
-            raise self._wrong(request, "its tickets are of different users")
+
+    def let_in(
+        self,
+        request: SignIn,
+        address: str,
+        bound: bytes,
+        principal: str,
+        logon: LogonInfo | None,
+        services: frozenset[Service],
+    ) -> SignedIn:
+        """Let a host in for a user who has been made out.
+
+        Arguments:
+            address: where it calls from.
+            bound: the binding of its TLS connection.
+            principal: the user, NAME@REALM.
+            services: for which it came.
+
+        Raises:
+            AccessError: sign-in-wrong, user-protected, not-allowed.
+            UsageError: peer-name-taken, bad-request.
+        """
+        if logon is None:
+            raise self._wrong(request, "the ticket has nothing of Active Directory in it")
+        if logon.protected or logon.sensitive:
+            kind = "in Protected Users" if logon.protected else "marked as sensitive"
+            raise AccessError(codes.USER_PROTECTED, user=principal, why=kind, host=self.config.name)
         settings, sids = self.settings.host(), self.settings.sids()
-        login = access.domain_login(self.config, first.principal, first.logon, settings, sids)
+        login = access.domain_login(self.config, principal, logon, settings, sids)
         access.require(self.config, login, Role.OPERATOR, f"move VMs here from {request.name}")
         peer = self._meet(request, address, bound)
         secret = secrets.token_hex(32)
@@ -91,10 +130,9 @@ class SignIns:
             now = self.clock()
             for old in [one for one, known in self.passes.items() if known.until < now]:
                 del self.passes[old]
-            self.passes[secret] = _Pass(first.principal, peer.fingerprint, frozenset(accepted), now + LASTS)
-        log.info("%s signed in for %s", peer.name, first.principal)
-        answers = {service: base64.b64encode(one.answer).decode() for service, one in accepted.items()}
-        return SignedIn(name=self.config.name, tokens=answers, caller=first.principal, secret=secret)
+            self.passes[secret] = _Pass(principal, peer.fingerprint, services, now + LASTS)
+        log.info("%s signed in for %s", peer.name, principal)
+        return SignedIn(name=self.config.name, tokens={}, caller=principal, secret=secret)
 
     def require(self, peer: Peer, vm: Proposal, secret: str) -> None:
         """Hold a host to the user for whom it signed in.
@@ -129,12 +167,6 @@ class SignIns:
         why = self._objection(request, SERVICES[service], accepted.delegation)
         if why is not None:
             raise self._wrong(request, why)
-        logon = accepted.logon
-        if logon is None:
-            raise self._wrong(request, "the ticket has nothing of Active Directory in it")
-        if logon.protected or logon.sensitive:
-            kind = "in Protected Users" if logon.protected else "marked as sensitive"
-            raise AccessError(codes.USER_PROTECTED, user=accepted.principal, why=kind, host=self.config.name)
         return accepted
 
     def _objection(self, request: SignIn, service: str, acted: DelegationInfo | None) -> str | None:
@@ -163,6 +195,13 @@ class SignIns:
         here = f"[{address}]" if ":" in address else address
         reach = request.reach
         where, port = host_port(here + reach if reach.startswith(":") else reach or here, PORT)
+        known = self.peers.get(request.name)
+        if (
+            request.authentication is Authentication.CREDSSP
+            and known is not None
+            and known.fingerprint != fingerprint(certificate)
+        ):  # the domain vouches for the user alone; with her password another host may take this one's name
+            raise UsageError(codes.PEER_NAME_TAKEN, local=self.config.name, host=request.name)
         met = Peer(
             request.name, where, port, certificate, fingerprint(certificate), (), time.time(), "the domain", Kind.DOMAIN
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -12,12 +12,17 @@ from vmferry.cli.context import INTERRUPTED, Group, Settings, pass_settings
 from vmferry.cli.follow import Detached, detach, follow
 from vmferry.cli.output import show_list
 from vmferry.cli.report import show_report, warn
+from vmferry.cli.secret import read_secret
 from vmferry.cli.units import parse_rate, parse_seconds, parse_span, parsed, size
-from vmferry.core.errors import Exit
+from vmferry.core import codes
+from vmferry.core.api import Job
+from vmferry.core.errors import AccessError, Exit
 from vmferry.core.finding import blocker, require_none
 from vmferry.core.offer import Disk, Encryption, MoveOptions, Performance, Report
 from vmferry.core.settings import require_built
 from vmferry.core.vm import VmDetail
+
+_Answer = TypeVar("_Answer")
 
 
 def _disk_path(text: str) -> tuple[str, str]:
@@ -128,6 +133,12 @@ _OPTIONS = (
     click.option("--auto-converge", is_flag=True, help="Slow the guest down when it writes faster than can be sent."),
     click.option("--full-space", is_flag=True, help="Set the disks' whole size aside there, not what they hold now."),
     click.option("--keep-source-disks", is_flag=True, help="Leave the copied disks on this host, too."),
+    click.option(
+        "--password-file",
+        metavar="FILE",
+        help="Where hosts use CredSSP: a file with your password in the domain, or - for standard input, in place of "
+        "the question on the terminal.",
+    ),
 )
 
 
@@ -163,7 +174,16 @@ vmferry vm check web01 kvm2 --include-storage --predict
 )
 @pass_settings
 @click.pass_context
-def check(ctx: click.Context, settings: Settings, /, name: str, destination: str, predict: bool, **rest: Any) -> None:
+def check(
+    ctx: click.Context,
+    settings: Settings,
+    /,
+    name: str,
+    destination: str,
+    predict: bool,
+    password_file: str | None,
+    **rest: Any,
+) -> None:
     """See whether a move to DESTINATION would work, and change nothing.
 
     Runs the checks that `vm move` runs. Exit code 3 when something is in the way, 0 otherwise.
@@ -173,8 +193,14 @@ def check(ctx: click.Context, settings: Settings, /, name: str, destination: str
     seconds: the slower the network, the longer. Nothing is measured while a move runs on either host.
     """
     options = _options(**rest)
-    with _measuring(settings, name, destination, measured=predict or options.foretold):
-        report = settings.client().check(name, destination, options, predict=predict)
+    client = settings.client()
+    measured = predict or options.foretold
+
+    def ask(password: str | None) -> Report:
+        with _measuring(settings, name, destination, measured=measured):
+            return client.check(name, destination, options, predict=predict, password=password)
+
+    report = _with_password(password_file, ask)
     show_report(settings, report)
     if blocker(report.findings) is not None:
         ctx.exit(Exit.PREFLIGHT)
@@ -205,6 +231,7 @@ def move(
     dry_run: bool,
     no_wait: bool,
     detached: bool,
+    password_file: str | None,
     **rest: Any,
 ) -> None:
     """Move a running VM to DESTINATION, a paired host.
@@ -216,14 +243,20 @@ def move(
     """
     options = _options(**rest)
     client = settings.client()
-    if dry_run:
+
+    def rehearse(password: str | None) -> Report:
         with _measuring(settings, name, destination, measured=options.foretold):
-            report = client.check(name, destination, options)
-        _rehearse(settings, report)
+            return client.check(name, destination, options, password=password)
+
+    def begin(password: str | None) -> Job:
+        with _measuring(settings, name, destination, measured=options.foretold):
+            return client.move(name, destination, options, wait=not no_wait, password=password)
+
+    if dry_run:
+        _rehearse(settings, _with_password(password_file, rehearse))
         return
     try:
-        with _measuring(settings, name, destination, measured=options.foretold):
-            job = client.move(name, destination, options, wait=not no_wait)
+        job = _with_password(password_file, begin)
     except KeyboardInterrupt:
         settings.message("The request was on its way: `vmferry job list` shows whether the move has begun.")
         ctx.exit(INTERRUPTED)
@@ -240,6 +273,18 @@ def move(
     except Detached:
         detach(settings, job)
         ctx.exit(INTERRUPTED)
+
+
+def _with_password(file: str | None, ask: Callable[[str | None], _Answer]) -> _Answer:
+    """Ask a daemon, and once more with the user's password where it takes one (CredSSP)."""
+    if file is not None:
+        return ask(read_secret("Password", file, AccessError(codes.PASSWORD_NEEDED, user="you", host="it")))
+    try:
+        return ask(None)
+    except AccessError as error:
+        if error.code is not codes.PASSWORD_NEEDED:
+            raise
+        return ask(read_secret(f"Password of {error.fields['user']}", None, error))
 
 
 def _measuring(settings: Settings, name: str, destination: str, *, measured: bool) -> AbstractContextManager[object]:

@@ -287,22 +287,44 @@ class Client:
         """Show a VM."""
         return VmDetail.model_validate(self._call("GET", f"/vms/{quote(name, safe='')}"))
 
-    def check(self, vm: str, destination: str, options: MoveOptions | None = None, *, predict: bool = False) -> Report:
+    def check(
+        self,
+        vm: str,
+        destination: str,
+        options: MoveOptions | None = None,
+        *,
+        predict: bool = False,
+        password: str | None = None,
+    ) -> Report:
         """Run the checks of a move; changes nothing.
 
         Arguments:
-            predict: measure VM and network, which takes some two seconds, and foretell what the move would be like.
+            predict: measure VM and network, which takes some seconds, and foretell what the move would be like.
+            password: the caller's in the domain, where hosts use CredSSP.
         """
         body = {"destination": destination, "predict": predict, **(options or MoveOptions()).model_dump(mode="json")}
+        if password is not None:
+            body["password"] = password
         return Report.model_validate(self._call("POST", f"/vms/{quote(vm, safe='')}/check", body))
 
-    def move(self, vm: str, destination: str, options: MoveOptions | None = None, *, wait: bool = True) -> Job:
+    def move(
+        self,
+        vm: str,
+        destination: str,
+        options: MoveOptions | None = None,
+        *,
+        wait: bool = True,
+        password: str | None = None,
+    ) -> Job:
         """Begin to move a VM to a paired host; the job runs when this returns, or waits for a place.
 
         Arguments:
             wait: false: fail when a host has no place now (LIMIT_REACHED).
+            password: as for `check`.
         """
         body = {"destination": destination, "wait": wait, **(options or MoveOptions()).model_dump(mode="json")}
+        if password is not None:
+            body["password"] = password
         return Job.model_validate(self._call("POST", f"/vms/{quote(vm, safe='')}/move", body))
 
     # --- jobs -------------------------------------------------------------------------------------------

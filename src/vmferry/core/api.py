@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
@@ -288,6 +288,9 @@ class MoveRequest(MoveOptions):
 
     destination: str = Field(description="name of a paired host")
     wait: bool = Field(default=True, description="wait for a place on both hosts; false: fail when there is none")
+    password: SecretStr | None = Field(
+        default=None, max_length=1024, description="the caller's, where hosts use CredSSP; used once and thrown away"
+    )
 
     def options(self) -> MoveOptions:
         """Give what both hosts are to know."""

@@ -29,7 +29,7 @@ class Protection(StrEnum):
     OPTIONAL = "optional"
 
 
-BUILT = (Authentication.CERTIFICATE, Authentication.AUTOMATIC, Authentication.KERBEROS, Performance.TCP)
+BUILT = (*Authentication, Performance.TCP)
 
 
 def _listed(networks: list[Network]) -> list[Network]:

@@ -28,6 +28,16 @@ class SignIn(BaseModel):
     tokens: dict[Service, str] = Field(description="base64; what Kerberos makes of the tickets")
 
 
+class Step(BaseModel):
+    """Source -> destination: one message of CredSSP; the first says who comes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    session: str = Field(default="", max_length=64, description="as the first answer gave it")
+    begin: SignIn | None = Field(default=None, description="in the first: who the host is; without tickets")
+    token: str = Field(description="base64")
+
+
 class SignedIn(BaseModel):
     """Destination -> source: who it is taken for, and a word by which later requests are known to be for the user."""
 
@@ -37,3 +47,13 @@ class SignedIn(BaseModel):
     tokens: dict[Service, str] = Field(description="base64; Kerberos' answers, which show that it is the right host")
     caller: str = Field(description="NAME@REALM of the user")
     secret: str = Field(description="hex; for that user, from that host, for some minutes")
+
+
+class Stepped(BaseModel):
+    """Destination -> source: its answer to one message of CredSSP."""
+
+    model_config = ConfigDict(frozen=True)
+
+    session: str
+    token: str = Field(description="base64; empty: there is no more to say")
+    done: SignedIn | None = Field(default=None, description="when all has been said")

@@ -167,9 +167,8 @@ class HostKeys:
             answer = context.step(token)
             if not context.complete or context.mech != gssapi.MechType.kerberos:
                 raise _error(codes.TICKET_REFUSED, host=self._host, why="it is no Kerberos ticket alone")
-            if gssapi.RequirementFlag.channel_bound not in context.actual_flags:
-                raise _error(codes.TICKET_UNBOUND, host=self._host)
-            logon, delegation = self._vouched(context.initiator_name)
+            require_bound(context, self._host)
+            logon, delegation = self.vouched(context.initiator_name)
             delegated = context.delegated_creds if acting else None
             return Accepted(str(context.initiator_name), logon, delegation, answer or b"", delegated)
 
@@ -186,7 +185,23 @@ class HostKeys:
             name = gssapi.Name(principal, gssapi.NameType.kerberos_principal)
             return self._credential("both").impersonate(name, usage="initiate", mechs=[gssapi.MechType.kerberos])
 
-    def _vouched(self, name: Any) -> tuple[LogonInfo | None, DelegationInfo | None]:
+    def acceptor(self) -> Any:
+        """Give a credential to accept tickets with.
+
+        Raises:
+            InternalError: kerberos-keytab.
+        """
+        return self._credential("accept")
+
+    def vouched(self, name: Any) -> tuple[LogonInfo | None, DelegationInfo | None]:
+        """Give what the domain says of a user whose ticket was accepted: who she is, and who acts for her.
+
+        Arguments:
+            name: the accepted context's.
+
+        Raises:
+            AccessError: ticket-refused: it cannot be read.
+        """
         attributes = _attributes(name)
         try:
             logon = pac.logon_info(attributes[_LOGON_INFO]) if _LOGON_INFO in attributes else None
@@ -205,6 +220,16 @@ class HostKeys:
         store |= {"client_keytab": str(self._path), "ccache": f"MEMORY:{secrets.token_hex(8)}"}
         name = gssapi.Name(f"{found.name}@{found.realm}", gssapi.NameType.kerberos_principal)
         return gssapi.Credentials(name=name, usage="both", store=store)
+
+
+def require_bound(context: Any, host: str) -> None:
+    """Hold an accepted context to be bound to a TLS connection.
+
+    Raises:
+        AccessError: ticket-unbound.
+    """
+    if _library(host).RequirementFlag.channel_bound not in context.actual_flags:
+        raise _error(codes.TICKET_UNBOUND, host=host)
 
 
 def own(user: str = "USER") -> Any:

@@ -9,20 +9,22 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import PINNED
-from vmferry.core.errors import InternalError, UnreachableError, VmferryError
+from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.settings import Authentication
-from vmferry.core.signin import Service, SignedIn, SignIn
+from vmferry.core.signin import Service, SignedIn, SignIn, Step, Stepped
 from vmferry.identity import certificates, kerberos
 
+_Answer = TypeVar("_Answer", bound=BaseModel)
 CONNECT, ANSWER = 5.0, 15.0  # seconds
 LARGEST = 256 << 10  # bytes of an answer
 SERVICES: dict[Service, str] = {"migration": kerberos.MIGRATION, "storage": kerberos.STORAGE}
@@ -56,33 +58,74 @@ def sign_in(
         AccessError: delegation-refused, ticket-..., or what the host answered.
         UsageError: service-unknown.
     """
+    with _reaching(place), _connect(place) as secure:
+        shown = secure.getpeercert(binary_form=True) or b""
+        bound = kerberos.binding(shown)
+        begun = {
+            service: kerberos.initiate(credential, SERVICES[service], place.name, bound, source=config.name, user=user)
+            for service in services
+        }
+        request = _request(config, Authentication.KERBEROS, certificate, bound)
+        tokens = {service: base64.b64encode(one.token).decode() for service, one in begun.items()}
+        answer = _ask(SignedIn, secure, place, "/signin", request.model_copy(update={"tokens": tokens}))
+    for service, one in begun.items():
+        one.finish(base64.b64decode(answer.tokens.get(service, "")), place.name)
+    return answer, ssl.DER_cert_to_PEM_cert(shown)
+
+
+def sign_in_with_password(
+    config: Config, place: Place, certificate: str, password: str, user: str
+) -> tuple[SignedIn, str]:
+    """Sign in at a host for a user by CredSSP; her password goes there.
+
+    Arguments and returns as for `sign_in`.
+
+    Raises:
+        UnreachableError: host-unreachable, kdc-unreachable.
+        AccessError: password-wrong, credssp-refused, or what the host answered.
+        InternalError: credssp-library.
+    """
+    from vmferry.identity import credssp
+
+    with _reaching(place), _connect(place) as secure:
+        shown = secure.getpeercert(binary_form=True) or b""
+        bound = kerberos.binding(shown)
+        initiator = credssp.Initiator(user, password, place.name, bound, config.name)
+        said = initiator.step()
+        step = Step(begin=_request(config, Authentication.CREDSSP, certificate, bound), token="")
+        for _ in range(credssp.STEPS):
+            step = step.model_copy(update={"token": base64.b64encode(said or b"").decode()})
+            answer = _ask(Stepped, secure, place, "/signin/credssp", step)
+            heard = base64.b64decode(answer.token)
+            said = initiator.step(heard) if heard and not initiator.complete else said
+            if answer.done is not None and initiator.complete:
+                return answer.done, ssl.DER_cert_to_PEM_cert(shown)
+            step = Step(session=answer.session, token="")
+    raise AccessError(codes.CREDSSP_REFUSED, user=user, host=place.name, source=config.name, why="it did not end")
+
+
+def _request(config: Config, authentication: Authentication, certificate: str, bound: bytes) -> SignIn:
+    """Say who this host is, which what comes with it vouches for."""
+    here = config.set_address or ""
+    return SignIn(
+        authentication=authentication,
+        name=config.name,
+        reach=f"{f'[{here}]' if ':' in here else here}:{config.port}",
+        certificate=certificate,
+        proof=base64.b64encode(certificates.prove(config.state_folder / "host.key", bound)).decode(),
+        tokens={},
+    )
+
+
+@contextmanager
+def _reaching(place: Place) -> Iterator[None]:
+    """Say what keeps a host from being reached."""
     try:
-        with _connect(place) as secure:
-            shown = secure.getpeercert(binary_form=True) or b""
-            bound = kerberos.binding(shown)
-            begun = {
-                service: kerberos.initiate(
-                    credential, SERVICES[service], place.name, bound, source=config.name, user=user
-                )
-                for service in services
-            }
-            here = config.set_address or ""
-            request = SignIn(
-                authentication=Authentication.KERBEROS,
-                name=config.name,
-                reach=f"{f'[{here}]' if ':' in here else here}:{config.port}",
-                certificate=certificate,
-                proof=base64.b64encode(certificates.prove(config.state_folder / "host.key", bound)).decode(),
-                tokens={service: base64.b64encode(one.token).decode() for service, one in begun.items()},
-            )
-            answer = _ask(secure, place, request)
+        yield
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         where = f"{place.address} port {place.port}"
         raise UnreachableError(codes.HOST_UNREACHABLE, host=place.name, address=where, why=why) from error
-    for service, one in begun.items():
-        one.finish(base64.b64decode(answer.tokens.get(service, "")), place.name)
-    return answer, ssl.DER_cert_to_PEM_cert(shown)
 
 
 def _connect(place: Place) -> ssl.SSLSocket:
@@ -101,12 +144,11 @@ def _connect(place: Place) -> ssl.SSLSocket:
     return secure
 
 
-def _ask(secure: ssl.SSLSocket, place: Place, request: SignIn) -> SignedIn:
+def _ask(kind: type[_Answer], secure: ssl.SSLSocket, place: Place, path: str, request: BaseModel) -> _Answer:
     connection = http.client.HTTPConnection(place.address, place.port)
     connection.sock = secure
-    connection.request(
-        "POST", "/api/v1/signin", request.model_dump_json().encode(), {"Content-Type": "application/json"}
-    )
+    body = request.model_dump_json().encode()
+    connection.request("POST", f"/api/v1{path}", body, {"Content-Type": "application/json"})
     response = connection.getresponse()
     text = response.read(LARGEST + 1)
     if len(text) > LARGEST:
@@ -115,6 +157,6 @@ def _ask(secure: ssl.SSLSocket, place: Place, request: SignIn) -> SignedIn:
     if response.status >= 400:
         raise VmferryError.from_problem(answer if isinstance(answer, dict) else {})
     try:
-        return SignedIn.model_validate(answer)
+        return kind.model_validate(answer)
     except ValidationError as error:
         raise InternalError(codes.PROTOCOL, why=f"the answer to a sign-in: {error.errors()[0]['msg']}") from error

@@ -27,7 +27,8 @@ from vmferry.lab.shell import failed, run
 MIRROR = "http://deb.debian.org/debian"
 SPACE = 1 << 30  # bytes: 450 MiB when made, and what was fetched while it is
 EVERY = 5.0  # seconds between lines of progress
-_DEBIANS = ("libvirt-python", "gssapi")
+# What has no wheels: of the first two there are packages, without krb5 a host has no CredSSP.
+_DEBIANS = ("libvirt-python", "gssapi", "krb5")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 # When lab is killed, what it started dies; and what that has mounted is never seen by the machine, nor left behind.

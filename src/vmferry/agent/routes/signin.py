@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from vmferry.agent.callers import ThisAgent
 from vmferry.agent.origin import Stranger
 from vmferry.core.offer import Caller
-from vmferry.core.signin import SignedIn, SignIn
+from vmferry.core.signin import SignedIn, SignIn, Step, Stepped
 
 router = APIRouter(tags=["peer"])
 
@@ -17,4 +17,15 @@ def sign_in(asked: SignIn, request: Request, agent: ThisAgent) -> SignedIn:
     assert isinstance(origin, Stranger), "the gate lets nobody else come here"
     answer = agent.services.sign_ins.take(asked, origin.address, origin.binding)
     request.state.caller = Caller(name=answer.caller, host=asked.name, method="kerberos")
+    return answer
+
+
+@router.post("/signin/credssp")
+def sign_in_with_password(asked: Step, request: Request, agent: ThisAgent) -> Stepped:
+    """Say for whom a host acts, by her password; each request carries one message of CredSSP."""
+    origin = request.state.origin
+    assert isinstance(origin, Stranger), "the gate lets nobody else come here"
+    answer = agent.services.credssp.step(asked, origin.address, origin.binding)
+    if answer.done is not None:
+        request.state.caller = Caller(name=answer.done.caller, host=answer.done.name, method="credssp")
     return answer

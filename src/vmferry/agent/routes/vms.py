@@ -1,13 +1,14 @@
 """The VMs of the host."""
 
 import logging
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio import from_thread
 from fastapi import APIRouter, Depends, Response
 
 from vmferry.agent import show
 from vmferry.agent.callers import Credential, May, ThisAgent, Viewer
+from vmferry.agent.entrance import Password
 from vmferry.core.api import CheckRequest, Job, MoveRequest
 from vmferry.core.offer import Caller, Report
 from vmferry.core.vm import VmDetail, VmSummary
@@ -34,8 +35,14 @@ def show_vm(name: str, caller: Viewer, agent: ThisAgent) -> VmDetail:
 @router.post("/vms/{name}/check")
 def check_vm(name: str, request: CheckRequest, caller: Mover, credential: Credential, agent: ThisAgent) -> Report:
     """Run the checks of a move and change nothing; what blocks the move is in the findings, not an error."""
+    shown = _credential(credential, request)
     return agent.services.outgoing.check(
-        name, request.destination, request.options(), caller, predict=request.predict, credential=credential
+        name,
+        request.destination,
+        request.options(),
+        caller,
+        predict=request.predict,
+        credential=shown,
     )
 
 
@@ -44,8 +51,14 @@ def move_vm(
     name: str, request: MoveRequest, caller: Mover, credential: Credential, agent: ThisAgent, response: Response
 ) -> Job:
     """Begin to move a VM to a paired host; the job is at Location, and runs or waits for a place."""
+    shown = _credential(credential, request)
     id, warnings = agent.services.outgoing.move(  # noqa: A001
-        name, request.destination, request.options(), caller, wait=request.wait, credential=credential
+        name,
+        request.destination,
+        request.options(),
+        caller,
+        wait=request.wait,
+        credential=shown,
     )
     log.info("job %s: %s moves %s to %s", id, caller.name, name, request.destination)
     from_thread.run_sync(agent.live.follow, id)
@@ -53,3 +66,10 @@ def move_vm(
     response.headers["Location"] = f"/api/v1/jobs/{id}"
     job = show.job(agent.services.stores.jobs.get(id), agent.services.config.name)
     return job.model_copy(update={"warnings": warnings})
+
+
+def _credential(ticket: Any, request: MoveRequest) -> Any:
+    """Give what this host may act for the caller with: her ticket, else her password, else nothing."""
+    if ticket is None and request.password is not None:
+        return Password(request.password.get_secret_value())
+    return ticket

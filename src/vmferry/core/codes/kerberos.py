@@ -120,3 +120,39 @@ AUTHENTICATION_DIFFERS = AccessError.define(
     "{source} authenticates moves by {here}, {host} by {there}.",
     "Set the same on both: `vmferry host set --authentication {there}` on {source}, or {here} on {host}.",
 )
+
+# --- CredSSP ----------------------------------------------------------------------------------------------------
+CREDSSP_LIBRARY = InternalError.define(
+    "credssp-library",
+    "CredSSP cannot be used on {host}: {why}.",
+    "Install the Python packages pyspnego and krb5 (`pip install 'vmferry[host]'`).",
+)
+CREDSSP_NOT_SIGNED_IN = AccessError.define(
+    "credssp-not-signed-in",
+    "{caller} is not signed in on {host}, and CredSSP hands on the credentials of who is: "
+    "No credentials are available in the security package (0x8009030E).",
+    "Sign in on {host} and ask there, or use Kerberos with constrained delegation, which needs no sign-in: "
+    "`vmferry delegation grant {host} {destination}`, and `vmferry host set --authentication kerberos` on both.",
+)
+CREDSSP_FORBIDDEN = AccessError.define(
+    "credssp-forbidden",
+    "{host} forbids CredSSP: no password of a user may leave or reach it.",
+    "Use Kerberos (`vmferry host set --authentication kerberos` on both hosts); or take `forbid_credssp` out of "
+    "vmferry.toml on {host}.",
+)
+CREDSSP_REFUSED = AccessError.define(
+    "credssp-refused",
+    "The CredSSP sign-in of {user} at {host} came to nothing: {why}.",
+    "See whether both hosts are in the domain and their clocks agree, and the log of vmferryd on {host}.",
+)
+PASSWORD_NEEDED = AccessError.define(
+    "password-needed",
+    "To move a VM to {host} by CredSSP takes the password of {user}.",
+    "vmferry asks for it on a terminal; in a script, name a file or - with --password-file.",
+    status=401,
+)
+PASSWORD_WRONG = AccessError.define(
+    "password-wrong",
+    "The domain does not accept the password of {user}.",
+    "Type it again; too many wrong ones may lock the account.",
+)
