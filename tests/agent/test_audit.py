@@ -16,8 +16,9 @@ from tests.agent.test_peer import offer, proof
 from tests.agent.test_server import ask
 
 from vmferry.agent import audit, callers
+from vmferry.agent import trail as trail_module
 from vmferry.agent.app import document
-from vmferry.agent.audit import Trail
+from vmferry.agent.trail import Trail
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
@@ -235,7 +236,7 @@ def test_damaged_lines_hide_nothing(tmp_path: Path) -> None:
 
 
 def test_the_newest_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "MOST", 2)
+    monkeypatch.setattr(trail_module, "MOST", 2)
     trail = Trail(tmp_path / "audit.log")
     for number in range(4):
         trail.append(record(number))

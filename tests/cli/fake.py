@@ -29,6 +29,7 @@ from vmferry.core.api import (
     TrustRequest,
 )
 from vmferry.core.audit import AuditRecord
+from vmferry.core.chain import Break, Head, Kind, Verification
 from vmferry.core.diagnosis import HostReport, Matrix, PairReport
 from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.core.finding import Finding
@@ -81,6 +82,16 @@ RECORD = AuditRecord(
     result="name-taken",
     status=409,
 )
+CHAIN = Verification(
+    records=812,
+    unchained=0,
+    first=101,
+    since=WHEN,
+    until=WHEN,
+    head=Head(number=912, digest="ab" * 32),
+    broken=None,
+)
+BROKEN = Break(kind=Kind.CHANGED, file="audit.log.2.gz", line=17, number=117)
 TOKEN = ApiToken(
     id="1f3a9c2e",
     name="ci",
@@ -137,6 +148,7 @@ class FakeClient(Client):
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.chain = CHAIN
         self.trouble: list[VmferryError] = []  # raised by the next calls that change something
         self.story: list[Event | type[BaseException]] = [
             PhaseEvent(seq=1, at=WHEN, phase=Phase.CONNECTING),
@@ -381,6 +393,9 @@ class FakeClient(Client):
     def audit(self, since: float | None = None, job: str | None = None) -> list[AuditRecord]:
         self.calls.append(("audit", since, job))
         return [RECORD]
+
+    def verify_audit(self) -> Verification:
+        return self.chain
 
     def events(self, id: str, after: int = 0) -> Iterator[Event]:  # noqa: A002
         for event in self.story:

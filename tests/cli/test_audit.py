@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.cli.conftest import Run
-from tests.cli.fake import FakeClient
+from tests.cli.fake import BROKEN, CHAIN, FakeClient
 
 from vmferry.cli.units import parse_span
 
@@ -32,3 +32,22 @@ def test_spans(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["", "1", "0h", "-1h", "1,5h", "1y"])
 def test_what_is_no_span(vmferry: Run, text: str) -> None:
     assert vmferry("audit", "list", f"--since={text}")[0] == 2
+
+
+def test_verify_a_chain_that_holds(vmferry: Run) -> None:
+    code, out, _ = vmferry("audit", "verify")
+    assert code == 0
+    assert "812" in out
+    assert "100 older records" in out
+    assert "912 " + "ab" * 32 in out
+    assert "the chain holds" in out
+
+
+def test_verify_names_the_first_break(vmferry: Run, daemon: FakeClient) -> None:
+    daemon.chain = CHAIN.model_copy(update={"broken": BROKEN})
+    code, out, err = vmferry("audit", "verify")
+    assert code == 4
+    assert "record 117 was changed (changed, line 17 of audit.log.2.gz)" in out
+    assert "audit-log-broken" in err
+    code, out, _ = vmferry("audit", "verify", "--output", "json")
+    assert (code, json.loads(out)["broken"]["line"]) == (4, 17)

@@ -1,25 +1,20 @@
 """The audit log: one line for each request that may change something, whether it was allowed, refused or failed.
 
-It is one JSON object a line, only ever appended to. The file is opened anew for each line, so that logrotate may move
-it away at any moment and nobody has to be told.
+agent/trail.py has the file.
 """
 
 import hashlib
 import json
-import logging
-import os
 import time
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmferry.agent import problems
 from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
+from vmferry.agent.trail import Trail
 from vmferry.core.audit import AuditRecord, on_behalf_of, printable, read, told
 from vmferry.identity.access import UnixUser, user_name
 
@@ -29,59 +24,8 @@ QUESTIONS = frozenset(  # that take a body and change nothing, or only keep a pl
     | {"release_place", "greet_back"}
 )
 STRANGERS = 60  # records a minute of refused strangers: anybody could fill the disk with them
-MOST = 1000  # records that are read at once
 _MINUTE = 60.0
 _JOBS = "/api/v1/jobs/"
-
-log = logging.getLogger("vmferry.audit")
-
-
-class Trail:
-    """The file.
-
-    Arguments:
-        path: the file; it and its folder are made, for the owner only.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def append(self, record: AuditRecord) -> None:
-        """Write a record down. Where that fails the daemon's log has it: a full disk must not end a move half-way."""
-        line = record.model_dump_json(exclude_defaults=True).encode() + b"\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self._path, flags, 0o600)
-            try:
-                written = os.write(handle, line)
-            finally:
-                os.close(handle)
-            if written < len(line):
-                raise OSError("the disk is full")
-        except OSError as error:
-            log.error("%s cannot be written (%s): %s", self._path, error, line.decode())
-
-    def read(self, since: datetime | None = None, job: str | None = None) -> list[AuditRecord]:
-        """Give the newest records, the oldest of them first; those of before the last rotation too."""
-        found: deque[AuditRecord] = deque(maxlen=MOST)
-        for path in (self._path.with_name(f"{self._path.name}.1"), self._path):
-            try:
-                with path.open("rb") as lines:
-                    for line in lines:
-                        record = _record(line)
-                        if record and (not since or record.at >= since) and job in (None, record.job):
-                            found.append(record)
-            except FileNotFoundError:
-                continue
-        return list(found)
-
-
-def _record(line: bytes) -> AuditRecord | None:
-    try:
-        return AuditRecord.model_validate_json(line)
-    except ValidationError:  # cut off by a full disk, or of a newer release
-        return None
 
 
 class Audit:

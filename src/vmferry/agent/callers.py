@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request
 
-from vmferry.agent.audit import Trail
 from vmferry.agent.events import Live
 from vmferry.agent.neighbours import Neighbours
 from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, TokenUser
@@ -14,6 +13,7 @@ from vmferry.agent.queue import Queue
 from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
 from vmferry.agent.site import Site
+from vmferry.agent.trail import Trail
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.job import Role as End

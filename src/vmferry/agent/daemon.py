@@ -7,7 +7,6 @@ import time
 from starlette.concurrency import run_in_threadpool
 
 from vmferry.agent.app import application
-from vmferry.agent.audit import Trail
 from vmferry.agent.callers import Agent
 from vmferry.agent.events import Live
 from vmferry.agent.pairing import Pairing
@@ -17,6 +16,7 @@ from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
 from vmferry.agent.site import Site
 from vmferry.agent.tls import Contexts
+from vmferry.agent.trail import Trail
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import State
 from vmferry.transfer import spec

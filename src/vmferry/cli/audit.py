@@ -4,9 +4,12 @@ import click
 
 from vmferry.cli import complete
 from vmferry.cli.context import Group, Settings, pass_settings
-from vmferry.cli.output import moment, show_list
+from vmferry.cli.output import moment, show, show_list
 from vmferry.cli.units import parse_span, parsed
+from vmferry.core import codes
 from vmferry.core.audit import AuditRecord
+from vmferry.core.chain import Break, Kind, Verification
+from vmferry.core.errors import AccessError
 
 
 @click.group(cls=Group)
@@ -36,6 +39,47 @@ def list_(settings: Settings, since: float | None, job_id: str | None) -> None:
             "result": lambda record: record.result,
         },
     )
+
+
+@audit.command("verify", example="vmferry audit verify\nvmferry audit verify --output json")
+@pass_settings
+def verify(settings: Settings) -> None:
+    """Walk along this host's audit log, rotated files too, and say whether it is as it was written.
+
+    Each record holds the SHA-256 of the one before it: what was changed, taken out or put in shows. That the newest
+    records were cut off does not show here. Only administrators see it. Exit code 4 and `audit-log-broken` at a break.
+    """
+    client = settings.client()
+    found = client.verify_audit()
+    show(settings, found, _chain(found))
+    if found.broken is not None:
+        raise AccessError(codes.AUDIT_BROKEN, host=client.host().name, what=_break(found.broken))
+
+
+_SAID = {
+    Kind.CHANGED: "record {number} was changed",
+    Kind.REMOVED: "records before record {number} were taken out",
+    Kind.INSERTED: "record {number} was put in or moved",
+    Kind.UNREADABLE: "a line is no record",
+}
+
+
+def _break(broken: Break) -> str:
+    said = _SAID[broken.kind].format(number=broken.number)
+    return f"{said} ({broken.kind}, line {broken.line} of {broken.file})"
+
+
+def _chain(found: Verification) -> dict[str, str]:
+    lines = {"records": str(found.records)}
+    if found.since and found.until:
+        lines |= {"from": moment(found.since), "to": moment(found.until)}
+    if found.first and found.first > 1:
+        lines["rotated away"] = f"{found.first - 1} older records"
+    if found.unchained:
+        lines["unchained"] = f"{found.unchained} lines from before there was a chain"
+    lines["head"] = f"{found.head.number} {found.head.digest}"
+    lines["result"] = _break(found.broken) if found.broken else "the chain holds"
+    return lines
 
 
 def _who(record: AuditRecord) -> str:

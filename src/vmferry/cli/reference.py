@@ -35,6 +35,7 @@ from vmferry.core.api import (
     TrustAnswer,
 )
 from vmferry.core.audit import AuditRecord
+from vmferry.core.chain import Verification
 from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.job import Progress
@@ -75,6 +76,7 @@ VALUES = (
     HostReport,
     Matrix,
     AuditRecord,
+    Verification,
     Problem,
 )
 TITLES = {

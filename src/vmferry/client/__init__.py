@@ -37,6 +37,7 @@ from vmferry.core.api import (
     Version,
 )
 from vmferry.core.audit import AuditRecord
+from vmferry.core.chain import Verification
 from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import MoveOptions, Report
@@ -393,6 +394,10 @@ class Client:
         asked = {"since": since, "job": job}
         query = urlencode({name: value for name, value in asked.items() if value is not None})
         return [AuditRecord.model_validate(record) for record in self._call("GET", f"/audit?{query}")]
+
+    def verify_audit(self) -> Verification:
+        """Walk along the audit log's hash chain, and say where it breaks."""
+        return Verification.model_validate(self._call("GET", "/audit/verification"))
 
     # --- the call ---------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from vmferry.agent.callers import May, ThisAgent
 from vmferry.core.audit import AuditRecord
+from vmferry.core.chain import Verification
 from vmferry.core.offer import Caller
 from vmferry.identity.access import Role
 
@@ -25,3 +26,9 @@ def list_audit(
     """List the newest thousand records of requests that changed something or tried to, the oldest of them first."""
     after = datetime.now(UTC) - timedelta(seconds=since) if since is not None else None
     return agent.trail.read(after, job)
+
+
+@router.get("/audit/verification")
+def verify_audit(caller: Auditor, agent: ThisAgent) -> Verification:
+    """Walk along the audit log's hash chain, with the files that were rotated away."""
+    return agent.trail.verify()[0]

@@ -174,3 +174,9 @@ SITE_REFUSED = AccessError.define(
     "See that {host} trusts the same authority (`vmferry host trust show`) and that the clocks agree; "
     "vmferryd's log on {host} says why.",
 )
+AUDIT_BROKEN = AccessError.define(
+    "audit-log-broken",
+    "The audit log of {host} is not as it was written: {what}.",
+    "Find out who was root on {host} since, keep the files, and compare what other hosts have on record "
+    "(`vmferry audit list` there); what was shipped elsewhere is the copy to trust.",
+)

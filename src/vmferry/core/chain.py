@@ -1,0 +1,210 @@
+"""The audit log as a hash chain: each line carries its number and the SHA-256 of the line before it.
+
+A chain shows by itself that a line in its middle was changed, taken out, put in or moved. That its end was cut off, or
+all of it written anew, only those can show who were told an earlier head of it: the hosts that moves went to and came
+from. Nothing here shows anything before the first line that is left, for rotation takes the oldest away.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+_DIGEST = r"^[0-9a-f]{64}$"
+
+
+class Head(BaseModel):
+    """The last record of a log at some time: who knows it can tell later whether that log still has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = Field(ge=0, description="of the record, counted from 1; 0: there was none")
+    digest: str = Field(pattern=_DIGEST, description="SHA-256 of the record's line, hex")
+
+
+START = Head(number=0, digest="0" * 64)
+
+
+class Link(BaseModel):
+    """What of a record's line makes the chain."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int = Field(ge=1)
+    previous: str = Field(pattern=_DIGEST)
+    at: datetime
+
+
+class Kind(StrEnum):
+    """What is wrong with a log."""
+
+    CHANGED = "changed"
+    REMOVED = "removed"
+    INSERTED = "inserted"
+    UNREADABLE = "unreadable"
+    CUT = "cut"
+    REWRITTEN = "rewritten"
+
+
+class Break(BaseModel):
+    """Where a chain breaks."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind
+    file: str
+    line: int = Field(description="in the file, counted from 1; of a compressed one, in what it holds")
+    number: int | None = Field(description="of the record at which it shows; null: it has none")
+
+
+class Missed(BaseModel):
+    """A head that another host was told, and that is not in the log."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind
+    head: Head
+
+
+class Verification(BaseModel):
+    """What a walk along the audit log found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    records: int = Field(description="in the chain")
+    unchained: int = Field(description="lines from before there was a chain: nothing vouches for them")
+    first: int | None = Field(description="number of the oldest record; above 1, older ones were rotated away")
+    since: datetime | None = Field(description="when the oldest record was made")
+    until: datetime | None = Field(description="when the newest record was made")
+    head: Head = Field(description="number and SHA-256 of the newest record")
+    broken: Break | None = Field(description="the first break; null: the chain holds")
+
+
+def digest(line: bytes) -> str:
+    """Give the SHA-256 of a line, without its line break, as hex."""
+    return hashlib.sha256(line).hexdigest()
+
+
+def bind(record: str, after: Head) -> tuple[bytes, Head]:
+    """Give the line of a record, and the head that it makes.
+
+    Arguments:
+        record: a JSON object that is not empty.
+        after: the head before it.
+    """
+    line = f'{{"number":{after.number + 1},"previous":"{after.digest}",{record[1:]}'.encode()
+    return line, Head(number=after.number + 1, digest=digest(line))
+
+
+def link(line: bytes) -> Link | None:
+    """Read what makes the chain from a line; None: it is no record of a chain."""
+    try:
+        return Link.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def resume(lines: Iterable[bytes]) -> Head | None:
+    """Give the head after some lines; None: there are no lines. Lines from before there was a chain end in number 0."""
+    last = chained = None
+    for line in lines:
+        found = link(line)
+        last = Head(number=found.number if found else 0, digest=digest(line))
+        chained = last if found else chained
+    return chained or last
+
+
+class Walk:
+    """Goes along a log, line by line, the oldest first.
+
+    Arguments:
+        wanted: numbers of the records whose hashes are to be kept.
+    """
+
+    def __init__(self, wanted: Iterable[int] = ()) -> None:
+        self._wanted = frozenset(wanted)
+        self._head: Head | None = None  # None: the chain has not begun
+        self._before = START
+        self._records = self._unchained = 0
+        self._first: Link | None = None
+        self._last: Link | None = None
+        self._broken: Break | None = None
+        self._place = ("", 0)
+        self.digests: dict[int, str] = {}
+
+    def step(self, file: str, number: int, line: bytes) -> None:
+        """Take the next line.
+
+        Arguments:
+            file: where it stands.
+            number: of the line in the file, counted from 1.
+            line: without its line break.
+        """
+        found = link(line)
+        if found is None:
+            if self._head is None:
+                self._unchained += 1
+                self._before = Head(number=0, digest=digest(line))
+            else:
+                self._break(Kind.UNREADABLE, file, number, None)
+            return
+        self._compare(found, file, number)
+        self._records += 1
+        self._first, self._last = self._first or found, found
+        self._head = Head(number=found.number, digest=digest(line))
+        self._place = file, number
+        if found.number in self._wanted:
+            self.digests.setdefault(found.number, self._head.digest)
+
+    def lost(self, file: str, number: int) -> None:
+        """Say that nothing more of a file can be read."""
+        self._break(Kind.UNREADABLE, file, number, None)
+
+    def end(self) -> Verification:
+        """Say what was found."""
+        return Verification(
+            records=self._records,
+            unchained=self._unchained,
+            first=self._first.number if self._first else None,
+            since=self._first.at if self._first else None,
+            until=self._last.at if self._last else None,
+            head=self._head or self._before,
+            broken=self._broken,
+        )
+
+    def _compare(self, found: Link, file: str, number: int) -> None:
+        if self._head is None and found.number > 1 and not self._unchained:
+            return  # what came before was rotated away
+        before = self._head or self._before
+        if found.number > before.number + 1:
+            self._break(Kind.REMOVED, file, number, found.number)
+        elif found.number <= before.number:
+            self._break(Kind.INSERTED, file, number, found.number)
+        elif found.previous != before.digest:  # it vouches for the line before it, which is another one now
+            self._break(Kind.CHANGED, *(self._place if self._head else (file, number)), before.number or found.number)
+
+    def _break(self, kind: Kind, file: str, line: int, number: int | None) -> None:
+        self._broken = self._broken or Break(kind=kind, file=file, line=line, number=number)
+
+
+def missed(heads: Iterable[Head], seen: Verification, digests: Mapping[int, str]) -> list[Missed]:
+    """Say which heads that another host was told are not in a log.
+
+    Heads older than the log's first record say nothing any more: they were rotated away.
+
+    Arguments:
+        seen: what the walk along the log found.
+        digests: of the records with the heads' numbers, as far as the log has them.
+    """
+    found = []
+    for head in heads:
+        if head.number == 0 or (seen.first is not None and head.number < seen.first):
+            continue
+        have = digests.get(head.number)
+        if have is None and head.number > seen.head.number:
+            found.append(Missed(kind=Kind.CUT, head=head))
+        elif have != head.digest:
+            found.append(Missed(kind=Kind.REWRITTEN, head=head))
+    return found
