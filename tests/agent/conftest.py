@@ -16,6 +16,7 @@ from vmferry.agent.credssps import CredSsps
 from vmferry.agent.daemon import Daemon
 from vmferry.agent.services import Services, Stores
 from vmferry.agent.signins import SignIns
+from vmferry.agent.trail import Trail
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
@@ -262,6 +263,7 @@ class Node:
             self.made.reports.clear()  # queues belong to one loop
             self._stop = asyncio.Event()
             made = self.made
+            self.trail = Trail(self.config.audit_log)  # a daemon that starts knows nothing of its log but the file
             keys = HostKeys(self.config.keytab, self.config.name)
             sign_ins = SignIns(self.config, self.stores.peers, self.stores.settings, keys)
             services = Services(
@@ -279,6 +281,7 @@ class Node:
                 sign_ins=sign_ins,
                 credssp=CredSsps(sign_ins),
                 keys=keys,
+                trail=self.trail,
             )
             daemon = Daemon(services)
             await daemon.start()

@@ -394,7 +394,8 @@ class FakeClient(Client):
         self.calls.append(("audit", since, job))
         return [RECORD]
 
-    def verify_audit(self) -> Verification:
+    def verify_audit(self, *, peers: bool = False) -> Verification:
+        self.calls.append(("verify_audit", peers))
         return self.chain
 
     def events(self, id: str, after: int = 0) -> Iterator[Event]:  # noqa: A002

@@ -7,6 +7,7 @@ from tests.cli.conftest import Run
 from tests.cli.fake import BROKEN, CHAIN, FakeClient
 
 from vmferry.cli.units import parse_span
+from vmferry.core.chain import Kind, Missed, Witness
 
 
 def test_list(vmferry: Run, daemon: FakeClient) -> None:
@@ -51,3 +52,14 @@ def test_verify_names_the_first_break(vmferry: Run, daemon: FakeClient) -> None:
     assert "audit-log-broken" in err
     code, out, _ = vmferry("audit", "verify", "--output", "json")
     assert (code, json.loads(out)["broken"]["line"]) == (4, 17)
+
+
+def test_verify_names_what_a_peer_misses(vmferry: Run, daemon: FakeClient) -> None:
+    missed = Missed(kind=Kind.CUT, head=CHAIN.head)
+    away = Witness(host="kvm3", heads=0, error="kvm3 does not answer")
+    daemon.chain = CHAIN.model_copy(update={"peers": [Witness(host="kvm2", heads=7, missed=[missed]), away]})
+    code, out, err = vmferry("audit", "verify", "--peers")
+    assert (code, daemon.calls[0]) == (4, ("verify_audit", True))
+    assert "record 912, of which kvm2 was told, is not there (cut)" in out
+    assert "not asked: kvm3 does not answer" in out
+    assert "record 912" in err

@@ -57,7 +57,8 @@ def test_a_token_moves_a_vm_from_another_machine_until_it_is_revoked(pair: Pair,
     job = desk.vmferry("--host", "kvm1", "vm", "move", GUEST.name, "kvm2", "--include-storage")
     assert (job["state"], job["caller"]["name"]) == ("done", "token ann")
     check_only_on(pair, GUEST, pair.two)
-    (asked,) = vmferry(pair.one, "audit", "list", "--job", job["id"])
+    told, asked = vmferry(pair.one, "audit", "list", "--job", job["id"])
+    assert (told["action"], told["on_behalf_of"], told["peer_head"]["host"]) == ("exchange_heads", "token ann", "kvm2")
     assert (asked["action"], asked["caller"], asked["role"]) == ("move_vm", "token ann", "operator")
     assert asked["address"] == layout.management("kvm2")
     offered = vmferry(pair.two, "audit", "list", "--job", job["id"])[0]
@@ -73,7 +74,7 @@ def test_a_token_moves_a_vm_from_another_machine_until_it_is_revoked(pair: Pair,
 def test_both_hosts_have_their_part_of_a_move_on_record(pair: Pair) -> None:
     pair.start(GUEST)
     job = move(pair, GUEST, pair.one)
-    assert actions(pair.one, job) == [("move_vm", "root", "ok")]
+    assert actions(pair.one, job) == [("exchange_heads", "kvm2", "ok"), ("move_vm", "root", "ok")]
     assert actions(pair.two, job)[:2] == [("offer_vm", "kvm1", "ok"), ("admit_job", "kvm1", "ok")]
     with pytest.raises(Failed) as raised:
         move(pair, GUEST, pair.one)
@@ -81,6 +82,39 @@ def test_both_hosts_have_their_part_of_a_move_on_record(pair: Pair) -> None:
     last = vmferry(pair.one, "audit", "list", "--since", "1h")[-1]
     assert (last["action"], last["result"]) == ("move_vm", "vm-unknown")
     assert last["about"]["name"] == GUEST.name
+
+
+def broken(host: Host, *options: str) -> str:
+    """Have the audit log of a host verified, which is not as it was written; gives what is said."""
+    with pytest.raises(Failed) as raised:
+        vmferry(host, "audit", "verify", *options)
+    assert (raised.value.code, raised.value.problem["code"]) == (Exit.ACCESS, "audit-log-broken")
+    return str(raised.value.problem["detail"])
+
+
+def test_a_log_that_was_tampered_with_is_found_and_one_cut_off_through_the_peer(pair: Pair) -> None:
+    pair.start(GUEST)
+    vmferry(pair.one, "migration", "enable")  # so that there is a record before the move
+    move(pair, GUEST, pair.one)
+    for host, other in ((pair.one, "kvm2"), (pair.two, "kvm1")):
+        seen = vmferry(host, "audit", "verify", "--peers")
+        assert seen["broken"] is None
+        assert [(one["host"], one["missed"]) for one in seen["peers"]] == [(other, [])]
+        assert seen["peers"][0]["heads"] >= 1
+    path = pair.one.home / "log" / "audit.log"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    try:
+        path.write_bytes(b"".join([*lines[:-2], lines[-2].replace(b"kvm2", b"kvm9"), lines[-1]]))
+        assert "was changed (changed, line " in broken(pair.one)
+        path.write_bytes(b"".join([*lines[:-2], lines[-1]]))
+        assert "were taken out (removed, line " in broken(pair.one)
+        path.write_bytes(lines[0])
+        assert vmferry(pair.one, "audit", "verify")["broken"] is None  # by itself it looks well
+        assert "of which kvm2 was told, is not there (cut)" in broken(pair.one, "--peers")
+    finally:
+        path.write_bytes(whole)
+    assert vmferry(pair.one, "audit", "verify", "--peers")["broken"] is None
 
 
 @pytest.fixture

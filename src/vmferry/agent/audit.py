@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vmferry.agent import problems
 from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
 from vmferry.agent.trail import Trail
-from vmferry.core.audit import AuditRecord, on_behalf_of, printable, read, told
+from vmferry.core.audit import AuditRecord, on_behalf_of, peer_head, printable, read, told
 from vmferry.identity.access import UnixUser, user_name
 
 HARMLESS = ("GET", "HEAD", "OPTIONS")
@@ -66,6 +66,7 @@ class Audit:
         if endpoint is not None and endpoint.__name__ in QUESTIONS and exchange.result == "ok":
             return
         job = parameters.get("job") or exchange.job or values.get("job")
+        offers = endpoint is not None and endpoint.__name__ == "offer_vm" and "caller" in scope["state"]
         record = AuditRecord(
             at=datetime.fromtimestamp(self._clock(), UTC),
             host=self._host,
@@ -74,6 +75,7 @@ class Audit:
             on_behalf_of=on_behalf_of(values),
             job=printable(str(job)) if job else None,
             about={name: printable(value) for name, value in parameters.items() if name != "job"} | told(values),
+            peer_head=peer_head(values, str(who["caller"])) if offers else None,
             result=exchange.result,
             status=exchange.status,
             left_out=self._left_out,

@@ -16,7 +16,6 @@ from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
 from vmferry.agent.site import Site
 from vmferry.agent.tls import Contexts
-from vmferry.agent.trail import Trail
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import State
 from vmferry.transfer import spec
@@ -38,7 +37,7 @@ class Daemon:
         self._live = Live(services)
         self._queue = Queue(services.stores.jobs, services.outgoing, self._live.follow)
         control = HostControl(services.config.name, services.stores, services.outgoing, self._queue.wake)
-        trail = Trail(services.config.audit_log)
+        trail = services.trail
         site = Site(services.config, services.identity, services.stores, contexts.refresh)
         agent = Agent(services, pairing, control, site, self._live, self._queue, trail)
         self._server = Server(application(agent), services.config, contexts)

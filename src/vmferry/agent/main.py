@@ -20,6 +20,7 @@ from vmferry.agent.daemon import Daemon
 from vmferry.agent.launcher import Launcher
 from vmferry.agent.neighbours import Neighbours
 from vmferry.agent.services import Services, Stores
+from vmferry.agent.trail import Trail
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
 from vmferry.identity.certificates import host_identity
@@ -103,6 +104,7 @@ def compose(config: Config) -> Services:
     quiet = Quiet(config.name, stores.jobs)
     reach = functools.partial(probes.reach, quiet=quiet)
     bandwidths = Bandwidths(config, stores.settings, quiet, identity.fingerprint)
+    trail = Trail(config.audit_log)
     outgoing = Moves(
         config=config,
         jobs=stores.jobs,
@@ -117,6 +119,7 @@ def compose(config: Config) -> Services:
         reach=reach,
         enter=Entrance(config, identity.certificate, stores.peers, stores.settings, keys).enter,
         forecasts=Forecaster(bandwidths, Activities(config.libvirt_uri, config.name).measure),
+        trail=trail,
     )
     incoming = Arrivals(
         config=config,
@@ -151,6 +154,7 @@ def compose(config: Config) -> Services:
         sign_ins=sign_ins,
         credssp=CredSsps(sign_ins),
         keys=keys,
+        trail=trail,
     )
 
 

@@ -14,6 +14,7 @@ from vmferry.agent.entrance import Enter, Entry
 from vmferry.agent.forecast import Forecasts
 from vmferry.agent.probes import Reacher
 from vmferry.agent.services import Launcher
+from vmferry.agent.trail import Trail
 from vmferry.config import Config
 from vmferry.core import codes, domainxml, jobkey
 from vmferry.core.errors import (
@@ -66,6 +67,7 @@ class Moves:
     client: Callable[[Config, Peer], PeerClient] = PeerClient
     find: Callable[[str], Peer] | None = None
     enter: Enter | None = None
+    trail: Trail | None = None
     reach: Reacher = probes.reach
     turns: dict[str, threading.Lock] = field(default_factory=dict)
 
@@ -158,6 +160,7 @@ class Moves:
                     memory_channels=self.config.memory_channels,
                     certificate=certificate,
                     place=refusal is None,
+                    audit_head=self.trail.head() if self.trail else None,
                 )
                 grant = self.client(self.config, peer).offer(offer, entry.secret)
             except VmferryError as error:
@@ -165,6 +168,8 @@ class Moves:
                 spec.forget(self.config.state_folder, job, key=True)
                 nonces.remove(disks)
                 raise
+            if self.trail:
+                self.trail.keep(peer, entry.caller, job, self.config.name, grant.audit_head)
             work = Spec(
                 role=Role.SOURCE,
                 offer=offer,

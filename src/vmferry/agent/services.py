@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from vmferry.agent.trail import Trail
 from vmferry.config import Config
 from vmferry.core.api import Outcome
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
@@ -232,3 +233,4 @@ class Services:
     sign_ins: SignIns
     credssp: CredSsp
     keys: HostKeys
+    trail: Trail

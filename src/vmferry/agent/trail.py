@@ -13,7 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -21,7 +21,9 @@ from pydantic import ValidationError
 
 from vmferry.core import chain
 from vmferry.core.audit import AuditRecord
-from vmferry.core.chain import Head, Verification, Walk
+from vmferry.core.chain import Head, PeerHead, Verification, Walk
+from vmferry.core.offer import Caller
+from vmferry.store.peers import Peer
 
 MOST = 1000  # records that are read at once
 
@@ -51,12 +53,60 @@ class Trail:
             except OSError as error:  # the next record has this one's number: the chain goes on without it
                 log.error("%s cannot be written (%s): %s", self._path, error, text)
 
-    def head(self) -> Head:
-        """Give the head of the chain, for another host to keep. It is on the disk: it outlives a loss of power.
+    def head(self) -> Head | None:
+        """Give the head of the chain, for another host to keep; None: the file cannot be read.
 
-        Raises:
-            OSError: the file cannot be read.
+        It is on the disk, so that a loss of power does not look as if somebody had cut the log off.
         """
+        try:
+            return self._synced()
+        except OSError as error:
+            log.error("%s cannot be read (%s): no other host is told its head", self._path, error)
+            return None
+
+    def keep(self, peer: Peer, caller: Caller, job: str, host: str, head: Head | None) -> None:
+        """Write down the head of its audit log that a destination told with its grant.
+
+        Arguments:
+            caller: for whom the VM was offered.
+            host: this one's name.
+        """
+        if head is not None:
+            kept = PeerHead(host=peer.name, number=head.number, digest=head.digest)
+            self.append(
+                AuditRecord(
+                    at=datetime.now(UTC),
+                    host=host,
+                    action="exchange_heads",
+                    request="POST /api/v1/peer/offers",
+                    caller=peer.name,
+                    method="certificate",
+                    on_behalf_of=caller.name,
+                    address=peer.address,
+                    job=job,
+                    peer_head=kept,
+                    result="ok",
+                    status=None,
+                )
+            )
+
+    def heads(self, host: str) -> list[Head]:
+        """Give the heads of another host's audit log that are on record here, the newest first; a thousand at most."""
+        found: dict[Head, None] = {}
+        with ExitStack() as stack:
+            for name, file, size in [(name, stack.enter_context(file), size) for name, file, size in self._open()]:
+                try:
+                    records = [_record(line) for line in _lines(name, file, size) if b'"peer_head"' in line]
+                except (OSError, EOFError, zlib.error) as error:
+                    log.error("%s cannot be read (%s)", name, error)
+                    continue
+                for record in reversed(records):
+                    kept = record and record.peer_head
+                    if kept and kept.host == host:
+                        found[Head(number=kept.number, digest=kept.digest)] = None
+        return list(found)[:MOST]
+
+    def _synced(self) -> Head:
         with self._lock:
             head = self._continued()
             try:

@@ -8,7 +8,7 @@ from vmferry.cli.output import moment, show, show_list
 from vmferry.cli.units import parse_span, parsed
 from vmferry.core import codes
 from vmferry.core.audit import AuditRecord
-from vmferry.core.chain import Break, Kind, Verification
+from vmferry.core.chain import Break, Kind, Verification, Witness
 from vmferry.core.errors import AccessError
 
 
@@ -41,19 +41,23 @@ def list_(settings: Settings, since: float | None, job_id: str | None) -> None:
     )
 
 
-@audit.command("verify", example="vmferry audit verify\nvmferry audit verify --output json")
+@audit.command("verify", example="vmferry audit verify\nvmferry audit verify --peers --output json")
+@click.option("--peers", is_flag=True, help="Ask all known hosts too: they keep the heads that moves told them.")
 @pass_settings
-def verify(settings: Settings) -> None:
+def verify(settings: Settings, peers: bool) -> None:
     """Walk along this host's audit log, rotated files too, and say whether it is as it was written.
 
     Each record holds the SHA-256 of the one before it: what was changed, taken out or put in shows. That the newest
-    records were cut off does not show here. Only administrators see it. Exit code 4 and `audit-log-broken` at a break.
+    records were cut off, or all written anew, only --peers shows: hosts tell each other the newest record with each
+    move. Only administrators see it. Exit code 4 and `audit-log-broken` at a break.
     """
     client = settings.client()
-    found = client.verify_audit()
+    found = client.verify_audit(peers=peers)
     show(settings, found, _chain(found))
-    if found.broken is not None:
-        raise AccessError(codes.AUDIT_BROKEN, host=client.host().name, what=_break(found.broken))
+    if found.wrong:
+        what = [_break(found.broken)] if found.broken else []
+        what += [_missed(witness) for witness in found.peers if witness.missed]
+        raise AccessError(codes.AUDIT_BROKEN, host=client.host().name, what="; ".join(what))
 
 
 _SAID = {
@@ -69,6 +73,18 @@ def _break(broken: Break) -> str:
     return f"{said} ({broken.kind}, line {broken.line} of {broken.file})"
 
 
+def _missed(witness: Witness) -> str:
+    first = min(witness.missed, key=lambda missed: missed.head.number)
+    said = "is not there" if first.kind is Kind.CUT else "was another one"
+    return f"record {first.head.number}, of which {witness.host} was told, {said} ({first.kind})"
+
+
+def _witness(witness: Witness) -> str:
+    if witness.error is not None:
+        return f"not asked: {witness.error}"
+    return _missed(witness) if witness.missed else f"{witness.heads} heads on record, none is missing"
+
+
 def _chain(found: Verification) -> dict[str, str]:
     lines = {"records": str(found.records)}
     if found.since and found.until:
@@ -79,7 +95,7 @@ def _chain(found: Verification) -> dict[str, str]:
         lines["unchained"] = f"{found.unchained} lines from before there was a chain"
     lines["head"] = f"{found.head.number} {found.head.digest}"
     lines["result"] = _break(found.broken) if found.broken else "the chain holds"
-    return lines
+    return lines | {f"as {witness.host} has it": _witness(witness) for witness in found.peers}
 
 
 def _who(record: AuditRecord) -> str:

@@ -395,9 +395,13 @@ class Client:
         query = urlencode({name: value for name, value in asked.items() if value is not None})
         return [AuditRecord.model_validate(record) for record in self._call("GET", f"/audit?{query}")]
 
-    def verify_audit(self) -> Verification:
-        """Walk along the audit log's hash chain, and say where it breaks."""
-        return Verification.model_validate(self._call("GET", "/audit/verification"))
+    def verify_audit(self, *, peers: bool = False) -> Verification:
+        """Walk along the audit log's hash chain, and say where it breaks.
+
+        Arguments:
+            peers: also see that the log has all heads that other hosts were told.
+        """
+        return Verification.model_validate(self._call("GET", f"/audit/verification?peers={str(peers).lower()}"))
 
     # --- the call ---------------------------------------------------------------------------------------
 

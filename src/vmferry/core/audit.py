@@ -5,7 +5,9 @@ import math
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vmferry.core.chain import PeerHead
 
 LONGEST = 200  # characters of one value
 _TOLD = frozenset(
@@ -46,6 +48,7 @@ class AuditRecord(BaseModel):
     about: dict[str, str | bool | int | float] = Field(
         default={}, description="what was asked, without secrets; lists and objects as their JSON text"
     )
+    peer_head: PeerHead | None = Field(default=None, description="head of the other host's audit log, as it told it")
     result: str = Field(description="ok, or the error's code")
     status: int | None = Field(description="the HTTP status; null: it was never answered")
     left_out: int = Field(default=0, description="strangers' refused requests before this one that have no record")
@@ -69,6 +72,15 @@ def on_behalf_of(values: dict[str, Any]) -> str | None:
     """Give for whom a host says that it offers a VM."""
     caller = values.get("caller")
     return printable(str(caller["name"])) if isinstance(caller, dict) and "name" in caller else None
+
+
+def peer_head(values: dict[str, Any], host: str) -> PeerHead | None:
+    """Give the head of its audit log that a host tells with an offer; None: it tells none."""
+    head = values.get("audit_head")
+    try:
+        return PeerHead.model_validate(head | {"host": host}) if isinstance(head, dict) else None
+    except ValidationError:
+        return None
 
 
 def printable(text: str) -> str:

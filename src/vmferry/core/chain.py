@@ -24,6 +24,20 @@ class Head(BaseModel):
     digest: str = Field(pattern=_DIGEST, description="SHA-256 of the record's line, hex")
 
 
+class PeerHead(Head):
+    """The head of another host's log, as that host told it."""
+
+    host: str
+
+
+class HeadsKept(BaseModel):
+    """Host -> host: the heads of the caller's audit log that are on record here, the newest first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    heads: list[Head] = Field(max_length=1000)
+
+
 START = Head(number=0, digest="0" * 64)
 
 
@@ -68,6 +82,17 @@ class Missed(BaseModel):
     head: Head
 
 
+class Witness(BaseModel):
+    """What another host's records say of this host's log."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    heads: int = Field(description="that it has on record of this host's log")
+    missed: list[Missed] = Field(default=[], description="those that are not in the log")
+    error: str | None = Field(default=None, description="why it could not be asked; null: it answered")
+
+
 class Verification(BaseModel):
     """What a walk along the audit log found."""
 
@@ -80,6 +105,12 @@ class Verification(BaseModel):
     until: datetime | None = Field(description="when the newest record was made")
     head: Head = Field(description="number and SHA-256 of the newest record")
     broken: Break | None = Field(description="the first break; null: the chain holds")
+    peers: list[Witness] = Field(default=[], description="other hosts, as far as they were asked")
+
+    @property
+    def wrong(self) -> bool:
+        """Whether anything says that the log is not as it was written."""
+        return self.broken is not None or any(witness.missed for witness in self.peers)
 
 
 def digest(line: bytes) -> str:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from vmferry.core.admission import AGAIN
+from vmferry.core.chain import Head
 from vmferry.core.finding import Finding
 from vmferry.core.networks import Subnet
 from vmferry.core.prediction import Prediction
@@ -114,6 +115,7 @@ class Offer(Proposal):
     )
     certificate: str = Field(description="PEM of the source worker's certificate for this job")
     place: bool = Field(default=True, description="whether it asks for a place at once; the source may have none")
+    audit_head: Head | None = Field(default=None, description="of the source's audit log, for the destination to keep")
 
 
 class DiskPlan(_Value):
@@ -152,6 +154,7 @@ class Grant(_Value):
     addresses: list[str] = Field(description="where the destination's worker will listen, the best first")
     refusal: str | None = Field(default=None, description="why the move has to wait; null: it has a place here")
     findings: list[Finding] = Field(default_factory=list, description="what the destination warns of")
+    audit_head: Head | None = Field(default=None, description="of the destination's audit log, for the source to keep")
     socket_folder: str = Field(description="where both workers and QEMUs have this job's unix sockets")
 
 

@@ -17,6 +17,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Back, Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
+from vmferry.core.chain import HeadsKept
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
@@ -79,6 +80,10 @@ class PeerClient:
     def measure(self, request: BandwidthRequest) -> BandwidthOpening:
         """Ask the host to listen for a moment for bytes that measure the way to it."""
         return _read(BandwidthOpening, self._call("POST", "/peer/bandwidth", request.model_dump(mode="json")))
+
+    def heads(self) -> HeadsKept:
+        """Ask which heads of this host's audit log the host has on record."""
+        return _read(HeadsKept, self._call("GET", "/peer/audit/heads"))
 
     def offer(self, offer: Offer, secret: str = "") -> Grant:
         """Offer a VM; arguments as for `check`."""

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from vmferry.agent import witnesses
 from vmferry.agent.callers import May, ThisAgent
 from vmferry.core.audit import AuditRecord
 from vmferry.core.chain import Verification
@@ -29,6 +30,11 @@ def list_audit(
 
 
 @router.get("/audit/verification")
-def verify_audit(caller: Auditor, agent: ThisAgent) -> Verification:
+def verify_audit(
+    caller: Auditor,
+    agent: ThisAgent,
+    peers: Annotated[bool, Query(description="ask all known hosts which heads of the log they have on record")] = False,
+) -> Verification:
     """Walk along the audit log's hash chain, with the files that were rotated away."""
-    return agent.trail.verify()[0]
+    services = agent.services
+    return witnesses.verify(services.config, agent.trail, services.stores.peers.all() if peers else [])

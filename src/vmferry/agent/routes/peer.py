@@ -10,6 +10,7 @@ from vmferry.agent.acquaintance import try_back
 from vmferry.agent.callers import IncomingJob, KnownPeer, OutgoingJob, ThisAgent
 from vmferry.core.api import Abort, Back, Hello, Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
+from vmferry.core.chain import HeadsKept
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
@@ -74,7 +75,14 @@ def measure_way(request: BandwidthRequest, peer: KnownPeer, agent: ThisAgent) ->
 def offer_vm(offer: Offer, peer: KnownPeer, agent: ThisAgent, secret: Pass = "") -> Grant:
     """Offer a VM; the answer says how it may come. Nothing is made yet."""
     agent.services.sign_ins.require(peer, offer, secret)
-    return agent.services.incoming.offer(offer, peer)
+    grant = agent.services.incoming.offer(offer, peer)
+    return grant.model_copy(update={"audit_head": agent.trail.head()})
+
+
+@router.get("/audit/heads")
+def tell_heads(peer: KnownPeer, agent: ThisAgent) -> HeadsKept:
+    """Tell the host that calls which heads of its own audit log are on record here: it, or its log, may have lied."""
+    return HeadsKept(heads=agent.trail.heads(peer.name))
 
 
 @router.post("/jobs/{job}/hold")
