@@ -61,7 +61,7 @@ def test_offer_admit_go(paired: tuple["Node", "Node"]) -> None:
 
 
 def proposal(caller: str) -> Proposal:
-    known = offer(caller).model_dump(exclude={"job", "memory_channels", "certificate", "place"})
+    known = offer(caller).model_dump(exclude={"job", "memory_channels", "certificate", "place", "audit_head"})
     return Proposal.model_validate(known)
 
 
