@@ -117,6 +117,39 @@ def test_a_log_that_was_tampered_with_is_found_and_one_cut_off_through_the_peer(
     assert vmferry(pair.one, "audit", "verify", "--peers")["broken"] is None
 
 
+def test_an_operator_moves_only_what_both_hosts_let_her(pair: Pair, tmp_path: Path) -> None:
+    pair.start(GUEST)
+    desk = Workstation(pair.two, tmp_path / "tokens.toml")
+    made = vmferry(pair.one, "host", "token", "create", "--role", "operator", "--expires", "1h", "--name", "eve")
+    login = ("host", "login", made["address"], "--fingerprint", made["fingerprint"], "--token-file", "-")
+    desk.vmferry(*login, text=made["token"])
+
+    def refused(vm: str, host: str) -> None:
+        for command in ("check", "move"):
+            with pytest.raises(Failed) as raised:
+                desk.vmferry("--host", "kvm1", "vm", command, vm, "kvm2", "--include-storage")
+            problem = raised.value.problem
+            assert (raised.value.code, problem["code"]) == (Exit.ACCESS, "operator-restricted")
+            assert f"administrator of {host} allow it" in problem["remedy"]
+        last = vmferry({one.name: one for one in pair.hosts}[host], "audit", "list", "--since", "1h")[-1]
+        assert last["result"] == "operator-restricted"
+
+    mine = f"{GUEST.name[:-1]}*"
+    try:
+        vmferry(pair.one, "host", "restrict", "token eve", "--vm", mine, "--to", "kvm2")
+        refused("db01", "kvm1")
+        vmferry(pair.two, "host", "restrict", "token eve", "--vm", "db*", "--to", "kvm2")
+        refused(GUEST.name, "kvm2")
+        # what the refusal says, carried out:
+        vmferry(pair.two, "host", "restrict", "token eve", "--vm", GUEST.name, "--to", "kvm2")
+        job = desk.vmferry("--host", "kvm1", "vm", "move", GUEST.name, "kvm2", "--include-storage")
+        assert job["state"] == "done"
+    finally:
+        for host in pair.hosts:
+            vmferry(host, "host", "unrestrict", "token eve")
+    check_only_on(pair, GUEST, pair.two)
+
+
 @pytest.fixture
 def unpaired(pair: Pair) -> Iterator[Pair]:
     """The two hosts, which do not know each other; paired again in the end."""

@@ -18,7 +18,7 @@ from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.job import Role as End
 from vmferry.core.offer import Caller
-from vmferry.identity import site, tokens
+from vmferry.identity import limits, site, tokens
 from vmferry.identity.access import Role, UnixUser, domain_login, login, require
 from vmferry.identity.peer import PROOF_HEADER, PROOF_PURPOSE
 from vmferry.identity.vouched import REACH_HEADER
@@ -78,6 +78,31 @@ class May:
         request.state.caller, request.state.role = found.caller, found.role  # agent/audit.py reads them
         require(agent.services.config, found, self._role, self._action)
         return found.caller
+
+
+class Limits:
+    """Holds who calls to the VMs and destinations that she is limited to; her role has been looked at (May)."""
+
+    def __init__(self, request: Request, agent: ThisAgent) -> None:
+        self._state = request.state
+        self._services = agent.services
+
+    def require(self, vm: str, destination: str) -> None:
+        """Let a move through, or refuse it (OPERATOR_RESTRICTED)."""
+        if self._state.role is Role.ADMINISTRATOR:
+            return
+        settings, origin, caller = self._services.stores.settings.host(), self._state.origin, self._state.caller
+        if isinstance(origin, TokenUser):
+            is_her = limits.of_token(caller.name)
+        elif isinstance(origin, DomainUser):
+            sids = self._services.stores.settings.sids()
+            is_her = limits.of_domain(origin.ticket.principal, origin.ticket.logon, sids)
+        else:
+            is_her = limits.of_unix(origin, caller.name)
+        limits.require_allowed(settings, self._services.config.name, caller, is_her, vm, destination)
+
+
+Limited = Annotated[Limits, Depends(Limits)]
 
 
 def credential(request: Request) -> Any:

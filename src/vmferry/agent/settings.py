@@ -52,7 +52,8 @@ class HostControl:
 
     def change(self, change: SettingsChange, caller: Caller) -> SettingsAnswer:
         """Change what is named."""
-        require_people([*(change.administrators or []), *(change.operators or []), *(change.viewers or [])], self._host)
+        people = [*(change.administrators or []), *(change.operators or []), *(change.viewers or [])]
+        require_people([*people, *(one.who for one in change.restrictions or [])], self._host)
         return self._apply(lambda settings: (changed(settings, change), []), caller)
 
     def addresses(self) -> list[LocalAddress]:

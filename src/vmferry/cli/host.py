@@ -5,6 +5,7 @@ import click
 from vmferry.cli import complete
 from vmferry.cli.certificate import certificate
 from vmferry.cli.context import Group, Settings, pass_settings
+from vmferry.cli.limits import restrict, unrestrict
 from vmferry.cli.login import login, logout
 from vmferry.cli.output import moment, show, show_list
 from vmferry.cli.secret import read_secret
@@ -23,7 +24,7 @@ def host() -> None:
     """See this host, set it up, and pair it with others."""
 
 
-for command in (setup, set_, apply, trust, certificate, token, login, logout):
+for command in (setup, set_, restrict, unrestrict, apply, trust, certificate, token, login, logout):
     host.add_command(command)
 
 

@@ -166,6 +166,7 @@ def lines(settings: HostSettings) -> dict[str, str]:
         "administrators": ", ".join(["root", *settings.administrators]),
         "operators": ", ".join(settings.operators) or "-",
         "viewers": ", ".join(settings.viewers) or "-",
+        "limits": "\n".join(map(str, settings.restrictions)) or "-",
         "principals": ", ".join(f"{user} is {name}" for user, name in settings.principals.items()) or "-",
     }
 

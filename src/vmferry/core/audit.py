@@ -23,7 +23,7 @@ _TOLD = frozenset(
             "subnet",
             "priority",
         ),
-        *("administrators", "operators", "viewers", "principals"),
+        *("administrators", "operators", "viewers", "principals", "restrictions"),
         *("name", "address", "port", "callers", "names", "role", "expires_in"),
     }
 )

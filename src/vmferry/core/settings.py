@@ -11,6 +11,7 @@ from vmferry.core.admission import Limits
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.core.networks import Local, Network, Route, choose, ordered, reach, routes
 from vmferry.core.offer import Encryption, Performance
+from vmferry.core.restrictions import Restriction
 
 
 class Authentication(StrEnum):
@@ -76,6 +77,7 @@ class HostSettings(BaseModel):
     principals: dict[str, str] = Field(
         default={}, description="users of this host, and the domain's users (NAME@REALM) as whom they move VMs"
     )
+    restrictions: list[Restriction] = Field(default=[], max_length=1000, description="to what operators are limited")
 
     def authenticates(self, *, keys: bool) -> Authentication:
         """Say how moves are authenticated.
@@ -109,6 +111,7 @@ class SettingsChange(BaseModel):
     operators: _People | None = None
     viewers: _People | None = None
     principals: dict[str, str] | None = None
+    restrictions: list[Restriction] | None = Field(default=None, max_length=1000)
 
 
 class SettingsFile(SettingsChange):
@@ -286,5 +289,5 @@ def subnets(settings: HostSettings) -> str:
 
 def _word(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(value) or "nobody"
+        return ", ".join(map(str, value)) or "nobody"
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -57,11 +57,11 @@ def login(config: Config, user: UnixUser, settings: HostSettings | None = None) 
     settings = settings or HostSettings()
     caller = Caller(name=user_name(user.uid), host=config.name, method="unix")
     group = config.group_id()
-    if user.uid == 0 or _is_among(settings.administrators, caller.name, user):
+    if user.uid == 0 or is_among(settings.administrators, caller.name, user):
         return Login(caller, Role.ADMINISTRATOR)
-    if (group is not None and group in user.groups) or _is_among(settings.operators, caller.name, user):
+    if (group is not None and group in user.groups) or is_among(settings.operators, caller.name, user):
         return Login(caller, Role.OPERATOR)
-    if _is_among(settings.viewers, caller.name, user):
+    if is_among(settings.viewers, caller.name, user):
         return Login(caller, Role.VIEWER)
     raise _refusal(config, caller, "use vmferry", Role.VIEWER)
 
@@ -83,7 +83,7 @@ def domain_login(
         AccessError: she has none (NOT_ALLOWED).
     """
     caller = Caller(name=principal, host=config.name, method="kerberos")
-    known = {principal.lower()} | {f"@{sid}".lower() for sid in (logon.groups if logon else ())}
+    known = known_as(principal, logon)
     roles = (
         (Role.ADMINISTRATOR, settings.administrators),
         (Role.OPERATOR, settings.operators),
@@ -93,6 +93,11 @@ def domain_login(
         if any(sids.get(one, one).lower() in known for one in people):
             return Login(caller, role)
     raise _refusal(config, caller, "use vmferry", Role.VIEWER)
+
+
+def known_as(principal: str, logon: LogonInfo | None) -> set[str]:
+    """Give what a user of the domain can be called in the settings: her name, and @ and the SIDs of her groups."""
+    return {principal.lower()} | {f"@{sid}".lower() for sid in (logon.groups if logon else ())}
 
 
 def require_people(names: Iterable[str], host: str) -> None:
@@ -106,7 +111,7 @@ def require_people(names: Iterable[str], host: str) -> None:
         UsageError: one does not (PERSON_UNKNOWN).
     """
     for name in names:
-        if "@" in name.removeprefix("@") or _SID.fullmatch(name):
+        if name.startswith("token ") or "@" in name.removeprefix("@") or _SID.fullmatch(name):
             continue  # of the domain, which knows
         try:
             if name.startswith("@"):
@@ -118,7 +123,8 @@ def require_people(names: Iterable[str], host: str) -> None:
             raise UsageError(codes.PERSON_UNKNOWN, host=host, kind=kind, name=name.removeprefix("@")) from error
 
 
-def _is_among(people: Iterable[str], name: str, user: UnixUser) -> bool:
+def is_among(people: Iterable[str], name: str, user: UnixUser) -> bool:
+    """Say whether a user of this host is among people, by name or group."""
     return name in people or any(_number(one[1:]) in user.groups for one in people if one.startswith("@"))
 
 

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from vmferry.agent import show
-from vmferry.agent.callers import JobId, May, ThisAgent, Viewer
+from vmferry.agent.callers import JobId, Limited, May, ThisAgent, Viewer
 from vmferry.core.api import Job
 from vmferry.core.offer import Caller
 from vmferry.identity.access import Role
@@ -60,9 +60,10 @@ async def follow_job(
 
 
 @router.post("/jobs/{job}/cancel", status_code=202)
-def cancel_job(job: JobId, caller: Canceller, agent: ThisAgent) -> Job:
+def cancel_job(job: JobId, caller: Canceller, limits: Limited, agent: ThisAgent) -> Job:
     """Ask a job to end; before its commit the VM then runs on at the source."""
-    agent.services.stores.jobs.get(job)
+    known = show.job(agent.services.stores.jobs.get(job), agent.services.config.name)
+    limits.require(known.vm, known.destination)
     agent.services.outgoing.cancel(job, caller)
     log.info("job %s: %s asked to cancel it", job, caller.name)
     from_thread.run_sync(agent.live.follow, job)

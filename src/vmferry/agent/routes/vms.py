@@ -7,8 +7,8 @@ from anyio import from_thread
 from fastapi import APIRouter, Depends, Response
 
 from vmferry.agent import show
-from vmferry.agent.callers import Credential, May, ThisAgent, Viewer
 from vmferry.agent.entrance import Password
+from vmferry.agent.callers import Credential, Limited, May, ThisAgent, Viewer
 from vmferry.core.api import CheckRequest, Job, MoveRequest
 from vmferry.core.offer import Caller, Report
 from vmferry.core.vm import VmDetail, VmSummary
@@ -33,9 +33,12 @@ def show_vm(name: str, caller: Viewer, agent: ThisAgent) -> VmDetail:
 
 
 @router.post("/vms/{name}/check")
-def check_vm(name: str, request: CheckRequest, caller: Mover, credential: Credential, agent: ThisAgent) -> Report:
+def check_vm(
+    name: str, request: CheckRequest, caller: Mover, limits: Limited, credential: Credential, agent: ThisAgent
+) -> Report:
     """Run the checks of a move and change nothing; what blocks the move is in the findings, not an error."""
     shown = _credential(credential, request)
+    limits.require(name, request.destination)
     return agent.services.outgoing.check(
         name,
         request.destination,
@@ -48,10 +51,17 @@ def check_vm(name: str, request: CheckRequest, caller: Mover, credential: Creden
 
 @router.post("/vms/{name}/move", status_code=202)
 def move_vm(
-    name: str, request: MoveRequest, caller: Mover, credential: Credential, agent: ThisAgent, response: Response
+    name: str,
+    request: MoveRequest,
+    caller: Mover,
+    limits: Limited,
+    credential: Credential,
+    agent: ThisAgent,
+    response: Response,
 ) -> Job:
     """Begin to move a VM to a paired host; the job is at Location, and runs or waits for a place."""
     shown = _credential(credential, request)
+    limits.require(name, request.destination)
     id, warnings = agent.services.outgoing.move(  # noqa: A001
         name,
         request.destination,

@@ -180,3 +180,8 @@ AUDIT_BROKEN = AccessError.define(
     "Find out who was root on {host} since, keep the files, and compare what other hosts have on record "
     "(`vmferry audit list` there); what was shipped elsewhere is the copy to trust.",
 )
+OPERATOR_RESTRICTED = AccessError.define(
+    "operator-restricted",
+    "{caller} may not move {vm} to {destination}: on {host} there are limits ({rules}).",
+    "Have an administrator of {host} allow it: `vmferry host restrict '{caller}' --vm '{vm}' --to '{destination}'`.",
+)

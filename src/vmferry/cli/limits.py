@@ -1,0 +1,51 @@
+"""`vmferry host restrict` and `unrestrict`: to which VMs and destinations an operator is limited."""
+
+import click
+
+from vmferry.cli import complete
+from vmferry.cli.context import Command, Settings, pass_settings
+from vmferry.cli.output import show
+from vmferry.cli.settings import lines
+from vmferry.core.restrictions import Restriction
+from vmferry.core.settings import SettingsChange
+
+
+@click.command(
+    "restrict",
+    cls=Command,
+    example="vmferry host restrict ann --vm 'web*' --to kvm2\nvmferry host restrict @web --vm 'web*'",
+)
+@click.argument("who")
+@click.option(
+    "--vm", "vms", metavar="GLOB", multiple=True, required=True, help="VMs that she may move; may be repeated."
+)
+@click.option(
+    "--to",
+    metavar="GLOB",
+    multiple=True,
+    shell_complete=complete.hosts,
+    help="Hosts that she may move them to; may be repeated. This host's own name lets VMs come here. Default: any.",
+)
+@pass_settings
+def restrict(settings: Settings, who: str, vms: tuple[str, ...], to: tuple[str, ...]) -> None:
+    """Limit WHO, an operator, to some VMs and destinations; at once, and besides what she was limited to before.
+
+    WHO is a user, @ and a group, or 'token NAME'. She sees all VMs as before. Who has no limit may move every VM, and
+    administrators are never limited. Each host has its own limits: the destination looks at its own, too.
+    """
+    client = settings.client()
+    before = client.settings().restrictions
+    made = Restriction(who=who, vms=list(vms), to=list(to) or ["*"])
+    answer = client.change_settings(SettingsChange(restrictions=[*before, *([] if made in before else [made])]))
+    show(settings, answer, lines(answer.settings))
+
+
+@click.command("unrestrict", cls=Command, example="vmferry host unrestrict ann")
+@click.argument("who")
+@pass_settings
+def unrestrict(settings: Settings, who: str) -> None:
+    """Take all limits of WHO away: an operator may then move every VM to everywhere, as far as her groups let her."""
+    client = settings.client()
+    left = [one for one in client.settings().restrictions if one.who != who]
+    answer = client.change_settings(SettingsChange(restrictions=left))
+    show(settings, answer, lines(answer.settings))

@@ -1,0 +1,42 @@
+"""To which VMs and destinations the operators of a host are limited, by globs."""
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Glob = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Restriction(BaseModel):
+    """What somebody may move, and to where. Several of one person are united; who has none is not limited."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    who: Glob = Field(description="a user, @ and a group, or `token NAME`")
+    vms: list[Glob] = Field(default=["*"], min_length=1, description="VMs, by glob")
+    to: list[Glob] = Field(default=["*"], min_length=1, description="destinations, by glob; this host's name: to here")
+
+    def allows(self, vm: str, destination: str) -> bool:
+        """Say whether it covers a move."""
+        return _matches(vm, self.vms) and _matches(destination, self.to)
+
+    def __str__(self) -> str:
+        return f"{self.who}: {' '.join(self.vms)} to {' '.join(self.to)}"
+
+
+def against(
+    restrictions: Sequence[Restriction], is_her: Callable[[str], bool], vm: str, destination: str
+) -> list[Restriction]:
+    """Give what limits somebody and does not cover a move; none: nothing keeps her from it.
+
+    Arguments:
+        is_her: says whether a user, @group or token is her, or a group that she is in.
+    """
+    hers = [one for one in restrictions if is_her(one.who)]
+    return [] if any(one.allows(vm, destination) for one in hers) else hers
+
+
+def _matches(name: str, globs: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)

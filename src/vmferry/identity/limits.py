@@ -1,0 +1,68 @@
+"""Holds operators to the VMs and destinations that the settings of a host name for them."""
+
+import os
+import pwd
+from collections.abc import Callable, Mapping
+
+from vmferry.core import codes
+from vmferry.core.errors import AccessError
+from vmferry.core.offer import Caller
+from vmferry.core.pac import LogonInfo
+from vmferry.core.restrictions import against
+from vmferry.core.settings import HostSettings
+from vmferry.identity.access import UnixUser, is_among, known_as
+
+IsHer = Callable[[str], bool]  # says whether a user, @group or token of the settings is her
+
+
+def of_unix(user: UnixUser, name: str) -> IsHer:
+    """Tell a user of this host."""
+    return lambda who: is_among([who], name, user)
+
+
+def of_token(name: str) -> IsHer:
+    """Tell the holder of a token.
+
+    Arguments:
+        name: as she is called, `token NAME`.
+    """
+    return lambda who: who == name
+
+
+def of_domain(principal: str, logon: LogonInfo | None, sids: Mapping[str, str]) -> IsHer:
+    """Tell a user of the domain; arguments as for `domain_login`."""
+    known = known_as(principal, logon)
+    return lambda who: sids.get(who, who).lower() in known
+
+
+def of_peer(caller: Caller) -> IsHer:
+    """Tell for whom another host asks: by name, and by the groups that this host knows a user of that name to be in."""
+    in_group: IsHer = of_token(caller.name)
+    try:
+        user = pwd.getpwnam(caller.name)
+        in_group = of_unix(UnixUser(user.pw_uid, frozenset(os.getgrouplist(caller.name, user.pw_gid))), caller.name)
+    except (KeyError, ValueError):
+        pass  # unknown here: her name is all there is
+    return lambda who: who.lower() == caller.name.lower() or in_group(who)  # a domain's names have no case
+
+
+def require_allowed(
+    settings: HostSettings, host: str, caller: Caller, is_her: IsHer, vm: str, destination: str
+) -> None:
+    """Hold an operator to what she is limited to. Administrators are not limited.
+
+    Arguments:
+        settings: of the host on which the limits are.
+        host: its name.
+
+    Raises:
+        AccessError: operator-restricted.
+    """
+    if any(is_her(one) for one in ["root", *settings.administrators]):
+        return
+    hers = against(settings.restrictions, is_her, vm, destination)
+    if hers:
+        rules = "; ".join(map(str, hers))
+        raise AccessError(
+            codes.OPERATOR_RESTRICTED, caller=caller.name, vm=vm, destination=destination, host=host, rules=rules
+        )

@@ -1,0 +1,91 @@
+"""Operators who are limited to some VMs and destinations, on both hosts."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.agent.test_peer import offer, proposal
+
+from vmferry.agent import callers
+from vmferry.config import Config
+from vmferry.core import codes
+from vmferry.core.errors import AccessError, UsageError
+from vmferry.core.offer import Caller
+from vmferry.core.restrictions import Restriction
+from vmferry.core.settings import HostSettings, SettingsChange
+from vmferry.identity import limits
+from vmferry.identity.access import Login, Role, UnixUser
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Node
+
+TOKEN = "token ci"
+
+
+def restrict(node: "Node", who: str = TOKEN, vms: str = "web*", to: str = "kvm2") -> None:
+    node.client.change_settings(SettingsChange(restrictions=[Restriction(who=who, vms=[vms], to=[to])]))
+
+
+@pytest.fixture
+def operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes by the socket is the operator `nobody`."""
+
+    def nobody(config: Config, user: UnixUser, settings: HostSettings) -> Login:
+        return Login(Caller(name="nobody", host=config.name, method="unix"), Role.OPERATOR)
+
+    monkeypatch.setattr(callers, "login", nobody)
+
+
+def test_source_holds_her_to_her_vms(kvm1: "Node", request: pytest.FixtureRequest) -> None:
+    kvm1.client.move("db01", "kvm2")  # root is not limited, and nobody is yet
+    kvm1.end()
+    restrict(kvm1, "nobody")
+    request.getfixturevalue("operator")
+    for ask in (kvm1.client.move, kvm1.client.check):
+        for vm, to in (("db01", "kvm2"), ("web01", "kvm3")):
+            with pytest.raises(AccessError) as caught:
+                ask(vm, to)
+            assert caught.value.code is codes.OPERATOR_RESTRICTED
+            assert "nobody: web* to kvm2" in caught.value.reason
+            assert f"--vm '{vm}' --to '{to}'" in caught.value.remedy
+    assert kvm1.client.check("web01", "kvm2").vm == "web01"
+    kvm1.job("0009", peer="kvm3")
+    with pytest.raises(AccessError):
+        kvm1.client.cancel("0009")
+    assert [asked[0] for asked in kvm1.made.asked] == ["move", "check"]
+    assert len(kvm1.client.vms()) == 1  # she may see them
+
+
+def test_administrators_are_not_limited(kvm1: "Node") -> None:
+    restrict(kvm1, "root", "web*", "kvm9")
+    assert kvm1.client.check("db01", "kvm2").vm == "db01"
+
+
+def test_destination_holds_the_named_caller_to_its_own_limits(kvm1: "Node", kvm2: "Node") -> None:
+    kvm1.pair(kvm2)
+    peer = kvm1.peer(kvm2)
+    for who, vms, to in ((TOKEN, "db*", "kvm2"), (TOKEN, "web*", "kvm1"), ("@nogroup", "db*", "*")):
+        restrict(kvm2, who, vms, to)
+        name = "nobody" if who == "@nogroup" else TOKEN
+        for ask in (lambda: peer.offer(offer(name)), lambda: peer.check(proposal(name))):  # noqa: B023
+            with pytest.raises(AccessError) as caught:
+                ask()
+            assert caught.value.code.name == "operator-restricted"
+            assert "kvm2" in caught.value.remedy
+    assert kvm2.made.asked == []
+    refused = kvm2.client.audit()[-1]
+    assert (refused.result, refused.on_behalf_of, refused.caller) == ("operator-restricted", "nobody", "kvm1")
+    restrict(kvm2)
+    assert peer.offer(offer(TOKEN)).job_key
+
+
+def test_names_of_a_domain_have_no_case() -> None:
+    assert limits.of_peer(Caller(name="Ann@EXAMPLE.COM", host="x", method="kerberos"))("ann@example.com")
+
+
+def test_settings_are_checked_and_on_record(kvm1: "Node") -> None:
+    with pytest.raises(UsageError) as caught:
+        restrict(kvm1, "no-such-user")
+    assert caught.value.code is codes.PERSON_UNKNOWN
+    restrict(kvm1)
+    assert str(kvm1.client.settings().restrictions[0]) == "token ci: web* to kvm2"
+    assert "web*" in str(kvm1.client.audit()[-1].about["restrictions"])
