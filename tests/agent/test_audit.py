@@ -143,6 +143,7 @@ def test_both_hosts_of_a_pair_have_their_part(kvm1: "Node", kvm2: "Node") -> Non
     assert invited["action"] == "invite_host"
     assert (accepted["action"], accepted["address"], accepted["about"]["name"]) == ("accept_host", "127.0.0.1", "kvm1")
     assert (offered["caller"], offered["method"], offered["on_behalf_of"]) == ("kvm1", "certificate", "alice")
+    assert (offered["on_behalf_method"], offered["address"]) == (offer("alice").caller.method, "127.0.0.1")
     assert (offered["about"]["vm"], offered["about"]["source"]) == ("web01", "kvm1")
     assert [line["job"] for line in (offered, admitted, gone, aborted)] == ["0001"] * 4
     assert (gone["action"], gone["result"], gone["status"]) == ("commit_job", "job-key-wrong", 401)

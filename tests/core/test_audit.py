@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmferry.core.audit import LONGEST, AuditRecord, on_behalf_of, printable, read, told
+from vmferry.core.audit import LONGEST, AuditRecord, on_behalf_method, on_behalf_of, printable, read, told
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -34,6 +34,8 @@ def test_for_whom_a_host_asks() -> None:
     assert on_behalf_of({"caller": {"name": "ann\n", "host": "kvm1"}}) == "ann?"
     assert on_behalf_of({"caller": "ann"}) is None
     assert on_behalf_of({}) is None
+    assert on_behalf_method({"caller": {"name": "ann", "method": "kerberos\n"}}) == "kerberos?"
+    assert on_behalf_method({"caller": "ann"}) is None
 
 
 def test_bodies_that_are_no_objects_say_nothing() -> None:

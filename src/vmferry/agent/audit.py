@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vmferry.agent import problems
 from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
 from vmferry.agent.trail import Trail
-from vmferry.core.audit import AuditRecord, on_behalf_of, peer_head, printable, read, told
+from vmferry.core.audit import AuditRecord, on_behalf_method, on_behalf_of, peer_head, printable, read, told
 from vmferry.identity.access import UnixUser, user_name
 
 HARMLESS = ("GET", "HEAD", "OPTIONS")
@@ -73,6 +73,7 @@ class Audit:
             action=endpoint.__name__ if endpoint else None,
             request=printable(f"{scope['method']} {scope['raw_path'].decode('latin-1')}"),
             on_behalf_of=on_behalf_of(values),
+            on_behalf_method=on_behalf_method(values),
             job=printable(str(job)) if job else None,
             about={name: printable(value) for name, value in parameters.items() if name != "job"} | told(values),
             peer_head=peer_head(values, str(who["caller"])) if offers else None,

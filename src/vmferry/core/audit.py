@@ -43,6 +43,7 @@ class AuditRecord(BaseModel):
     method: str = Field(description="how the caller was known: unix, token, certificate, none")
     role: str | None = Field(default=None, description="the role that the caller had")
     on_behalf_of: str | None = Field(default=None, description="for whom a host says that it asks")
+    on_behalf_method: str | None = Field(default=None, description="how she was known there, as that host says")
     address: str = Field(description="where from: a network address, or `unix` for a process on the host")
     job: str | None = None
     about: dict[str, str | bool | int | float] = Field(
@@ -72,6 +73,12 @@ def on_behalf_of(values: dict[str, Any]) -> str | None:
     """Give for whom a host says that it offers a VM."""
     caller = values.get("caller")
     return printable(str(caller["name"])) if isinstance(caller, dict) and "name" in caller else None
+
+
+def on_behalf_method(values: dict[str, Any]) -> str | None:
+    """Give how the host that offers a VM says that it knew for whom."""
+    caller = values.get("caller")
+    return printable(str(caller["method"])) if isinstance(caller, dict) and "method" in caller else None
 
 
 def peer_head(values: dict[str, Any], host: str) -> PeerHead | None:
