@@ -13,6 +13,7 @@ from vmferry.core import codes
 from vmferry.core.errors import Code, VmferryError
 from vmferry.core.offer import Caller, MoveOptions
 from vmferry.core.pac import DelegationInfo, LogonInfo
+from vmferry.core.restrictions import Restriction
 from vmferry.core.settings import Authentication, HostSettings
 from vmferry.core.signin import SignIn
 from vmferry.identity import certificates, kerberos
@@ -220,3 +221,19 @@ def test_a_paired_host_stays_one(world: World) -> None:
     world.peers.remove("kvm1")
     world.peers.add(Peer("kvm1", "old", 1, "PEM", "another", ("*",), 0.0, "root"))
     refused(codes.PEER_NAME_TAKEN, world.enter)
+
+
+def test_she_is_held_to_what_she_is_limited_to_here(world: World) -> None:
+    """Also by a group that only her ticket tells."""
+    peer, secret = world.enter()
+    for who in (ANN, f"@{GROUP}"):
+        world.settings.save(HostSettings(operators=[ANN], restrictions=[Restriction(who=who, vms=["db*"])]))
+        error = refused(codes.OPERATOR_RESTRICTED, lambda: world.sign_ins.require(peer, vm(), secret))
+        assert "db*" in error.reason + error.remedy
+        world.settings.save(HostSettings(operators=[ANN], restrictions=[Restriction(who=who, vms=["web*"])]))
+        world.sign_ins.require(peer, vm(), secret)
+    world.settings.save(
+        HostSettings(authentication=Authentication.CERTIFICATE, restrictions=[Restriction(who="ann", vms=["db*"])])
+    )
+    paired = Peer("kvm3", "x", 1, "PEM", "f3", ("ann",), 0.0, "root")
+    refused(codes.OPERATOR_RESTRICTED, lambda: world.sign_ins.require(paired, vm("ann"), ""))

@@ -18,7 +18,7 @@ from vmferry.core.offer import Proposal
 from vmferry.core.pac import DelegationInfo, LogonInfo
 from vmferry.core.settings import Authentication
 from vmferry.core.signin import Service, SignedIn, SignIn
-from vmferry.identity import access, certificates, kerberos
+from vmferry.identity import access, certificates, kerberos, limits
 from vmferry.identity.access import Role
 from vmferry.identity.certificates import checked, fingerprint
 from vmferry.identity.kerberos import Accepted, HostKeys
@@ -39,6 +39,7 @@ class _Pass:
     peer: str  # fingerprint
     services: frozenset[Service]
     until: float
+    logon: LogonInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class SignIns:
             now = self.clock()
             for old in [one for one, known in self.passes.items() if known.until < now]:
                 del self.passes[old]
-            self.passes[secret] = _Pass(principal, peer.fingerprint, services, now + LASTS)
+            self.passes[secret] = _Pass(principal, peer.fingerprint, services, now + LASTS, logon)
         log.info("%s signed in for %s", peer.name, principal)
         return SignedIn(name=self.config.name, tokens={}, caller=principal, secret=secret)
 
@@ -141,11 +142,13 @@ class SignIns:
             secret: that it was given then; empty: it shows none.
 
         Raises:
-            AccessError: sign-in-needed, service-not-proven, authentication-differs, not-allowed.
+            AccessError: sign-in-needed, service-not-proven, not-allowed, operator-restricted.
         """
-        here = self.settings.host().authenticates(keys=self.keys.serves(kerberos.MIGRATION))
+        settings, name = self.settings.host(), self.config.name
+        here = settings.authenticates(keys=self.keys.serves(kerberos.MIGRATION))
         if here is Authentication.CERTIFICATE and not secret and peer.kind is not Kind.DOMAIN:
             access.require_peer(self.config, peer, vm.caller)
+            limits.require_allowed(settings, name, vm.caller, limits.of_peer(vm.caller), vm.vm, name)
             return
         known = self._known(secret)
         if known is None or known.peer != peer.fingerprint or known.caller != vm.caller.name:
@@ -153,6 +156,8 @@ class SignIns:
         if vm.options.include_storage and "storage" not in known.services:
             service = f"{kerberos.STORAGE}/{self.config.name}"
             raise AccessError(codes.SERVICE_NOT_PROVEN, source=peer.name, host=self.config.name, service=service)
+        is_her = limits.of_domain(known.caller, known.logon, self.settings.sids())
+        limits.require_allowed(settings, name, vm.caller, is_her, vm.vm, name)
 
     def _known(self, secret: str) -> _Pass | None:
         with self.lock:

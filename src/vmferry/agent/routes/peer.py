@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header
 
 import vmferry
 from vmferry.agent.acquaintance import try_back
-from vmferry.agent.callers import Agent, IncomingJob, KnownPeer, OutgoingJob, ThisAgent
+from vmferry.agent.callers import IncomingJob, KnownPeer, OutgoingJob, ThisAgent
 from vmferry.core.api import Abort, Back, Hello, Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.chain import HeadsKept
@@ -15,7 +15,6 @@ from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.signin import PASS_HEADER
-from vmferry.identity import limits
 from vmferry.identity.access import require_peer
 
 router = APIRouter(prefix="/peer", tags=["peer"])
@@ -44,7 +43,6 @@ def part(peer: KnownPeer, agent: ThisAgent) -> None:
 def check_offer(vm: Proposal, peer: KnownPeer, agent: ThisAgent, secret: Pass = "") -> Report:
     """Say whether and how a VM could come. Nothing is made, and nothing is kept."""
     agent.services.sign_ins.require(peer, vm, secret)
-    _require_allowed(agent, vm)
     return agent.services.incoming.check(vm, peer)
 
 
@@ -77,7 +75,6 @@ def measure_way(request: BandwidthRequest, peer: KnownPeer, agent: ThisAgent) ->
 def offer_vm(offer: Offer, peer: KnownPeer, agent: ThisAgent, secret: Pass = "") -> Grant:
     """Offer a VM; the answer says how it may come. Nothing is made yet."""
     agent.services.sign_ins.require(peer, offer, secret)
-    _require_allowed(agent, offer)
     grant = agent.services.incoming.offer(offer, peer)
     return grant.model_copy(update={"audit_head": agent.trail.head()})
 
@@ -129,9 +126,3 @@ def commit_job(job: IncomingJob, agent: ThisAgent) -> Outcome:
 def judge_job(job: OutgoingJob, agent: ThisAgent) -> Verdict:
     """Say what becomes of the VM of a move that broke."""
     return Verdict(verdict=agent.services.outgoing.verdict(job))
-
-
-def _require_allowed(agent: Agent, vm: Proposal) -> None:
-    """Hold for whom a host asks to what she is limited to here; this host is the destination."""
-    here, settings = agent.services.config.name, agent.services.stores.settings.host()
-    limits.require_allowed(settings, here, vm.caller, limits.of_peer(vm.caller), vm.vm, here)

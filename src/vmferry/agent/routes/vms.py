@@ -7,8 +7,8 @@ from anyio import from_thread
 from fastapi import APIRouter, Depends, Response
 
 from vmferry.agent import show
-from vmferry.agent.entrance import Password
 from vmferry.agent.callers import Credential, Limited, May, ThisAgent, Viewer
+from vmferry.agent.entrance import Password
 from vmferry.core.api import CheckRequest, Job, MoveRequest
 from vmferry.core.offer import Caller, Report
 from vmferry.core.vm import VmDetail, VmSummary
