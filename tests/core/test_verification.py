@@ -3,7 +3,7 @@
 from vmferry.core import codes
 from vmferry.core.delegation import Kind, Link, Protocol
 from vmferry.core.errors import UnreachableError
-from vmferry.core.verification import Seen, State, Step, Verification, compare
+from vmferry.core.verification import Seen, State, Step, DelegationCheck, compare
 
 KNOWS = Seen(
     links=[
@@ -28,7 +28,7 @@ def test_controllers_that_know_the_same_and_that_do_not() -> None:
 
 def test_only_what_failed_makes_it_fail() -> None:
     def found(*steps: Step) -> bool:
-        return Verification(source="a", destination="b", user="ann", controller="dc1", steps=list(steps)).failed
+        return DelegationCheck(source="a", destination="b", user="ann", controller="dc1", steps=list(steps)).failed
 
     assert not found(Step.ok("one", ""), Step.of("two", AWAY, State.NOT_TRIED))
     assert found(Step.ok("one", ""), Step.of("two", AWAY))

@@ -12,6 +12,7 @@ import click
 from vmferry import __version__
 from vmferry.cli.audit import audit
 from vmferry.cli.context import INTERRUPTED, Group, Settings, add_global_options, pass_settings
+from vmferry.cli.delegation import delegation
 from vmferry.cli.doctor import doctor
 from vmferry.cli.host import host
 from vmferry.cli.job import job
@@ -67,7 +68,7 @@ def top(_settings: Settings) -> None:
 
 
 add_global_options(top)
-for noun in (host, migration, network, vm, job, doctor, audit):
+for noun in (host, migration, network, vm, job, delegation, doctor, audit):
     top.add_command(noun)
 
 

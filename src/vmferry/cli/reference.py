@@ -36,10 +36,12 @@ from vmferry.core.api import (
 )
 from vmferry.core.audit import AuditRecord
 from vmferry.core.chain import Verification
+from vmferry.core.delegation import Delegations, Written
 from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.job import Progress
 from vmferry.core.offer import Report
+from vmferry.core.verification import DelegationCheck
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.preflight.case import Check
 from vmferry.preflight.checks import (
@@ -75,6 +77,9 @@ VALUES = (
     Report,
     HostReport,
     Matrix,
+    Delegations,
+    Written,
+    DelegationCheck,
     AuditRecord,
     Verification,
     Problem,

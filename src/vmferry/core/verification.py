@@ -41,7 +41,7 @@ class Step(BaseModel):
         return cls(name=name, state=state, code=error.code.name, detail=error.reason, mend=error.remedy)
 
 
-class Verification(BaseModel):
+class DelegationCheck(BaseModel):
     """What the domain's directory says, and what its KDC does."""
 
     model_config = ConfigDict(frozen=True)

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from vmferry.core import codes, keytab, pac
+from vmferry.core.delegation import API as API  # what is asked for, under the names that callers know here
+from vmferry.core.delegation import MIGRATION as MIGRATION
+from vmferry.core.delegation import STORAGE as STORAGE
 from vmferry.core.errors import Code, InternalError, VmferryError
 from vmferry.core.pac import DelegationInfo, LogonInfo
 
-MIGRATION = "Microsoft Virtual System Migration Service"
-STORAGE = "cifs"
-API = "HTTP"
+_OWN = "MEMORY:vmferry"
 _KERBEROS, _SPNEGO = "1.2.840.113554.1.2.2", "1.3.6.1.5.5.2"
 _LOGON_INFO, _DELEGATION_INFO = b"urn:mspac:logon-info", b"urn:mspac:delegation-info"
 # krb5's errors (krb5.h; up to 127 those of RFC 4120, 7.5.9), of which GSS-API passes the low 32 bits on.
@@ -185,6 +186,25 @@ class HostKeys:
             name = gssapi.Name(principal, gssapi.NameType.kerberos_principal)
             return self._credential("both").impersonate(name, usage="initiate", mechs=[gssapi.MechType.kerberos])
 
+    def tickets(self) -> str:
+        """Get tickets of this host itself, for what it asks of the domain; gives their cache, for `using`.
+
+        There is one in the process: krb5 destroys no cache in memory by itself.
+
+        Raises:
+            AccessError: host-account-refused.
+            UnreachableError: kdc-unreachable.
+            InternalError: kerberos-keytab, kerberos-library.
+        """
+        gssapi = _library(self._host)
+        found = self.account()
+        store = {"client_keytab": str(self._path), "ccache": _OWN}
+        with _explained(host=self._host, path=str(self._path), account=found.name, realm=found.realm):
+            name = gssapi.Name(f"{found.name}@{found.realm}", gssapi.NameType.kerberos_principal)
+            # Asked how long they are good for, the library gets them.
+            assert gssapi.Credentials(name=name, usage="initiate", store=store).lifetime is not None
+        return _OWN
+
     def acceptor(self) -> Any:
         """Give a credential to accept tickets with.
 
@@ -249,6 +269,31 @@ def own(user: str = "USER") -> Any:
     except gssapi.exceptions.GSSError as error:
         raise _error(codes.TICKET_MISSING, why=_words(error), user=user) from error
     return found
+
+
+@contextmanager
+def using(cache: str) -> Iterator[None]:
+    """Have Kerberos use the tickets of a cache in this thread, in place of those of who runs this process.
+
+    Arguments:
+        cache: as krb5 names caches: `FILE:/...`, `MEMORY:...`.
+    """
+    _library("this host")
+    from gssapi.raw import krb5_ccache_name
+
+    krb5_ccache_name(cache.encode())
+    try:
+        yield
+    finally:
+        krb5_ccache_name(None)
+
+
+def asked(service: str, host: str) -> str:
+    """Give the service name for which Kerberos asks, without its realm: krb5.conf may lengthen the host's name."""
+    gssapi = _library("this host")
+    with _explained(host=host, service=service):
+        name = gssapi.Name(f"{service}@{host}", gssapi.NameType.hostbased_service)
+        return str(name.canonicalize(gssapi.MechType.kerberos)).rpartition("@")[0]
 
 
 def has_ticket() -> bool:

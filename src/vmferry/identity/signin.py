@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import PINNED
+from vmferry.core.delegation import SERVICES as SERVICES
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.settings import Authentication
 from vmferry.core.signin import Service, SignedIn, SignIn, Step, Stepped
@@ -27,7 +28,6 @@ from vmferry.identity import certificates, kerberos
 _Answer = TypeVar("_Answer", bound=BaseModel)
 CONNECT, ANSWER = 5.0, 15.0  # seconds
 LARGEST = 256 << 10  # bytes of an answer
-SERVICES: dict[Service, str] = {"migration": kerberos.MIGRATION, "storage": kerberos.STORAGE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from vmferry.lab.shell import failed, run
 MIRROR = "http://deb.debian.org/debian"
 SPACE = 1 << 30  # bytes: 450 MiB when made, and what was fetched while it is
 EVERY = 5.0  # seconds between lines of progress
-# What has no wheels: of the first two there are packages, without krb5 a host has no CredSSP.
-_DEBIANS = ("libvirt-python", "gssapi", "krb5")
+# What has no wheels: of the first three there are packages, without krb5 a host has no CredSSP.
+_DEBIANS = ("libvirt-python", "gssapi", "python-ldap", "krb5")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 # When lab is killed, what it started dies; and what that has mounted is never seen by the machine, nor left behind.
@@ -46,7 +46,7 @@ class Release:
         name: Debian's code name.
         python: the version of its Python.
         packages: what a host needs; python3-libvirt because libvirt's binding has to fit its libvirt, and
-            python3-gssapi because there are no wheels of it.
+            python3-gssapi and -ldap because there are no wheels of them.
     """
 
     name: str
@@ -66,6 +66,8 @@ RELEASES = {
                     "python3",
                     "python3-libvirt",
                     "python3-gssapi",
+                    "python3-ldap",
+                    "libsasl2-modules-gssapi-mit",
                     "hostname",
                     "iproute2",
                     "mount",

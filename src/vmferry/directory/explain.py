@@ -1,0 +1,129 @@
+"""Finds in the directory why a KDC refuses: whatever the reason, its words are the same."""
+
+from dataclasses import dataclass
+
+from vmferry.core import codes, delegation, descriptor
+from vmferry.core.delegation import CONTROL, SENSITIVE, SERVICES, Account, Kind, NameFault, Protocol
+from vmferry.core.errors import AccessError, VmferryError
+from vmferry.core.pac import PROTECTED_USERS
+from vmferry.core.signin import Service
+from vmferry.directory import accounts
+from vmferry.directory.connection import Directory
+from vmferry.identity import kerberos
+
+_NESTED = "member:1.2.840.113556.1.4.1941:"  # LDAP_MATCHING_RULE_IN_CHAIN ([MS-ADTS] 3.1.1.3.4.4.3)
+_FAULTS = {
+    "missing": codes.SERVICE_NAME_MISSING,
+    "elsewhere": codes.SERVICE_NAME_ELSEWHERE,
+    "duplicate": codes.SERVICE_NAME_DUPLICATE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user's account.
+
+    Arguments:
+        protected: why nobody may act for her; empty: one may.
+    """
+
+    dn: str
+    protected: str
+
+
+def explain(
+    directory: Directory, source: str, destination: str, user: str, service: Service, *, with_ticket: bool = False
+) -> VmferryError | None:
+    """Find why the domain does not let a host act for a user towards a service of another.
+
+    It only reads, and any account of the domain may.
+
+    Arguments:
+        source, destination: short names or full ones; the destination's as the ticket is asked for.
+        user: NAME@REALM, or NAME of this domain.
+        with_ticket: she came to the source with a ticket of hers.
+
+    Returns:
+        The first reason, as the error to raise; None: the directory has none.
+
+    Raises:
+        UnreachableError: directory-unreachable.
+    """
+    try:
+        one, two = accounts.host(directory, source), accounts.host(directory, destination)
+        found = person(directory, user, one.name)
+    except VmferryError as error:
+        if error.code in (codes.ACCOUNT_UNKNOWN, codes.PRINCIPAL_UNKNOWN):
+            return error
+        raise
+    if found and found.protected:
+        return AccessError(codes.USER_PROTECTED, user=user, why=found.protected, host=two.name)
+    faults = accounts.faults(directory, two)[0]
+    return name_error(two, faults, kerberos.asked(SERVICES[service], destination)) or link_error(
+        directory, one, two, service, with_ticket=with_ticket
+    )
+
+
+def person(directory: Directory, user: str, host: str) -> Person | None:
+    """Read a user's account; None: she is of another domain, which is not looked at.
+
+    Arguments:
+        host: that would act for her, for errors.
+
+    Raises:
+        AccessError: principal-unknown.
+        UnreachableError: directory-unreachable.
+    """
+    name, _, realm = user.partition("@")
+    found = directory.search(
+        "(&(objectCategory=person)(objectClass=user)(|(sAMAccountName={name})(userPrincipalName={user})))",
+        ("sAMAccountName", "objectSid", "primaryGroupID", CONTROL),
+        name=name,
+        user=user,
+    )
+    if not found:
+        if realm and realm.lower() != directory.domain:
+            return None
+        raise AccessError(codes.PRINCIPAL_UNKNOWN, user=user, host=host)
+    dn, entry = found[0]
+    domain_sid = descriptor.sid_text(entry["objectsid"][0]).rpartition("-")[0]
+    primary = f"{domain_sid}-{entry['primarygroupid'][0].decode()}"
+    if int(entry[CONTROL.lower()][0]) & SENSITIVE:
+        return Person(dn, "marked as sensitive, not to be delegated")
+    return Person(dn, _protection(directory, dn, primary, f"{domain_sid}-{PROTECTED_USERS}"))
+
+
+def name_error(account: Account, faults: list[NameFault], asked: str) -> VmferryError | None:
+    """Give what is wrong with the service name for which a ticket is asked."""
+    names = {asked.lower(), asked.replace(" ", "\\ ").lower()}
+    for fault in faults:
+        if fault.name.lower() in names:
+            holders = ", ".join(fault.holders)
+            return AccessError(_FAULTS[fault.fault], name=fault.name, host=account.name, holders=holders)
+    return None
+
+
+def link_error(
+    directory: Directory, source: Account, destination: Account, service: Service, *, with_ticket: bool
+) -> VmferryError | None:
+    """Give what is missing of a delegation."""
+    found = delegation.link(source, destination, service, samba=directory.samba)
+    named = {"source": source.name, "host": destination.name, "service": SERVICES[service]}
+    if found.missing or found.kind is Kind.NONE:
+        return AccessError(codes.DELEGATION_ABSENT, **named)
+    # Samba's resource-based kind, too, takes tickets of users who came without one only where any protocol is allowed.
+    kerberos_only = found.protocol is Protocol.KERBEROS or (directory.samba and not source.any_protocol)
+    return AccessError(codes.DELEGATION_KERBEROS_ONLY, **named) if kerberos_only and not with_ticket else None
+
+
+def _protection(directory: Directory, dn: str, primary: str, protected: str) -> str:
+    """Say how a user is in Protected Users: herself, by a group in it, or by her primary group; empty: she is not."""
+    if primary == protected:
+        return "in Protected Users, her primary group"
+    inside = f"(&(objectSid={{protected}})({_NESTED}={{dn}}))"
+    groups = directory.search("(objectSid={primary})", ("cn",), primary=primary)
+    for place, by in [(dn, ""), *((group, f" by her primary group, {group}") for group, _ in groups)]:
+        if directory.search(inside, ("cn",), protected=protected, dn=place):
+            direct = directory.search("(&(objectSid={protected})(member={dn}))", ("cn",), protected=protected, dn=dn)
+            return f"in Protected Users{'' if direct else by or ' by a group in it'}"
+    return ""

@@ -1,0 +1,154 @@
+"""Verifies a delegation in two halves: what the directory says, and what the KDC does with the host's own keys."""
+
+from collections.abc import Iterator, Sequence
+
+from vmferry.core import codes, delegation
+from vmferry.core.delegation import SERVICES, Account, NameFault, Protocol
+from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
+from vmferry.core.signin import Service
+from vmferry.core.verification import Seen, State, Step, DelegationCheck, compare
+from vmferry.directory import accounts, controllers
+from vmferry.directory import explain as reasons
+from vmferry.directory.connection import Directory, Reach
+from vmferry.identity import kerberos
+from vmferry.identity.kerberos import HostKeys
+
+_SELF, _GIVEN = "KDC: user's ticket", "The KDC gives it."
+
+
+def verify(
+    reach: Reach,
+    source: str,
+    destination: str,
+    user: str,
+    services: Sequence[Service],
+    keys: HostKeys,
+) -> DelegationCheck:
+    """Find whether the domain lets a host act for a user at another.
+
+    Arguments:
+        reach: the directory; where it names no controller, all are compared.
+        user: NAME@REALM, or NAME of this domain.
+        keys: of this host; the KDC is tried if it is the source.
+
+    Raises:
+        AccessError: ticket-missing, ticket-expired, directory-refused.
+        UnreachableError: directory-unreachable.
+        InternalError: directory-library, kerberos-library.
+    """
+    with reach() as directory:
+        steps: list[Step] = []
+        try:
+            one, two = accounts.host(directory, source), accounts.host(directory, destination)
+        except VmferryError as error:
+            if error.code is not codes.ACCOUNT_UNKNOWN:
+                raise
+            steps.append(Step.of("accounts", error))
+        else:
+            known = f"{user}@{directory.domain.upper()}" if "@" not in user else user
+            steps.append(Step.ok("accounts", f"{one.dn}; {two.dn}"))
+            steps.append(_agreed(reach, directory, one, two))
+            steps += _directory(directory, one, two, destination, known, services)
+            steps += _kdc(directory, one, destination, known, services, keys)
+        return DelegationCheck(
+            source=source, destination=destination, user=user, controller=directory.controller, steps=steps
+        )
+
+
+def _directory(
+    directory: Directory, one: Account, two: Account, called: str, user: str, services: Sequence[Service]
+) -> Iterator[Step]:
+    """Go through what the directory says."""
+    try:
+        person = reasons.person(directory, user, one.name)
+        protected = person.protected if person else ""
+        if protected:
+            raise AccessError(codes.USER_PROTECTED, user=user, why=protected, host=two.name)
+        yield Step.ok("user", f"{person.dn} may be acted for." if person else f"{user} is of another domain.")
+    except AccessError as error:
+        yield Step.of("user", error)
+    faults = accounts.faults(directory, two)[0]
+    for service in services:
+        found = delegation.link(one, two, service, samba=directory.samba)
+        asked = kerberos.asked(SERVICES[service], called)
+        wrong = reasons.name_error(two, faults, asked)
+        yield (Step.of(f"{service} name", wrong) if wrong else Step.ok(f"{service} name", asked))
+        wrong = reasons.link_error(directory, one, two, service, with_ticket=True)
+        only = " Only for users who come with a ticket." if found.protocol is Protocol.KERBEROS else ""
+        yield (
+            Step.of(f"{service} delegation", wrong)
+            if wrong
+            else Step.ok(f"{service} delegation", f"It is {found.kind.value}.{only}")
+        )
+
+
+def _kdc(
+    directory: Directory, one: Account, called: str, user: str, services: Sequence[Service], keys: HostKeys
+) -> Iterator[Step]:
+    """Ask the KDC for the tickets that a move takes."""
+    proxies = {f"KDC: {service} ticket": service for service in services}
+    why = _absent(keys, one)
+    if why:
+        error = AccessError(codes.KDC_UNTRIED, source=one.name, host=called, user=user, why=why)
+        yield from (Step.of(name, error, State.NOT_TRIED) for name in (_SELF, *proxies))
+        return
+    try:
+        credential = keys.impersonate(user)  # S4U2Self
+    except VmferryError as refused:
+        yield Step.of(_SELF, refused)
+        return
+    yield Step.ok(_SELF, _GIVEN)
+    for name, service in proxies.items():
+        try:
+            kerberos.initiate(credential, SERVICES[service], called, None, source=one.name, user=user)  # S4U2Proxy
+        except VmferryError as refused:
+            yield Step.of(name, _explained(directory, one, called, user, service, refused))
+        else:
+            yield Step.ok(name, _GIVEN)
+
+
+def _explained(
+    directory: Directory, one: Account, called: str, user: str, service: Service, error: VmferryError
+) -> VmferryError:
+    """Say why the KDC refuses; its words are the same for many reasons."""
+    if error.code not in (codes.DELEGATION_REFUSED, codes.SERVICE_UNKNOWN):
+        return error
+    found = reasons.explain(directory, one.name, called, user, service)
+    unexplained = AccessError(
+        codes.DELEGATION_UNEXPLAINED, source=one.name, user=user, service=SERVICES[service], host=called
+    )
+    return found or (unexplained if error.code is codes.DELEGATION_REFUSED else error)
+
+
+def _absent(keys: HostKeys, one: Account) -> str:
+    """Say why the source's keys are not here; empty: they are."""
+    try:
+        name = keys.account().name.rstrip("$").lower()
+    except InternalError as error:
+        return str(error.fields.get("why", error.reason))
+    return "" if name == one.name else f"this is {name}"
+
+
+def _agreed(reach: Reach, directory: Directory, one: Account, two: Account) -> Step:
+    """Compare what the domain's controllers know."""
+    seen = {directory.controller: _seen(directory, one, two)}
+    away: dict[str, VmferryError] = {}
+    try:
+        names = [] if reach.controller else controllers.find(directory.domain)
+    except UnreachableError:  # the DNS, which knew one a moment ago, is away
+        names = []
+    for name in names:
+        if name == directory.controller:
+            continue
+        try:
+            with reach(name) as other:
+                seen[name] = _seen(other, accounts.host(other, one.name), accounts.host(other, two.name))
+        except VmferryError as error:
+            away[name] = error
+    return compare(seen, away)
+
+
+def _seen(directory: Directory, one: Account, two: Account) -> Seen:
+    faults: list[NameFault] = accounts.faults(directory, two)[0]
+    links = [delegation.link(one, two, service, samba=directory.samba) for service in delegation.ALL]
+    return Seen(links=links, names=faults)
