@@ -3,7 +3,7 @@
 from vmferry.core import codes
 from vmferry.core.delegation import Kind, Link, Protocol
 from vmferry.core.errors import UnreachableError
-from vmferry.core.verification import Seen, State, Step, DelegationCheck, compare
+from vmferry.core.verification import DelegationCheck, Seen, State, Step, compare
 
 KNOWS = Seen(
     links=[

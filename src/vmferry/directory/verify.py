@@ -6,7 +6,7 @@ from vmferry.core import codes, delegation
 from vmferry.core.delegation import SERVICES, Account, NameFault, Protocol
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.signin import Service
-from vmferry.core.verification import Seen, State, Step, DelegationCheck, compare
+from vmferry.core.verification import DelegationCheck, Seen, State, Step, compare
 from vmferry.directory import accounts, controllers
 from vmferry.directory import explain as reasons
 from vmferry.directory.connection import Directory, Reach

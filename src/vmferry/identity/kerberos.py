@@ -187,22 +187,15 @@ class HostKeys:
             return self._credential("both").impersonate(name, usage="initiate", mechs=[gssapi.MechType.kerberos])
 
     def tickets(self) -> str:
-        """Get tickets of this host itself, for what it asks of the domain; gives their cache, for `using`.
-
-        There is one in the process: krb5 destroys no cache in memory by itself.
+        """Get tickets of this host itself; gives their cache, the one in this process: krb5 destroys none by itself.
 
         Raises:
             AccessError: host-account-refused.
             UnreachableError: kdc-unreachable.
             InternalError: kerberos-keytab, kerberos-library.
         """
-        gssapi = _library(self._host)
-        found = self.account()
-        store = {"client_keytab": str(self._path), "ccache": _OWN}
-        with _explained(host=self._host, path=str(self._path), account=found.name, realm=found.realm):
-            name = gssapi.Name(f"{found.name}@{found.realm}", gssapi.NameType.kerberos_principal)
-            # Asked how long they are good for, the library gets them.
-            assert gssapi.Credentials(name=name, usage="initiate", store=store).lifetime is not None
+        with _explained(host=self._host, path=str(self._path), account=self.account().name):
+            assert self._credential("both", _OWN).lifetime is not None  # asked that, the library gets them
         return _OWN
 
     def acceptor(self) -> Any:
@@ -231,13 +224,13 @@ class HostKeys:
             raise _error(codes.TICKET_REFUSED, host=self._host, why=why) from error
         return logon, acting
 
-    def _credential(self, usage: str) -> Any:
+    def _credential(self, usage: str, cache: str = "") -> Any:
         gssapi = _library(self._host)
         found = self.account()
         store = {"keytab": str(self._path)}
         if usage == "accept":
             return gssapi.Credentials(usage="accept", store=store)
-        store |= {"client_keytab": str(self._path), "ccache": f"MEMORY:{secrets.token_hex(8)}"}
+        store |= {"client_keytab": str(self._path), "ccache": cache or f"MEMORY:{secrets.token_hex(8)}"}
         name = gssapi.Name(f"{found.name}@{found.realm}", gssapi.NameType.kerberos_principal)
         return gssapi.Credentials(name=name, usage="both", store=store)
 
@@ -291,9 +284,8 @@ def using(cache: str) -> Iterator[None]:
 def asked(service: str, host: str) -> str:
     """Give the service name for which Kerberos asks, without its realm: krb5.conf may lengthen the host's name."""
     gssapi = _library("this host")
-    with _explained(host=host, service=service):
-        name = gssapi.Name(f"{service}@{host}", gssapi.NameType.hostbased_service)
-        return str(name.canonicalize(gssapi.MechType.kerberos)).rpartition("@")[0]
+    name = gssapi.Name(f"{service}@{host}", gssapi.NameType.hostbased_service)
+    return str(name.canonicalize(gssapi.MechType.kerberos)).rpartition("@")[0]
 
 
 def has_ticket() -> bool:
