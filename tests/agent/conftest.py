@@ -281,6 +281,7 @@ class Node:
                 sign_ins=sign_ins,
                 credssp=CredSsps(sign_ins),
                 keys=keys,
+                group_sid=lambda group: {"@ops@LAB.TEST": "S-1-5-21-1-2-3-1200"}[group],
                 trail=self.trail,
             )
             daemon = Daemon(services)

@@ -34,7 +34,7 @@ class World:
         users = folder / "passwd"
         users.write_text("root:x:0:0::/root:/bin/sh\nbackup:x:34:34::/:/bin/sh\n")
         keys: Any = self
-        self.entrance = Entrance(config, "MINE", self.peers, self.settings, keys, self.sign_in, self.sign_in, users)
+        self.entrance = Entrance(config, "MINE", self.peers, self.settings, keys, self.sign_in, local_users=users)
 
     def serves(self, service: str) -> bool:
         return self.there

@@ -135,3 +135,13 @@ def test_people_are_looked_for_before_they_are_kept(kvm1: "Node") -> None:
     assert kvm1.client.change_settings(SettingsChange(operators=[])).settings.operators == []
     with pytest.raises(ValueError, match="neither a user"):
         SettingsChange(operators=["a,b"])
+
+
+def test_groups_of_the_domain_are_looked_up_once_and_forgotten_with_their_names(kvm1: "Node") -> None:
+    group = "@ops@LAB.TEST"
+    kvm1.client.change_settings(SettingsChange(operators=[group, "ann@LAB.TEST"], viewers=["@S-1-5-32-545"]))
+    assert kvm1.stores.settings.sids() == {group: "@S-1-5-21-1-2-3-1200"}
+    kvm1.client.change_settings(SettingsChange(max_migrations=3))
+    assert kvm1.stores.settings.sids() == {group: "@S-1-5-21-1-2-3-1200"}
+    kvm1.client.change_settings(SettingsChange(operators=["ann@LAB.TEST"]))
+    assert kvm1.stores.settings.sids() == {}

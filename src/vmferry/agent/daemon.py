@@ -36,7 +36,9 @@ class Daemon:
         pairing = Pairing(services.config, services.identity, services.stores, contexts.refresh)
         self._live = Live(services)
         self._queue = Queue(services.stores.jobs, services.outgoing, self._live.follow)
-        control = HostControl(services.config.name, services.stores, services.outgoing, self._queue.wake)
+        control = HostControl(
+            services.config.name, services.stores, services.outgoing, self._queue.wake, group_sid=services.group_sid
+        )
         trail = services.trail
         site = Site(services.config, services.identity, services.stores, contexts.refresh)
         agent = Agent(services, pairing, control, site, self._live, self._queue, trail)

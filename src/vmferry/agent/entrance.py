@@ -11,7 +11,7 @@ from typing import Any
 from vmferry.agent.neighbours import PORT
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.errors import AccessError
+from vmferry.core.errors import AccessError, VmferryError
 from vmferry.core.hostport import host_port
 from vmferry.core.offer import Caller, MoveOptions
 from vmferry.core.settings import Authentication, HostSettings
@@ -60,6 +60,7 @@ class Entrance:
 
     Arguments:
         certificate: this host's, PEM.
+        explain: finds why the domain refuses (agent/domain.py).
         local_users: the file of users that are this host's alone.
     """
 
@@ -70,6 +71,7 @@ class Entrance:
     keys: HostKeys
     sign_in: Callable[..., Any] = signin.sign_in
     sign_in_with_password: Callable[..., Any] = signin.sign_in_with_password
+    explain: Callable[..., VmferryError] = lambda error, *_, **__: error
     local_users: Path = _PASSWD
 
     def enter(self, destination: str, options: MoveOptions, caller: Caller, credential: Any) -> Entry | None:
@@ -102,7 +104,11 @@ class Entrance:
             else:
                 user = caller.name
             services: Sequence[Service] = ("migration", "storage") if options.include_storage else ("migration",)
-            answer, certificate = self.sign_in(self.config, place, self.certificate, credential, user, services)
+            with_ticket = user == caller.name
+            try:
+                answer, certificate = self.sign_in(self.config, place, self.certificate, credential, user, services)
+            except VmferryError as error:
+                raise self.explain(error, place.name, user, with_ticket=with_ticket) from error
         met = Peer(
             name=answer.name,
             address=place.address,

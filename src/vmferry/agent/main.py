@@ -73,6 +73,7 @@ def compose(config: Config) -> Services:
     from vmferry.agent.bandwidth import Bandwidths
     from vmferry.agent.credssps import CredSsps
     from vmferry.agent.doctor import Diagnostician
+    from vmferry.agent.domain import Domain
     from vmferry.agent.entrance import Entrance
     from vmferry.agent.forecast import Forecaster
     from vmferry.agent.incoming import Arrivals
@@ -88,6 +89,7 @@ def compose(config: Config) -> Services:
     identity = host_identity(config)
     database = Database(config.database)
     keys = HostKeys(config.keytab, config.name)
+    domain = Domain(config.name, keys)
     stores = Stores(
         database=database,
         jobs=Jobs(database, config.name),
@@ -105,6 +107,7 @@ def compose(config: Config) -> Services:
     reach = functools.partial(probes.reach, quiet=quiet)
     bandwidths = Bandwidths(config, stores.settings, quiet, identity.fingerprint)
     trail = Trail(config.audit_log)
+    entrance = Entrance(config, identity.certificate, stores.peers, stores.settings, keys, explain=domain.explain)
     outgoing = Moves(
         config=config,
         jobs=stores.jobs,
@@ -117,7 +120,7 @@ def compose(config: Config) -> Services:
         fingerprint=identity.fingerprint,
         find=neighbours.find,
         reach=reach,
-        enter=Entrance(config, identity.certificate, stores.peers, stores.settings, keys).enter,
+        enter=entrance.enter,
         forecasts=Forecaster(bandwidths, Activities(config.libvirt_uri, config.name).measure),
         trail=trail,
     )
@@ -154,6 +157,7 @@ def compose(config: Config) -> Services:
         sign_ins=sign_ins,
         credssp=CredSsps(sign_ins),
         keys=keys,
+        group_sid=domain.sid,
         trail=trail,
     )
 

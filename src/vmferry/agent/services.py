@@ -233,4 +233,5 @@ class Services:
     sign_ins: SignIns
     credssp: CredSsp
     keys: HostKeys
+    group_sid: Callable[[str], str]
     trail: Trail

@@ -34,6 +34,7 @@ class HostControl:
         outgoing: cancels moves.
         changed: is told that a setting has.
         addresses: gives those of the host.
+        group_sid: gives the SID of a group of the domain, @NAME@REALM.
     """
 
     def __init__(
@@ -43,18 +44,26 @@ class HostControl:
         outgoing: Outgoing,
         changed: Callable[[], None] = lambda: None,
         addresses: Callable[[], Sequence[Local]] = interfaces.addresses,
+        *,
+        group_sid: Callable[[str], str],
     ) -> None:
         self._host = host
         self._stores = stores
         self._outgoing = outgoing
         self._changed = changed
         self._addresses = addresses
+        self._group_sid = group_sid
 
     def change(self, change: SettingsChange, caller: Caller) -> SettingsAnswer:
         """Change what is named."""
-        people = [*(change.administrators or []), *(change.operators or []), *(change.viewers or [])]
-        require_people([*people, *(one.who for one in change.restrictions or [])], self._host)
-        return self._apply(lambda settings: (changed(settings, change), []), caller)
+        people = _people(change)
+        require_people(people, self._host)
+        # A ticket tells its user's groups by their SIDs alone; the domain is asked once, now.
+        sids = {one: f"@{self._group_sid(one)}" for one in people if one.startswith("@") and "@" in one[1:]}
+        answer = self._apply(lambda settings: (changed(settings, change), []), caller)
+        known = self._stores.settings.sids() | sids
+        self._stores.settings.know_sids({one: known[one] for one in _people(answer.settings) if one in known})
+        return answer
 
     def addresses(self) -> list[LocalAddress]:
         """List the addresses on which moves can travel."""
@@ -145,3 +154,9 @@ class HostControl:
     @staticmethod
     def _network_of(settings: HostSettings) -> tuple[bool, list[Network]]:
         return settings.any_network, settings.networks
+
+
+def _people(said: SettingsChange | HostSettings) -> list[str]:
+    """Give all users and groups that are named."""
+    roles = [*(said.administrators or []), *(said.operators or []), *(said.viewers or [])]
+    return roles + [one.who for one in said.restrictions or []]

@@ -40,6 +40,10 @@ class Settings:
         """Give the SID (with a leading @) of each group of the domain that the host's settings name."""
         return dict(self.get(_SIDS, {}))
 
+    def know_sids(self, sids: dict[str, str]) -> None:
+        """Make these the SIDs of the groups that the settings name."""
+        self.set(_SIDS, sids)
+
     @contextmanager
     def held(self) -> Iterator[HostSettings]:
         """Give the host's settings, which nobody changes until the block is left."""

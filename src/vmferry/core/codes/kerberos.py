@@ -156,3 +156,9 @@ PASSWORD_WRONG = AccessError.define(
     "The domain does not accept the password of {user}.",
     "Type it again; too many wrong ones may lock the account.",
 )
+
+DOMAIN_OTHER = UsageError.define(
+    "domain-other",
+    "{group} is no group of {domain}, the domain of {host}.",
+    "Write @GROUP@{domain}; a group of another domain can be named by its SID, @S-1-5-21-....",
+)
