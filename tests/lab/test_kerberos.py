@@ -29,6 +29,7 @@ GUEST = Guest(busy=8, rate=1, disks=(Disk(size=128, filled=8),))
 LIFE = 125  # seconds
 MOVE = ("vm", "move", GUEST.name)
 OPERATOR = f"operator@{domain.REALM}"
+OPERATORS = f"@vmferry operators@{domain.REALM}"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def joined() -> Iterator[Pair]:
         pair = Pair(lab)
         with pair.observing():
             for host in pair.hosts:
-                vmferry(host, "host", "set", f"--operator={OPERATOR}", f"--operator=sensitive@{domain.REALM}")
+                vmferry(host, "host", "set", f"--operator={OPERATORS}")
             pair.start(GUEST)
             yield pair
             assert pair.observer.ran_twice() == []
@@ -95,21 +96,20 @@ def dc(pair: Pair) -> Controller:
 
 
 def allow(pair: Pair, source: Host, destination: Host, *services: str, transition: bool = True) -> None:
-    """Let a host act for users towards services of another; with Samba's own tool, and as Samba wants the names."""
-    shown = dc(pair).run("samba-tool", "delegation", "show", f"{source.name}$").stdout
+    """Let a host act for users towards services of another; with Samba's own tool, and names as Samba wants them too."""
+    shown = dc(pair).run("samba-tool", "delegation", "show", f"{source.name}$").stdout.splitlines()
     for service in services or (domain.MIGRATION, "cifs"):
         for name in (destination.name, f"{destination.name}.{domain.NAME}"):
-            spn = f"{service}/{name}".replace(" ", "\\ ")
-            if spn in shown:
-                continue
-            dc(pair).run("samba-tool", "delegation", "add-service", f"{source.name}$", spn)
+            for spn in dict.fromkeys((f"{service}/{name}", f"{service}/{name}".replace(" ", "\\ "))):
+                if f"msDS-AllowedToDelegateTo: {spn}" not in shown:
+                    dc(pair).run("samba-tool", "delegation", "add-service", f"{source.name}$", spn)
     if transition:
         dc(pair).run("samba-tool", "delegation", "for-any-protocol", f"{source.name}$", "on")
 
 
 def mend(pair: Pair, caught: "pytest.ExceptionInfo[Failed]") -> None:
     """Do, as the domain's administrator, exactly what an error says: its command that allows delegation."""
-    commands = re.findall("`(vmferry delegation grant [^`]*)`", caught.value.problem["remedy"])
+    commands = re.findall("`(vmferry delegation (?:grant|register) [^`]*)`", caught.value.problem["remedy"])
     with dc(pair).ticket("administrator", pair.one) as variables:
         before = ["env", *(f"{name}={value}" for name, value in variables.items())]
         pair.one.run(*before, *commands[0].split())
@@ -170,14 +170,14 @@ def move(pair: Pair, source: Host, *options: str, person: str = "operator") -> N
 
 
 def test_an_operator_moves_a_vm_there_and_back_from_her_workstation(pair: Pair, ageing: Ageing) -> None:
-    with refused("delegation-refused", "vmferry delegation grant kvm1 kvm2") as caught:
+    with refused("delegation-absent", "vmferry delegation grant kvm1 kvm2") as caught:
         ask(pair, "operator", pair.one, *MOVE, "kvm2", "--include-storage")
     pair.assert_only_on(GUEST, pair.one)
     mend(pair, caught)
     move(pair, pair.one)
     job = vmferry(pair.two, "job", "list")[-1]
     assert (job["caller"]["name"], job["role"]) == (OPERATOR, "destination")
-    with refused("delegation-refused", "vmferry delegation grant kvm2 kvm1") as caught:
+    with refused("delegation-absent", "vmferry delegation grant kvm2 kvm1") as caught:
         ask(pair, "operator", pair.two, *MOVE, "kvm1", "--include-storage")
     mend(pair, caught)
     move(pair, pair.two)
@@ -192,7 +192,7 @@ def test_an_operator_moves_a_vm_there_and_back_from_her_workstation(pair: Pair, 
 @pytest.mark.parametrize(("given", "missing"), [(domain.MIGRATION, "cifs"), ("cifs", domain.MIGRATION)])
 def test_a_move_with_storage_takes_both_services(pair: Pair, given: str, missing: str) -> None:
     allow(pair, pair.one, pair.two, given)
-    with refused("delegation-refused", "vmferry delegation grant kvm1 kvm2") as caught:
+    with refused("delegation-absent", "vmferry delegation grant kvm1 kvm2") as caught:
         ask(pair, "operator", pair.one, *MOVE, "kvm2", "--include-storage")
     assert f"`{missing}`" in caught.value.problem["detail"]
     assert vmferry(pair.two, "job", "list") == [] or vmferry(pair.two, "job", "list")[-1]["state"] != "running"
@@ -206,7 +206,7 @@ def test_kerberos_only_is_enough_for_her_ticket_and_not_for_the_socket(pair: Pai
     with refused("principal-missing", "kinit", "vmferry host set --principal root="):
         vmferry(pair.one, *check)
     vmferry(pair.one, "host", "set", "--principal=root=operator")
-    with refused("delegation-refused", "vmferry delegation verify kvm1 kvm2") as caught:
+    with refused("delegation-kerberos-only", "vmferry delegation grant kvm1 kvm2") as caught:
         vmferry(pair.one, *check)
     assert ask(pair, "operator", pair.one, *check)["findings"] == []
     mend(pair, caught)
@@ -214,19 +214,20 @@ def test_kerberos_only_is_enough_for_her_ticket_and_not_for_the_socket(pair: Pai
     vmferry(pair.one, "host", "set", "--principal=")
 
 
-@pytest.mark.parametrize(("person", "why"), [("sensitive", None), ("protected", "Protected Users")])
-def test_who_must_not_be_acted_for_is_not(pair: Pair, person: str, why: str | None) -> None:
+@pytest.mark.parametrize(("person", "why"), [("sensitive", "marked as sensitive"), ("protected", "Protected Users")])
+def test_who_must_not_be_acted_for_is_not(pair: Pair, person: str, why: str) -> None:
     """The KDC refuses a sensitive user; Samba's lets a protected one pass, whom we refuse."""
     allow(pair, pair.one, pair.two)
     check = ("vm", "check", GUEST.name, "kvm2", "--include-storage")
     for host in pair.hosts:
-        vmferry(host, "host", "set", f"--operator={OPERATOR}", f"--operator={person}@{domain.REALM}")
-    with refused("delegation-refused", "vmferry delegation verify"):
+        vmferry(host, "host", "set", f"--operator={OPERATORS}", f"--operator={person}@{domain.REALM}")
+    with refused("user-protected", "somebody else") as caught:
         ask(pair, person, pair.one, *check)
+    assert why in caught.value.problem["detail"]
     vmferry(pair.one, "host", "set", f"--principal=root={person}")
-    with refused("user-protected" if why else "delegation-refused", "somebody else" if why else "verify") as caught:
+    with refused("user-protected", "somebody else") as caught:
         vmferry(pair.one, *check)
-    assert (why or person) in caught.value.problem["detail"]
+    assert why in caught.value.problem["detail"]
     vmferry(pair.one, "host", "set", "--principal=")
 
 
@@ -258,8 +259,19 @@ def test_authentications_that_differ(pair: Pair) -> None:
 
 def test_a_name_that_the_domain_does_not_have(pair: Pair) -> None:
     allow(pair, pair.one, pair.two)
-    with refused("service-unknown", "vmferry delegation register 10.91.0.2", exit_code=Exit.USAGE):
+    with refused("account-unknown", "name that the host has in the domain", exit_code=Exit.USAGE):
         ask(pair, "operator", pair.one, *MOVE, "10.91.0.2", "--include-storage")
+
+
+def test_a_service_name_that_is_not_registered(pair: Pair) -> None:
+    allow(pair, pair.one, pair.two)
+    check = ("vm", "check", GUEST.name, "kvm2", "--include-storage")
+    for name in (domain.MIGRATION, domain.MIGRATION.replace(" ", "\\ ")):
+        dc(pair).run("samba-tool", "spn", "delete", f"{name}/kvm2.{domain.NAME}", "kvm2$")
+    with refused("service-name-missing", "vmferry delegation register") as caught:
+        ask(pair, "operator", pair.one, *check)
+    mend(pair, caught)
+    assert ask(pair, "operator", pair.one, *check)["findings"] == []
 
 
 def test_without_keys_and_with_new_ones(pair: Pair) -> None:
