@@ -58,6 +58,21 @@ def test_what_is_changed_while_the_daemon_runs_and_after_shows(tmp_path: Path) -
     assert (broken.kind, broken.line, broken.number) == (Kind.REMOVED, 3, 4)
 
 
+def test_lines_cut_off_at_the_front_are_no_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    trail = Trail(path)
+    for number in range(6):
+        trail.append(record(number))
+        if number == 2:
+            rotate(path)
+    path.with_name("audit.log.1").unlink()  # as rotation does
+    assert (trail.verify()[0].first, trail.verify()[0].broken) == (4, None)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+    broken = Trail(path).verify()[0].broken
+    assert broken is not None
+    assert (broken.kind, broken.file, broken.line, broken.number) == (Kind.REMOVED, "audit.log", 1, 5)
+
+
 def test_a_packed_file_that_is_damaged_shows(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     trail = Trail(path)

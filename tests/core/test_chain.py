@@ -3,18 +3,19 @@
 import json
 from datetime import UTC, datetime
 
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vmferry.core import chain
 from vmferry.core.chain import START, Head, Kind, Verification, Walk
 
 
-def made(count: int, after: Head = START) -> list[bytes]:
+def made(count: int, after: Head = START, begins: int = 0) -> list[bytes]:
+    """Make records, of which those from one number on are in a file of their own."""
     lines = []
     for number in range(count):
         text = json.dumps({"at": datetime(2026, 1, 1, 0, number % 60, tzinfo=UTC).isoformat(), "what": f"é{number}"})
-        line, after = chain.bind(text, after)
+        line, after = chain.bind(text, after, begins=number == begins)
         lines.append(line)
     return lines
 
@@ -41,7 +42,7 @@ def kind(lines: list[bytes]) -> Kind | None:
 @given(st.integers(1, 20), st.integers(0, 19))
 def test_what_was_only_written_holds(count: int, rotated: int) -> None:
     """Also without the oldest, which rotation takes away, and with a stop of the daemon in between."""
-    lines = made(count)
+    lines = made(count, begins=rotated)
     lines += made(3, head(lines))
     left = lines[min(rotated, count) :]
     seen, missed = walked(left, head(lines), head(lines[:1]))
@@ -62,7 +63,6 @@ def test_any_change_removal_insertion_and_swap_is_found(count: int, data: st.Dat
             byte = data.draw(st.integers(0, 255).filter(lambda byte: byte not in (lines[at][place], 10)))
             forged[at] = lines[at][:place] + bytes([byte]) + lines[at][place + 1 :]
         case "remove":
-            assume(at > 0)  # the oldest may have been rotated away
             del forged[at]
         case "insert":
             forged.insert(at, data.draw(st.sampled_from(lines)))
@@ -86,6 +86,18 @@ def test_a_log_that_was_written_anew_or_cut_off_is_told_by_a_head(count: int, da
     anew = [*lines[:at], line, *made(count, after)]
     seen, missed = walked(anew, head(lines), head(lines[:at]))
     assert (seen.broken, missed) == (None, [Kind.REWRITTEN])
+
+
+@given(st.integers(2, 12), st.data())
+def test_lines_cut_off_at_the_front_are_found(count: int, data: st.DataObject) -> None:
+    """Rotation takes whole files away, so what is left of a file without its first line was cut."""
+    lines = made(count)
+    at = data.draw(st.integers(1, count - 1))
+    broken = walked(lines[at:])[0].broken
+    assert broken is not None
+    assert (broken.kind, broken.line, broken.number) == (Kind.REMOVED, 1, at + 1)
+    marked = lines[at].replace(b'"at"', b'"begins":true,"at"')
+    assert at == count - 1 or walked([marked, *lines[at + 1 :]])[0].broken
 
 
 def test_each_kind_of_break_is_named_with_its_place() -> None:

@@ -47,9 +47,7 @@ class Trail:
         text = record.model_dump_json(exclude_defaults=True)
         with self._lock:
             try:
-                line, head = chain.bind(text, self._continued())
-                self._write(line + b"\n")
-                self._head = head
+                self._head = self._write(text, self._continued())
             except OSError as error:  # the next record has this one's number: the chain goes on without it
                 log.error("%s cannot be written (%s): %s", self._path, error, text)
 
@@ -155,20 +153,22 @@ class Trail:
                 continue
         return list(found)
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, record: str, after: Head) -> Head:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(self._path, flags, 0o600)
         try:
             size = _whole(handle)
+            line, head = chain.bind(record, after, begins=size == 0)
             try:
-                if os.write(handle, line) < len(line):
+                if os.write(handle, line + b"\n") <= len(line):
                     raise OSError("the disk is full")
             except OSError:
                 os.ftruncate(handle, size)  # half a record would break the chain
                 raise
         finally:
             os.close(handle)
+        return head
 
     def _continued(self) -> Head:
         if self._head is None:

@@ -2,7 +2,8 @@
 
 A chain shows by itself that a line in its middle was changed, taken out, put in or moved. That its end was cut off, or
 all of it written anew, only those can show who were told an earlier head of it: the hosts that moves went to and came
-from. Nothing here shows anything before the first line that is left, for rotation takes the oldest away.
+from. Rotation takes the oldest away, but whole files only: the record that a file begins with says so, and lines cut
+off at the front of one show too. That a whole old file is gone looks as rotation does.
 """
 
 import hashlib
@@ -49,6 +50,7 @@ class Link(BaseModel):
     number: int = Field(ge=1)
     previous: str = Field(pattern=_DIGEST)
     at: datetime
+    begins: bool = False  # whether it is the first of its file
 
 
 class Kind(StrEnum):
@@ -118,14 +120,16 @@ def digest(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def bind(record: str, after: Head) -> tuple[bytes, Head]:
+def bind(record: str, after: Head, *, begins: bool = False) -> tuple[bytes, Head]:
     """Give the line of a record, and the head that it makes.
 
     Arguments:
         record: a JSON object that is not empty.
         after: the head before it.
+        begins: whether it is the first of a file.
     """
-    line = f'{{"number":{after.number + 1},"previous":"{after.digest}",{record[1:]}'.encode()
+    mark = '"begins":true,' if begins else ""
+    line = f'{{"number":{after.number + 1},"previous":"{after.digest}",{mark}{record[1:]}'.encode()
     return line, Head(number=after.number + 1, digest=digest(line))
 
 
@@ -207,7 +211,9 @@ class Walk:
 
     def _compare(self, found: Link, file: str, number: int) -> None:
         if self._head is None and found.number > 1 and not self._unchained:
-            return  # what came before was rotated away
+            if not found.begins:  # rotation takes whole files away
+                self._break(Kind.REMOVED, file, number, found.number)
+            return
         before = self._head or self._before
         if found.number > before.number + 1:
             self._break(Kind.REMOVED, file, number, found.number)
