@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.agent.conftest import Node
 
 TOKEN = "token ci"
+ANN = "ann@EXAMPLE.COM"
 
 
 def restrict(node: "Node", who: str = TOKEN, vms: str = "web*", to: str = "kvm2") -> None:
@@ -78,8 +79,23 @@ def test_destination_holds_the_named_caller_to_its_own_limits(kvm1: "Node", kvm2
     assert peer.offer(offer(TOKEN)).job_key
 
 
+@pytest.mark.parametrize("principal", [ANN, "ann"])
+def test_limits_of_a_principal_hold_on_the_socket_too(
+    kvm1: "Node", request: pytest.FixtureRequest, principal: str
+) -> None:
+    """Who is limited as a user of the domain is not free as the user of this host who moves VMs as her."""
+    kvm1.client.change_settings(SettingsChange(principals={"nobody": principal}))
+    restrict(kvm1, ANN.lower(), "web*", "kvm2")
+    request.getfixturevalue("operator")
+    with pytest.raises(AccessError) as caught:
+        kvm1.client.check("db01", "kvm2")
+    assert caught.value.code is codes.OPERATOR_RESTRICTED
+    assert kvm1.client.check("web01", "kvm2").vm == "web01"
+
+
 def test_names_of_a_domain_have_no_case() -> None:
     assert limits.of_peer(Caller(name="Ann@EXAMPLE.COM", host="x", method="kerberos"))("ann@example.com")
+    assert not limits.of_peer(Caller(name="Ann", host="x", method="unix"))("ann")  # names of hosts do
 
 
 def test_settings_are_checked_and_on_record(kvm1: "Node") -> None:

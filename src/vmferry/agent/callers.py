@@ -92,6 +92,7 @@ class Limits:
         if self._state.role is Role.ADMINISTRATOR:
             return
         settings, origin, caller = self._services.stores.settings.host(), self._state.origin, self._state.caller
+        principal = None
         if isinstance(origin, TokenUser):
             is_her = limits.of_token(caller.name)
         elif isinstance(origin, DomainUser):
@@ -99,7 +100,8 @@ class Limits:
             is_her = limits.of_domain(origin.ticket.principal, origin.ticket.logon, sids)
         else:
             is_her = limits.of_unix(origin, caller.name)
-        limits.require_allowed(settings, self._services.config.name, caller, is_her, vm, destination)
+            principal = settings.principals.get(caller.name)
+        limits.require_allowed(settings, self._services.config.name, caller, is_her, vm, destination, principal)
 
 
 Limited = Annotated[Limits, Depends(Limits)]

@@ -43,26 +43,45 @@ def of_peer(caller: Caller) -> IsHer:
         in_group = of_unix(UnixUser(user.pw_uid, frozenset(os.getgrouplist(caller.name, user.pw_gid))), caller.name)
     except (KeyError, ValueError):
         pass  # unknown here: her name is all there is
+    if "@" not in caller.name:
+        return in_group
     return lambda who: who.lower() == caller.name.lower() or in_group(who)  # a domain's names have no case
 
 
 def require_allowed(
-    settings: HostSettings, host: str, caller: Caller, is_her: IsHer, vm: str, destination: str
+    settings: HostSettings,
+    host: str,
+    caller: Caller,
+    is_her: IsHer,
+    vm: str,
+    destination: str,
+    principal: str | None = None,
 ) -> None:
     """Hold an operator to what she is limited to. Administrators are not limited.
 
     Arguments:
         settings: of the host on which the limits are.
         host: its name.
+        principal: as whom a user of the host moves VMs in the domain (its realm may be left out): what she is limited
+            to as that one holds too.
 
     Raises:
         AccessError: operator-restricted.
     """
     if any(is_her(one) for one in ["root", *settings.administrators]):
         return
-    hers = against(settings.restrictions, is_her, vm, destination)
+    hers = against(
+        settings.restrictions, lambda who: is_her(who) or _is_principal(who, principal or ""), vm, destination
+    )
     if hers:
         rules = "; ".join(map(str, hers))
         raise AccessError(
             codes.OPERATOR_RESTRICTED, caller=caller.name, vm=vm, destination=destination, host=host, rules=rules
         )
+
+
+def _is_principal(who: str, principal: str) -> bool:
+    """Compare names of the domain, which have no case; one without a realm is of this host's."""
+    name, _, realm = who.lower().partition("@")
+    wanted, _, its = principal.lower().partition("@")
+    return bool(name) and bool(realm) and name == wanted and its in ("", realm)
