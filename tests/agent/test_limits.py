@@ -105,3 +105,22 @@ def test_settings_are_checked_and_on_record(kvm1: "Node") -> None:
     restrict(kvm1)
     assert str(kvm1.client.settings().restrictions[0]) == "token ci: web* to kvm2"
     assert "web*" in str(kvm1.client.audit()[-1].about["restrictions"])
+
+
+def test_each_limit_is_on_record_however_many_there_are(kvm1: "Node") -> None:
+    """The record of a whole list would be cut short; and two who change it would undo what the other did."""
+    for number in range(5):
+        kvm1.client.restrict(Restriction(who=f"token {number}", vms=["web*"]))
+    made = Restriction(who=ANN, vms=["db/*"], to=["kvm3"])
+    assert kvm1.client.restrict(made).changed
+    record = kvm1.client.audit()[-1]
+    assert (record.action, record.about) == ("restrict_operator", {"who": ANN, "vms": '["db/*"]', "to": '["kvm3"]'})
+    assert not kvm1.client.restrict(made).changed
+    kvm1.client.unrestrict("@a/b")  # is no path
+    assert len(kvm1.client.settings().restrictions) == 6
+    kvm1.client.unrestrict(ANN)
+    record = kvm1.client.audit()[-1]
+    assert (record.action, record.about) == ("unrestrict_operator", {"who": ANN})
+    assert made not in kvm1.client.settings().restrictions
+    with pytest.raises(UsageError):
+        kvm1.client.restrict(Restriction(who="no-such-user"))

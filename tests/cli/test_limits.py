@@ -1,28 +1,22 @@
 """`vmferry host restrict` and `unrestrict`."""
 
+from typing import Any
+
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeClient
 
-from vmferry.core.restrictions import Restriction
-from vmferry.core.settings import HostSettings
 
-
-def sent(daemon: FakeClient) -> list[Restriction]:
-    body = next(call[-1] for call in reversed(daemon.calls) if call[0] == "PATCH")
-    return [Restriction.model_validate(one) for one in body["restrictions"]]
+def sent(daemon: FakeClient) -> tuple[Any, ...]:
+    return next(call for call in reversed(daemon.calls) if call[0] in ("POST", "DELETE"))
 
 
 def test_limits_come_and_go(vmferry: Run, daemon: FakeClient) -> None:
     assert vmferry("host", "restrict", "ann", "--vm", "web*", "--to", "kvm2", "--to", "kvm3")[0] == 0
-    web = Restriction(who="ann", vms=["web*"], to=["kvm2", "kvm3"])
-    assert sent(daemon) == [web]
-    daemon.now = HostSettings(restrictions=[web, Restriction(who="bob")])
-    vmferry("host", "restrict", "ann", "--vm", "db*")
-    assert sent(daemon) == [web, Restriction(who="bob"), Restriction(who="ann", vms=["db*"])]
-    vmferry("host", "restrict", "ann", "--vm", "web*", "--to", "kvm2", "--to", "kvm3")
-    assert sent(daemon) == [web, Restriction(who="bob")]  # once is enough
-    vmferry("host", "unrestrict", "ann")
-    assert sent(daemon) == [Restriction(who="bob")]
+    assert sent(daemon) == ("POST", "/host/restrictions", {"who": "ann", "vms": ["web*"], "to": ["kvm2", "kvm3"]})
+    vmferry("host", "restrict", "@dba", "--vm", "db*")
+    assert sent(daemon)[-1] == {"who": "@dba", "vms": ["db*"], "to": ["*"]}
+    assert vmferry("host", "unrestrict", "token ci")[0] == 0
+    assert sent(daemon)[:2] == ("DELETE", "/host/restrictions/token%20ci")
 
 
 def test_restrict_says_to_what(vmferry: Run) -> None:

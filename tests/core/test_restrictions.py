@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from vmferry.core.restrictions import Restriction, against
+from vmferry.core.errors import UsageError
+from vmferry.core.restrictions import MOST, Restriction, add, against, remove
 
 WEB = Restriction(who="ann", vms=["web*"], to=["kvm2"])
 DB = Restriction(who="@dba", vms=["db01"], to=["kvm3"])
@@ -45,3 +46,11 @@ def test_another_limit_never_takes_away(vm: str, destination: str) -> None:
 def test_what_is_no_limit(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Restriction.model_validate({"who": "ann"} | wrong)
+
+
+def test_lists() -> None:
+    assert add([WEB], DB) == [WEB, DB]
+    assert add([WEB, DB], WEB) == [WEB, DB]
+    assert remove([WEB, DB, WEB], "ann") == [DB]
+    with pytest.raises(UsageError):
+        add([Restriction(who=f"token {number}") for number in range(MOST)], WEB)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from vmferry.agent.services import Outgoing, Stores
-from vmferry.core import codes, networks
+from vmferry.core import codes, networks, restrictions
 from vmferry.core.api import (
     DisableRequest,
     LocalAddress,
@@ -16,6 +16,7 @@ from vmferry.core.api import (
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.networks import Listing, Local, Network
 from vmferry.core.offer import Caller
+from vmferry.core.restrictions import Restriction
 from vmferry.core.settings import HostSettings, SettingsChange, advice, changed, differences
 from vmferry.identity.access import require_people
 from vmferry.store.jobs import JobRow
@@ -64,6 +65,15 @@ class HostControl:
         known = self._stores.settings.sids() | sids
         self._stores.settings.know_sids({one: known[one] for one in _people(answer.settings) if one in known})
         return answer
+
+    def restrict(self, made: Restriction, caller: Caller) -> SettingsAnswer:
+        """Limit somebody, besides what she is limited to already."""
+        require_people([made.who], self._host)
+        return self._relimit(lambda listed: restrictions.add(listed, made), caller)
+
+    def unrestrict(self, who: str, caller: Caller) -> SettingsAnswer:
+        """Take all limits of somebody away; she may be gone already."""
+        return self._relimit(lambda listed: restrictions.remove(listed, who), caller)
 
     def addresses(self) -> list[LocalAddress]:
         """List the addresses on which moves can travel."""
@@ -131,6 +141,12 @@ class HostControl:
             return settings.model_copy(update={"networks": made.networks}), made.notes
 
         return self._apply(relisted, caller)
+
+    def _relimit(self, change: Callable[[list[Restriction]], list[Restriction]], caller: Caller) -> SettingsAnswer:
+        def relimited(settings: HostSettings) -> tuple[HostSettings, list[str]]:
+            return settings.model_copy(update={"restrictions": change(settings.restrictions)}), []
+
+        return self._apply(relimited, caller)
 
     def _apply(self, change: _Change, caller: Caller) -> SettingsAnswer:
         with self._stores.settings.held() as before:

@@ -7,7 +7,6 @@ from vmferry.cli.context import Command, Settings, pass_settings
 from vmferry.cli.output import show
 from vmferry.cli.settings import lines
 from vmferry.core.restrictions import Restriction
-from vmferry.core.settings import SettingsChange
 
 
 @click.command(
@@ -33,10 +32,7 @@ def restrict(settings: Settings, who: str, vms: tuple[str, ...], to: tuple[str, 
     WHO is a user, @ and a group, or 'token NAME'. She sees all VMs as before. Who has no limit may move every VM, and
     administrators are never limited. Each host has its own limits: the destination looks at its own, too.
     """
-    client = settings.client()
-    before = client.settings().restrictions
-    made = Restriction(who=who, vms=list(vms), to=list(to) or ["*"])
-    answer = client.change_settings(SettingsChange(restrictions=[*before, *([] if made in before else [made])]))
+    answer = settings.client().restrict(Restriction(who=who, vms=list(vms), to=list(to) or ["*"]))
     show(settings, answer, lines(answer.settings))
 
 
@@ -45,7 +41,5 @@ def restrict(settings: Settings, who: str, vms: tuple[str, ...], to: tuple[str, 
 @pass_settings
 def unrestrict(settings: Settings, who: str) -> None:
     """Take all limits of WHO away: an operator may then move every VM to everywhere, as far as her groups let her."""
-    client = settings.client()
-    left = [one for one in client.settings().restrictions if one.who != who]
-    answer = client.change_settings(SettingsChange(restrictions=left))
+    answer = settings.client().unrestrict(who)
     show(settings, answer, lines(answer.settings))

@@ -41,6 +41,7 @@ from vmferry.core.chain import Verification
 from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.offer import MoveOptions, Report
+from vmferry.core.restrictions import Restriction
 from vmferry.core.settings import HostSettings, SettingsChange
 from vmferry.core.vm import VmDetail, VmSummary
 
@@ -154,6 +155,14 @@ class Client:
     def change_settings(self, change: SettingsChange) -> SettingsAnswer:
         """Change settings; effective at once."""
         return self._changed("PATCH", "/host/settings", change)
+
+    def restrict(self, made: Restriction) -> SettingsAnswer:
+        """Limit an operator, besides what she is limited to already."""
+        return self._changed("POST", "/host/restrictions", made)
+
+    def unrestrict(self, who: str) -> SettingsAnswer:
+        """Take all limits of somebody away."""
+        return self._changed("DELETE", f"/host/restrictions/{quote(who, safe='')}")
 
     def networks(self) -> list[MigrationNetwork]:
         """List the migration networks, in the order in which they are tried."""

@@ -23,7 +23,7 @@ _TOLD = frozenset(
             "subnet",
             "priority",
         ),
-        *("administrators", "operators", "viewers", "principals", "restrictions"),
+        *("administrators", "operators", "viewers", "principals", "restrictions", "who", "vms", "to"),
         *("name", "address", "port", "callers", "names", "role", "expires_in"),
     }
 )

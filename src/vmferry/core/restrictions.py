@@ -6,7 +6,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+MOST = 1000  # that a host keeps
 
 
 class Restriction(BaseModel):
@@ -24,6 +30,24 @@ class Restriction(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.who}: {' '.join(self.vms)} to {' '.join(self.to)}"
+
+
+def add(listed: Sequence[Restriction], made: Restriction) -> list[Restriction]:
+    """Give the list with one more; the very same one again changes nothing.
+
+    Raises:
+        UsageError: the list is full (BAD_REQUEST).
+    """
+    if made in listed:
+        return list(listed)
+    if len(listed) >= MOST:
+        raise UsageError(codes.BAD_REQUEST, detail=f"there are {MOST} limits already")
+    return [*listed, made]
+
+
+def remove(listed: Sequence[Restriction], who: str) -> list[Restriction]:
+    """Give the list without those of somebody."""
+    return [one for one in listed if one.who != who]
 
 
 def against(

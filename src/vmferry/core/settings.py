@@ -11,7 +11,7 @@ from vmferry.core.admission import Limits
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.core.networks import Local, Network, Route, choose, ordered, reach, routes
 from vmferry.core.offer import Encryption, Performance
-from vmferry.core.restrictions import Restriction
+from vmferry.core.restrictions import MOST, Restriction
 
 
 class Authentication(StrEnum):
@@ -77,7 +77,7 @@ class HostSettings(BaseModel):
     principals: dict[str, str] = Field(
         default={}, description="users of this host, and the domain's users (NAME@REALM) as whom they move VMs"
     )
-    restrictions: list[Restriction] = Field(default=[], max_length=1000, description="to what operators are limited")
+    restrictions: list[Restriction] = Field(default=[], max_length=MOST, description="to what operators are limited")
 
     def authenticates(self, *, keys: bool) -> Authentication:
         """Say how moves are authenticated.
@@ -111,7 +111,7 @@ class SettingsChange(BaseModel):
     operators: _People | None = None
     viewers: _People | None = None
     principals: dict[str, str] | None = None
-    restrictions: list[Restriction] | None = Field(default=None, max_length=1000)
+    restrictions: list[Restriction] | None = Field(default=None, max_length=MOST)
 
 
 class SettingsFile(SettingsChange):

@@ -14,6 +14,7 @@ from vmferry.core.api import (
     SettingsAnswer,
 )
 from vmferry.core.offer import Caller
+from vmferry.core.restrictions import Restriction
 from vmferry.core.settings import HostSettings, SettingsChange
 from vmferry.identity.access import Role
 
@@ -31,6 +32,18 @@ def show_settings(caller: Viewer, agent: ThisAgent) -> HostSettings:
 def change_settings(change: SettingsChange, caller: Administrator, agent: ThisAgent) -> SettingsAnswer:
     """Change settings; what is null stays."""
     return agent.control.change(change, caller)
+
+
+@router.post("/restrictions")
+def restrict_operator(restriction: Restriction, caller: Administrator, agent: ThisAgent) -> SettingsAnswer:
+    """Limit an operator, besides what she is limited to already; the very same one again changes nothing."""
+    return agent.control.restrict(restriction, caller)
+
+
+@router.delete("/restrictions/{who:path}")
+def unrestrict_operator(who: str, caller: Administrator, agent: ThisAgent) -> SettingsAnswer:
+    """Take all limits of somebody away."""
+    return agent.control.unrestrict(who, caller)
 
 
 @router.get("/addresses")
