@@ -119,6 +119,15 @@ def test_lines_from_before_the_chain_are_vouched_for_once_it_began() -> None:
     assert kind([old[0], *lines[2:]]) is Kind.CHANGED
 
 
+def test_heads_of_what_was_rotated_away_are_counted() -> None:
+    lines = made(5, begins=3)
+    heads = [START, *(head(lines[:number]) for number in range(1, 6))]
+    seen, missed = walked(lines[3:], *heads)
+    assert (seen.broken, missed, chain.older(heads, seen)) == (None, [], 3)
+    assert chain.older(heads, walked(lines)[0]) == 0
+    assert chain.older(heads, walked([])[0]) == 0
+
+
 def test_nothing_is_no_break() -> None:
     seen, missed = walked([], START)
     assert (seen.records, seen.head, seen.broken, missed) == (0, START, None, [])

@@ -37,7 +37,13 @@ def verify(config: Config, trail: Trail, peers: list[Peer], client: Client = Pee
         told = list(pool.map(ask, peers))  # before the walk: a head that is told meanwhile is none of these
     seen, digests = trail.verify(head.number for heads, _ in told for head in heads)
     witnesses = [
-        Witness(host=peer.name, heads=len(heads), missed=chain.missed(heads, seen, digests), error=error)
+        Witness(
+            host=peer.name,
+            heads=len(heads),
+            missed=chain.missed(heads, seen, digests),
+            older=chain.older(heads, seen),
+            error=error,
+        )
         for peer, (heads, error) in zip(peers, told, strict=True)
     ]
     return seen.model_copy(update={"peers": witnesses})

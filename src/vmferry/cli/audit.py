@@ -82,7 +82,10 @@ def _missed(witness: Witness) -> str:
 def _witness(witness: Witness) -> str:
     if witness.error is not None:
         return f"not asked: {witness.error}"
-    return _missed(witness) if witness.missed else f"{witness.heads} heads on record, none is missing"
+    if witness.missed:
+        return _missed(witness)
+    gone = f", {witness.older} of them of records that were rotated away" if witness.older else ""
+    return f"{witness.heads} heads on record, none is missing{gone}"
 
 
 def _chain(found: Verification) -> dict[str, str]:

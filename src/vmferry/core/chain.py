@@ -92,6 +92,7 @@ class Witness(BaseModel):
     host: str
     heads: int = Field(description="that it has on record of this host's log")
     missed: list[Missed] = Field(default=[], description="those that are not in the log")
+    older: int = Field(default=0, description="those of records before the oldest that is left: rotated away, or taken")
     error: str | None = Field(default=None, description="why it could not be asked; null: it answered")
 
 
@@ -224,6 +225,11 @@ class Walk:
 
     def _break(self, kind: Kind, file: str, line: int, number: int | None) -> None:
         self._broken = self._broken or Break(kind=kind, file=file, line=line, number=number)
+
+
+def older(heads: Iterable[Head], seen: Verification) -> int:
+    """Count the heads of records before the oldest that a log still has: rotation takes files away, and so may root."""
+    return sum(0 < head.number < (seen.first or 0) for head in heads)
 
 
 def missed(heads: Iterable[Head], seen: Verification, digests: Mapping[int, str]) -> list[Missed]:
