@@ -11,6 +11,7 @@ from vmferry.core.api import NetworkChange
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.networks import Network
 from vmferry.core.offer import Caller, Performance
+from vmferry.core.restrictions import Restriction
 from vmferry.core.settings import HostSettings, Protection, SettingsChange
 from vmferry.identity.access import Login, Role, UnixUser
 from vmferry.store.database import Database
@@ -145,3 +146,8 @@ def test_groups_of_the_domain_are_looked_up_once_and_forgotten_with_their_names(
     assert kvm1.stores.settings.sids() == {group: "@S-1-5-21-1-2-3-1200"}
     kvm1.client.change_settings(SettingsChange(operators=["ann@LAB.TEST"]))
     assert kvm1.stores.settings.sids() == {}
+
+
+def test_a_group_that_is_only_limited_is_looked_up_too(kvm1: "Node") -> None:
+    kvm1.client.restrict(Restriction(who="@ops@LAB.TEST", vms=["web*"]))
+    assert kvm1.stores.settings.sids() == {"@ops@LAB.TEST": "@S-1-5-21-1-2-3-1200"}

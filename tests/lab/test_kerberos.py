@@ -96,7 +96,7 @@ def dc(pair: Pair) -> Controller:
 
 
 def allow(pair: Pair, source: Host, destination: Host, *services: str, transition: bool = True) -> None:
-    """Let a host act for users towards services of another; with Samba's own tool, and names as Samba wants them too."""
+    """Let a host act for users towards services of another; with Samba's own tool, and in both of Samba's spellings."""
     shown = dc(pair).run("samba-tool", "delegation", "show", f"{source.name}$").stdout.splitlines()
     for service in services or (domain.MIGRATION, "cifs"):
         for name in (destination.name, f"{destination.name}.{domain.NAME}"):

@@ -57,19 +57,13 @@ class HostControl:
 
     def change(self, change: SettingsChange, caller: Caller) -> SettingsAnswer:
         """Change what is named."""
-        people = _people(change)
-        require_people(people, self._host)
-        # A ticket tells its user's groups by their SIDs alone; the domain is asked once, now.
-        sids = {one: f"@{self._group_sid(one)}" for one in people if one.startswith("@") and "@" in one[1:]}
-        answer = self._apply(lambda settings: (changed(settings, change), []), caller)
-        known = self._stores.settings.sids() | sids
-        self._stores.settings.know_sids({one: known[one] for one in _people(answer.settings) if one in known})
-        return answer
+        sids = self._known(_people(change))
+        return self._remember(sids, self._apply(lambda settings: (changed(settings, change), []), caller))
 
     def restrict(self, made: Restriction, caller: Caller) -> SettingsAnswer:
         """Limit somebody, besides what she is limited to already."""
-        require_people([made.who], self._host)
-        return self._relimit(lambda listed: restrictions.add(listed, made), caller)
+        sids = self._known([made.who])
+        return self._remember(sids, self._relimit(lambda listed: restrictions.add(listed, made), caller))
 
     def unrestrict(self, who: str, caller: Caller) -> SettingsAnswer:
         """Take all limits of somebody away; she may be gone already."""
@@ -134,6 +128,22 @@ class HostControl:
         return answer.model_copy(update={"jobs": [row.id for row in moving], "notes": answer.notes + notes})
 
     # --- parts --------------------------------------------------------------------------------------------------
+
+    def _known(self, people: list[str]) -> dict[str, str]:
+        """See that users and groups exist; gives the SIDs of groups of the domain, which tickets tell by these alone.
+
+        Raises:
+            UsageError: person-unknown, group-unknown, domain-other.
+            VmferryError: the domain cannot be asked.
+        """
+        require_people(people, self._host)
+        return {one: f"@{self._group_sid(one)}" for one in people if one.startswith("@") and "@" in one[1:]}
+
+    def _remember(self, sids: dict[str, str], answer: SettingsAnswer) -> SettingsAnswer:
+        """Keep the SIDs of groups that the settings name now."""
+        known = self._stores.settings.sids() | sids
+        self._stores.settings.know_sids({one: known[one] for one in _people(answer.settings) if one in known})
+        return answer
 
     def _relist(self, change: Callable[[list[Network]], Listing], caller: Caller) -> SettingsAnswer:
         def relisted(settings: HostSettings) -> tuple[HostSettings, list[str]]:
