@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import struct
 import subprocess
 import sys
 import time
@@ -331,6 +332,23 @@ def test_a_ticket_is_good_once_and_for_one_connection(pair: Pair, how: str, stat
         assert answer[2] > 100  # Kerberos' answer: this is the host
     else:
         assert answer[1] == said
+
+
+def test_a_clock_that_is_off(pair: Pair) -> None:
+    """Hosts of a lab share a clock; but a cache of tickets says how far the KDC's is away, and krb5 adds that to its own."""
+    folder = pair.two.home / "tickets"
+    cache = folder / "skewed"
+    pair.two.run("kinit", "-f", "-c", f"FILE:{cache}", "operator", text=(dc(pair).passwords / "operator").read_text())
+    data = cache.read_bytes()
+    assert data[:2] == b"\x05\x04"  # MIT krb5, doc/formats/ccache_file_format
+    (length,) = struct.unpack(">H", data[2:4])
+    offset = struct.pack(">HHHii", 12, 1, 8, 600, 0)  # one field: DeltaTime, seconds and microseconds
+    cache.write_bytes(data[:2] + offset + data[4 + length :])
+    words = ["env", f"KRB5CCNAME=FILE:{cache}", "vmferry", "--output", "json", "--host", "kvm1", "vm", "list"]
+    with refused("clock-skewed", "timedatectl set-ntp true"):
+        said(pair.two.run(*words, check=False))
+    cache.write_bytes(data)
+    assert [vm["name"] for vm in said(pair.two.run(*words, check=False))] == [GUEST.name]
 
 
 def test_a_keytab_that_was_renewed_is_picked_up(pair: Pair) -> None:
