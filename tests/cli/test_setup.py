@@ -13,6 +13,7 @@ from tests.cli.test_settings import terminal
 from vmferry.core import codes
 from vmferry.core.api import Problem
 from vmferry.core.errors import UnreachableError, UsageError
+from vmferry.core.settings import Authentication
 
 
 def changes(daemon: FakeClient) -> list[tuple[object, ...]]:
@@ -92,10 +93,17 @@ def test_questions_come_in_their_order_and_return_keeps_everything(
     vmferry: Run, daemon: FakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon.trusting = False
-    terminal(monkeypatch, "\n" * 8)
+    terminal(monkeypatch, "\n" * 9)
     code, _, err = vmferry("host", "setup")
     assert code == 0, err
-    asked = ["Operators", "Administrators", "PEM file of the authority", "Networks, or any [any]", "Moves at once [2]"]
+    asked = [
+        "Operators",
+        "Administrators",
+        "Authentication",
+        "PEM file of the authority",
+        "Networks, or any [any]",
+        "Moves at once [2]",
+    ]
     asked += ["Moves of storage at once [2]", "Enable migration (yes, no) [yes]", "Hosts: "]
     places = [err.index(question) for question in asked]
     assert places == sorted(places)
@@ -109,10 +117,17 @@ def test_an_answer_that_cannot_be_is_asked_for_again(
     daemon.trusting = False
     daemon.trouble = [UsageError(codes.PERSON_UNKNOWN, host="kvm1", kind="user", name="an")]
     networks = "10.99.0.0/24\nnonsense\n10.20.0.0/24\n"
-    terminal(monkeypatch, f"an\nann\n\n/no/such/file\n\n{networks}200\n3\n\n\n\n")
+    terminal(monkeypatch, f"an\nann\n\nntlm\n\n/no/such/file\n\n{networks}200\n3\n\n\n\n")
     code, _, err = vmferry("host", "setup")
     assert code == 0, err
-    for said in ("kvm1 has no user an.", "No such file", "no address inside 10.99.0.0/24", "neither a subnet", "100"):
+    for said in (
+        "kvm1 has no user an.",
+        "ntlm is none of",
+        "No such file",
+        "no address inside 10.99.0.0/24",
+        "neither a subnet",
+        "100",
+    ):
         assert said in err
     sent = [call[2] for call in changes(daemon) if call[0] == "PATCH"]
     network = {"subnet": "10.20.0.0/24", "priority": 10}
@@ -148,3 +163,14 @@ def test_a_host_that_is_not_known_takes_a_token(vmferry: Run, alone: FakeClient)
     code, _, err = vmferry("host", "setup", "--yes", "--with", "kvm9")
     assert code == 2
     assert "(pairing-token-needed)" in err
+
+
+def test_hosts_of_a_domain_need_no_pairing(vmferry: Run, alone: FakeClient) -> None:
+    code, _, err = vmferry("host", "setup", "--yes", "--authentication", "kerberos")
+    assert code == 0, err
+    assert ("PATCH", "/host/settings", {"authentication": "kerberos"}) in changes(alone)
+    alone.now = alone.now.model_copy(update={"authentication": Authentication.KERBEROS})
+    code, _, err = vmferry("host", "setup", "--yes")
+    assert code == 0
+    assert "vmferry delegation grant A B" in err
+    assert vmferry("host", "setup", "--yes", "--authentication", "ntlm")[0] == 2

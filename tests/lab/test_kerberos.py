@@ -335,7 +335,7 @@ def test_a_ticket_is_good_once_and_for_one_connection(pair: Pair, how: str, stat
 
 
 def test_a_clock_that_is_off(pair: Pair) -> None:
-    """Hosts of a lab share a clock; but a cache of tickets says how far off the KDC's is, which krb5 adds to its own."""
+    """Hosts of a lab share a clock; but a cache of tickets says how far off the KDC's is, and krb5 adds that."""
     folder = pair.two.home / "tickets"
     cache = folder / "skewed"
     pair.two.run("kinit", "-f", "-c", f"FILE:{cache}", "operator", text=(dc(pair).passwords / "operator").read_text())

@@ -12,7 +12,7 @@ from vmferry.cli.settings import lines, people_options
 from vmferry.cli.steps import Steps
 from vmferry.core.api import PairTest, Problem, SetUp
 from vmferry.core.errors import VmferryError
-from vmferry.core.settings import HostSettings, differences
+from vmferry.core.settings import Authentication, HostSettings, differences
 
 _LIMIT = click.IntRange(1, 100)
 
@@ -26,7 +26,7 @@ class Asker:
     """
 
     def __init__(self, tell: Callable[[str], None], asking: bool) -> None:
-        self._tell = tell
+        self.tell = tell
         self.asking = asking
 
     def ask(self, about: str, question: str, given: Any, current: str, carry_out: Callable[[str], None]) -> None:
@@ -46,7 +46,7 @@ class Asker:
             return
         if not self.asking:
             return
-        self._tell(f"\n{about}")
+        self.tell(f"\n{about}")
         while True:
             said = str(click.prompt(question, default=current, show_default=bool(current), err=True)).strip()
             if said == current:
@@ -54,9 +54,9 @@ class Asker:
             try:
                 carry_out(said)
             except VmferryError as error:
-                self._tell(f"{error.reason} {error.remedy}")
+                self.tell(f"{error.reason} {error.remedy}")
             except click.ClickException as error:
-                self._tell(error.format_message())
+                self.tell(error.format_message())
             else:
                 return
 
@@ -71,6 +71,11 @@ class Asker:
 @people_options[0]
 @people_options[1]
 @people_options[2]
+@click.option(
+    "--authentication",
+    type=click.Choice([option.value for option in Authentication]),
+    help="How hosts make sure for whom a move is.",
+)
 @click.option("--authority", metavar="FILE", help="PEM file of the site's authority, in place of pairing.")
 @click.option("--certificate", metavar="FILE", help="PEM file of this host's certificate of that authority.")
 @click.option(
@@ -124,9 +129,18 @@ def _ask(asker: Asker, steps: Steps, said: dict[str, Any], now: HostSettings) ->
         asker.ask(about, role.capitalize(), said.get(role), _words(getattr(now, role)), steps.people(role))
     if "viewers" in said:
         steps.people("viewers")(",".join(said["viewers"]))
-    about = "Hosts know each other because each two were paired, or because an authority of your site vouches for them."
-    current = "as it is" if steps.trusted else "pairing"
-    asker.ask(about, "PEM file of the authority, or pairing", said.get("authority"), current, steps.authority)
+    about = (
+        "How hosts make sure for whom a move is: kerberos and credssp in a domain, certificate elsewhere; automatic is "
+        "kerberos on a host that has keys in a domain, else certificate."
+    )
+    choices = f"Authentication ({', '.join(Authentication)})"
+    asker.ask(about, choices, said.get("authentication"), now.authentication.value, steps.authentication)
+    if not steps.in_domain or "authority" in said:
+        about = (
+            "Hosts know each other because each two were paired, or because an authority of your site vouches for them."
+        )
+        current = "as it is" if steps.trusted else "pairing"
+        asker.ask(about, "PEM file of the authority, or pairing", said.get("authority"), current, steps.authority)
     if steps.trusted and (steps.needs_certificate or "certificate" in said):
         about = "The authority must certify this host: `vmferry host certificate request` prints what it is to sign."
         asker.ask(about, "PEM file of the certificate, or later", said.get("certificate"), "later", steps.certificate)
@@ -140,8 +154,14 @@ def _ask(asker: Asker, steps: Steps, said: dict[str, Any], now: HostSettings) ->
     enable = {True: "yes", False: "no"}.get(said["enable"]) if "enable" in said else None
     about = "VMs come to this host and leave it only while migration is enabled."
     asker.ask(about, "Enable migration (yes, no)", enable, "yes" if now.migration else "no", steps.enable)
-    about = "Hosts to exchange VMs with; each is tried, both ways."
-    asker.ask(about, "Hosts", said.get("hosts"), "", steps.hosts)
+    if steps.in_domain and "hosts" not in said:
+        asker.tell(
+            "Hosts of a domain need no pairing: `vmferry delegation grant A B` lets A move VMs to B, and "
+            "`vmferry delegation verify A B --as USER` tries it."
+        )
+    else:
+        about = "Hosts to exchange VMs with; each is tried, both ways."
+        asker.ask(about, "Hosts", said.get("hosts"), "", steps.hosts)
     if "hosts" not in said:
         steps.try_known()
 

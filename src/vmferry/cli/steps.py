@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+import click
 from pydantic import ValidationError
 
 from vmferry.cli.context import Settings
@@ -16,7 +17,7 @@ from vmferry.core import codes
 from vmferry.core.api import PairedHost, PairTest, TrustRequest
 from vmferry.core.errors import AccessError, PreflightError, UsageError
 from vmferry.core.networks import Local, Network, choose
-from vmferry.core.settings import SettingsChange
+from vmferry.core.settings import Authentication, SettingsChange
 
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -58,6 +59,17 @@ class Steps:
             self._change(**{role: [] if said == "-" else _split(said)})
 
         return carry_out
+
+    def authentication(self, said: str) -> None:
+        """Say how moves are authenticated."""
+        if said not in list(Authentication):
+            raise click.BadParameter(f"{said} is none of {', '.join(Authentication)}")
+        self._change(authentication=said)
+
+    @property
+    def in_domain(self) -> bool:
+        """Whether it is the domain that hosts know each other by."""
+        return self._client.settings().authentication in (Authentication.KERBEROS, Authentication.CREDSSP)
 
     def authority(self, file: str) -> None:
         """Trust an authority; `pairing` trusts none."""
