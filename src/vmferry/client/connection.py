@@ -1,0 +1,128 @@
+"""The connection to one vmferryd: over its unix socket, or over HTTPS with a token or a ticket; its errors are ours."""
+
+import ssl
+from typing import Any, Self
+
+import httpx2
+
+from vmferry.client.ticket import Ticket
+from vmferry.client.tls import Pinned, certified
+from vmferry.config import Config
+from vmferry.core import codes
+from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
+
+TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once the destination has admitted it
+
+
+class Connection:
+    """One vmferryd, over its unix socket or over HTTPS. Every method may raise a VmferryError.
+
+    Arguments:
+        transport: carries the requests.
+        url: of the daemon.
+        address: what to call the daemon in errors.
+        token: an API token to show.
+        auth: shows something else with each request.
+    """
+
+    def __init__(
+        self,
+        transport: httpx2.BaseTransport,
+        url: str,
+        address: str,
+        token: str | None = None,
+        auth: httpx2.Auth | None = None,
+    ) -> None:
+        self._address = address
+        self._http = httpx2.Client(
+            transport=transport,
+            base_url=f"{url}/api/v1",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            auth=auth,
+            timeout=TIMEOUT,
+            trust_env=False,
+        )
+
+    @classmethod
+    def local(cls, config: Config) -> Self:
+        """Speak to this host's daemon."""
+        unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # spares the search for the system's authorities
+        transport = httpx2.HTTPTransport(uds=str(config.socket), verify=unused)
+        return cls(transport, "http://vmferryd", str(config.socket))
+
+    @classmethod
+    def remote(
+        cls,
+        address: str,
+        port: int,
+        fingerprint: str | None = None,
+        *,
+        authorities: str | None = None,
+        token: str | None = None,
+    ) -> Self:
+        """Speak to another host's daemon, once it has shown who it is.
+
+        Arguments:
+            fingerprint: SHA-256 (hex) of the only certificate that is accepted.
+            authorities: PEM of those who may certify the host instead; its certificate must name the address.
+            token: an API token.
+
+        Raises:
+            AccessError: from the methods: another certificate is shown there (SERVER_CERTIFICATE).
+            ssl.SSLError: the authorities are no certificates.
+        """
+        context = Pinned(fingerprint) if fingerprint is not None else certified(authorities or "")
+        host = f"[{address}]" if ":" in address else address
+        transport = httpx2.HTTPTransport(verify=context)
+        return cls(transport, f"https://{host}:{port}", f"{address} port {port}", token)
+
+    @classmethod
+    def with_ticket(cls, address: str, port: int) -> Self:
+        """Speak to another host's daemon with the Kerberos ticket of who runs this process.
+
+        Raises:
+            AccessError: ticket-missing, ticket-expired.
+            UnreachableError: host-unreachable.
+        """
+        ticket = Ticket(address, port)
+        host = f"[{address}]" if ":" in address else address
+        transport = httpx2.HTTPTransport(verify=Pinned(ticket.fingerprint))
+        return cls(transport, f"https://{host}:{port}", f"{address} port {port}", auth=ticket)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        try:
+            response = self._http.request(method, path, json=body)
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        if response.status_code >= 400:
+            raise self._error(response)
+        return response.json() if response.content else None
+
+    def _unreachable(self, error: Exception) -> VmferryError:
+        cause: BaseException = error
+        while cause.__cause__ is not None or cause.__context__ is not None:
+            cause = cause.__cause__ or cause.__context__ or cause
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return AccessError(codes.SERVER_CERTIFICATE, address=self._address, why=cause.verify_message)
+        why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error) or "no answer"
+        return UnreachableError(codes.DAEMON_UNREACHABLE, address=self._address, why=why)
+
+    def _error(self, response: httpx2.Response) -> VmferryError:
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = None
+        if not isinstance(problem, dict) or "code" not in problem:
+            why = f"{self._address} answered {response.status_code} and not in the way of vmferryd"
+            return InternalError(codes.INTERNAL, why=why)
+        return VmferryError.from_problem(problem)
