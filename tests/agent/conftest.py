@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -59,6 +59,11 @@ WEB01 = VmDetail(
 KEY = "5a" * 32
 WELL = HostReport(name="kvm1", vmferry="0.1.0", libvirt="9.0.0", qemu="7.2.0", migration=True, findings=[], untold=[])
 WARNING = Finding.warns(codes.SAME_HOSTNAME, ("kvm", "kvm"), source="kvm1", host="kvm2", hostname="kvm")
+
+if TYPE_CHECKING:
+    from tests.agent.world import World
+
+    from vmferry.agent.outgoing import Moves
 
 
 def report(vm: str) -> Report:
@@ -271,6 +276,7 @@ class Node:
                 identity=self.identity,
                 stores=self.stores,
                 inventory=made,
+                preview=made,
                 outgoing=made,
                 incoming=made,
                 launcher=made,
@@ -377,3 +383,21 @@ def kvm1(nodes: Callable[[str], Node]) -> Node:
 @pytest.fixture
 def kvm2(nodes: Callable[[str], Node]) -> Node:
     return nodes("kvm2")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> "World":
+    """A VM and two hosts, for what goes out of this one."""
+    pytest.importorskip("libvirt")
+    from tests.agent.world import World
+
+    return World(tmp_path)
+
+
+@pytest.fixture
+def moves(tmp_path: Path, world: "World") -> "Iterator[Moves]":
+    """What moves that VM."""
+    from tests.agent.world import of
+
+    with of(tmp_path, world) as made:
+        yield made

@@ -79,6 +79,7 @@ def compose(config: Config) -> Services:
     from vmferry.agent.incoming import Arrivals
     from vmferry.agent.look import Look
     from vmferry.agent.outgoing import Moves
+    from vmferry.agent.prospects import Prospects
     from vmferry.agent.quiet import Quiet
     from vmferry.agent.signins import SignIns
     from vmferry.hypervisor.activity import Activities
@@ -108,7 +109,7 @@ def compose(config: Config) -> Services:
     bandwidths = Bandwidths(config, stores.settings, quiet, identity.fingerprint)
     trail = Trail(config.audit_log)
     entrance = Entrance(config, identity.certificate, stores.peers, stores.settings, keys, explain=domain.explain)
-    outgoing = Moves(
+    prospects = Prospects(
         config=config,
         jobs=stores.jobs,
         admissions=stores.admissions,
@@ -116,12 +117,19 @@ def compose(config: Config) -> Services:
         settings=stores.settings,
         inventory=inventory,
         snapshots=snapshots,
-        launcher=launcher,
         fingerprint=identity.fingerprint,
-        find=neighbours.find,
-        reach=reach,
-        enter=entrance.enter,
         forecasts=Forecaster(bandwidths, Activities(config.libvirt_uri, config.name).measure),
+        find=neighbours.find,
+        sign_in=entrance.enter,
+        reach=reach,
+    )
+    outgoing = Moves(
+        config=config,
+        jobs=stores.jobs,
+        admissions=stores.admissions,
+        settings=stores.settings,
+        launcher=launcher,
+        prospects=prospects,
         trail=trail,
     )
     incoming = Arrivals(
@@ -147,6 +155,7 @@ def compose(config: Config) -> Services:
         identity=identity,
         stores=stores,
         inventory=inventory,
+        preview=prospects,
         outgoing=outgoing,
         incoming=incoming,
         launcher=launcher,

@@ -1,22 +1,18 @@
-"""A move out of this host, as far as vmferryd takes it: describe, offer, wait, be admitted, start the worker."""
+"""A move out of this host, as far as vmferryd takes it: offer, wait, be admitted, start the worker."""
 
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmferry.agent import nonces, probes
-from vmferry.agent.entrance import Enter, Entry
-from vmferry.agent.forecast import Forecasts
-from vmferry.agent.probes import Reacher
+from vmferry.agent import nonces
+from vmferry.agent.prospects import Prospects
 from vmferry.agent.services import Launcher
 from vmferry.agent.trail import Trail
 from vmferry.config import Config
-from vmferry.core import codes, domainxml, jobkey
+from vmferry.core import codes, jobkey
 from vmferry.core.errors import (
     CancelledError,
     InternalError,
@@ -25,22 +21,18 @@ from vmferry.core.errors import (
     UsageError,
     VmferryError,
 )
-from vmferry.core.finding import Finding, ordered, require_none
+from vmferry.core.finding import Finding, require_none
 from vmferry.core.job import Phase, Role, State
-from vmferry.core.offer import Caller, Disk, Grant, MoveOptions, Offer, Proposal, Report
-from vmferry.core.settings import keeps_to, require_built, require_enabled
-from vmferry.core.vm import VmSnapshot
-from vmferry.hypervisor.inventory import Inventory
-from vmferry.hypervisor.snapshot import Snapshots
-from vmferry.identity import certificates, site
-from vmferry.identity.peer import PROOF_PURPOSE, PeerClient
+from vmferry.core.offer import Caller, Grant, MoveOptions, Offer
+from vmferry.core.settings import require_enabled
+from vmferry.identity import certificates
+from vmferry.identity.peer import PROOF_PURPOSE
 from vmferry.preflight import case, checks
-from vmferry.preflight.case import End, Room, Way
+from vmferry.preflight.case import Way
 from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import JobRow, Jobs
-from vmferry.store.peers import Kind, Peer, Peers
 from vmferry.store.settings import Settings
-from vmferry.transfer import control, decision, interfaces, spec
+from vmferry.transfer import control, decision, spec
 from vmferry.transfer.spec import Spec
 
 log = logging.getLogger("vmferry.agent")
@@ -48,70 +40,16 @@ log = logging.getLogger("vmferry.agent")
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """Starts moves of this host's VMs to other hosts (agent/services.py: Outgoing).
-
-    Arguments:
-        find: goes to a host that this one is not paired with (agent/neighbours.py).
-    """
+    """Starts moves of this host's VMs to other hosts (agent/services.py: Outgoing)."""
 
     config: Config
     jobs: Jobs
     admissions: Admissions
-    peers: Peers
     settings: Settings
-    inventory: Inventory
-    snapshots: Snapshots
     launcher: Launcher
-    fingerprint: str
-    forecasts: Forecasts
-    client: Callable[[Config, Peer], PeerClient] = PeerClient
-    find: Callable[[str], Peer] | None = None
-    enter: Enter | None = None
+    prospects: Prospects
     trail: Trail | None = None
-    reach: Reacher = probes.reach
     turns: dict[str, threading.Lock] = field(default_factory=dict)
-
-    def check(
-        self,
-        vm: str,
-        destination: str,
-        options: MoveOptions,
-        caller: Caller,
-        *,
-        predict: bool = False,
-        credential: Any = None,
-    ) -> Report:
-        """Say whether a move would work, and how the VM would be there; nothing is changed on either host.
-
-        Arguments:
-            predict: also say what the move would be like; what needs that is always foretold.
-            credential: with which this host may act for the caller; None: she showed no ticket.
-
-        Raises:
-            VmferryError: the request is wrong, or a host does not answer.
-        """
-        began = time.time()
-        entry = self._enter(vm, destination, options, caller, credential)
-        peer = entry.peer
-        end, found, findings = self._look(vm, options)
-        limits = end.settings.limits
-        refusal = self.admissions.refusal("", storage=options.include_storage, limits=limits)
-        findings += case.run(checks.OF_ROOM, Room(self.config.name, source=True, refusal=refusal))
-        disks = nonces.write(found.disks, secrets.token_hex(6))
-        client = self.client(self.config, peer)
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reach") as pool:
-            reached = pool.submit(self.reach, client, end, peer.name)  # takes its two seconds beside the other checks
-            try:
-                report = client.check(self._proposal(found, disks, options, end, peer, entry.caller), entry.secret)
-            finally:
-                nonces.remove(disks)
-        findings += report.findings
-        if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
-            findings += case.run(checks.OF_WAY, Way(end, peer.name, report.addresses)) + reached.result()
-        report = report.model_copy(update={"findings": ordered(findings)})
-        if predict or options.foretold:
-            return self.forecasts.add(report, found, end, peer, client, options, began)
-        return report
 
     def move(
         self,
@@ -136,10 +74,10 @@ class Moves:
             VmferryError: why it cannot be; nothing is changed on either host then.
         """
         requested_at = time.time()
-        warnings = self._foretell(vm, destination, options, caller, credential) if options.foretold else []
-        entry = self._enter(vm, destination, options, caller, credential)
+        warnings = self.prospects.foretell(vm, destination, options, caller, credential) if options.foretold else []
+        entry = self.prospects.enter(vm, destination, options, caller, credential)
         peer = entry.peer
-        end, found, findings = self._look(vm, options)
+        end, found, findings = self.prospects.look(vm, options)
         require_none(findings)
         job = secrets.token_hex(6)
         asked = options.model_dump(mode="json", exclude_defaults=True)
@@ -155,14 +93,14 @@ class Moves:
             disks = nonces.write(found.disks, job)
             try:
                 offer = Offer(
-                    **dict(self._proposal(found, disks, options, end, peer, entry.caller)),
+                    **dict(self.prospects.proposal(found, disks, options, end, peer, entry.caller)),
                     job=job,
                     memory_channels=self.config.memory_channels,
                     certificate=certificate,
                     place=refusal is None,
                     audit_head=self.trail.head() if self.trail else None,
                 )
-                grant = self.client(self.config, peer).offer(offer, entry.secret)
+                grant = self.prospects.client(self.config, peer).offer(offer, entry.secret)
             except VmferryError as error:
                 self.jobs.end(job, State.FAILED, error.problem(), None)
                 spec.forget(self.config.state_folder, job, key=True)
@@ -176,7 +114,7 @@ class Moves:
                 grant=grant,
                 private_key=private_key,
                 peer=peer.name,
-                source_fingerprint=self._known_as(peer)[1],
+                source_fingerprint=self.prospects.known_as(peer)[1],
                 destination_fingerprint=peer.fingerprint,
                 requested_at=requested_at,
             )
@@ -272,94 +210,6 @@ class Moves:
             self.launcher.start(job)
         return "undecided"
 
-    # --- steps of a move ---------------------------------------------------------------------------------------
-
-    def _enter(self, vm: str, destination: str, options: MoveOptions, caller: Caller, credential: Any) -> Entry:
-        """Find the destination, and sign in there for the caller where that is how hosts trust each other.
-
-        Raises:
-            VmferryError: it is unknown, does not answer, or does not let her in.
-        """
-        if destination == self.config.name:
-            raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
-        entry = self.enter(destination, options, caller, credential) if self.enter is not None else None
-        return entry or Entry(self._peer(vm, destination), caller)
-
-    def _look(self, vm: str, options: MoveOptions, job: str | None = None) -> tuple[End, VmSnapshot, list[Finding]]:
-        """Look at this host and the VM, and run this host's half of the checks.
-
-        Arguments:
-            job: that moves the VM; None: none does yet.
-
-        Raises:
-            VmferryError: the request is wrong, or libvirt does not answer.
-        """
-        require_built(options.performance)
-        if not options.include_storage and (options.storage_path or options.disk_paths):
-            raise UsageError(codes.STORAGE_PATH_NEEDS_STORAGE)
-        end = End(self.config.name, self.settings.host(), interfaces.addresses(), options.encryption, source=True)
-        found = self._describe(vm, options, job)
-        return end, found, case.run(checks.OF_HOST, end) + case.run(checks.OF_VM, found)
-
-    def _foretell(
-        self, vm: str, destination: str, options: MoveOptions, caller: Caller, credential: Any
-    ) -> list[Finding]:
-        """Refuse a move that cannot be done as it is asked for; gives what the prediction warns of.
-
-        Raises:
-            VmferryError: deadline-missed, or whatever else is in the way.
-        """
-        report = self.check(vm, destination, options, caller, credential=credential)
-        require_none(report.findings)
-        foretold = [code.name for check in checks.OF_FORECAST for code in check.causes]
-        return [finding for finding in report.findings if finding.code in foretold]
-
-    def _peer(self, vm: str, destination: str) -> Peer:
-        peer = self.peers.get(destination)
-        if (peer is None or peer.kind is Kind.SITE) and self.find is not None:
-            peer = self.find(destination)
-        if peer is None:
-            raise UsageError(codes.HOST_UNKNOWN, host=destination, local=self.config.name)
-        if peer.fingerprint == self._known_as(peer)[1]:
-            raise UsageError(codes.SAME_HOST, vm=vm, host=destination)
-        return peer
-
-    def _known_as(self, peer: Peer) -> tuple[str, str]:
-        return site.known_as(self.config, self.fingerprint, peer)
-
-    def _describe(self, vm: str, options: MoveOptions, job: str | None) -> VmSnapshot:
-        found = self.inventory.describe(vm)
-        targets = [disk.target for disk in found.disks] + list(found.unmovable)
-        for target in options.disk_paths:
-            if found.state == "running" and target not in targets:
-                raise UsageError(codes.DISK_UNKNOWN, vm=vm, disk=target, disks=", ".join(targets) or "none")
-        networks = domainxml.networks(found.live_xml)
-        for network in options.map_networks:
-            if network not in networks:
-                raise UsageError(
-                    codes.VM_NETWORK_UNKNOWN, vm=vm, network=network, networks=", ".join(networks) or "none"
-                )
-        active = self.jobs.active_for(vm)
-        return found.model_copy(update={"moved_by": active.id}) if active and active.id != job else found
-
-    def _proposal(
-        self, vm: VmSnapshot, disks: list[Disk], options: MoveOptions, end: End, peer: Peer, caller: Caller
-    ) -> Proposal:
-        return Proposal(
-            vm=vm.name,
-            uuid=vm.uuid,
-            caller=caller,
-            source=self._known_as(peer)[0],
-            host=self.snapshots.source(),
-            live_xml=vm.live_xml,
-            persistent_xml=vm.persistent_xml,
-            autostart=vm.autostart,
-            memory=vm.memory,
-            disks=disks,
-            options=options,
-            networks=keeps_to(end.settings, end.addresses),
-        )
-
     # --- places -------------------------------------------------------------------------------------------------
 
     def _turn(self, destination: str) -> threading.Lock:
@@ -381,19 +231,19 @@ class Moves:
             UnreachableError: the destination does not answer.
             VmferryError: why it cannot be any more.
         """
-        peer = self._peer(row.vm, row.peer)
-        client = self.client(self.config, peer)
+        peer = self.prospects.peer(row.vm, row.peer)
+        client = self.prospects.client(self.config, peer)
         held = client.hold(row.id, self._proof(work))
         if held.refusal is not None:
             return held.refusal
         if held.admitted:  # its worker works by the plan that was made then
             return self._begin(row, work)
         # The VM and both hosts may have changed since the offer: all is looked at again.
-        end, found, findings = self._look(row.vm, work.offer.options, row.id)
+        end, found, findings = self.prospects.look(row.vm, work.offer.options, row.id)
         require_none(findings)
         nonces.remove(work.offer.disks)
         disks = nonces.write(found.disks, row.id)
-        proposal = self._proposal(found, disks, work.offer.options, end, peer, work.offer.caller)
+        proposal = self.prospects.proposal(found, disks, work.offer.options, end, peer, work.offer.caller)
         offer = work.offer.model_copy(update=dict(proposal))
         grant = client.renew(row.id, self._proof(work), offer)
         _check_grant(offer, grant)
@@ -404,7 +254,7 @@ class Moves:
 
     def _begin(self, row: JobRow, work: Spec) -> str | None:
         """Begin a move for which the destination keeps a place, if there is one here too; gives why not."""
-        client = self.client(self.config, self._peer(row.vm, row.peer))
+        client = self.prospects.client(self.config, self.prospects.peer(row.vm, row.peer))
         limits = self.settings.host().limits
         refusal = self.admissions.ask(row.id, storage=work.copies_storage, limits=limits, since=row.created_at)
         if refusal is not None:
@@ -433,8 +283,8 @@ class Moves:
         if work.role is Role.SOURCE:
             nonces.remove(work.offer.disks)
             try:
-                peer = self._peer(work.offer.vm, work.peer)
-                self.client(self.config, peer).abort(job, self._proof(work), error.reason)
+                peer = self.prospects.peer(work.offer.vm, work.peer)
+                self.prospects.client(self.config, peer).abort(job, self._proof(work), error.reason)
                 told = True
             except VmferryError:
                 pass  # it asks for the verdict when it answers again, or when the VM is offered anew

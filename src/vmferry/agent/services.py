@@ -26,11 +26,8 @@ from vmferry.store.settings import Settings
 from vmferry.store.tokens import Tokens
 
 
-class Outgoing(Protocol):
-    """Moves that leave this host. Every method blocks and may raise any VmferryError.
-
-    The API has checked that the caller may move VMs on this host; the rest is the implementation's.
-    """
+class Preview(Protocol):
+    """Looks at moves before they begin. Blocks, and may raise any VmferryError."""
 
     def check(
         self,
@@ -44,6 +41,13 @@ class Outgoing(Protocol):
     ) -> Report:
         """Say whether a move would work, and what it would be like; changes nothing."""
         ...
+
+
+class Outgoing(Protocol):
+    """Moves that leave this host. Every method blocks and may raise any VmferryError.
+
+    The API has checked that the caller may move VMs on this host; the rest is the implementation's.
+    """
 
     def move(
         self,
@@ -223,6 +227,7 @@ class Services:
     identity: Identity
     stores: Stores
     inventory: Inventory
+    preview: Preview
     outgoing: Outgoing
     incoming: Incoming
     launcher: Launcher

@@ -39,7 +39,7 @@ def check_vm(
     """Run the checks of a move and change nothing; what blocks the move is in the findings, not an error."""
     shown = _credential(credential, request)
     limits.require(name, request.destination)
-    return agent.services.outgoing.check(
+    return agent.services.preview.check(
         name,
         request.destination,
         request.options(),
