@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.harness import Pair, kill, leftovers, processes, vmferry, wait
 from tests.lab.steps import SLOW_GUEST, begin_slow, check_filled, check_only_on, move, slow, wait_clean
-from vmferry.lab import network
+from vmferry.lab import layout, network
 from vmferry.lab.host import Host
 from vmferry.lab.vm import Disk, Guest, state
 
@@ -135,7 +135,10 @@ def test_the_whole_destination_goes_off_the_network(pair: Pair) -> None:
     job = begin_slow(pair, SLOW_GUEST)
     for link in ("management", "migration"):
         network.set_link(pair.lab.layout, "kvm2", link, up=False)
-    assert pair.wait_end(pair.one, job)["state"] == "failed"
+    ended = pair.wait_end(pair.one, job)
+    assert ended["state"] == "failed"
+    way = f"{layout.migration('kvm1')} -> {layout.migration('kvm2')}"
+    assert (ended["summary"]["interface"], way in ended["summary"]["connections"][0]) == ("mig", True)
     wait(lambda: state(pair.one, SLOW_GUEST.name) == "running", 5.0, "the VM to run on")
 
     def mend() -> None:

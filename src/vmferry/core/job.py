@@ -68,7 +68,7 @@ class Progress(BaseModel):
 
 
 class Summary(BaseModel):
-    """How a move went, once it has ended. Times in seconds, sizes in bytes."""
+    """How a move went, once it has ended: as far as it came, if it failed. Times in seconds, sizes in bytes."""
 
     model_config = ConfigDict(frozen=True)
 

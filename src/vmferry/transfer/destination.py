@@ -89,6 +89,15 @@ class Destination(Endpoint):
             return {}
         raise UsageError(codes.BAD_REQUEST, detail=f"a worker cannot {do}")
 
+    def summary(self) -> Summary:
+        """Say how it went."""
+        return Summary(
+            total_time=time.monotonic() - self.started,
+            wire_bytes=self.session.received if self.session else 0,
+            connections=self.session.connections if self.session else [],
+            interface=self.interface,
+        )
+
     # --- before the commit -------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
@@ -240,7 +249,7 @@ class Destination(Endpoint):
             self.say(do="stuck", problem=error.problem())
             self.end(State.FAILED, error)
         else:
-            self.end(State.DONE, None, self._summary())
+            self.end(State.DONE, None)
             self.say(do="defined")
         self._ended.set()
         self._linger()
@@ -289,14 +298,6 @@ class Destination(Endpoint):
                 break
         if self._listener is not None:
             self._listener.close()
-
-    def _summary(self) -> Summary:
-        return Summary(
-            total_time=time.monotonic() - self.started,
-            wire_bytes=self.session.received if self.session else 0,
-            connections=self.session.connections if self.session else [],
-            interface=self.interface,
-        )
 
     def _disk(self, plan: DiskPlan) -> Disk:
         return next(disk for disk in self.offer.disks if disk.target == plan.target)

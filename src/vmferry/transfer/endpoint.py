@@ -70,9 +70,13 @@ class Endpoint:
         """Record that nobody can tell yet where the VM is; nothing is guessed meanwhile."""
         self.jobs.mark(self.job, State.IN_DOUBT, reason)
 
-    def end(self, state: State, error: VmferryError | None, summary: Summary | None = None) -> None:
+    def summary(self) -> Summary:
+        """Say how it went, as far as it came; each end knows its own."""
+        raise NotImplementedError
+
+    def end(self, state: State, error: VmferryError | None) -> None:
         """Record the end, and remove what was only this job's: sockets and secrets."""
-        self.jobs.end(self.job, state, error.problem() if error else None, summary)
+        self.jobs.end(self.job, state, error.problem() if error else None, self.summary())
         self.control.publish("phase", Phase.ENDED.value)
         self.control.close()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -76,6 +76,23 @@ class Source(Endpoint):
         self._cancel(str(request.get("caller") or "somebody"))
         return {}
 
+    def summary(self) -> Summary:
+        """Say how it went."""
+        carried = {kind: sum(stream.sent for stream in streams) for kind, streams in self._streams.items()}
+        stopped = self._migration.stopped_at if self._migration else None
+        return Summary(
+            total_time=time.time() - self.spec.requested_at,
+            downtime=self._went_at - stopped if self._went_at and stopped else None,
+            wire_bytes=self.session.sent if self.session else 0,
+            memory_bytes=carried["memory"],
+            disk_bytes=carried["disk"] + carried["file"],
+            overhead_before=self._first_byte_at - self.spec.requested_at if self._first_byte_at else None,
+            overhead_after=time.monotonic() - self._went_at if self._went_at else None,
+            connections=self.session.connections if self.session else [],
+            interface=self.interface,
+            unanswered=self._unanswered,
+        )
+
     # --- before the commit -------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
@@ -239,7 +256,7 @@ class Source(Endpoint):
             self._remove_disks()
         self._remove_nonces()
         self.say(do="bye")
-        self.end(State.DONE, None, self._summary())
+        self.end(State.DONE, None)
 
     def _end_here(self) -> None:
         """Wait until this host's copy is off; libvirt ends it, unless it was killed on the way there."""
@@ -361,19 +378,3 @@ class Source(Endpoint):
         assert self.session is not None
         stats = self._migration.statistics() if self._migration else Statistics()
         self.report(**self._meter.read(stats, self.session.sent))
-
-    def _summary(self) -> Summary:
-        carried = {kind: sum(stream.sent for stream in streams) for kind, streams in self._streams.items()}
-        stopped = self._migration.stopped_at if self._migration else None
-        return Summary(
-            total_time=time.time() - self.spec.requested_at,
-            downtime=self._went_at - stopped if self._went_at and stopped else None,
-            wire_bytes=self.session.sent if self.session else 0,
-            memory_bytes=carried["memory"],
-            disk_bytes=carried["disk"] + carried["file"],
-            overhead_before=self._first_byte_at - self.spec.requested_at if self._first_byte_at else None,
-            overhead_after=time.monotonic() - self._went_at if self._went_at else None,
-            connections=self.session.connections if self.session else [],
-            interface=self.interface,
-            unanswered=self._unanswered,
-        )
