@@ -19,45 +19,13 @@ from vmferry.core import codes, keytab, pac
 from vmferry.core.delegation import API as API  # what is asked for, under the names that callers know here
 from vmferry.core.delegation import MIGRATION as MIGRATION
 from vmferry.core.delegation import STORAGE as STORAGE
-from vmferry.core.errors import Code, InternalError, VmferryError
+from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.pac import DelegationInfo, LogonInfo
+from vmferry.identity.kerberos_errors import explained, refusal, words
 
 _OWN = "MEMORY:vmferry"
 _KERBEROS, _SPNEGO = "1.2.840.113554.1.2.2", "1.3.6.1.5.5.2"
 _LOGON_INFO, _DELEGATION_INFO = b"urn:mspac:logon-info", b"urn:mspac:delegation-info"
-# krb5's errors (krb5.h; up to 127 those of RFC 4120, 7.5.9), of which GSS-API passes the low 32 bits on.
-_BASE = -1765328384
-_ROUTINE, _BAD_BINDINGS = 0xFF << 16, 4 << 16  # GSS_S_BAD_BINDINGS (RFC 2744, 3.9.1)
-_CODES = {
-    6: codes.PRINCIPAL_UNKNOWN,
-    7: codes.SERVICE_UNKNOWN,
-    13: codes.DELEGATION_REFUSED,
-    18: codes.HOST_ACCOUNT_REFUSED,
-    24: codes.HOST_ACCOUNT_REFUSED,
-    32: codes.TICKET_EXPIRED,
-    33: codes.CLOCK_SKEWED,
-    34: codes.TICKET_REPLAYED,
-    37: codes.CLOCK_SKEWED,
-    44: codes.KEYTAB_STALE,
-    45: codes.KEYTAB_STALE,
-    156: codes.KDC_UNREACHABLE,
-    181: codes.KEYTAB_STALE,
-    220: codes.KDC_UNREACHABLE,
-    221: codes.TICKET_NOT_FORWARDABLE,
-    230: codes.KEYTAB_STALE,
-}
-
-
-# SPNEGO puts numbers of its own over krb5's, but leaves the words, which Python's locale never translates.
-_WORDS = {
-    "Request is a replay": codes.TICKET_REPLAYED,
-    "Ticket expired": codes.TICKET_EXPIRED,
-    "Ticket not yet valid": codes.CLOCK_SKEWED,
-    "Clock skew too great": codes.CLOCK_SKEWED,
-    "Key table entry not found": codes.KEYTAB_STALE,
-    "Key version is not available": codes.KEYTAB_STALE,
-    "Server not found in Kerberos database": codes.SERVICE_UNKNOWN,
-}
 
 
 def binding(certificate: bytes) -> bytes:
@@ -105,10 +73,10 @@ class Initiation:
         Raises:
             AccessError: ticket-refused: it is not.
         """
-        with _explained(host=host):
+        with explained(host=host):
             self._context.step(answer)
             if not self._context.complete:
-                raise _error(codes.TICKET_REFUSED, host=host, why="it did not show who it is")
+                raise refusal(codes.TICKET_REFUSED, host=host, why="it did not show who it is")
 
 
 class HostKeys:
@@ -162,12 +130,12 @@ class HostKeys:
             InternalError: kerberos-keytab.
         """
         gssapi = _library(self._host)
-        with _explained(host=self._host, path=str(self._path)):
+        with explained(host=self._host, path=str(self._path)):
             credential = self._credential("both" if acting else "accept")
             context = gssapi.SecurityContext(creds=credential, usage="accept", channel_bindings=_bindings(bound))
             answer = context.step(token)
             if not context.complete or context.mech != gssapi.MechType.kerberos:
-                raise _error(codes.TICKET_REFUSED, host=self._host, why="it is no Kerberos ticket alone")
+                raise refusal(codes.TICKET_REFUSED, host=self._host, why="it is no Kerberos ticket alone")
             require_bound(context, self._host)
             logon, delegation = self.vouched(context.initiator_name)
             delegated = context.delegated_creds if acting else None
@@ -182,7 +150,7 @@ class HostKeys:
             InternalError: kerberos-keytab.
         """
         gssapi = _library(self._host)
-        with _explained(host=self._host, path=str(self._path), user=principal, account=self.account().name):
+        with explained(host=self._host, path=str(self._path), user=principal, account=self.account().name):
             name = gssapi.Name(principal, gssapi.NameType.kerberos_principal)
             return self._credential("both").impersonate(name, usage="initiate", mechs=[gssapi.MechType.kerberos])
 
@@ -194,7 +162,7 @@ class HostKeys:
             UnreachableError: kdc-unreachable.
             InternalError: kerberos-keytab, kerberos-library.
         """
-        with _explained(host=self._host, path=str(self._path), account=self.account().name):
+        with explained(host=self._host, path=str(self._path), account=self.account().name):
             assert self._credential("both", _OWN).lifetime is not None  # asked that, the library gets them
         return _OWN
 
@@ -221,7 +189,7 @@ class HostKeys:
             acting = pac.delegation_info(attributes[_DELEGATION_INFO]) if _DELEGATION_INFO in attributes else None
         except ValueError as error:
             why = f"what the domain says of the user cannot be read ({error})"
-            raise _error(codes.TICKET_REFUSED, host=self._host, why=why) from error
+            raise refusal(codes.TICKET_REFUSED, host=self._host, why=why) from error
         return logon, acting
 
     def _credential(self, usage: str, cache: str = "") -> Any:
@@ -242,7 +210,7 @@ def require_bound(context: Any, host: str) -> None:
         AccessError: ticket-unbound.
     """
     if _library(host).RequirementFlag.channel_bound not in context.actual_flags:
-        raise _error(codes.TICKET_UNBOUND, host=host)
+        raise refusal(codes.TICKET_UNBOUND, host=host)
 
 
 def own(user: str = "USER") -> Any:
@@ -256,11 +224,11 @@ def own(user: str = "USER") -> Any:
         # Tickets only: a host's root would be the host itself, where krb5.conf names a client keytab.
         found = gssapi.Credentials(usage="initiate", store={"client_keytab": "MEMORY:none"})
         if found.lifetime == 0:
-            raise _error(codes.TICKET_EXPIRED)
+            raise refusal(codes.TICKET_EXPIRED)
     except gssapi.exceptions.ExpiredCredentialsError as error:
-        raise _error(codes.TICKET_EXPIRED) from error
+        raise refusal(codes.TICKET_EXPIRED) from error
     except gssapi.exceptions.GSSError as error:
-        raise _error(codes.TICKET_MISSING, why=_words(error), user=user) from error
+        raise refusal(codes.TICKET_MISSING, why=words(error), user=user) from error
     return found
 
 
@@ -323,7 +291,7 @@ def initiate(
     """
     gssapi = _library(source or "this host")
     flags = gssapi.RequirementFlag
-    with _explained(host=host, source=source, user=user, service=service):
+    with explained(host=host, source=source, user=user, service=service):
         name = gssapi.Name(f"{service}@{host}", gssapi.NameType.hostbased_service)
         return Initiation(
             gssapi.SecurityContext(
@@ -366,39 +334,3 @@ def _attributes(name: Any) -> dict[bytes, bytes]:
             if attribute.authenticated and attribute.values:
                 found[wanted] = attribute.values[0]
     return found
-
-
-@contextmanager
-def _explained(**fields: str) -> Iterator[None]:
-    """Say in vmferry's words what Kerberos refuses."""
-    try:
-        yield
-    except VmferryError:
-        raise
-    except Exception as error:
-        gssapi = _library(fields.get("host", ""))
-        if not isinstance(error, gssapi.exceptions.GSSError):
-            raise
-        raise _explain(error, fields) from error
-
-
-def _explain(error: Any, fields: dict[str, str]) -> VmferryError:
-    number = error.min_code - (1 << 32) if error.min_code >= 1 << 31 else error.min_code
-    words = _words(error)
-    code = _CODES.get(number - _BASE) or next((_WORDS[one] for one in _WORDS if one in words), codes.TICKET_REFUSED)
-    if error.maj_code & _ROUTINE == _BAD_BINDINGS:
-        code = codes.TICKET_UNBOUND
-    known = {"why": words, "user": "the user", "source": "this host", "service": "", "path": "its keytab"}
-    realm = fields.get("user", "").partition("@")[2] or "the domain"
-    return _error(code, **(known | {"account": "its account", "realm": realm} | fields))
-
-
-def _error(code: Code, **fields: str) -> VmferryError:
-    kind, _ = VmferryError.registry[code.name]
-    return kind(code, **fields)
-
-
-def _words(error: Any) -> str:
-    """Give what krb5 says, without what GSS-API says around it."""
-    found = str(error.gen_message() if hasattr(error, "gen_message") else error)
-    return found.partition("Minor (")[2].partition("): ")[2].rstrip(".") or found
