@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import NAME
-from tests.lab.harness import LIMIT, Failed, wait
+from tests.lab.harness import LIMIT, Failed, Pair, vmferry, wait
+from tests.lab.realm import GUEST, MOVE, as_person, ask, dc, move, refused
 from vmferry.core.errors import Exit
 from vmferry.lab import domain
-from vmferry.lab.controller import Controller
-from vmferry.lab.host import Host
 from vmferry.lab.lab import MACHINE, Lab
 
 pytestmark = pytest.mark.lab
@@ -93,11 +92,6 @@ def lab(joined: Lab) -> Iterator[Lab]:
     dc(joined).run("/usr/bin/python3", "-c", CLEAN)
 
 
-def dc(lab: Lab) -> Controller:
-    assert lab.controller is not None
-    return lab.controller
-
-
 def samba(lab: Lab, *words: str) -> str:
     """Do something with Samba's own tool, as the domain's root."""
     return dc(lab).run("samba-tool", *words).stdout
@@ -119,18 +113,7 @@ def delegation(lab: Lab, *words: str, person: str = "administrator", host: str =
     Raises:
         Failed: it failed.
     """
-    machine = lab.host(host)
-    with dc(lab).ticket(person, machine) as variables:
-        return run(machine, *words, environment=variables)
-
-
-def run(machine: Host, *words: str, environment: dict[str, str] | None = None) -> Any:
-    before = ["env", *(f"{name}={value}" for name, value in (environment or {}).items())]
-    done = machine.run(*before, "vmferry", "--output", "json", "delegation", *words, check=False)
-    if done.returncode:
-        problem = json.loads(done.stderr.splitlines()[-1])["problem"]
-        raise Failed(done.returncode, problem, done.stderr)
-    return json.loads(done.stdout)
+    return as_person(lab, person, lab.host(host), "delegation", *words)
 
 
 def act(lab: Lab, person: str, service: str) -> str:
@@ -209,7 +192,7 @@ def test_who_may_not_is_told_the_right_and_the_other_way(lab: Lab) -> None:
 
 def test_without_a_ticket_nothing_is_done_although_the_host_has_keys(lab: Lab) -> None:
     with pytest.raises(Failed) as caught:
-        run(lab.host("kvm1"), "show")
+        vmferry(lab.host("kvm1"), "delegation", "show")
     assert (caught.value.problem["code"], caught.value.code) == ("ticket-missing", Exit.ACCESS)
     assert "kinit administrator" in caught.value.problem["remedy"]
 
@@ -373,6 +356,30 @@ def test_resource_based_takes_only_the_right_to_write_to_the_destination(modern:
     delegation(modern, "revoke", "kvm1", "kvm2", person="operator")
     assert ("CN=KVM1," in acting(modern), "CN=DC," in acting(modern)) == (False, True)
     assert REFUSED in act(modern, "operator", f"{domain.MIGRATION}/kvm2")
+
+
+def test_a_move_by_resource_based_delegation(modern: Lab) -> None:
+    """With her ticket; on the host itself Samba wants "any protocol" besides, which Windows does not."""
+    pair = Pair(modern)
+    samba(modern, "delegation", "for-any-protocol", "kvm1$", "off")
+    with pair.observing():
+        for host in pair.hosts:
+            vmferry(host, "host", "set", f"--operator=@{domain.OPERATORS}@{domain.REALM}")
+        vmferry(pair.one, "host", "set", "--principal=root=operator")
+        pair.start(GUEST)
+        with refused("delegation-absent", "vmferry delegation grant kvm1 kvm2") as caught:
+            ask(pair, "operator", pair.one, *MOVE, "kvm2", "--include-storage")
+        command = caught.value.problem["remedy"].partition("`")[2].partition("`")[0].removeprefix("vmferry delegation ")
+        delegation(modern, *command.split(), "--resource-based")
+        move(pair, pair.one)
+        delegation(modern, "grant", "kvm2", "kvm1", "--resource-based")
+        move(pair, pair.two)
+        with refused("delegation-kerberos-only", "any protocol"):
+            vmferry(pair.one, *MOVE, "kvm2", "--include-storage")
+        samba(modern, "delegation", "for-any-protocol", "kvm1$", "on")
+        vmferry(pair.one, *MOVE, "kvm2", "--include-storage")
+        pair.assert_only_on(GUEST, pair.two)
+        assert pair.observer.ran_twice() == []
 
 
 def test_samba_as_it_is_takes_no_resource_based_delegation(lab: Lab) -> None:

@@ -97,7 +97,7 @@ def test_a_daemon_is_killed_and_the_move_goes_on(pair: Pair, side: str) -> None:
     check_only_on(pair, SLOW_GUEST, pair.one)
 
 
-@pytest.mark.parametrize("side", ["source", "destination"])
+@pytest.mark.parametrize("side", [pytest.param("source", marks=pytest.mark.campaign), "destination"])
 def test_the_migration_link_goes_down(pair: Pair, side: str) -> None:
     job = begin_slow(pair, SLOW_GUEST)
     host = pair.one if side == "source" else pair.two

@@ -1,35 +1,29 @@
 """Moves by Kerberos in a real domain: who is let in, as whom, and what each way of not being let in says."""
 
 import json
-import re
 import secrets
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.lab.conftest import NAME
 from tests.lab.faults import restart_daemon
-from tests.lab.harness import Failed, Pair, vmferry, wait
+from tests.lab.harness import Pair, vmferry, wait
+from tests.lab.realm import GUEST, MOVE, ask, dc, mend, move, refused, said
 from vmferry.core import keytab
 from vmferry.core.errors import Exit
 from vmferry.lab import domain, network
-from vmferry.lab.controller import Controller
 from vmferry.lab.host import Host
 from vmferry.lab.lab import MACHINE, Lab
-from vmferry.lab.vm import Disk, Guest
 
 pytestmark = pytest.mark.lab
 
-GUEST = Guest(busy=8, rate=1, disks=(Disk(size=128, filled=8),))
 LIFE = 130  # seconds
 ENOUGH = 40  # seconds of a ticket in which a busy machine, too, takes a job
-MOVE = ("vm", "move", GUEST.name)
 OPERATOR = f"operator@{domain.REALM}"
 OPERATORS = f"@vmferry operators@{domain.REALM}"
 
@@ -66,7 +60,7 @@ class Ageing:
         self.renew()
 
     def renew(self) -> None:
-        password = (dc(self._pair).passwords / "operator").read_text()
+        password = (dc(self._pair.lab).passwords / "operator").read_text()
         self._until = time.time() + LIFE
         self._pair.two.run("kinit", "-f", "-l", f"{LIFE}s", "-c", self._cache, "operator", text=password)
         self._pair.two.run("kvno", "-c", self._cache, "-S", "HTTP", self._pair.one.name)
@@ -95,83 +89,26 @@ def pair(joined: Pair) -> Iterator[Pair]:
         host.set_up(again=True)
 
 
-def dc(pair: Pair) -> Controller:
-    assert pair.lab.controller is not None
-    return pair.lab.controller
-
-
 def allow(pair: Pair, source: Host, destination: Host, *services: str, transition: bool = True) -> None:
     """Let a host act for users towards services of another; with Samba's own tool, and in both of Samba's spellings."""
-    shown = dc(pair).run("samba-tool", "delegation", "show", f"{source.name}$").stdout.splitlines()
+    shown = dc(pair.lab).run("samba-tool", "delegation", "show", f"{source.name}$").stdout.splitlines()
     for service in services or (domain.MIGRATION, "cifs"):
         for name in (destination.name, f"{destination.name}.{domain.NAME}"):
             for spn in dict.fromkeys((f"{service}/{name}", f"{service}/{name}".replace(" ", "\\ "))):
                 if f"msDS-AllowedToDelegateTo: {spn}" not in shown:
-                    dc(pair).run("samba-tool", "delegation", "add-service", f"{source.name}$", spn)
+                    dc(pair.lab).run("samba-tool", "delegation", "add-service", f"{source.name}$", spn)
     if transition:
-        dc(pair).run("samba-tool", "delegation", "for-any-protocol", f"{source.name}$", "on")
-
-
-def mend(pair: Pair, caught: "pytest.ExceptionInfo[Failed]") -> None:
-    """Do, as the domain's administrator, exactly what an error says: its command that allows delegation."""
-    commands = re.findall("`(vmferry delegation (?:grant|register) [^`]*)`", caught.value.problem["remedy"])
-    with dc(pair).ticket("administrator", pair.one) as variables:
-        before = ["env", *(f"{name}={value}" for name, value in variables.items())]
-        pair.one.run(*before, *commands[0].split())
+        dc(pair.lab).run("samba-tool", "delegation", "for-any-protocol", f"{source.name}$", "on")
 
 
 def forbid(pair: Pair, source: Host) -> None:
     """Take all of it back."""
-    shown = dc(pair).run("samba-tool", "delegation", "show", f"{source.name}$").stdout
+    shown = dc(pair.lab).run("samba-tool", "delegation", "show", f"{source.name}$").stdout
     for line in shown.splitlines():
         if line.startswith("msDS-AllowedToDelegateTo: "):
-            dc(pair).run("samba-tool", "delegation", "del-service", f"{source.name}$", line.partition(": ")[2])
+            dc(pair.lab).run("samba-tool", "delegation", "del-service", f"{source.name}$", line.partition(": ")[2])
     if "TO_AUTHENTICATE_FOR_DELEGATION: True" in shown:
-        dc(pair).run("samba-tool", "delegation", "for-any-protocol", f"{source.name}$", "off")
-
-
-def ask(pair: Pair, person: str, source: Host, *words: str, at: Host | None = None) -> Any:
-    """Ask a host for something with a person's ticket, from another machine; gives what it prints as JSON.
-
-    Raises:
-        Failed: it failed.
-    """
-    at = at or (pair.two if source is pair.one else pair.one)
-    with dc(pair).ticket(person, at) as variables:
-        command = ["env", *(f"{name}={value}" for name, value in variables.items())]
-        done = at.run(*command, "vmferry", "--output", "json", "--host", source.name, *words, check=False)
-    return said(done)
-
-
-def said(done: "subprocess.CompletedProcess[str]") -> Any:
-    """Read what vmferry printed; a move prints a line for each event, of which the last counts."""
-    if done.returncode:
-        found = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-        problem: dict[str, Any] = next((one["problem"] for one in reversed(found) if "problem" in one), {})
-        raise Failed(done.returncode, problem, done.stderr)
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        return json.loads(done.stdout.splitlines()[-1])
-
-
-@contextmanager
-def refused(code: str, *mends: str, exit_code: Exit = Exit.ACCESS) -> "Iterator[pytest.ExceptionInfo[Failed]]":
-    """See that something is refused with a code, and that the message names the mend."""
-    with pytest.raises(Failed) as caught:
-        yield caught
-    problem = caught.value.problem
-    assert (problem.get("code"), caught.value.code) == (code, exit_code), caught.value
-    for mend in mends:
-        assert mend in problem["remedy"], problem["remedy"]
-
-
-def move(pair: Pair, source: Host, *options: str, person: str = "operator") -> None:
-    """Move the guest away from a host as somebody, and see it arrive whole."""
-    destination = pair.two if source is pair.one else pair.one
-    ask(pair, person, source, *MOVE, destination.name, "--include-storage", *options)
-    pair.assert_only_on(GUEST, destination)
-    pair.check(GUEST, destination)
+        dc(pair.lab).run("samba-tool", "delegation", "for-any-protocol", f"{source.name}$", "off")
 
 
 def test_an_operator_moves_a_vm_there_and_back_from_her_workstation(pair: Pair) -> None:
@@ -273,7 +210,7 @@ def test_a_service_name_that_is_not_registered(pair: Pair) -> None:
     allow(pair, pair.one, pair.two)
     check = ("vm", "check", GUEST.name, "kvm2", "--include-storage")
     for name in (domain.MIGRATION, domain.MIGRATION.replace(" ", "\\ ")):
-        dc(pair).run("samba-tool", "spn", "delete", f"{name}/kvm2.{domain.NAME}", "kvm2$")
+        dc(pair.lab).run("samba-tool", "spn", "delete", f"{name}/kvm2.{domain.NAME}", "kvm2$")
     with refused("service-name-missing", "vmferry delegation register") as caught:
         ask(pair, "operator", pair.one, *check)
     mend(pair, caught)
@@ -328,7 +265,7 @@ print(json.dumps([answer.status, said if isinstance(said, list) else said["code"
     ],
 )
 def test_a_ticket_is_good_once_and_for_one_connection(pair: Pair, how: str, status: int, said: str | None) -> None:
-    with dc(pair).ticket("operator", pair.two) as variables:
+    with dc(pair.lab).ticket("operator", pair.two) as variables:
         words = ["env", *(f"{name}={value}" for name, value in variables.items()), sys.executable, "-c", TALK]
         answer = json.loads(pair.two.run(*words, how, "kvm1").stdout)
     assert answer[0] == status
@@ -343,7 +280,9 @@ def test_a_clock_that_is_off(pair: Pair) -> None:
     """Hosts of a lab share a clock; but a cache of tickets says how far off the KDC's is, and krb5 adds that."""
     folder = pair.two.home / "tickets"
     cache = folder / "skewed"
-    pair.two.run("kinit", "-f", "-c", f"FILE:{cache}", "operator", text=(dc(pair).passwords / "operator").read_text())
+    pair.two.run(
+        "kinit", "-f", "-c", f"FILE:{cache}", "operator", text=(dc(pair.lab).passwords / "operator").read_text()
+    )
     data = cache.read_bytes()
     assert data[:2] == b"\x05\x04"  # MIT krb5, doc/formats/ccache_file_format
     (length,) = struct.unpack(">H", data[2:4])
@@ -363,7 +302,7 @@ def test_a_keytab_that_was_renewed_is_picked_up(pair: Pair) -> None:
     assert ask(pair, "operator", pair.one, *check)["findings"] == []
     before = keytab.account(keytab.entries((pair.two.home / "krb5.keytab").read_bytes()))
     password = "Renewed-1-" + secrets.token_hex(8)
-    controller = dc(pair)
+    controller = dc(pair.lab)
     controller.run("samba-tool", "user", "setpassword", "kvm2$", f"--newpassword={password}")
     with refused("keytab-stale", "net ads keytab"):
         ask(pair, "operator", pair.one, *check)
@@ -412,7 +351,7 @@ def credssp(pair: Pair) -> Iterator[Pair]:
 
 
 def with_password(pair: Pair, person: str, *words: str, password: str | None = None) -> Any:
-    text = password or (dc(pair).passwords / person).read_text()
+    text = password or (dc(pair.lab).passwords / person).read_text()
     done = pair.one.run("vmferry", "--output", "json", *words, "--password-file", "-", check=False, text=text)
     return said(done)
 
@@ -428,7 +367,7 @@ def test_who_is_signed_in_moves_a_vm_with_her_password(credssp: Pair) -> None:
     pair.check(GUEST, pair.two)
     job = vmferry(pair.two, "job", "list")[-1]
     assert job["caller"] == {"name": OPERATOR, "host": "kvm1", "method": "credssp"}
-    password = (dc(pair).passwords / "operator").read_text().strip()
+    password = (dc(pair.lab).passwords / "operator").read_text().strip()
     for host in pair.hosts:
         for file in [path for path in host.home.rglob("*") if path.is_file() and path.stat().st_size < 1 << 22]:
             assert password.encode() not in file.read_bytes(), file
