@@ -103,7 +103,8 @@ def test_it_is_there(lab: Lab, samba: str) -> None:
     assert (row.samba or "").startswith("4.")
     assert (row.release == NEWER) == (samba == NEWER)
     assert "10.91.0.2" in lab.host("kvm1").run("getent", "hosts", "kvm2.lab.vmferry.test").stdout
-    assert "[realms]" not in (lab.host("kvm1").home / "krb5.conf").read_text()  # so it was found in the DNS
+    # So it was found in the DNS.
+    assert f"{domain.REALM} = {{" not in (lab.host("kvm1").home / "krb5.conf").read_text()
 
 
 def test_tickets_for_every_service_name_fit_the_keytab(lab: Lab) -> None:
@@ -123,7 +124,7 @@ def test_tickets_for_every_service_name_fit_the_keytab(lab: Lab) -> None:
         assert "arcfour" not in host.run("klist", "-ek", str(keytab)).stdout
 
 
-@pytest.mark.parametrize("person", [person.name for person in domain.PEOPLE])
+@pytest.mark.parametrize("person", [person.name for person in domain.HOME.people])
 def test_everybody_gets_a_ticket_of_her_own(domains: dict[str, Lab], person: str) -> None:
     lab = domains[MACHINE]
     one = lab.host("kvm1")

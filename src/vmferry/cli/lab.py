@@ -19,7 +19,7 @@ from vmferry.lab.demo import demo as run_demo
 from vmferry.lab.lab import MACHINE, Lab
 
 _NEWER = "trixie"
-_PEOPLE = [person.name for person in domain.PEOPLE]
+_PEOPLE = {person.name: one for one in (domain.TRUSTED, domain.HOME) for person in one.people}
 
 _name = click.option(
     "--name", default="lab", show_default=True, metavar="NAME", help="Which lab; several may be up at once."
@@ -61,6 +61,7 @@ def lab() -> None:
     show_default=True,
     help="Whose Samba the domain has: this machine's, or that of Debian 13 (implies --domain).",
 )
+@click.option("--trust", is_flag=True, help="Make a second domain that the first trusts (implies --domain).")
 @click.option("--mirror", default=tree.MIRROR, metavar="URL", help="Where another release comes from, the first time.")
 @pass_settings
 def up(
@@ -71,6 +72,7 @@ def up(
     releases: Sequence[tuple[str, str]],
     with_domain: bool,
     samba: str,
+    trust: bool,
     mirror: str,
 ) -> None:
     """Bring the lab up, or what is missing of it.
@@ -79,8 +81,8 @@ def up(
     first time, which takes a minute, and stays in /var/cache/vmferry-lab for all labs: docs/lab.md.
     """
     found = Lab.named(name)
-    chosen = _NEWER if samba == "newer" else MACHINE if with_domain else None
-    found.up(hosts, bandwidth, dict(releases), chosen, mirror, settings.message)
+    chosen = _NEWER if samba == "newer" else MACHINE if with_domain or trust else None
+    found.up(hosts, bandwidth, dict(releases), chosen, mirror, settings.message, trust=trust)
     which = "" if name == "lab" else f"--name {name} "
     settings.message(f"The lab is up. Look around: vmferry lab exec {which}kvm1 -- vmferry host show")
     _show(settings, found)
@@ -109,7 +111,9 @@ def status(settings: Settings, name: str) -> None:
     context_settings={"ignore_unknown_options": True},
 )
 @_name
-@click.option("--as", "person", type=click.Choice(_PEOPLE), help="With a fresh ticket of this user of the domain.")
+@click.option(
+    "--as", "person", type=click.Choice(list(_PEOPLE)), help="With a fresh ticket of this user of the domain."
+)
 @click.argument("where", metavar="HOST")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_settings
@@ -122,7 +126,9 @@ def exec_(_settings: Settings, name: str, person: str | None, where: str, comman
     found = Lab.named(name)
     machine = found.machine(where)
     with ExitStack() as stack:
-        ticket = stack.enter_context(Controller.of(found.layout).ticket(person, machine)) if person else None
+        ticket = None
+        if person:
+            ticket = stack.enter_context(Controller.of(found.layout, _PEOPLE[person]).ticket(person, machine))
         done = subprocess.run(machine.command(*command, environment=ticket), check=False)
     sys.exit(done.returncode)
 
@@ -140,8 +146,8 @@ def link_(settings: Settings, name: str, link: str, bandwidth: str | None, cable
     if bandwidth is None and cable is None:
         raise click.UsageError("Give --bandwidth, --up or --down.")
     found = Lab.named(name)
-    if settings.host == domain.CONTROLLER and link == "migration":
-        raise click.UsageError(f"{domain.CONTROLLER} has a cable to the management network alone.")
+    if settings.host in domain.DOMAINS and link == "migration":
+        raise click.UsageError(f"{settings.host} has a cable to the management network alone.")
     for one in [found.machine(settings.host)] if settings.host else found.hosts or [found.host("kvm1")]:
         if bandwidth:
             network.limit(found.layout, one.name, link, None if bandwidth == "unlimited" else bandwidth)

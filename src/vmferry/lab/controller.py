@@ -1,4 +1,4 @@
-"""The lab's domain controller: Samba in a machine of its own, `dc`. lab/provision.py fills its database."""
+"""A domain controller of the lab: Samba in a machine of its own, `dc`. lab/provision.py fills its database."""
 
 import hashlib
 import json
@@ -16,6 +16,7 @@ from typing import Any
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError
 from vmferry.lab import domain, layout, network, root
+from vmferry.lab.domain import Domain
 from vmferry.lab.init import Plan
 from vmferry.lab.layout import Layout
 from vmferry.lab.machine import Machine
@@ -30,12 +31,17 @@ _OLD = "bookworm"  # its Samba knows no functional level above 2008 R2
 
 @dataclass(frozen=True, slots=True)
 class Controller(Machine):
-    """The domain controller of a lab, made or not."""
+    """A domain controller of a lab, made or not."""
 
     @classmethod
-    def of(cls, lab: Layout) -> "Controller":
-        """Give that of a lab."""
-        return cls(lab, layout.CONTROLLER)
+    def of(cls, lab: Layout, domain: Domain = domain.HOME) -> "Controller":
+        """Give that of a lab's domain."""
+        return cls(lab, domain.controller)
+
+    @property
+    def domain(self) -> Domain:
+        """The domain that it has."""
+        return domain.DOMAINS[self.name]
 
     @property
     def samba(self) -> str:
@@ -68,12 +74,12 @@ class Controller(Machine):
         self._furnish(names)
         if not self._template.exists():
             say(f"Making the domain in {self._template}, once: it takes half a minute.")
-        network.connect_controller(self.lab)
+        network.connect_controller(self.lab, self.name)
         samba = ["samba", "--foreground", "--no-process-group", "--model=single", "--debug-stdout"]
         self.launch(Plan(_FOLDERS, {"samba": samba}, first=self._provision()))
 
     def _add(self, names: Sequence[str]) -> None:
-        """Have it add hosts while it runs."""
+        """Have it add hosts, or the trust, while it runs."""
         wanted = self._wanted(names)
         self.write_names([*names, self.name], with_domain=True)
         if self._file.exists() and self._file.read_text() == wanted:
@@ -117,7 +123,8 @@ class Controller(Machine):
         with TemporaryDirectory(prefix=f"{person}-", dir=host.home / "tickets") as folder:
             cache = f"FILE:{folder}/cache"
             text = (self.passwords / person).read_text()
-            done = host.run("kinit", "-f", "-c", cache, person, check=False, text=text, timeout=TICKET_LIMIT)
+            kinit = ["kinit", "-f", "-c", cache, f"{person}@{self.domain.realm}"]
+            done = host.run(*kinit, check=False, text=text, timeout=TICKET_LIMIT)
             if done.returncode:
                 why = done.stderr.strip()
                 raise UnreachableError(codes.LAB_NO_TICKET, person=person, host=host.name, why=why, name=self.lab.name)
@@ -128,8 +135,14 @@ class Controller(Machine):
         return self.home / "wanted.json"
 
     @property
+    def _identifier(self) -> Path:
+        """Where provision.py writes the SID of the domain, which is the lab's own."""
+        return self.home / "identifier"
+
+    @property
     def _template(self) -> Path:
-        content = [self._package(), domain.REALM, domain.SHORT, self.name, layout.management(self.name), self._level]
+        own = self.domain
+        content = [self._package(), own.realm, own.short, self.name, layout.management(self.name), self._level]
         return self.lab.cache / f"domain-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
 
     @property
@@ -154,30 +167,35 @@ class Controller(Machine):
     def _answers(self) -> bool:
         """Tell whether somebody gets a ticket, from its DNS and its KDC: it has its ports before it reads from them."""
         password = (self.passwords / "administrator").read_text()
-        kinit = ["kinit", "-c", "MEMORY:", "administrator"]
+        kinit = ["kinit", "-c", "MEMORY:", f"administrator@{self.domain.realm}"]
         return not self.run(*kinit, check=False, text=password, timeout=TICKET_LIMIT).returncode
 
     def _furnish(self, names: Sequence[str]) -> None:
         for folder in (*_FOLDERS, "log"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         self.passwords.mkdir(mode=0o700, exist_ok=True)
-        for person in domain.PEOPLE:
-            file = self.passwords / person.name
+        for file in (*(self.passwords / person.name for person in self.domain.people), self._trust):
             if not file.exists():
                 # A capital, a small letter, a digit and a mark: what the domain asks for, whatever is drawn.
                 _write_secret(file, f"Aa1-{secrets.token_urlsafe(24)}\n")
         level = f"ad dc functional level = {self._level}\n" if self.release != _OLD else ""
         (self.home / "samba-etc" / "smb.conf").write_text(
-            _SAMBA.format(host=self.name.upper(), realm=domain.REALM, short=domain.SHORT, name=domain.NAME, level=level)
+            _SAMBA.format(host=self.name.upper(), domain=self.domain, level=level)
         )
         self._file.write_text(self._wanted(names))
         self.write_names([*names, self.name], with_domain=True)
 
+    @property
+    def _trust(self) -> Path:
+        """The password of the trust between the lab's domains."""
+        return self.lab.state / "trust"
+
     def _wanted(self, names: Sequence[str]) -> str:
         """Give what lab/provision.py shall make, as JSON."""
+        others = [Controller(self.lab, name) for name in domain.DOMAINS if name != self.name]
         wanted: dict[str, Any] = {
-            "realm": domain.REALM,
-            "short": domain.SHORT,
+            "realm": self.domain.realm,
+            "short": self.domain.short,
             "level": self._level,
             "template": str(self._template),
             "draft": f"{self._template}.{self.lab.name}",
@@ -190,7 +208,7 @@ class Controller(Machine):
                     "sensitive": person.sensitive,
                     "password": str(self.passwords / person.name),
                 }
-                for person in domain.PEOPLE
+                for person in self.domain.people
             ],
             "hosts": [
                 {
@@ -199,7 +217,18 @@ class Controller(Machine):
                     "services": domain.service_names(name),
                     "keytab": str(self.lab.home(name) / "krb5.keytab"),
                 }
-                for name in names
+                for name in (names if self.domain is domain.HOME else [])
+            ],
+            "identifier": str(self._identifier),
+            "trusts": [
+                {
+                    "name": other.domain.name,
+                    "short": other.domain.short,
+                    "identifier": other._identifier.read_text(),
+                    "password": str(self._trust),
+                }
+                for other in others
+                if other._identifier.exists()
             ],
         }
         return json.dumps(wanted, indent=2)
@@ -224,8 +253,8 @@ _FOLDERS = {
 _SAMBA = """\
 [global]
 	netbios name = {host}
-	realm = {realm}
-	workgroup = {short}
+	realm = {domain.realm}
+	workgroup = {domain.short}
 	server role = active directory domain controller
 	server services = ldap, cldap, kdc, dns
 	{level}
@@ -233,6 +262,6 @@ _SAMBA = """\
 	path = /var/lib/samba/sysvol
 	read only = no
 [netlogon]
-	path = /var/lib/samba/sysvol/{name}/scripts
+	path = /var/lib/samba/sysvol/{domain.name}/scripts
 	read only = no
 """

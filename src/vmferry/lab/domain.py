@@ -1,15 +1,10 @@
-"""The lab's Active Directory domain, as values: its names, its people, and what is registered for a host."""
+"""The lab's Active Directory domains, as values: their names, their people, and what is registered for a host."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmferry.lab import layout
-
-NAME = "lab.vmferry.test"
-REALM = NAME.upper()
-SHORT = "LAB"
-CONTROLLER = layout.CONTROLLER
 
 ADMINISTRATORS = "vmferry administrators"
 OPERATORS = "vmferry operators"
@@ -34,19 +29,54 @@ class Person:
     sensitive: bool = False
 
 
-PEOPLE = (
-    Person("administrator", (ADMINISTRATORS,)),  # the domain's own, so in Domain Admins already
-    Person("operator", (OPERATORS,)),
-    Person("viewer", (VIEWERS,)),
-    # These two may do what operator may: only delegation tells them apart.
-    Person("sensitive", (OPERATORS,), sensitive=True),
-    Person("protected", (OPERATORS, "Protected Users")),
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain.
+
+    Arguments:
+        name: in the DNS.
+        short: its NetBIOS name.
+        controller: the machine of the lab that is its controller.
+    """
+
+    name: str
+    short: str
+    controller: str
+    people: tuple[Person, ...]
+
+    @property
+    def realm(self) -> str:
+        """What Kerberos calls it."""
+        return self.name.upper()
+
+
+HOME = Domain(
+    "lab.vmferry.test",
+    "LAB",
+    layout.CONTROLLER,
+    (
+        Person("administrator", (ADMINISTRATORS,)),  # the domain's own, so in Domain Admins already
+        Person("operator", (OPERATORS,)),
+        Person("viewer", (VIEWERS,)),
+        # These two may do what operator may: only delegation tells them apart.
+        Person("sensitive", (OPERATORS,), sensitive=True),
+        Person("protected", (OPERATORS, "Protected Users")),
+    ),
 )
+# It has no hosts; it and the hosts' domain trust each other.
+TRUSTED = Domain(
+    "partner.vmferry.test",
+    "PARTNER",
+    layout.TRUSTED_CONTROLLER,
+    (Person("administrator", (ADMINISTRATORS,)), Person("partner", (OPERATORS,))),
+)
+DOMAINS = {one.controller: one for one in (HOME, TRUSTED)}
+NAME, REALM = HOME.name, HOME.realm
 
 
 def full_name(host: str) -> str:
-    """Give a host's name in the domain."""
-    return f"{host}.{NAME}"
+    """Give a machine's name in its domain."""
+    return f"{host}.{DOMAINS.get(host, HOME).name}"
 
 
 def service_names(host: str) -> list[str]:
@@ -67,18 +97,20 @@ def resolver(*, with_domain: bool) -> str:
     """Give /etc/resolv.conf: the controller, which tells clients where the domain's services are; or nobody."""
     if not with_domain:
         return "# Nobody: the lab's hosts know each other from /etc/hosts.\n"
-    return f"search {NAME}\nnameserver {layout.management(CONTROLLER)}\noptions timeout:1 attempts:2\n"
+    return f"search {NAME}\nnameserver {layout.management(HOME.controller)}\noptions timeout:1 attempts:2\n"
 
 
 def kerberos(home: Path, *, with_domain: bool) -> str:
     """Give a host's krb5.conf.
 
     Tickets are forwardable as Debian's and Red Hat's own file has it. What Kerberos keeps is in the host's folder:
-    tickets, the keytab, and the cache against replays, which is in the machine's /var/tmp otherwise.
+    tickets, the keytab, and the cache against replays, which is in the machine's /var/tmp otherwise. The domain's DNS
+    does not know the controller of the domain that it trusts.
     """
     if not with_domain:
         return "# There is no domain in this lab.\n"
-    return _KERBEROS.format(realm=REALM, name=NAME, home=home)
+    trusted = {"trusted": TRUSTED.realm, "controller": layout.management(TRUSTED.controller)}
+    return _KERBEROS.format(realm=REALM, name=NAME, home=home, **trusted)
 
 
 _KERBEROS = """\
@@ -94,6 +126,10 @@ _KERBEROS = """\
   default_client_keytab_name = FILE:{home}/krb5.keytab
   default_ccache_name = FILE:{home}/tickets/default
   default_rcache_name = file2:{home}/replays
+[realms]
+  {trusted} = {{
+    kdc = {controller}
+  }}
 [domain_realm]
   .{name} = {realm}
   {name} = {realm}

@@ -59,14 +59,20 @@ class Lab:
         controller = Controller.of(self.layout)
         return controller if controller.made else None
 
+    @property
+    def controllers(self) -> list[Controller]:
+        """Its domain's controller, and that of the domain which trusts it; as far as there are."""
+        found = [Controller.of(self.layout, one) for one in domain.DOMAINS.values()]
+        return [controller for controller in found if controller.made]
+
     def machine(self, name: str) -> Machine:
-        """Give a host, or the domain controller.
+        """Give a host, or a domain controller.
 
         Raises:
             PreflightError: lab-down.
             UsageError: lab-host-unknown.
         """
-        return self.controller if self.controller and name == self.controller.name else self.host(name)
+        return next((one for one in self.controllers if one.name == name), None) or self.host(name)
 
     def host(self, name: str) -> Host:
         """Give one host.
@@ -91,6 +97,8 @@ class Lab:
         samba: str | None = None,
         mirror: str = tree.MIRROR,
         say: Callable[[str], None] = lambda _: None,
+        *,
+        trust: bool = False,
     ) -> None:
         """Bring it up, or what is missing of it.
 
@@ -102,6 +110,7 @@ class Lab:
                 domain, unless there is one.
             mirror: where another release comes from.
             say: is told how far its making is.
+            trust: with a second domain that trusts the first, and is trusted.
 
         Raises:
             UsageError: lab-host-unknown, lab-host-release.
@@ -115,7 +124,7 @@ class Lab:
                 if name not in names:
                     raise UsageError(codes.LAB_HOST_UNKNOWN, host=name, hosts=", ".join(names))
                 self._choose(Host(self.layout, name), release, mirror, say)
-            controller = self._controller(samba, mirror, say)
+            controllers = self._controllers(samba, mirror, say, trust=trust)
             image.prepare(self.layout)
             self.layout.run.mkdir(parents=True, exist_ok=True)
             self.layout.shared.mkdir(parents=True, exist_ok=True)
@@ -124,28 +133,35 @@ class Lab:
             hosts = [Host(self.layout, name) for name in names]
             for host in hosts:
                 host.home.mkdir(exist_ok=True)  # the controller writes keytabs there
-            if controller is not None:
+            for controller in controllers:
                 controller.start(names, say)
-                names.append(controller.name)
+            everybody = [*names, *(controller.name for controller in controllers)]
             for host in hosts:
-                host.start(names, with_domain=controller is not None)
+                host.start(everybody, with_domain=bool(controllers))
             for host in hosts:
                 host.wait_ready()
-            if controller is not None:
+            for controller in controllers:
                 controller.wait_ready()
+            if len(controllers) > 1:
+                for controller in controllers:
+                    controller.start(names, say)  # it knows the other now, and adds the trust
             for host in hosts:
                 host.set_up()
             for host in hosts:
                 network.limit(self.layout, host.name, "migration", bandwidth)
 
-    def _controller(self, samba: str | None, mirror: str, say: Callable[[str], None]) -> Controller | None:
-        """Give the controller that the lab shall have."""
+    def _controllers(
+        self, samba: str | None, mirror: str, say: Callable[[str], None], *, trust: bool
+    ) -> list[Controller]:
+        """Give the controllers that the lab shall have."""
         if samba is None:
-            return self.controller
-        controller = Controller.of(self.layout)
-        if samba != MACHINE:
-            self._choose(controller, samba, mirror, say)
-        return controller
+            return self.controllers
+        wanted = domain.DOMAINS.values() if trust or len(self.controllers) > 1 else [domain.HOME]
+        found = [Controller.of(self.layout, one) for one in wanted]
+        for controller in found:
+            if samba != MACHINE:
+                self._choose(controller, samba, mirror, say)
+        return found
 
     def _choose(self, host: Machine, release: str, mirror: str, say: Callable[[str], None]) -> None:
         """Give a host its release, unless it has that one."""
@@ -169,8 +185,7 @@ class Lab:
 
     def status(self) -> list[Status]:
         """Tell how each host stands."""
-        controller = self.controller
-        name = domain.NAME if controller else None
+        name = domain.NAME if self.controllers else None
         rows = [
             Status(
                 host=host.name,
@@ -183,8 +198,8 @@ class Lab:
             )
             for host in self.hosts
         ]
-        if controller:
+        for controller in self.controllers:
             address = layout.management(controller.name)
-            up, release = controller.pid is not None, controller.release
+            up, release, name = controller.pid is not None, controller.release, controller.domain.name
             rows.append(Status(controller.name, up, release, address, None, [], name, controller.samba))
         return rows

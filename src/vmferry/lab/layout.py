@@ -11,6 +11,8 @@ MANAGEMENT = "10.91.0"
 MIGRATION = "10.92.0"
 GUESTS = "10.93.0"
 CONTROLLER = "dc"
+TRUSTED_CONTROLLER = "dc2"
+CONTROLLERS = (CONTROLLER, TRUSTED_CONTROLLER)
 OBSERVER = f"{GUESTS}.1"
 TICK_PORT = 9999
 COMMAND_PORT = 9998
@@ -76,8 +78,8 @@ class Layout:
 
 
 def number(host: str) -> int:
-    """Give the number of a host from its name, `kvm7`; the domain controller comes after the ninth, the last."""
-    return 10 if host == CONTROLLER else int(host.removeprefix("kvm"))
+    """Give the number of a host from its name, `kvm7`; domain controllers come after the ninth, the last."""
+    return 10 + CONTROLLERS.index(host) if host in CONTROLLERS else int(host.removeprefix("kvm"))
 
 
 def management(host: str) -> str:

@@ -22,9 +22,9 @@ def namespaces() -> list[str]:
 
 
 def hosts(lab: Layout) -> list[str]:
-    """Give the names of the hosts that have a namespace, the domain controller among them, running or not."""
+    """Give the names of the hosts that have a namespace, domain controllers among them, running or not."""
     names = [name.removeprefix(lab.namespace("")) for name in namespaces() if name.startswith(lab.namespace(""))]
-    return [name for name in names if name == layout.CONTROLLER or name.startswith("kvm")]
+    return [name for name in names if name in layout.CONTROLLERS or name.startswith("kvm")]
 
 
 def create_switch(lab: Layout) -> None:
@@ -42,10 +42,10 @@ def create_switch(lab: Layout) -> None:
         inside(lab.switch, "ip", "link", "set", short, "up")
 
 
-def connect_controller(lab: Layout) -> None:
-    """Make the domain controller's namespace and connect it to the management bridge; anew, if it is there."""
-    _make(lab, layout.CONTROLLER)
-    _plug(lab, layout.CONTROLLER, "mgmt", layout.management(layout.CONTROLLER))
+def connect_controller(lab: Layout, name: str) -> None:
+    """Make a domain controller's namespace and connect it to the management bridge; anew, if it is there."""
+    _make(lab, name)
+    _plug(lab, name, "mgmt", layout.management(name))
 
 
 def connect_host(lab: Layout, host: str) -> None:

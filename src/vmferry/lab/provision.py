@@ -15,14 +15,15 @@ import shutil
 import struct
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import ldb
-from samba import Ldb, dsdb, enable_net_export_keytab, generate_random_machine_password
+from samba import Ldb, dsdb, enable_net_export_keytab, generate_random_machine_password, unix2nttime
 from samba.auth import system_session
-from samba.dcerpc import security
+from samba.dcerpc import drsblobs, lsa, security
 from samba.ndr import ndr_pack
 from samba.net import Net
 from samba.param import LoadParm
@@ -50,6 +51,7 @@ def main() -> None:
     if not _READY.exists():
         renew(database, wanted, parameters)
         _READY.touch()
+    Path(wanted["identifier"]).write_text(str(database.get_domain_sid()))
     for group in wanted["groups"]:
         if not found(database, group):
             database.newgroup(group)
@@ -59,6 +61,8 @@ def main() -> None:
         add_host(database, host, wanted)
         if not Path(host["keytab"]).exists():
             write_keytab(database, parameters, host, wanted["realm"])
+    for other in wanted["trusts"]:
+        add_trust(database, other)
 
 
 def take(template: Path, wanted: dict[str, Any], parameters: LoadParm) -> None:
@@ -218,6 +222,39 @@ def write_keytab(database: SamDB, parameters: LoadParm, host: dict[str, Any], re
         names = [account, *host["services"]]
         draft.write_bytes(b"\5\2" + b"".join(entry(name, realm, key) for name in names for key in keys))
         draft.rename(place)
+
+
+def add_trust(database: SamDB, other: dict[str, Any]) -> None:
+    """Trust another domain, and be trusted, as an external one ([MS-ADTS] 6.1.6.7); each side does it for itself.
+
+    That is all that the KDCs need. The account by which Windows' older protocols know the trust is not made.
+    """
+    place = ldb.Dn(database, f"CN={other['name']},CN=System,{database.domain_dn()}")
+    if database.search(base=place.parent(), scope=ldb.SCOPE_ONELEVEL, expression=f"(trustPartner={other['name']})"):
+        return
+    password = Path(other["password"]).read_text().strip().encode("utf-16-le")
+    clear = drsblobs.AuthInfoClear()
+    clear.size, clear.password = len(password), list(password)
+    key = drsblobs.AuthenticationInformation()
+    key.AuthType, key.AuthInfo, key.LastUpdateTime = lsa.TRUST_AUTH_TYPE_CLEAR, clear, unix2nttime(int(time.time()))
+    keys = drsblobs.AuthenticationInformationArray()
+    keys.count, keys.array = 1, [key]
+    both = drsblobs.trustAuthInOutBlob()
+    both.count, both.current = 1, keys
+    trust = {
+        "dn": place,
+        "objectClass": "trustedDomain",
+        "trustPartner": other["name"],
+        "flatName": other["short"],
+        "securityIdentifier": ndr_pack(security.dom_sid(other["identifier"])),
+        "trustType": str(lsa.LSA_TRUST_TYPE_UPLEVEL),
+        "trustDirection": str(lsa.LSA_TRUST_DIRECTION_INBOUND | lsa.LSA_TRUST_DIRECTION_OUTBOUND),
+        "trustAttributes": "0",
+        "msDS-SupportedEncryptionTypes": _AES,
+        "trustAuthIncoming": ndr_pack(both),
+        "trustAuthOutgoing": ndr_pack(both),
+    }
+    database.add(trust, controls=["relax:0"])
 
 
 def read_keytab(content: bytes) -> list[bytes]:

@@ -112,7 +112,7 @@ LAB_DOMAIN_MISSING = PreflightError.define(
 LAB_NO_DOMAIN = UsageError.define(
     "lab-no-domain",
     "The lab {name} has no domain.",
-    "Give it one: `vmferry lab up --domain --name {name}`.",
+    "Give it one: `vmferry lab up --domain --name {name}`; `--trust` for the one that `partner` is of.",
     status=409,
 )
 LAB_NO_TICKET = UnreachableError.define(
