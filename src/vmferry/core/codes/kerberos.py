@@ -75,7 +75,8 @@ PRINCIPAL_MISSING = AccessError.define(
 PRINCIPAL_UNKNOWN = AccessError.define(
     "principal-unknown",
     "The domain does not know {user}.",
-    "Correct the name, or `vmferry host set --principal` where {host} takes a user for {user}.",
+    "Correct the name, or `vmferry host set --principal` where {host} takes a user for {user}. Somebody of a domain "
+    "that it trusts may have to ask with a ticket: `kinit -f {user}`, then `vmferry --host {host} ...`.",
 )
 DELEGATION_REFUSED = AccessError.define(
     "delegation-refused",
