@@ -13,6 +13,7 @@ from typing import Any
 from vmferry.lab import network
 from vmferry.lab.host import Host
 from vmferry.lab.lab import Lab
+from vmferry.lab.machine import Machine
 from vmferry.lab.observer import Observer
 from vmferry.lab.vm import Guest, remove_all, state
 
@@ -180,7 +181,7 @@ def wait_phase(host: Host, job: str, *phases: str, timeout: float = LIMIT) -> No
     wait(look, timeout, f"{phases} of job {job} on {host.name}")
 
 
-def processes(host: Host, pattern: str) -> list[int]:
+def processes(host: Machine, pattern: str) -> list[int]:
     """Give the processes in a host (as the machine numbers them) whose command line contains a text."""
     namespace = os.readlink(f"/proc/{host.pid}/ns/pid")
     found = []
@@ -198,7 +199,7 @@ def processes(host: Host, pattern: str) -> list[int]:
     return found
 
 
-def kill(host: Host, pattern: str) -> None:
+def kill(host: Machine, pattern: str) -> None:
     """Kill the processes of a host whose command line contains a text, with SIGKILL; there must be one."""
     found = processes(host, pattern)
     assert found, f"nothing on {host.name} is called {pattern}"
