@@ -11,6 +11,7 @@ from vmferry.agent.signins import LASTS, SignIns
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import Code, VmferryError
+from vmferry.core.keytab import Entry
 from vmferry.core.offer import Caller, MoveOptions
 from vmferry.core.pac import DelegationInfo, LogonInfo
 from vmferry.core.restrictions import Restriction
@@ -45,6 +46,9 @@ class Keys:
 
     def serves(self, service: str) -> bool:
         return self.there
+
+    def account(self) -> Entry:
+        return Entry("KVM2$", "LAB.TEST", 1)
 
     def accept(self, token: bytes, bound: bytes) -> Accepted:
         assert bound == BOUND
@@ -147,6 +151,7 @@ def test_storage_takes_a_ticket_of_its_own(world: World) -> None:
         (ticket("host"), "host/kvm2"),
         (ticket(by="KVM3$@LAB.TEST"), "KVM3$"),
         (ticket(by="kvm1@LAB.TEST"), "kvm1"),
+        (ticket(by="KVM1$@PARTNER.TEST"), "KVM1$@PARTNER.TEST"),
         (Accepted(ANN, ticket().logon, None, b"", None), "her own"),
         (Accepted(ANN, ticket().logon, DelegationInfo("x", ()), b"", None), "her own"),
         (Accepted(ANN, None, ticket().delegation, b"", None), "Active Directory"),

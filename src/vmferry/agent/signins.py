@@ -184,6 +184,12 @@ class SignIns:
         account = acted.services[-1].partition("@")[0].partition("/")[0]
         if account.rstrip("$").lower() != request.name.partition(".")[0].lower() or not account.endswith("$"):
             return f"the ticket says that {account} acts, and the host says that it is {request.name}"
+        realm, own = acted.services[-1].partition("@")[2], self.keys.account().realm
+        if realm.lower() not in (
+            "",
+            own.lower(),
+        ):  # a trusted domain may have a host of that name
+            return f"the ticket says that {acted.services[-1]} acts, and this host is of {own}"
         return None
 
     def _wrong(self, request: SignIn, why: str) -> AccessError:
