@@ -111,6 +111,18 @@ def test_a_user_who_is_not_in_this_hosts_file_comes_from_the_domain(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vmferry.agent.entrance.pwd.getpwnam", lambda name: name)
-    for name in ("ann", "LAB\\ann", "ann@lab.test"):
+    for name, principal in (
+        ("ann", "ann@LAB.TEST"),
+        ("ann@lab.test", "ann@LAB.TEST"),
+        ("ann@partner.test", "ann@PARTNER.TEST"),
+    ):
+        world.asked.clear()
         world.enter(user(name))
-        assert world.asked[3] == "ann@LAB.TEST"
+        assert world.asked[3] == principal
+    with pytest.raises(AccessError) as caught:  # of a domain that nobody can tell from this
+        world.enter(user("PARTNER\\ann"))
+    assert caught.value.code is codes.PRINCIPAL_MISSING
+    world.settings.save(HostSettings(principals={"PARTNER\\ann": "ann@PARTNER.TEST"}))
+    world.asked.clear()
+    world.enter(user("PARTNER\\ann"))
+    assert world.asked[3] == "ann@PARTNER.TEST"

@@ -148,18 +148,19 @@ class Entrance:
         return Place(name, name, port)
 
     def _principal(self, settings: HostSettings, caller: Caller, destination: str) -> str:
-        """Say who a user of this host is in the domain.
+        r"""Say who a user of this host is in the domain.
 
         Somebody who only has the name of a user of the domain is not her: who is in /etc/passwd has to be named in the
-        settings. Other users come from the domain, by SSSD or winbind (nsswitch.conf(5)).
+        settings. Other users come from the domain, by SSSD or winbind (nsswitch.conf(5)), or from one that it trusts.
+        DOMAIN\user does not say which in Kerberos' words: such a user has to be named, too.
         """
         if caller.method == "unix":
             named = settings.principals.get(caller.name)
             if named is not None:
                 return named if "@" in named else f"{named}@{self.keys.account().realm}"
-            if _is_user(caller.name) and not self._is_local(caller.name):
-                name = caller.name.rpartition("\\")[2].partition("@")[0]
-                return f"{name}@{self.keys.account().realm}"
+            if _is_user(caller.name) and not self._is_local(caller.name) and "\\" not in caller.name:
+                name, _, domain = caller.name.partition("@")
+                return f"{name}@{domain.upper() or self.keys.account().realm}"
         raise AccessError(codes.PRINCIPAL_MISSING, caller=caller.name, host=self.config.name, destination=destination)
 
     def _is_local(self, name: str) -> bool:
