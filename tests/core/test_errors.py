@@ -1,6 +1,9 @@
 import string
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vmferry.core import codes
 from vmferry.core.errors import Exit, PreflightError, UsageError, VmferryError
@@ -33,6 +36,22 @@ def test_a_code_that_this_release_does_not_know_keeps_its_words() -> None:
     error = VmferryError.from_problem(problem)
     assert isinstance(error, PreflightError)
     assert (error.reason, error.remedy, error.code.status) == ("A {brace} broke.", "Mend it.", 409)
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["self", "code", "vm"]), inner),
+    max_leaves=8,
+)
+_KEYS = st.sampled_from(["code", "detail", "exit_code", "remedy", "fields", "status"])
+
+
+@given(st.dictionaries(_KEYS, _VALUES), st.sampled_from(["", *sorted(VmferryError.registry)]))
+def test_whatever_a_peer_sends_an_error_comes_of_it(problem: dict[str, Any], name: str) -> None:
+    error = VmferryError.from_problem(problem | {"code": name} if name else problem)
+    assert VmferryError.from_problem(list(problem)).code.name == "unknown"
+    assert isinstance(error.problem()["exit_code"], int)
+    str(error)
 
 
 def test_a_name_is_defined_once() -> None:

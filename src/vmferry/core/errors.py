@@ -93,22 +93,28 @@ class VmferryError(Exception):
         }
 
     @staticmethod
-    def from_problem(problem: dict[str, Any]) -> "VmferryError":
-        """Rebuild the error that a peer or the daemon sent; an unknown code keeps its sentences."""
+    def from_problem(problem: Any) -> "VmferryError":
+        """Rebuild the error that a peer or the daemon sent; an unknown code keeps its sentences.
+
+        The peer may send what it likes: whatever JSON it is, an error comes of it.
+        """
+        problem = problem if isinstance(problem, dict) else {}
         name = str(problem.get("code", "unknown"))
-        fields = dict(problem.get("fields") or {})
+        said = problem.get("fields")
+        fields: dict[str, Any] = dict(said) if isinstance(said, dict) else {}
         if name in VmferryError.registry:
             kind, code = VmferryError.registry[name]
             try:
                 return kind(code, **fields)
-            except (KeyError, IndexError):  # a newer peer changed the fields: its sentences still hold
+            except (LookupError, TypeError, ValueError):  # a newer peer changed the fields: its sentences still hold
                 pass
-        kind = _KIND_BY_EXIT.get(int(problem.get("exit_code", 1)), VmferryError)
+        exit_code, status = problem.get("exit_code"), problem.get("status")
+        kind = _KIND_BY_EXIT.get(exit_code, VmferryError) if isinstance(exit_code, int) else VmferryError
         plain = Code(
             name,
             str(problem.get("detail", name)).replace("{", "{{").replace("}", "}}"),
             str(problem.get("remedy", "")).replace("{", "{{").replace("}", "}}"),
-            int(problem.get("status", 500)),
+            status if isinstance(status, int) else 500,
         )
         error = kind(plain)
         error.fields = fields

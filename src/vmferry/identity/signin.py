@@ -155,7 +155,7 @@ def _ask(kind: type[_Answer], secure: ssl.SSLSocket, place: Place, path: str, re
         raise ValueError("its answer is too long")
     answer = json.loads(text)
     if response.status >= 400:
-        raise VmferryError.from_problem(answer if isinstance(answer, dict) else {})
+        raise VmferryError.from_problem(answer)
     try:
         return kind.model_validate(answer)
     except ValidationError as error:

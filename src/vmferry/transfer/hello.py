@@ -117,10 +117,9 @@ def read(kind: type[Said], body: bytes) -> Said:
         pass
     try:
         problem = Refusal.model_validate_json(body).refused
-        error = VmferryError.from_problem(problem)
-    except (ValidationError, TypeError, ValueError, KeyError, IndexError, AttributeError):
+    except ValidationError:
         raise broken(f"the peer's {kind.__name__.lower()} cannot be read") from None
-    raise error
+    raise VmferryError.from_problem(problem)
 
 
 def refusal(error: VmferryError) -> bytes:

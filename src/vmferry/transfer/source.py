@@ -177,7 +177,7 @@ class Source(Endpoint):
     def _heard(self, message: Message) -> None:
         do = message.get("do")
         if do == "failed":
-            raise VmferryError.from_problem(message["problem"])
+            raise VmferryError.from_problem(message.get("problem"))
         if do == "cancel":
             self._cancel(str(message.get("caller")))
 
@@ -291,7 +291,7 @@ class Source(Endpoint):
             elif kind == "message" and value.get("do") == "defined":
                 return None
             elif kind == "message" and value.get("do") == "stuck":
-                return VmferryError.from_problem(value["problem"])
+                return VmferryError.from_problem(value.get("problem"))
         while True:  # only the destination's own word ends this: whatever else is wrong, the VM is waiting there
             try:
                 outcome = self.peer().go(self.job, self.proof())
