@@ -1,5 +1,6 @@
 """A daemon that is not there, behind the client's own interface."""
 
+import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -233,7 +234,7 @@ class FakeClient(Client):
 
     def invite(self, callers: Sequence[str] = ("*",)) -> Invitation:
         self._change("invite", *callers)
-        return Invitation(token="VMF1-secret", expires_at=WHEN)
+        return Invitation(token=os.environ.get("VMFERRY_TEST_SECRET", "VMF1-secret"), expires_at=WHEN)
 
     def pair(self, token: str, address: str | None = None, callers: Sequence[str] = ("*",)) -> PairedHost:
         self._change("pair", token, address, *callers)
@@ -382,7 +383,7 @@ class FakeClient(Client):
 
     def create_token(self, request: TokenRequest) -> NewToken:
         self._change("create_token", request.role, request.expires_in, request.name)
-        secret = "vmft1-1f3a9c2e-secret"
+        secret = os.environ.get("VMFERRY_TEST_SECRET", "vmft1-1f3a9c2e-secret")
         return NewToken(
             **TOKEN.model_dump(), token=secret, address="10.77.0.1", port=6601, fingerprint=self.host().fingerprint
         )

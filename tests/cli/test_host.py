@@ -43,7 +43,7 @@ def test_show_is_of_this_host_or_a_paired_one(vmferry: Run) -> None:
 
 def test_invitation_is_data_and_its_use_a_message(vmferry: Run, daemon: FakeClient) -> None:
     code, out, err = vmferry("host", "pair", "--invite", "--for", "ann", "--for", "ben")
-    assert (code, out) == (0, "token  VMF1-secret\n")
+    assert (code, out) == (0, "VMF1-secret\n")
     assert "vmferry host pair 10.77.0.1" in err
     assert "VMF1-secret" not in err
     assert daemon.calls[0] == ("invite", "ann", "ben")

@@ -106,6 +106,12 @@ def test_host_is_this_one_or_one_with_a_token(vmferry: Run) -> None:
     assert "(login-missing)" in err
 
 
+def test_host_of_the_environment(vmferry: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VMFERRY_HOST", "kvm2")
+    assert "has no token for kvm2" in vmferry("vm", "list")[2]
+    assert vmferry("vm", "list", "--host", "kvm1")[0] == 0
+
+
 def test_connection_is_closed(vmferry: Run, daemon: FakeClient) -> None:
     vmferry("vm", "list")
     assert daemon.calls == [("close",)]
@@ -115,12 +121,40 @@ def test_version(vmferry: Run) -> None:
     code, out, _ = vmferry("--version")
     assert code == 0
     assert out.startswith("vmferry ")
+    assert vmferry("version")[:2] == (0, out)
+
+
+def test_words_of_other_programs(vmferry: Run, daemon: FakeClient) -> None:
+    assert vmferry("vm", "ls")[:2] == vmferry("vm", "list")[:2]
+    assert vmferry("vm", "migrate", "web01", "kvm2", "--detach")[0] == 0
+    assert vmferry("help", "vm", "list")[1] == vmferry("vm", "list", "--help")[1]
+    assert vmferry("help")[1] == vmferry("--help")[1]
+
+
+def test_short_options(vmferry: Run) -> None:
+    assert vmferry("vm", "list", "-o", "json") == vmferry("vm", "list", "--output", "json")
+    for option in (["-o", "json"], ["-ojson"]):
+        assert json.loads(vmferry(*option, "vm", "fly")[2])["problem"]["code"] == "command-line"
+
+
+def test_quiet_leaves_data_and_errors(vmferry: Run, daemon: FakeClient) -> None:
+    assert vmferry("host", "pair", "--invite", "-q") == (0, "VMF1-secret\n", "")
+    code, out, err = vmferry("vm", "move", "web01", "kvm2", "--quiet")
+    assert (code, err) == (0, "")
+    assert out.startswith("web01 runs on kvm2.\n")
+    assert "(command-line)" in vmferry("-q", "vm", "fly")[2]
+
+
+def test_question_mark_ends_the_sentence(vmferry: Run) -> None:
+    assert vmferry("vm", "lst")[2] == (
+        "Error: No such command 'lst'. Did you mean 'list'?\nSee `vmferry vm --help`. (command-line)\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "incomplete", "expected"),
     [
-        ([], "v", ["vm"]),
+        ([], "v", ["version", "vm"]),
         (["vm", "show"], "", ["web01", "db[1]"]),
         (["vm", "move"], "we", ["web01"]),
         (["vm", "move", "web01"], "", ["kvm2"]),

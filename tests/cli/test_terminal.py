@@ -1,10 +1,13 @@
 """On a real terminal: the live display, Ctrl-C, the token that is not echoed."""
 
+import fcntl
 import os
 import re
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,8 +43,11 @@ sys.exit(code)
 class Terminal:
     """A program with a terminal of its own."""
 
-    def __init__(self, arguments: list[str], then: str) -> None:
+    def __init__(
+        self, arguments: list[str], then: str = "", columns: int = 100, environment: dict[str, str] | None = None
+    ) -> None:
         self._master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.seen = ""
         # setsid -c: the terminal becomes the one that Ctrl-C comes from and that passwords are read from.
         self.process = subprocess.Popen(
@@ -50,7 +56,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             cwd=ROOT,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "24"},
+            env={**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"} | (environment or {}),
         )
         os.close(slave)
 
@@ -123,3 +129,53 @@ def test_token_is_not_echoed(terminals: list[Terminal]) -> None:
     before, _, after = terminal.seen.partition("calls")
     assert "VMF1-hidden" not in before
     assert "'pair', 'VMF1-hidden', 'kvm2'" in after
+
+
+SECRET = "vmf1-" + "".join(chr(97 + number % 26) for number in range(300))
+
+
+@pytest.mark.parametrize("columns", [20, 80])
+@pytest.mark.parametrize("command", ["host pair --invite", "host token create --role operator"])
+def test_secret_is_whole_on_a_line_of_its_own(terminals: list[Terminal], command: str, columns: int) -> None:
+    terminal = Terminal(command.split(), columns=columns, environment={"VMFERRY_TEST_SECRET": SECRET})
+    terminals.append(terminal)
+    assert terminal.end() == 0
+    assert f"\r\n{SECRET}\r\n" in terminal.seen
+
+
+WORDS = {  # each command, and what of its output is there to be copied
+    "host show": "cd" * 32,
+    "host show kvm2": "ab" * 32,
+    "host list": "10.77.0.2",
+    "host trust show": "ef" * 32,
+    "host certificate show": "ef" * 32,
+    "host token list": "1f3a9c2e",
+    "job list": "7f3a9c",
+    "job show 7f3a9c": "7f3a9c",
+    "audit list": "7f3a9c",
+    "audit verify": "ab" * 32,
+    "vm list": "db[1]",
+}
+
+
+@pytest.mark.parametrize("command", list(WORDS))
+def test_nothing_is_cut(terminals: list[Terminal], command: str) -> None:
+    terminal = Terminal(command.split(), columns=40)
+    terminals.append(terminal)
+    assert terminal.end() == 0
+    assert "\u2026" not in terminal.seen
+    assert WORDS[command] in terminal.seen
+
+
+def test_no_color_holds_for_errors_and_the_bar(terminals: list[Terminal]) -> None:
+    for arguments in (["vm", "fly"], ["vm", "move", "web01", "kvm2"]):
+        for options, environment, wanted in (
+            ([], {"NO_COLOR": "1"}, False),
+            (["--color", "never"], {}, False),
+            (["--color", "always"], {"NO_COLOR": "1"}, True),
+        ):
+            terminal = Terminal([*options, *arguments], environment=environment)
+            terminals.append(terminal)
+            terminal.end()
+            coloured = re.search(r"\x1b\[(?:\d+;)*[349][0-7](?:;\d+)*m", terminal.seen) is not None
+            assert coloured is wanted, (arguments, options, terminal.seen)

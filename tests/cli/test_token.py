@@ -43,7 +43,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 
 def test_create_shows_the_token_once_and_a_line_without_it(vmferry: Run, daemon: FakeClient) -> None:
     code, out, err = vmferry("host", "token", "create", "--role", "operator", "--name", "ci")
-    assert (code, out) == (0, "token  vmft1-1f3a9c2e-secret\n")
+    assert (code, out) == (0, "vmft1-1f3a9c2e-secret\n")
     assert f"  vmferry host login 10.77.0.1 --fingerprint {'cd' * 32}\n" in err
     assert "secret" not in err
     assert changes(daemon) == [("create_token", "operator", 30 * 86400, "ci")]

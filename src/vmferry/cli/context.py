@@ -5,6 +5,7 @@ The global options may stand before or after the command: `vmferry --output json
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 from vmferry import config
-from vmferry.cli import logins
+from vmferry.cli import colour, logins
 from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError, VmferryError
@@ -21,6 +22,7 @@ from vmferry.core.hostport import host_port
 from vmferry.identity import kerberos
 
 PORT = 6601  # of vmferryd, where --host names no other
+ALIASES = {"ls": "list", "migrate": "move"}
 INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it; not 0, so that `vmferry vm move ... && next` stops
 
 
@@ -36,6 +38,7 @@ class Settings:
     output: str = "table"
     host: str | None = None
     yes: bool = False
+    quiet: bool = False
 
     @property
     def json(self) -> bool:
@@ -52,21 +55,23 @@ class Settings:
 
     def reach(self) -> Client:
         """Reach the daemon: of this host over its unix socket, of another over the network with a token."""
-        if self.host in (None, "localhost"):
+        host = self.host or os.environ.get("VMFERRY_HOST") or "localhost"
+        if host == "localhost":
             return connect()
-        login = logins.load().get(self.host)
+        login = logins.load().get(host)
         if login is not None:
             return login.client()
         if kerberos.has_ticket():
-            name, port = host_port(self.host, PORT)
+            name, port = host_port(host, PORT)
             return Client.with_ticket(name, port)
-        if not _is_here(self.host):
-            raise AccessError(codes.LOGIN_MISSING, host=self.host, path=str(logins.path()))
+        if not _is_here(host):
+            raise AccessError(codes.LOGIN_MISSING, host=host, path=str(logins.path()))
         return connect()
 
     def message(self, text: str) -> None:
-        """Tell the person something that is not data."""
-        click.echo(json.dumps({"message": text}) if self.json else text, err=True)
+        """Tell the person something that is not data; not with --quiet."""
+        if not self.quiet:
+            click.echo(json.dumps({"message": text}) if self.json else text, err=True)
 
     def confirm(self, question: str) -> None:
         """Ask before something that cannot be taken back.
@@ -102,6 +107,11 @@ def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     return callback
 
 
+def _choose_colour(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value:
+        colour.choose(value)
+
+
 def _complete_host(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     try:
         return [name for name in logins.load() if name.startswith(incomplete)]
@@ -113,7 +123,7 @@ def global_options() -> list[click.Parameter]:
     """Make the options that the top and every command take."""
     return [
         click.Option(
-            ["--output"],
+            ["-o", "--output"],
             type=click.Choice(["table", "json"]),
             expose_value=False,
             is_eager=True,
@@ -126,7 +136,8 @@ def global_options() -> list[click.Parameter]:
             expose_value=False,
             callback=_keep("host"),
             shell_complete=_complete_host,
-            help="Whose VMs and settings. Default: this host; another takes a token, see `vmferry host login`.",
+            help="Whose VMs and settings. Default: the host that $VMFERRY_HOST names, else this host; another takes "
+            "a token, see `vmferry host login`.",
         ),
         click.Option(
             ["--yes"],
@@ -134,6 +145,21 @@ def global_options() -> list[click.Parameter]:
             expose_value=False,
             callback=_keep("yes"),
             help="Do not ask for confirmation.",
+        ),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_keep("quiet"),
+            help="Print data and errors only: no messages and no progress.",
+        ),
+        click.Option(
+            ["--color"],
+            type=click.Choice(["auto", "always", "never"]),
+            expose_value=False,
+            is_eager=True,
+            callback=_choose_colour,
+            help="Whether output has colours. Default: on a terminal, unless $NO_COLOR is set.",
         ),
     ]
 
@@ -148,10 +174,14 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group whose commands take the global options."""
+    """A group whose commands take the global options, and may be called by the words that other programs have."""
 
     command_class = Command
     group_class = type
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command by its name or an alias."""
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
 
 
 def add_global_options(group: click.Group) -> None:

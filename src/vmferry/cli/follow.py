@@ -25,7 +25,7 @@ def follow(settings: Settings, client: Client, job: Job) -> None:
         VmferryError: why it failed or was cancelled; or the daemon does not answer any more.
         Detached: Ctrl-C.
     """
-    display = view(sys.stderr, f"{job.vm} to {job.destination}", as_json=settings.json)
+    display = view(sys.stderr, f"{job.vm} to {job.destination}", as_json=settings.json, quiet=settings.quiet)
     ended = None
     try:
         for event in client.events(job.id):

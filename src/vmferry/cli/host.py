@@ -7,7 +7,7 @@ from vmferry.cli.certificate import certificate
 from vmferry.cli.context import Group, Settings, pass_settings
 from vmferry.cli.limits import restrict, unrestrict
 from vmferry.cli.login import login, logout
-from vmferry.cli.output import moment, show, show_list
+from vmferry.cli.output import moment, show, show_list, show_secret
 from vmferry.cli.secret import read_secret
 from vmferry.cli.settings import apply, lines, set_
 from vmferry.cli.setup import setup
@@ -120,9 +120,9 @@ def _invite(settings: Settings, callers: tuple[str, ...]) -> None:
     settings.message(
         f"Use this token on the other host, once, before {moment(invitation.expires_at)}:\n"
         f"  vmferry host pair {here.address}\n"
-        "Whoever has it can pair a host with this one, so hand it over as you would a password."
+        "Anyone who has it can pair a host with this one: treat it as a password."
     )
-    show(settings, invitation, {"token": invitation.token})
+    show_secret(settings, invitation, invitation.token)
 
 
 def _pair(settings: Settings, client: Client, token: str, other: str | None, callers: tuple[str, ...]) -> PairedHost:

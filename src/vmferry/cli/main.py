@@ -11,6 +11,7 @@ import click
 
 from vmferry import __version__
 from vmferry.cli.audit import audit
+from vmferry.cli.colour import coloured
 from vmferry.cli.context import INTERRUPTED, Group, Settings, add_global_options, pass_settings
 from vmferry.cli.delegation import delegation
 from vmferry.cli.doctor import doctor
@@ -68,6 +69,21 @@ def top(_settings: Settings) -> None:
 
 
 add_global_options(top)
+
+
+@top.command("version", example="vmferry version")
+def version() -> None:
+    """Print the version, as --version does."""
+    click.echo(f"vmferry {__version__}")
+
+
+@top.command("help", example="vmferry help vm move")
+@click.argument("words", metavar="[COMMAND]...", nargs=-1)
+def help_(words: tuple[str, ...]) -> int:
+    """Print the help of a command, as --help does."""
+    return run([*words, "--help"])
+
+
 for noun in (host, migration, network, vm, job, delegation, doctor, audit):
     top.add_command(noun)
 
@@ -101,7 +117,8 @@ def main() -> None:
 
 
 def _sentence(error: click.ClickException) -> str:
-    return error.format_message().strip().rstrip(".").replace("\n", " ")
+    said = error.format_message().strip().replace("\n", " ")
+    return said if said.endswith((".", "?", "?)")) else f"{said}."
 
 
 def _complain(error: VmferryError, arguments: Sequence[str]) -> None:
@@ -109,17 +126,21 @@ def _complain(error: VmferryError, arguments: Sequence[str]) -> None:
     if _wants_json(arguments):
         click.echo(json.dumps({"problem": error.problem()}), err=True)
     else:
-        click.echo(f"{click.style('Error:', fg='red')} {error.reason}\n{error.remedy} ({error.code.name})", err=True)
+        head = click.style("Error:", fg="red")
+        text = f"{head} {error.reason}\n{error.remedy} ({error.code.name})"
+        click.echo(text, err=True, color=coloured(sys.stderr))
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
     """Read --output by hand: the command line that failed may be one that click could not read."""
     chosen = "table"
     for number, argument in enumerate(arguments):
-        if argument == "--output" and number + 1 < len(arguments):
+        if argument in ("-o", "--output") and number + 1 < len(arguments):
             chosen = arguments[number + 1]
         elif argument.startswith("--output="):
             chosen = argument.partition("=")[2]
+        elif argument.startswith("-o") and not argument.startswith("--"):
+            chosen = argument[2:]
         elif argument == "--":
             break
     return chosen == "json"

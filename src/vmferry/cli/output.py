@@ -1,9 +1,11 @@
 """Data on stdout: tables for people, JSON for programs (docs/json.md)."""
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import click
@@ -12,12 +14,15 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vmferry.cli.colour import coloured
 from vmferry.cli.context import Settings
-from vmferry.cli.units import duration, size
+from vmferry.cli.units import duration, long_ago, size
 from vmferry.core.api import Job
 
 M = TypeVar("M", bound=BaseModel)
 WIDE = 10_000  # a pipe has no edge: what reads it gets whole lines
+# Columns with a word that is to be copied: they are not made narrower than it.
+WHOLE = ("id", "name", "vm", "code", "job", "address")
 
 
 def show_list(settings: Settings, rows: Sequence[M], columns: Mapping[str, Callable[[M], str]]) -> None:
@@ -25,25 +30,49 @@ def show_list(settings: Settings, rows: Sequence[M], columns: Mapping[str, Calla
     if settings.json:
         click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in columns:
-        table.add_column(heading.upper(), no_wrap=heading in ("name", "id", "vm"))
+    _print(table(rows, columns))
+
+
+def table(rows: Sequence[M], columns: Mapping[str, Callable[[M], str]]) -> Table:
+    """Return a table that never cuts a value: what does not fit goes on in the next line of its column."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading, cell in columns.items():
+        whole = heading in WHOLE
+        width = max([len(heading), *(len(cell(row)) for row in rows)]) if whole else None
+        made.add_column(heading.upper(), min_width=width, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell(row)) for cell in columns.values()))
-    _print(table)
+        made.add_row(*(Text(cell(row)) for cell in columns.values()))
+    return made
 
 
 def show(settings: Settings, value: BaseModel, lines: Mapping[str, str]) -> None:
-    """Print one value: a line for each property, or a JSON object."""
+    """Print one value: a line for each property, or a JSON object.
+
+    On a terminal, text is wrapped between words. A word that is longer than the line, such as a fingerprint, is left to
+    the terminal: it shows all of it, and copies it in one piece.
+    """
     if settings.json:
         click.echo(json.dumps(value.model_dump(mode="json"), indent=2))
         return
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column()
+    indent = max((len(name) for name in lines), default=0) + 2
+    room = max(shutil.get_terminal_size().columns - indent, 20) if sys.stdout.isatty() else WIDE
     for name, text in lines.items():
-        table.add_row(name, Text(text))
-    _print(table)
+        wrapped = [part for line in text.splitlines() or [""] for part in _wrap(line, room)]
+        head = click.style(name, bold=True) + " " * (indent - len(name))
+        for number, part in enumerate(wrapped):
+            click.echo(f"{' ' * indent if number else head}{part}".rstrip(), color=coloured(sys.stdout))
+
+
+def show_secret(settings: Settings, value: BaseModel, secret: str) -> None:
+    """Print a secret on a line of its own, whole, whatever the terminal's width; or a JSON object."""
+    if settings.json:
+        show(settings, value, {})
+    else:
+        click.echo(secret)
+
+
+def _wrap(line: str, room: int) -> list[str]:
+    return textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def show_job(settings: Settings, job: Job) -> None:
@@ -94,10 +123,15 @@ def moment(at: datetime) -> str:
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def ago(at: datetime) -> str:
+    """Write how long ago something was, e.g. `3 min ago`."""
+    return long_ago((datetime.now(UTC) - at).total_seconds())
+
+
 def _print(renderable: RenderableType) -> None:
     terminal = sys.stdout.isatty()
     console = Console(file=sys.stdout, width=None if terminal else WIDE, highlight=False)
     with console.capture() as captured:
         console.print(renderable)
     for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+        click.echo(line.rstrip(), color=coloured(sys.stdout))

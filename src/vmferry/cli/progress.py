@@ -1,7 +1,7 @@
 """How a running move looks: a live display on a terminal, plain lines elsewhere, JSON lines for a program."""
 
 import json
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,28 +15,26 @@ from vmferry.core.job import Phase, Progress
 EVERY = 5.0  # seconds between plain lines
 
 
-class View(Protocol):
-    """Shows what happens to one job."""
+class View:
+    """Shows what happens to one job; this one shows nothing."""
 
     def phase(self, phase: Phase) -> None:
         """Show that a phase has begun."""
-        ...
 
     def progress(self, progress: Progress) -> None:
         """Show how far it is."""
-        ...
 
     def message(self, text: str) -> None:
         """Tell the person something."""
-        ...
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        ...
 
 
-def view(stream: TextIO, title: str, *, as_json: bool) -> View:
+def view(stream: TextIO, title: str, *, as_json: bool, quiet: bool = False) -> View:
     """Choose the view for where the messages go; the title says what moves, e.g. "web01 to kvm2"."""
+    if quiet:
+        return View()
     if as_json:
         return JsonView(stream)
     if stream.isatty():
@@ -69,7 +67,7 @@ def facts(progress: Progress) -> list[str]:
     return said
 
 
-class LineView:
+class LineView(View):
     """One line for each phase, and one every few seconds: for logs and pipes."""
 
     def __init__(self, stream: TextIO, title: str) -> None:
@@ -96,14 +94,11 @@ class LineView:
         """Print it."""
         self._say(text)
 
-    def close(self) -> None:
-        """Do nothing: every line is out."""
-
     def _say(self, text: str) -> None:
         print(f"{self._title}: {text}", file=self._stream, flush=True)
 
 
-class JsonView:
+class JsonView(View):
     """One JSON object a line, each with one key: `phase`, `progress` or `message` (docs/json.md)."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -121,14 +116,11 @@ class JsonView:
         """Print it."""
         self._say({"message": text})
 
-    def close(self) -> None:
-        """Do nothing: every line is out."""
-
     def _say(self, document: object) -> None:
         print(json.dumps(document), file=self._stream, flush=True)
 
 
-class LiveView:
+class LiveView(View):
     """Two lines that are drawn over and over, and gone at the end."""
 
     def __init__(self, console: Console, title: str) -> None:

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from vmferry.cli import complete
 from vmferry.cli.context import Group, Settings, pass_settings
-from vmferry.cli.output import moment, show, show_list
+from vmferry.cli.output import moment, show_list, show_secret
 from vmferry.cli.units import parse_span, parsed
 from vmferry.core import codes
 from vmferry.core.api import TokenRequest
@@ -54,10 +54,10 @@ def create(settings: Settings, role: str, expires_in: float, name: str | None) -
     settings.message(
         f"Where it is to be used, until {moment(made.expires_at)}; the line asks for the token:\n"
         f"  vmferry host login {place}{port} --fingerprint {made.fingerprint}\n"
-        f"Whoever has it is {role} of this host, so hand it over as you would a password. "
+        f"Anyone who has it is {role} of this host: treat it as a password. "
         f"`vmferry host token revoke {made.id}` ends it."
     )
-    show(settings, made, {"token": made.token})
+    show_secret(settings, made, made.token)
 
 
 @token.command("list", example="vmferry host token list")

@@ -72,7 +72,7 @@ SETTINGS_FILE = UsageError.define(
 METHOD_WRONG = UsageError.define("method-wrong", "{detail}.", "See docs/api.md.", status=405)
 NOT_FOUND = UsageError.define("not-found", "There is nothing at {path}.", "See docs/api.md.", status=404)
 
-COMMAND_LINE = UsageError.define("command-line", "{detail}.", "See `{command} --help`.")
+COMMAND_LINE = UsageError.define("command-line", "{detail}", "See `{command} --help`.")
 CONFIRMATION_NEEDED = UsageError.define(
     "confirmation-needed", "There is nobody to ask: {question}", "Add --yes if that is what you want."
 )
