@@ -176,7 +176,7 @@ class Made:
         self._note("admit", job)
         return Admission(addresses=[Address(host="10.0.0.2", port=6610)])
 
-    def abort(self, job: str, reason: str) -> None:
+    def abort(self, job: str, reason: str, cancelled_by: str = "") -> None:
         self._note("abort", job, reason)
 
     def tidy(self) -> None:

@@ -204,6 +204,16 @@ def test_an_offer_to_a_full_host_is_authorised_and_waits(arrivals: Arrivals) -> 
     assert arrivals.hold(second.job).refusal is None
 
 
+def test_a_move_that_is_cancelled_at_the_source_is_cancelled_here_too(arrivals: Arrivals) -> None:
+    for number, (by, state) in enumerate((("root", State.CANCELLED), ("", State.FAILED)), start=1):
+        arrivals.offer(numbered(number), PEER)
+        arrivals.abort(numbered(number).job, f"Job {number} was cancelled by root.", by)
+        row = arrivals.jobs.get(numbered(number).job)
+        assert (row.state, row.error and row.error["code"]) == (state, "cancelled" if by else "move-failed")
+        assert row.reason is not None
+        assert ".." not in row.reason
+
+
 def test_an_offer_that_wants_no_place_takes_none(arrivals: Arrivals) -> None:
     arrivals.settings.save(ONE)
     assert arrivals.offer(numbered(1).model_copy(update={"place": False}), PEER).refusal is None

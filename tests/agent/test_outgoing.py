@@ -278,10 +278,12 @@ def test_a_move_that_waits_can_be_cancelled(moves: Moves, world: World) -> None:
     assert moves.jobs.get(job).state is State.CANCELLED
     assert world.asked[-1] == "abort"
     assert nonce_files(world) == []
+    assert world.cancelled_by == "ann"
     assert moves.begin(job)  # nothing is left to wait
     assert world.asked[-1] == "abort"
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=f"Job {job} has ended already .cancelled.") as caught:
         moves.cancel(job, ANN)
+    assert caught.value.code is codes.JOB_ENDED
 
 
 def test_a_move_that_waits_fails_when_it_cannot_be_any_more(moves: Moves, world: World) -> None:

@@ -75,6 +75,7 @@ class World:
         self.admitted = False
         self.on_admit: Callable[[], None] = lambda: None
         self.asked: list[str] = []
+        self.cancelled_by = ""
         self.proposed: list[Proposal] = []
         self.nonces: list[str] = []
         self.tried: list[str] = []
@@ -140,8 +141,9 @@ class World:
             raise VmferryError(codes.HOST_UNREACHABLE, host="kvm2", address="x", why="the test ends here")
         return self.admission
 
-    def abort(self, job: str, proof: str, reason: str) -> None:
+    def abort(self, job: str, proof: str, reason: str, cancelled_by: str = "") -> None:
         self.asked.append("abort")
+        self.cancelled_by = cancelled_by
 
     def add(self, report: Report, vm: VmSnapshot, *rest: Any) -> Report:
         self.asked.append("foretell")

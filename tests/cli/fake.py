@@ -120,6 +120,15 @@ def failed(error: VmferryError, state: State = State.FAILED) -> Job:
     )
 
 
+def _many(count: int) -> list[Job]:
+    """Make more jobs, as a terminal is to show them."""
+    progress = copying(42, 3.0)
+    rows = [
+        {"id": f"{number:x}e3b7a9c4f2d", "phase": Phase.COPYING_FILES, "progress": progress} for number in range(count)
+    ]
+    return [JOB.model_copy(update=row) for row in rows]
+
+
 def copying(percent: float, elapsed: float) -> Progress:
     """Give progress of a copy of 3 GiB."""
     done = round((3 << 30) * percent / 100)
@@ -158,7 +167,7 @@ class FakeClient(Client):
             PhaseEvent(seq=3, at=WHEN, phase=Phase.COMMITTING),
             DONE,
         ]
-        self.known = [JOB]
+        self.known = [JOB, *_many(int(os.environ.get("VMFERRY_TEST_JOBS", "1")) - 1)]
         self.now = HostSettings(migration=True, networks=[Network(subnet="10.20.0.0/24", priority=10)])
         self.notes: list[str] = []
         self.going: list[str] = []

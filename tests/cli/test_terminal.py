@@ -179,3 +179,21 @@ def test_no_color_holds_for_errors_and_the_bar(terminals: list[Terminal]) -> Non
             terminal.end()
             coloured = re.search(r"\x1b\[(?:\d+;)*[349][0-7](?:;\d+)*m", terminal.seen) is not None
             assert coloured is wanted, (arguments, options, terminal.seen)
+
+
+def test_a_job_is_one_line_of_80_columns(terminals: list[Terminal]) -> None:
+    terminal = Terminal(["job", "list", "--limit", "0"], columns=80, environment={"VMFERRY_TEST_JOBS": "9"})
+    terminals.append(terminal)
+    assert terminal.end() == 0
+    lines = terminal.seen.splitlines()
+    assert len(lines) == 11
+    assert ["copying files 42 %" in line and "d ago" in line for line in lines[1:10]].count(True) == 8
+
+
+def test_the_list_is_watched_until_ctrl_c(terminals: list[Terminal]) -> None:
+    terminal = Terminal(["job", "list", "--watch"])
+    terminals.append(terminal)
+    terminal.wait_for("web01")
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    assert terminal.seen.rindex("\x1b[?25h") > terminal.seen.rindex("\x1b[?25l")

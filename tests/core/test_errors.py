@@ -62,3 +62,12 @@ def test_a_name_is_defined_once() -> None:
 def test_exit_codes_are_those_that_people_script() -> None:
     assert [int(code) for code in Exit] == [0, 1, 2, 3, 4, 5, 6]
     assert UsageError(codes.VM_UNKNOWN, vm="a", host="b").exit_code is Exit.USAGE
+
+
+def test_a_field_that_is_a_sentence_leaves_one_full_stop() -> None:
+    for why in ("the disk is full", "The disk is full."):
+        error = VmferryError(codes.LINK_LOST, peer="kvm2", phase="copying", why=why, vm="web01", host="kvm1")
+        assert error.reason.endswith("disk is full.")
+        assert ".." not in error.reason
+    assert "a/../b" in UsageError(codes.BAD_REQUEST, detail="a/../b is no path").reason
+    assert UsageError(codes.BAD_REQUEST, detail="and so on...").reason.endswith("on....")

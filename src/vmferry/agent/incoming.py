@@ -13,7 +13,14 @@ from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.admission import booked_memory, booked_space
 from vmferry.core.api import Outcome
-from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError, VmferryError
+from vmferry.core.errors import (
+    CancelledError,
+    InternalError,
+    PreflightError,
+    UnreachableError,
+    UsageError,
+    VmferryError,
+)
 from vmferry.core.finding import blocker, ordered, require_none
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Address, Admission, Grant, Hold, Offer, Proposal, Report
@@ -191,11 +198,13 @@ class Arrivals:
             else:
                 return Admission(addresses=[Address(**address) for address in answer["addresses"]])
 
-    def abort(self, job: str, reason: str) -> None:
-        """Pass on that the source gave the move up."""
+    def abort(self, job: str, reason: str, cancelled_by: str = "") -> None:
+        """Pass on that the source gave the move up, and who cancelled it there, if anybody did."""
         row = self.jobs.get(job)
-        if not row.state.ended and not self._tell(job, "abort", why=reason) and row.phase is Phase.OFFERED:
-            self._drop(row, reason)  # never admitted: there is no worker, and nothing was made
+        if row.state.ended or self._tell(job, "abort", why=reason, cancelled_by=cancelled_by):
+            return
+        if row.phase is Phase.OFFERED:
+            self._drop(row, reason, cancelled_by)  # never admitted: there is no worker, and nothing was made
 
     def tidy(self) -> None:
         """End jobs that wait here and that their source has given up without being able to say so.
@@ -254,11 +263,16 @@ class Arrivals:
         if earlier and earlier.state is State.WAITING and earlier.peer == peer.name:
             self._drop(earlier, f"{peer.name} has offered the VM anew, as job {offer.job}")
 
-    def _drop(self, row: JobRow, why: str) -> None:
+    def _drop(self, row: JobRow, why: str, cancelled_by: str = "") -> None:
         """End a job for which nothing has been made yet."""
-        advice = f"see `vmferry job list` on {row.peer}"
-        error = VmferryError(codes.MOVE_FAILED, vm=row.vm, phase=row.phase.value, why=why, host=row.peer, advice=advice)
-        self.jobs.end(row.id, State.FAILED, error.problem(), None)
+        if cancelled_by:
+            error: VmferryError = CancelledError(
+                codes.CANCELLED, job=row.id, caller=cancelled_by, vm=row.vm, host=row.peer
+            )
+        else:
+            fields = {"vm": row.vm, "phase": row.phase.value, "why": why, "host": row.peer}
+            error = VmferryError(codes.MOVE_FAILED, advice=f"see `vmferry job list` on {row.peer}", **fields)
+        self.jobs.end(row.id, State.CANCELLED if cancelled_by else State.FAILED, error.problem(), None)
         spec.forget(self.config.state_folder, row.id, key=True)
 
     def _is_fresh(self, row: JobRow) -> bool:

@@ -168,7 +168,7 @@ class Moves:
         """Give a job that waits up, or ask a job's worker to.
 
         Raises:
-            UsageError: job-unknown, or too-late.
+            UsageError: job-unknown, job-ended, or too-late.
         """
         row = self.jobs.get(job)
         if row.state is State.WAITING:
@@ -180,7 +180,7 @@ class Moves:
                     self._give_up(job, error, State.CANCELLED)
                     return
         if row.state.ended:
-            raise UsageError(codes.TOO_LATE, job=job)
+            raise UsageError(codes.JOB_ENDED, job=job, state=row.state.value)
         try:
             control.call(self.config.run_folder, job, "cancel", caller=caller.name)
         except OSError as error:
@@ -284,7 +284,8 @@ class Moves:
             nonces.remove(work.offer.disks)
             try:
                 peer = self.prospects.peer(work.offer.vm, work.peer)
-                self.prospects.client(self.config, peer).abort(job, self._proof(work), error.reason)
+                by = str(error.fields["caller"]) if isinstance(error, CancelledError) else ""
+                self.prospects.client(self.config, peer).abort(job, self._proof(work), error.reason, by)
                 told = True
             except VmferryError:
                 pass  # it asks for the verdict when it answers again, or when the VM is offered anew

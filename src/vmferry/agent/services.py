@@ -67,7 +67,7 @@ class Outgoing(Protocol):
         ...
 
     def cancel(self, job: str, caller: Caller) -> None:
-        """Ask a job to end; raises TOO_LATE after its commit."""
+        """Ask a job to end; raises TOO_LATE after its commit, JOB_ENDED after its end."""
         ...
 
     def key(self, job: str) -> str:
@@ -109,8 +109,8 @@ class Incoming(Protocol):
         """Make the disks and start the worker; gives the same answer when it is asked again."""
         ...
 
-    def abort(self, job: str, reason: str) -> None:
-        """Give the move up."""
+    def abort(self, job: str, reason: str, cancelled_by: str = "") -> None:
+        """Give the move up; `cancelled_by` names who cancelled it, if anybody did."""
         ...
 
     def tidy(self) -> None:

@@ -5,11 +5,13 @@ import click
 from vmferry.cli import complete
 from vmferry.cli.context import Group, Settings, pass_settings
 from vmferry.cli.output import moment, show, show_list
+from vmferry.cli.pick import pick
 from vmferry.cli.units import parse_span, parsed
+from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.audit import AuditRecord
 from vmferry.core.chain import Break, Kind, Verification, Witness
-from vmferry.core.errors import AccessError
+from vmferry.core.errors import AccessError, UsageError
 
 
 @click.group(cls=Group)
@@ -26,9 +28,10 @@ def list_(settings: Settings, since: float | None, job_id: str | None) -> None:
 
     It shows both ends of a move: what people asked of this host, and what other hosts did. Only administrators see it.
     """
+    client = settings.client()
     show_list(
         settings,
-        settings.client().audit(since, job_id),
+        client.audit(since, _whole(client, job_id)),
         {
             "when": lambda record: moment(record.at),
             "who": _who,
@@ -58,6 +61,21 @@ def verify(settings: Settings, peers: bool) -> None:
         what = [_break(found.broken)] if found.broken else []
         what += [_missed(witness) for witness in found.peers if witness.missed]
         raise AccessError(codes.AUDIT_BROKEN, host=client.host().name, what="; ".join(what))
+
+
+def _whole(client: Client, word: str | None) -> str | None:
+    """Return the identifier of the job that a word means; the word itself where only the log may know it.
+
+    The log also has moves that were refused before they became jobs here.
+    """
+    if word is None:
+        return None
+    try:
+        return pick(client, word).id
+    except UsageError as error:
+        if error.code is codes.JOB_UNKNOWN and len(word) == 12:
+            return word
+        raise
 
 
 _SAID = {

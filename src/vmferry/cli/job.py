@@ -1,59 +1,98 @@
 """`vmferry job`: moves, running and ended."""
 
+import time
+from collections.abc import Callable, Sequence
+
 import click
+from rich.console import Console
+from rich.live import Live
 
 from vmferry.cli import complete
 from vmferry.cli.context import INTERRUPTED, Group, Settings, pass_settings
-from vmferry.cli.follow import Detached, detach, follow
-from vmferry.cli.output import moment, show_job, show_list
-from vmferry.cli.units import duration
+from vmferry.cli.follow import Detached, conclude, detach, follow
+from vmferry.cli.output import ago, show_job, show_list, table
+from vmferry.cli.pick import newest_first, pick, short
+from vmferry.cli.progress import words
+from vmferry.cli.units import duration, parse_span, parsed
+from vmferry.client import Client
+from vmferry.core import codes
 from vmferry.core.api import Job
+from vmferry.core.errors import VmferryError
+from vmferry.core.job import State
+
+LIMIT = 20  # jobs in a table where nothing else is said
+GLANCE = 1.0  # seconds between two looks at jobs that have not ended
+
+_job = click.argument("word", metavar="JOB", shell_complete=complete.jobs)
 
 
 @click.group(cls=Group)
 def job() -> None:
-    """See, watch and cancel moves."""
+    """See, watch and cancel moves.
+
+    JOB is the identifier of a job or the beginning of it, the name of a VM (its newest job), or `last`.
+    """
 
 
-@job.command("list", example="vmferry job list")
-@pass_settings
-def list_(settings: Settings) -> None:
-    """List the moves from and to this host, the oldest first."""
-    show_list(
-        settings,
-        settings.client().jobs(),
-        {
-            "id": lambda job: job.id,
-            "vm": lambda job: job.vm,
-            "from": lambda job: job.source,
-            "to": lambda job: job.destination,
-            "state": lambda job: job.state.value,
-            "phase": _phase,
-            "began": lambda job: moment(job.created_at),
-            "took": lambda job: duration((job.ended_at - job.created_at).total_seconds()) if job.ended_at else "-",
-        },
-    )
-
-
-@job.command("show", example="vmferry job show 7f3a9c")
-@click.argument("job_id", metavar="JOB", shell_complete=complete.jobs)
-@pass_settings
-def show(settings: Settings, job_id: str) -> None:
-    """Show a move: how far it is, or how it ended."""
-    show_job(settings, settings.client().job(job_id))
-
-
-@job.command("watch", example="vmferry job watch 7f3a9c")
-@click.argument("job_id", metavar="JOB", shell_complete=complete.jobs)
+@job.command("list", example="vmferry job list\nvmferry job list --state failed --vm web01 --limit 5")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice([state.value for state in State]),
+    multiple=True,
+    help="Only jobs in this state; may be repeated.",
+)
+@click.option("--vm", "vm", metavar="VM", shell_complete=complete.vms, help="Only moves of this VM.")
+@click.option(
+    "--limit", type=click.IntRange(0), metavar="N", help=f"The newest N; 0 is all. Default: {LIMIT}, all in JSON."
+)
+@click.option("--watch", is_flag=True, help="Show the list until Ctrl-C, always as it stands.")
 @pass_settings
 @click.pass_context
-def watch(ctx: click.Context, settings: Settings, job_id: str) -> None:
+def list_(
+    ctx: click.Context, settings: Settings, states: Sequence[str], vm: str | None, limit: int | None, watch: bool
+) -> None:
+    """List the moves from and to this host, the newest first."""
+    if watch and (settings.json or not Console().is_terminal):
+        raise click.UsageError("--watch draws on a terminal. For a program: `vmferry job watch JOB --output json`.")
+    client = settings.client()
+    most = limit if limit is not None else 0 if settings.json else LIMIT
+
+    def wanted(jobs: Sequence[Job]) -> list[Job]:
+        found = [one for one in jobs if (not states or one.state.value in states) and (vm is None or one.vm == vm)]
+        return newest_first(found)
+
+    if watch:
+        _draw(client, lambda jobs: wanted(jobs)[: most or None])
+        ctx.exit(INTERRUPTED)
+    jobs = client.jobs()
+    found = wanted(jobs)
+    shown = found[: most or None]
+    show_list(settings, shown, _columns(short(jobs)))
+    if len(found) > len(shown) and not settings.json:
+        settings.message(f"The newest {len(shown)} of {len(found)} moves; `--limit 0` shows all.")
+
+
+@job.command("show", example="vmferry job show 7f3a9c\nvmferry job show web01")
+@_job
+@pass_settings
+def show(settings: Settings, word: str) -> None:
+    """Show a move: how far it is, or how it ended."""
+    client = settings.client()
+    show_job(settings, client.job(pick(client, word).id))
+
+
+@job.command("watch", example="vmferry job watch 7f3a9c\nvmferry job watch last")
+@_job
+@pass_settings
+@click.pass_context
+def watch(ctx: click.Context, settings: Settings, word: str) -> None:
     """Watch a move to its end.
 
     Ctrl-C stops watching; the move goes on. The exit code is that of the move.
     """
     client = settings.client()
-    found = client.job(job_id)
+    found = pick(client, word, running=True)
     try:
         follow(settings, client, found)
     except Detached:
@@ -61,21 +100,79 @@ def watch(ctx: click.Context, settings: Settings, job_id: str) -> None:
         ctx.exit(INTERRUPTED)
 
 
-@job.command("cancel", example="vmferry job cancel 7f3a9c")
-@click.argument("job_id", metavar="JOB", shell_complete=complete.running_jobs)
+@job.command("wait", example="vmferry job wait web01 db01 --timeout 30m")
+@click.argument("words", metavar="JOB...", nargs=-1, required=True, shell_complete=complete.running_jobs)
+@click.option("--timeout", metavar="TIME", callback=parsed(parse_span), help="Give up after this: 90s, 10m, 2h.")
 @pass_settings
-def cancel(settings: Settings, job_id: str) -> None:
+def wait(settings: Settings, words: Sequence[str], timeout: float | None) -> None:
+    """Wait until moves have ended, without showing how far they are.
+
+    The exit code is that of the first move that did not succeed. Moves go on when the time is over.
+    """
+    client = settings.client()
+    limit = None if timeout is None else time.monotonic() + timeout
+    jobs = [pick(client, word, running=True) for word in words]
+    ended = [_wait(client, one, limit, timeout or 0.0) for one in jobs]
+    for one in sorted(ended, key=lambda one: one.state is not State.DONE):
+        conclude(settings, one)
+
+
+@job.command("cancel", example="vmferry job cancel 7f3a9c\nvmferry job cancel web01")
+@click.argument("word", metavar="JOB", shell_complete=complete.running_jobs)
+@pass_settings
+def cancel(settings: Settings, word: str) -> None:
     """Cancel a move: the VM runs on where it is, and what was made for the move is removed.
 
     A move that has passed its commit cannot be cancelled: let it finish, then move the VM back.
     """
-    settings.client().cancel(job_id)
-    settings.message(f"Job {job_id} was asked to end; `vmferry job watch {job_id}` shows when it has.")
+    client = settings.client()
+    found = pick(client, word, running=True)
+    client.cancel(found.id)
+    settings.message(
+        f"Job {found.id} ({found.vm} to {found.destination}) was asked to end; "
+        f"`vmferry job watch {found.id}` shows when it has."
+    )
 
 
-def _phase(job: Job) -> str:
+def _wait(client: Client, job: Job, limit: float | None, timeout: float) -> Job:
+    while not (found := client.job(job.id)).state.ended:
+        if limit is not None and time.monotonic() > limit:
+            raise VmferryError(codes.WAIT_OVER, job=job.id, vm=job.vm, time=duration(timeout), state=found.state.value)
+        time.sleep(GLANCE / 2)
+    return found
+
+
+def _draw(client: Client, wanted: Callable[[Sequence[Job]], Sequence[Job]]) -> None:
+    """Draw the list until Ctrl-C."""
+    with Live(console=Console(), auto_refresh=False) as live:
+        try:
+            while True:
+                jobs = client.jobs()
+                live.update(table(wanted(jobs), _columns(short(jobs))), refresh=True)
+                time.sleep(GLANCE)
+        except KeyboardInterrupt:
+            pass
+
+
+def _columns(length: int) -> dict[str, Callable[[Job], str]]:
+    """Return the columns of the list; `length`: characters of an identifier."""
+    return {
+        "id": lambda job: job.id[:length],
+        "vm": lambda job: job.vm,
+        "from": lambda job: job.source,
+        "to": lambda job: job.destination,
+        "state": _stands,
+        "began": lambda job: ago(job.created_at),
+        "took": lambda job: duration((job.ended_at - job.created_at).total_seconds()) if job.ended_at else "-",
+    }
+
+
+def _stands(job: Job) -> str:
+    """Return where a job stands: its phase while it runs, else its state."""
     if job.position is not None:
-        return f"number {job.position} for {job.destination}"
-    if job.progress and job.progress.percent is not None and not job.state.ended:
-        return f"{job.phase.value} {job.progress.percent:.0f} %"
-    return job.phase.value
+        return f"waiting, number {job.position}"
+    if job.state is not State.RUNNING:
+        return job.state.value
+    if job.progress and job.progress.percent is not None:
+        return f"{words(job.phase)} {job.progress.percent:.0f} %"
+    return words(job.phase)

@@ -18,6 +18,7 @@ from vmferry.cli.colour import coloured
 from vmferry.cli.context import Settings
 from vmferry.cli.units import duration, long_ago, size
 from vmferry.core.api import Job
+from vmferry.core.job import State
 
 M = TypeVar("M", bound=BaseModel)
 WIDE = 10_000  # a pipe has no edge: what reads it gets whole lines
@@ -83,7 +84,7 @@ def show_job(settings: Settings, job: Job) -> None:
         "from": job.source,
         "to": job.destination,
         "state": job.state.value,
-        "phase": job.phase.value,
+        **({} if job.state is State.DONE else {"phase": job.phase.value}),
         "asked for by": f"{job.caller.name} on {job.caller.host} ({job.caller.method})",
         "began": moment(job.created_at),
     }

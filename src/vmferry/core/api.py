@@ -362,6 +362,7 @@ class Abort(_Request):
     """Why the source gave a move up (host to host)."""
 
     reason: str = Field(max_length=2000)
+    cancelled_by: str = Field(default="", max_length=200, description="who cancelled it; empty: nobody did")
 
 
 class Hello(_Answer):

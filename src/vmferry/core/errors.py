@@ -14,9 +14,12 @@ An error is raised with the name of its `code`; the code carries the sentence pa
 (`reason`) and for the way out (`remedy`), so that the same thing is said in the same words everywhere.
 """
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
+
+_STOPS = re.compile(r"(?<=[^./\s])\.\.(?=\s|$)")
 
 
 class Exit(IntEnum):
@@ -62,8 +65,8 @@ class VmferryError(Exception):
     def __init__(self, code: Code, **fields: Any) -> None:
         self.code = code
         self.fields = fields
-        self.reason = code.reason.format(**fields)
-        self.remedy = code.remedy.format(**fields)
+        # A field may be a sentence of its own: then there would be two full stops.
+        self.reason, self.remedy = (_STOPS.sub(".", said.format(**fields)) for said in (code.reason, code.remedy))
         super().__init__(f"{self.reason} {self.remedy}".strip())
 
     @classmethod

@@ -105,9 +105,14 @@ class PeerClient:
         """Ask the destination to make the disks and start its worker."""
         return _read(Admission, self._call("POST", f"/peer/jobs/{quote(job)}/admit", {}, proof))
 
-    def abort(self, job: str, proof: str, reason: str) -> None:
-        """Tell the destination that the move is given up."""
-        self._call("POST", f"/peer/jobs/{quote(job)}/abort", {"reason": reason}, proof)
+    def abort(self, job: str, proof: str, reason: str, cancelled_by: str = "") -> None:
+        """Tell the destination that the move is given up.
+
+        Arguments:
+            cancelled_by: who cancelled it; empty: nobody did.
+        """
+        said = {"reason": reason, "cancelled_by": cancelled_by}
+        self._call("POST", f"/peer/jobs/{quote(job)}/abort", said, proof)
 
     def go(self, job: str, proof: str) -> Outcome:
         """Tell the destination that the VM is its own now; says what it made of that so far."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vmferry.core import codes
-from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
+from vmferry.core.errors import CancelledError, PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Phase, State, Summary
 from vmferry.core.networks import Local
 from vmferry.core.offer import Disk, DiskPlan
@@ -79,7 +79,7 @@ class Destination(Endpoint):
                 raise self._trouble or self.failure("the worker ended before it listened")
             return {"addresses": [{"host": host, "port": port} for host, port in self._listener.addresses]}
         if do in ("go", "abort"):
-            self.events.put(("message", {"do": do, "why": request.get("why")}))
+            self.events.put(("message", {**request, "do": do}))
             if self.session is None and self._listener is not None:
                 self._listener.close()  # wakes a worker that still waits for the source to connect
             self._ended.wait(12.0)
@@ -215,7 +215,7 @@ class Destination(Endpoint):
         while True:
             kind, value = self.next_event(0.0 if not self._finishing else _ASK_AGAIN)
             if kind == "message" and value.get("do") == "abort":
-                self._trouble = self._trouble or self.failure(str(value.get("why") or "the source gave it up"))
+                self._trouble = self._trouble or self._given_up_there(value)
                 return Verdict.ABORT
             if kind == "message" and value.get("do") == "go" and self._finishing:
                 return Verdict.GO
@@ -232,6 +232,15 @@ class Destination(Endpoint):
                 continue
             if said in (Verdict.GO, Verdict.ABORT):
                 return Verdict(said)
+
+    def _given_up_there(self, message: Message) -> VmferryError:
+        """Return why the source gave the move up: it was cancelled, or it failed."""
+        by = message.get("cancelled_by")
+        if by:
+            who = str(by)[:200]
+            vm, host = self.offer.vm, self.offer.source
+            return CancelledError(codes.CANCELLED, job=self.job, caller=who, vm=vm, host=host)
+        return self.failure(str(message.get("why") or "the source gave it up"))
 
     def _go(self) -> None:
         """Make the VM ours: resume, then define. Idempotent."""
@@ -268,8 +277,7 @@ class Destination(Endpoint):
         for plan in self.spec.grant.disks:
             if plan.path in self._made():
                 Path(plan.path).unlink(missing_ok=True)
-        cancelled = trouble.code.name == codes.CANCELLED.name
-        self.end(State.CANCELLED if cancelled else State.FAILED, trouble)
+        self.end(State.CANCELLED if isinstance(trouble, CancelledError) else State.FAILED, trouble)
         self._ended.set()
 
     def _remove_copy(self) -> bool:

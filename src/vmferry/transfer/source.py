@@ -320,10 +320,11 @@ class Source(Endpoint):
         self.end(State.CANCELLED if cancelled else State.FAILED, trouble)
 
     def _tell_abort(self, trouble: VmferryError) -> None:
-        if self.say(do="abort", why=trouble.reason):
+        by = str(trouble.fields["caller"]) if isinstance(trouble, CancelledError) else ""
+        if self.say(do="abort", why=trouble.reason, cancelled_by=by):
             return
         try:
-            self.peer().abort(self.job, self.proof(), trouble.reason)
+            self.peer().abort(self.job, self.proof(), trouble.reason, by)
         except VmferryError:
             pass  # it asks for the verdict itself as soon as it can
 

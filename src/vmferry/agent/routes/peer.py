@@ -113,7 +113,7 @@ def admit_job(job: IncomingJob, agent: ThisAgent) -> Admission:
 @router.post("/jobs/{job}/abort", status_code=204)
 def abort_job(request: Abort, job: IncomingJob, agent: ThisAgent) -> None:
     """Give the move up."""
-    agent.services.incoming.abort(job, request.reason)
+    agent.services.incoming.abort(job, request.reason, request.cancelled_by)
 
 
 @router.post("/jobs/{job}/go")

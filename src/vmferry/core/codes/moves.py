@@ -39,6 +39,14 @@ DEADLINE_PASSED = VmferryError.define(
     "{vm} was not on {peer} {seconds} s after its move was asked for, and the move was given up as --deadline wants.",
     "{vm} runs on {host}; `vmferry vm check {vm} {peer} --predict` shows what takes so long.",
 )
+JOB_ENDED = UsageError.define(
+    "job-ended", "Job {job} has ended already ({state}).", "See how: `vmferry job show {job}`.", 409
+)
+WAIT_OVER = VmferryError.define(
+    "wait-over",
+    "Job {job}, which moves {vm}, had not ended after {time} (state {state}).",
+    "It goes on: wait again, or watch it with `vmferry job watch {job}`.",
+)
 TOO_LATE = UsageError.define(
     "too-late", "Job {job} has passed its commit and cannot be cancelled.", "Let it finish, then move the VM back.", 409
 )

@@ -14,6 +14,9 @@ HOST_UNKNOWN = UsageError.define(
 JOB_UNKNOWN = UsageError.define(
     "job-unknown", "There is no job {job} on {host}.", "See `vmferry job list`.", status=404
 )
+JOB_AMBIGUOUS = UsageError.define(
+    "job-ambiguous", "{job} may mean several jobs: {jobs}.", "Write more of the identifier; see `vmferry job list`."
+)
 DISK_UNKNOWN = UsageError.define(
     "disk-unknown", "{vm} has no disk {disk}.", "Its disks are {disks}; see `vmferry vm show {vm}`.", status=404
 )
