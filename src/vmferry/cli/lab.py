@@ -13,7 +13,7 @@ from rich.table import Table
 
 from vmferry.cli.context import Group, Settings, pass_settings
 from vmferry.cli.units import parsed
-from vmferry.lab import domain, network, tree
+from vmferry.lab import domain, network, play, tree
 from vmferry.lab.controller import Controller
 from vmferry.lab.demo import demo as run_demo
 from vmferry.lab.lab import MACHINE, Lab
@@ -62,7 +62,12 @@ def lab() -> None:
     help="Whose Samba the domain has: this machine's, or that of Debian 13 (implies --domain).",
 )
 @click.option("--trust", is_flag=True, help="Make a second domain that the first trusts (implies --domain).")
-@click.option("--mirror", default=tree.MIRROR, metavar="URL", help="Where another release comes from, the first time.")
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="Where another release comes from, the first time. Default: the mirror that this machine's apt uses.",
+)
+@click.option("--bare", is_flag=True, help="Hosts as they are when vmferry was just installed: not paired, and no VM.")
 @pass_settings
 def up(
     settings: Settings,
@@ -73,19 +78,51 @@ def up(
     with_domain: bool,
     samba: str,
     trust: bool,
-    mirror: str,
+    mirror: str | None,
+    bare: bool,
 ) -> None:
-    """Bring the lab up, or what is missing of it.
+    """Bring the lab up, or what is missing of it: hosts that are paired and let VMs come and go, and a VM, web01.
 
     A host of another release has that release's libvirt, QEMU and Python, and the same vmferry. Its root is made the
     first time, which takes a minute, and stays in /var/cache/vmferry-lab for all labs: docs/lab.md.
     """
     found = Lab.named(name)
     chosen = _NEWER if samba == "newer" else MACHINE if with_domain or trust else None
-    found.up(hosts, bandwidth, dict(releases), chosen, mirror, settings.message, trust=trust)
+    found.up(hosts, bandwidth, dict(releases), chosen, mirror, settings.message, trust=trust, new=bare)
     which = "" if name == "lab" else f"--name {name} "
-    settings.message(f"The lab is up. Look around: vmferry lab exec {which}kvm1 -- vmferry host show")
+    look = "vmferry host show"
+    if not bare:
+        if not found.controllers:  # hosts of a domain know each other
+            play.pair(found.hosts)
+        if not any(host.vms() for host in found.hosts):
+            settings.message(f"Starting {play.FIRST} on kvm1 ...")
+            play.add(found, play.FIRST, found.host("kvm1"))
+        look = f"vmferry vm move {play.FIRST} kvm2 --include-storage" if len(found.hosts) > 1 else "vmferry vm list"
+    settings.message(f"The lab is up. Look around: vmferry lab exec {which}kvm1 -- {look}")
     _show(settings, found)
+
+
+@lab.group("vm", cls=Group)
+def vm() -> None:
+    """Make VMs in the lab."""
+
+
+@vm.command("add", example="vmferry lab vm add db01\nvmferry lab vm add db01 --host kvm2 --memory 512 --disk 2048")
+@_name
+@click.argument("vm_name", metavar="VM")
+@click.option("--memory", type=click.IntRange(64, 65536), default=256, show_default=True, metavar="MIB")
+@click.option("--disk", type=click.IntRange(128, 1 << 20), default=1024, show_default=True, metavar="MIB")
+@pass_settings
+def add(settings: Settings, name: str, vm_name: str, memory: int, disk: int) -> None:
+    """Make a VM on kvm1, or the host that --host names, and start it.
+
+    It runs a small Linux that changes some memory and writes to its disk all the time, so that a move has something
+    to do. docs/lab.md says how to bring a VM of your own.
+    """
+    found = Lab.named(name)
+    host = found.host(settings.host or "kvm1")
+    play.add(found, vm_name, host, memory, disk)
+    settings.message(f"{vm_name} runs on {host.name}.")
 
 
 @lab.command("down", example="vmferry lab down")

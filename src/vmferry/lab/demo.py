@@ -1,10 +1,10 @@
 """The demonstration: a busy VM moves with its disk, and what it went through is checked from outside."""
 
-import json
 import subprocess
 import sys
 import time
 
+from vmferry.lab import play
 from vmferry.lab.host import Host
 from vmferry.lab.lab import Lab
 from vmferry.lab.observer import Observer
@@ -23,7 +23,8 @@ def demo(lab: Lab, *, keep: bool) -> int:
     lab.up()
     try:
         one, two = lab.host("kvm1"), lab.host("kvm2")
-        _pair(one, two)
+        if play.pair([one, two]):
+            _say("Paired them with a one-time token.")
         for host in (one, two):
             remove_all(host)
         with Observer(lab.layout, ["kvm1", "kvm2"]) as observer:
@@ -65,15 +66,6 @@ def _move(observer: Observer, one: Host, two: Host) -> int:
     _say(f"Disk verified         {tick.disk_errors} wrong records of {tick.records}; all that was on it is equal")
     _say(f"Ran on both hosts     {'never' if not twice else f'YES: ticks {twice[:5]}'}")
     return 1 if twice or tick.memory_errors or tick.disk_errors else 0
-
-
-def _pair(one: Host, two: Host) -> None:
-    """Pair the hosts, unless they are."""
-    if "kvm2" in one.run("vmferry", "--output", "json", "host", "list").stdout:
-        return
-    invitation = json.loads(two.run("vmferry", "--output", "json", "host", "pair", "--invite").stdout)
-    one.run("vmferry", "host", "pair", "kvm2", "--token-file", "-", text=invitation["token"])
-    _say("Paired them with a one-time token.")
 
 
 def _say(text: str) -> None:

@@ -89,6 +89,10 @@ class Host(Machine):
                 SettingsChange(encryption=Protection.OPTIONAL, any_network=False, networks=[network])
             )
 
+    def vms(self) -> list[str]:
+        """Return the names of its VMs, running or not; none while it is down."""
+        return self.run("virsh", "-q", "list", "--all", "--name", check=False).stdout.split() if self.pid else []
+
     def client(self) -> Client:
         """Speak to its daemon from the machine, through the host's own file system."""
         return Client.local(self._settings())

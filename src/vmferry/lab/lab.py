@@ -95,10 +95,11 @@ class Lab:
         bandwidth: str | None = None,
         releases: Mapping[str, str] | None = None,
         samba: str | None = None,
-        mirror: str = tree.MIRROR,
+        mirror: str | None = None,
         say: Callable[[str], None] = lambda _: None,
         *,
         trust: bool = False,
+        new: bool = False,
     ) -> None:
         """Bring it up, or what is missing of it.
 
@@ -108,9 +109,10 @@ class Lab:
             releases: hosts of another Debian release than the machine's, by name; one that is made keeps its own.
             samba: with a domain, whose controller has this release's Samba, or the machine's (`MACHINE`); None for no
                 domain, unless there is one.
-            mirror: where another release comes from.
+            mirror: where another release comes from; None: from where this machine's own packages do.
             say: is told how far its making is.
             trust: with a second domain that trusts the first, and is trusted.
+            new: leave the hosts' settings as they are when vmferry was just installed.
 
         Raises:
             UsageError: lab-host-unknown, lab-host-release.
@@ -145,13 +147,13 @@ class Lab:
             if len(controllers) > 1:
                 for controller in controllers:
                     controller.start(names, say)  # it knows the other now, and adds the trust
-            for host in hosts:
+            for host in [] if new else hosts:
                 host.set_up()
             for host in hosts:
                 network.limit(self.layout, host.name, "migration", bandwidth)
 
     def _controllers(
-        self, samba: str | None, mirror: str, say: Callable[[str], None], *, trust: bool
+        self, samba: str | None, mirror: str | None, say: Callable[[str], None], *, trust: bool
     ) -> list[Controller]:
         """Give the controllers that the lab shall have."""
         if samba is None:
@@ -163,7 +165,7 @@ class Lab:
                 self._choose(controller, samba, mirror, say)
         return found
 
-    def _choose(self, host: Machine, release: str, mirror: str, say: Callable[[str], None]) -> None:
+    def _choose(self, host: Machine, release: str, mirror: str | None, say: Callable[[str], None]) -> None:
         """Give a host its release, unless it has that one."""
         if not host.made:
             host.take_root(tree.prepare(self.layout, release, mirror, say))
@@ -193,7 +195,7 @@ class Lab:
                 release=host.release,
                 management=layout.management(host.name),
                 migration=layout.migration(host.name),
-                vms=host.run("virsh", "-q", "list", "--all", "--name", check=False).stdout.split() if host.pid else [],
+                vms=host.vms(),
                 domain=name,
             )
             for host in self.hosts

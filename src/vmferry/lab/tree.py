@@ -24,7 +24,6 @@ from vmferry.lab import root
 from vmferry.lab.layout import Layout
 from vmferry.lab.shell import failed, run
 
-MIRROR = "http://deb.debian.org/debian"
 SPACE = 1 << 30  # bytes: 450 MiB when made, and what was fetched while it is
 EVERY = 5.0  # seconds between lines of progress
 # What has no wheels: of the first three there are packages, without krb5 a host has no CredSSP.
@@ -81,11 +80,11 @@ RELEASES = {
 }
 
 
-def prepare(lab: Layout, name: str, mirror: str = MIRROR, say: Callable[[str], None] = lambda _: None) -> Path:
+def prepare(lab: Layout, name: str, mirror: str | None = None, say: Callable[[str], None] = lambda _: None) -> Path:
     """Give the tree of a release, made on first use. The lab's lock has to be held.
 
     Arguments:
-        mirror: where Debian's packages come from.
+        mirror: where Debian's packages come from; None: from the mirror that this machine's apt uses.
         say: is told how far it is.
 
     Raises:
@@ -107,7 +106,7 @@ def prepare(lab: Layout, name: str, mirror: str = MIRROR, say: Callable[[str], N
     if draft.exists():
         shutil.rmtree(draft)
     try:
-        _install(release, draft, mirror, say)
+        _install(release, draft, mirror or _mirror(release, tree), say)
         say("installing what vmferry needs ...")
         packages = draft / f"usr/local/lib/python{release.python}/dist-packages"
         _install_python(release, packages)
@@ -129,6 +128,20 @@ def _key(release: Release) -> str:
     """Give what stands for all that a tree is made of, so that one that was made of something else is not taken."""
     content = [asdict(release), _requirements(), _programs(), [str(place) for place in root.places()]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+def _mirror(release: Release, tree: Path) -> str:
+    """Return the URL of the mirror of Debian that this machine's apt uses.
+
+    Raises:
+        UnreachableError: lab-mirror; it uses none.
+    """
+    listed = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages").split()
+    found = next((url.rstrip("/") for url in listed if url.rstrip("/").endswith("/debian")), None)
+    if found is None:
+        why = "apt on this machine names no mirror of Debian"
+        raise UnreachableError(codes.LAB_MIRROR, release=release.name, mirror="a mirror", why=why, place=str(tree))
+    return found
 
 
 def _install(release: Release, draft: Path, mirror: str, say: Callable[[str], None]) -> None:

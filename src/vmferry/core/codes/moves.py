@@ -102,6 +102,11 @@ LAB_HOST_RELEASE = UsageError.define(
     "Take the lab down first: `vmferry lab down --name {name}`.",
     status=409,
 )
+LAB_VM_NAME = UsageError.define(
+    "lab-vm-name",
+    "The lab makes no VM {name}: {why}.",
+    "Choose another name; `vmferry lab status` shows what is there.",
+)
 LAB_SPACE = PreflightError.define(
     "lab-space",
     "{folder} has {free} MiB free, and making the root of {release} hosts takes {needed}.",
