@@ -1,27 +1,32 @@
 """Reads what libvirt says of a host: capabilities (formatcaps) and domain capabilities (formatdomaincaps)."""
 
+import copy
 from xml.etree.ElementTree import Element, tostring
 
-from vmferry.core.domainxml import parse
+from vmferry.core import xmltree
+
+# This host's own libvirt tells them: of each NUMA node's processors, of each architecture's machines.
+_LIMITS = xmltree.Limits(size=16 << 20, elements=200_000)
 
 
 def host_uuid(capabilities: str) -> str:
     """Give the host's UUID."""
-    return (parse(capabilities).findtext("host/uuid") or "").strip()
+    return (_parse(capabilities).findtext("host/uuid") or "").strip()
 
 
 def cpu(capabilities: str) -> str:
     """Give the host's processor as XML, as libvirt takes it for a comparison; empty when it names none."""
-    found = parse(capabilities).find("host/cpu")
+    found = _parse(capabilities).find("host/cpu")
     if found is None:
         return ""
+    found = copy.deepcopy(found)
     found.tail = None
     return str(tostring(found, encoding="unicode"))
 
 
 def confinement(capabilities: str) -> list[str]:
     """Give the security drivers that confine VMs, e.g. apparmor and dac."""
-    models = (element.text for element in parse(capabilities).findall("host/secmodel/model"))
+    models = (element.text for element in _parse(capabilities).findall("host/secmodel/model"))
     return [model for model in models if model and model != "none"]
 
 
@@ -31,7 +36,7 @@ def machines(capabilities: str, architecture: str, kind: str) -> list[str] | Non
     Arguments:
         kind: the domain's type, kvm or qemu.
     """
-    for arch in parse(capabilities).findall("guest/arch"):
+    for arch in _parse(capabilities).findall("guest/arch"):
         if arch.get("name") != architecture:
             continue
         domain = next((entry for entry in arch.findall("domain") if entry.get("type") == kind), None)
@@ -44,10 +49,14 @@ def machines(capabilities: str, architecture: str, kind: str) -> list[str] | Non
 
 def tpm(domain_capabilities: str) -> bool:
     """Tell whether TPMs can be emulated; libvirt says so only where swtpm is installed."""
-    devices = parse(domain_capabilities).find("devices/tpm")
+    devices = _parse(domain_capabilities).find("devices/tpm")
     if devices is None or devices.get("supported") != "yes":
         return False
     return any(value.text == "emulator" for value in devices.findall("enum[@name='backendModel']/value"))
+
+
+def _parse(said: str) -> Element:
+    return xmltree.parse(said, _LIMITS)
 
 
 def _names(machines: list[Element]) -> list[str]:

@@ -1,105 +1,37 @@
-"""Reads and edits libvirt's domain XML (libvirt's docs/formatdomain).
+"""Reads and edits libvirt's domain XML (libvirt's docs/formatdomain)."""
 
-The tree keeps names as they are written (`v:x`, with `xmlns:v` an ordinary attribute): libvirt writes
-prefixes as it read them, so what is carried over stays as its owner wrote it. Syntax that libvirt never
-writes is refused, so that there is no second way to read what is judged here.
-"""
-
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NoReturn
-from xml.etree.ElementTree import Element, TreeBuilder, tostring
-from xml.parsers import expat
+from typing import Literal
+from xml.etree.ElementTree import Element, tostring
 
-from vmferry.core import codes
-from vmferry.core.errors import UsageError
+from vmferry.core.xmltree import fresh, parse, refuse
 
-# Deeper than any domain is, and shallow enough for every recursion below.
-_DEPTH_MAX = 64
 _DIGITS_MAX = 16
 _CLEARS_TRANSLATIONS = 9_000_000  # the first QEMU that does
 _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "k": 1024, "KiB": 1024, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20}
 _UNITS |= {"GB": 10**9, "G": 1 << 30, "GiB": 1 << 30}
 
 
-class _Parser:
-    """Builds a tree.
-
-    Comments are left out, and allowed only in <metadata>, the one part that is not libvirt's own.
-    """
-
-    def __init__(self) -> None:
-        self._builder = TreeBuilder()
-        self._path: list[str] = []
-        self._expat = expat.ParserCreate("utf-8")
-        self._expat.buffer_text = True
-        self._expat.ordered_attributes = False
-        self._expat.StartElementHandler = self._start
-        self._expat.EndElementHandler = self._end
-        self._expat.CharacterDataHandler = self._builder.data
-        self._expat.StartDoctypeDeclHandler = self._refuse_doctype
-        self._expat.XmlDeclHandler = self._refuse_declaration
-        self._expat.ProcessingInstructionHandler = self._refuse_instruction
-        self._expat.CommentHandler = self._comment
-
-    def parse(self, xml: str) -> Element:
-        """Parse a whole document."""
-        try:
-            self._expat.Parse(xml.encode(), True)
-        except expat.ExpatError as error:
-            _refuse(f"it is not well-formed ({error})")
-        except UnicodeEncodeError:
-            _refuse("it is not Unicode")
-        return self._builder.close()
-
-    def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        if len(self._path) == _DEPTH_MAX:
-            _refuse(f"its elements are more than {_DEPTH_MAX} deep")
-        self._path.append(tag)
-        self._builder.start(tag, attributes)
-
-    def _end(self, tag: str) -> None:
-        self._path.pop()
-        self._builder.end(tag)
-
-    def _comment(self, _text: str) -> None:
-        if self._path[1:2] != ["metadata"]:
-            _refuse("it has a comment outside <metadata>")
-
-    def _refuse_doctype(self, *_details: object) -> None:
-        _refuse("it has a DOCTYPE")
-
-    def _refuse_declaration(self, *_details: object) -> None:
-        _refuse("it has an XML declaration")
-
-    def _refuse_instruction(self, *_details: object) -> None:
-        _refuse("it has a processing instruction")
-
-
-def _refuse(why: str) -> NoReturn:
-    raise UsageError(codes.BAD_REQUEST, detail=f"the XML cannot be used: {why}")
-
-
-def parse(xml: str) -> Element:
-    """Parse XML as libvirt writes it.
-
-    Raises:
-        UsageError: bad-request; it is not well-formed, or it holds what libvirt never writes: a DOCTYPE, a
-            declaration, a processing instruction, a comment outside <metadata>, very deep elements.
-    """
-    return _Parser().parse(xml)
-
-
 def parse_domain(xml: str) -> Element:
-    """Parse a domain.
+    """Parse a domain; the tree is shared and must not be changed.
 
     Raises:
-        UsageError: bad-request; see `parse`, or it is something else than a domain.
+        UsageError: bad-request; see `xmltree.parse`, or it is something else than a domain.
     """
-    domain = parse(xml)
-    if domain.tag != "domain":
-        _refuse(f"it is not a <domain> but <{domain.tag}>")
-    return domain
+    return _domain(parse(xml))
+
+
+def _editable(xml: str) -> Element:
+    """Parse a domain into a tree of the caller's own."""
+    return _domain(fresh(xml))
+
+
+def _domain(root: Element) -> Element:
+    if root.tag != "domain":
+        refuse(f"it is not a <domain> but <{root.tag}>")
+    return root
 
 
 # --- what a domain says -------------------------------------------------------------------------------------
@@ -137,13 +69,28 @@ class DiskEntry:
 
 
 def name(xml: str) -> str:
-    """Give the VM's name."""
-    return _text(parse_domain(xml), "name")
+    """Return the VM's name as libvirt reads it: white space is part of it.
+
+    Raises:
+        UsageError: bad-request; see `xmltree.parse`, or there is not exactly one.
+    """
+    return _only(xml, "name")
 
 
 def uuid(xml: str) -> str:
-    """Give the VM's UUID, as it is written."""
-    return _text(parse_domain(xml), "uuid")
+    """Return the VM's UUID, as it is written.
+
+    Raises:
+        UsageError: bad-request; see `xmltree.parse`, or there is not exactly one.
+    """
+    return _only(xml, "uuid")
+
+
+def _only(xml: str, tag: str) -> str:
+    found = parse_domain(xml).findall(tag)
+    if len(found) != 1 or len(found[0]):
+        refuse(f"it has {len(found)} <{tag}>, or more than text in it")
+    return found[0].text or ""
 
 
 def emulator(xml: str) -> str:
@@ -183,8 +130,15 @@ def cpu(xml: str) -> tuple[str, str]:
     found = parse_domain(xml).find("cpu")
     if found is None:
         return "", ""
+    found = copy.deepcopy(found)
     found.tail = None
     return found.get("mode", "custom"), _serialize(found)
+
+
+def topology(xml: str) -> dict[str, str] | None:
+    """Return the attributes of the CPU's topology; None where the XML has none."""
+    found = parse_domain(xml).find("cpu/topology")
+    return None if found is None else dict(found.attrib)
 
 
 def cmdline(xml: str) -> str:
@@ -260,7 +214,7 @@ def with_paths(xml: str, paths: Mapping[str, str]) -> str:
     Arguments:
         paths: disk target -> path. A disk that is not named stays as it is.
     """
-    domain = parse_domain(xml)
+    domain = _editable(xml)
     for disk in _disks(domain):
         path = paths.get(_entry(disk).target)
         source = disk.find("source")
@@ -289,7 +243,7 @@ def with_networks(xml: str, places: Mapping[str, Attachment]) -> str:
     Arguments:
         places: name of a network or bridge -> where its interfaces go. One that is not named stays as it is.
     """
-    domain = parse_domain(xml)
+    domain = _editable(xml)
     for interface in domain.findall("devices/interface"):
         source = interface.find("source")
         if source is None:
@@ -334,7 +288,7 @@ def for_copy(live_xml: str, targets: list[str]) -> str:
     Arguments:
         targets: the disks that are copied.
     """
-    domain = parse_domain(live_xml)
+    domain = _editable(live_xml)
     for disk in _disks(domain):
         driver = disk.find("driver")
         if driver is not None and _entry(disk).target in targets:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 from xml.etree.ElementTree import Element
 
-from vmferry.core.domainxml import parse
+from vmferry.core.xmltree import parse
 
 # A hostile XML can have a million; nobody reads more than the first few.
 _DIFFERENCES_MAX = 50
@@ -19,7 +19,7 @@ def differences(expected: str, found: str) -> list[str]:
     and SECURE.)
 
     Raises:
-        UsageError: bad-request; see `parse`.
+        UsageError: bad-request; see `xmltree.parse`.
     """
     return list(islice(_differ(parse(expected), parse(found), ""), _DIFFERENCES_MAX))
 

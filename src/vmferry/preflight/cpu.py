@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from vmferry.core import codes, domainxml
+from vmferry.core import codes, domainxml, xmltree
 from vmferry.core.finding import Finding
 from vmferry.preflight.case import Case, Check
 
@@ -14,7 +14,7 @@ def _cpu(case: Case) -> Iterator[Finding]:
     if here.cpu_refusal is not None:
         mode, xml = domainxml.cpu(case.vm.live_xml)
         # With check='none' libvirt starts the VM whatever the CPU lacks; what the guest makes of it is its business.
-        judge = Finding.warns if domainxml.parse(xml).get("check") == "none" else Finding.blocks
+        judge = Finding.warns if xmltree.parse(xml).get("check") == "none" else Finding.blocks
         yield judge(
             codes.CPU_INCOMPATIBLE, (mode, here.cpu_refusal), host=here.name, vm=case.vm.vm, why=here.cpu_refusal
         )
