@@ -28,6 +28,8 @@ def test_a_real_migration_passes_unchanged(move: str) -> None:
             assert guard.check_call(message) is None
         else:
             assert guard.see_reply(message) is None
+    assert guard.prepare_called
+    assert guard.prepared == (move != "taken")
     assert guard.finish_called == capture.succeeded
     assert guard.finish_succeeded == capture.succeeded
 

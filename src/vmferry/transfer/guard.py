@@ -6,7 +6,6 @@ must say exactly what was granted. What crosses was captured from libvirt (tests
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NoReturn
@@ -99,18 +98,28 @@ class Guard:
     Arguments:
         authorised: what was granted.
 
-    `finish_called` is set once Finish was let through for a complete copy (libvirt also calls it for one that
-    was cancelled); `finish_succeeded` once its reply said that the VM is here.
+    `prepare_called` is set once Prepare was let through, and `prepared` once its reply said that a copy of the VM is
+    here: from then on the domain of that name and UUID is this job's. `finish_called` is set once Finish was let
+    through for a complete copy (libvirt also calls it for one that was cancelled); `finish_succeeded` once its reply
+    said that the VM is here.
     """
 
     def __init__(self, authorised: Authorised) -> None:
         self._granted = authorised
-        self._targets = frozenset(disk.target for disk in domainxml.disks(authorised.live_xml))
+        self._cookies = cookie.Expected(
+            vm=authorised.vm,
+            uuid=authorised.uuid,
+            targets=frozenset(disk.target for disk in domainxml.disks(authorised.live_xml)),
+            mirrored=bool(authorised.migrate_disks),
+            topology=domainxml.topology(authorised.live_xml),
+        )
         self._step = _Step.NEW
         self._waiting: Message | None = None  # the call that has no reply yet
         self._count = 0
         self._watching = False
         self._serial = -1
+        self.prepare_called = False
+        self.prepared = False
         self.finish_called = False
         self.finish_succeeded = False
 
@@ -147,6 +156,7 @@ class Guard:
             self._refuse(f"procedure {message.procedure} cannot be read: {error}")
         self._serial = message.serial
         self._waiting = message
+        self.prepare_called |= message.procedure == Procedure.PREPARE
         return None
 
     def see_reply(self, message: Message) -> bytes | None:
@@ -164,6 +174,7 @@ class Guard:
         if message.status == Status.OK:
             if message.procedure == Procedure.PREPARE:
                 self._step = _Step.PREPARED
+                self.prepared = True
             elif message.procedure == Procedure.FINISH:
                 self.finish_succeeded = self.finish_called
         return None
@@ -207,16 +218,8 @@ class Guard:
     def _judge_prepare(self, reader: Reader) -> None:
         parameters, data, flags = reader.parameters(), reader.opaque(COOKIE_MAX), reader.u32()
         self._judge_flags(flags)
-        xml = [parameter for parameter in parameters if parameter.name == "destination_xml"]
-        self._same("the number of XML documents", 1, len(xml))
-        self._judge_xml(xml[0])
-        # Order matters among the disks only, but libvirt keeps it for all.
-        rest = [parameter for parameter in parameters if parameter.name != "destination_xml"]
-        self._judge_parameters(rest)
-        missing = Counter(self._granted.parameters()) - Counter(rest)
-        if missing:
-            self._refuse(f"prepare without {_names(missing)}")
-        self._judge_cookie(data)
+        self._judge_parameters(parameters, self._granted.parameters())
+        self._judge_cookie(data, cookie.Call.PREPARE)
 
     def _judge_finish(self, reader: Reader) -> bool:
         """Judge Finish; returns whether it is for a complete copy, not a cancelled one."""
@@ -226,16 +229,8 @@ class Guard:
         if cancelled not in (0, 1):
             self._refuse("finish is neither cancelled nor not")
         name = Parameter("destination_name", ParameterType.STRING, self._granted.vm)
-        names = [parameter for parameter in parameters if parameter.name == name.name]
-        self._same("the VM's name", [name], names)
-        rest = []
-        for parameter in parameters:
-            if parameter.name == "destination_xml":
-                self._judge_xml(parameter)
-            elif parameter.name != "destination_name":
-                rest.append(parameter)
-        self._judge_parameters(rest)
-        self._judge_cookie(data)
+        self._judge_parameters(parameters, [*self._granted.parameters(), name])
+        self._judge_cookie(data, cookie.Call.CANCELLED if cancelled else cookie.Call.FINISH)
         reader.end()
         return not cancelled
 
@@ -243,10 +238,22 @@ class Guard:
         if flags != self._granted.flags:
             self._refuse(f"the flags are {flags:#x} instead of {self._granted.flags:#x}")
 
-    def _judge_parameters(self, parameters: Iterable[Parameter]) -> None:
-        unknown = Counter(parameters) - Counter(self._granted.parameters()) - Counter(self._granted.harmless())
+    def _judge_parameters(self, parameters: list[Parameter], granted: list[Parameter]) -> None:
+        """Hold the parameters to those that were granted, each as often, and one XML.
+
+        Left out, libvirt would choose: a TCP port of its own, all disks.
+        """
+        xml = [parameter for parameter in parameters if parameter.name == "destination_xml"]
+        self._same("the number of XML documents", 1, len(xml))
+        self._judge_xml(xml[0])
+        # Order matters among the disks only, but libvirt keeps it for all.
+        rest = Counter(parameter for parameter in parameters if parameter.name != "destination_xml")
+        unknown = rest - Counter(granted) - Counter(self._granted.harmless())
         if unknown:
             self._refuse(f"a parameter was not granted: {_names(unknown)}")
+        missing = Counter(granted) - rest
+        if missing:
+            self._refuse(f"a call without {_names(missing)}")
 
     def _judge_xml(self, parameter: Parameter) -> None:
         if not isinstance(parameter.value, str):
@@ -258,8 +265,8 @@ class Guard:
         if found:
             self._refuse(f"the VM is not the one that was granted: {_some(found)}")
 
-    def _judge_cookie(self, data: bytes) -> None:
-        found = cookie.problems(data, vm=self._granted.vm, uuid=self._granted.uuid, targets=self._targets)
+    def _judge_cookie(self, data: bytes, call: cookie.Call) -> None:
+        found = cookie.problems(data, call, self._cookies)
         if found:
             self._refuse(_some(found))
 
