@@ -111,6 +111,13 @@ def test_try_it(lab: Lab) -> None:
     lab_line(up)
     assert [row.vms for row in lab.status()] == [["web01"], []]
     assert "web01 runs on kvm2." in lab_line(move)
+    for host, way, last in zip(lab.hosts, ("to kvm2", "from kvm1"), ("committing", "finishing"), strict=True):
+        (file,) = (host.home / "vmferry" / "log").glob("vmferry-transfer@*.log")
+        said = file.read_text()  # what journalctl shows on a real host
+        for phase in ("connecting", "copying", last, "going", "settling"):
+            assert re.search(rf"INFO .*: job [0-9a-f]{{12}}, web01 {way}: {phase}, \d+ bytes carried\n", said), said
+        assert re.search(rf"INFO .*, web01 {way}: ended, done\n", said), said
+        assert "WARNING" not in said
     lab_line(add)
     assert sorted(lab.host("kvm2").vms()) == ["db01", "web01"]
     lab_line(up)  # again: nothing is made anew

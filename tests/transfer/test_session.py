@@ -132,6 +132,17 @@ def test_close_waits_until_all_has_arrived() -> None:
         assert got == data
 
 
+def test_an_ordinary_end_warns_of_nothing(encryption: bool, caplog: pytest.LogCaptureFixture) -> None:
+    for first in (0, 1):
+        with sessions(encryption=encryption) as both:
+            heard = Heard()
+            both[1 - first].on_broken(heard)
+            both[first].close(LIMIT)
+            assert heard.wait(1) == ["the peer closed the session"]
+            both[1 - first].close()  # its threads have ended, so all that they log is there
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_a_session_closed_here_is_not_broken() -> None:
     with sessions() as (source, _):
         heard = Heard()

@@ -61,6 +61,21 @@ class Activities:
             except libvirt.libvirtError as error:
                 raise refused(error, self._host, uuid) from error
 
+    def used(self, uuid: str) -> int:
+        """Return how many bytes of its memory a running VM has ever written, as far as the host can tell.
+
+        Raises:
+            UnreachableError: libvirt-unreachable.
+            PreflightError: libvirt-refused.
+        """
+        with connected(self._uri, self._host) as connection:
+            try:
+                domain = connection.lookupByUUIDString(uuid)
+                found = connection.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_BALLOON)[0][1]
+                return _used(domain, found)
+            except libvirt.libvirtError as error:
+                raise refused(error, self._host, uuid) from error
+
     def _measure(self, connection: Any, domain: Any, seconds: int) -> Activity:
         wanted = libvirt.VIR_DOMAIN_STATS_VCPU | libvirt.VIR_DOMAIN_STATS_BALLOON | libvirt.VIR_DOMAIN_STATS_DIRTYRATE
 
@@ -77,14 +92,23 @@ class Activities:
         took = time.monotonic() - began
         spent = [_spent(found, before, number) / took for number in range(found.get("vcpu.maximum", 0))]
         rate = float(found.get("dirtyrate.megabytes_per_second", 0)) * (1 << 20)
-        memory = domain.maxMemory() * 1024
-        own = OWN["kvm" if domainxml.kind(domain.XMLDesc()) == "kvm" else "qemu"]
-        resident = found.get("balloon.rss", 0) * 1024
         return Activity(
-            used=min(memory, max(0, resident - own)) if resident else memory,
+            used=_used(domain, found),
             dirty_rate=rate + ROUNDED if rate else 0.0,
             busy=min(1.0, max(spent, default=1.0)),
         )
+
+
+def _used(domain: Any, found: dict[str, Any]) -> int:
+    """Return the bytes of a VM's memory that were ever written.
+
+    Arguments:
+        found: libvirt's statistics of it, with those of the balloon.
+    """
+    memory = int(domain.maxMemory()) * 1024
+    own = OWN["kvm" if domainxml.kind(domain.XMLDesc()) == "kvm" else "qemu"]
+    resident = int(found.get("balloon.rss", 0)) * 1024
+    return min(memory, max(0, resident - own)) if resident else memory
 
 
 def _spent(after: dict[str, Any], before: dict[str, Any], number: int) -> float:

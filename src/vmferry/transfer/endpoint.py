@@ -1,5 +1,6 @@
 """What the two ends of a move share: the job's journal, its control socket, its unix sockets' folder, its events."""
 
+import logging
 import os
 import pwd
 import queue
@@ -22,6 +23,8 @@ from vmferry.store.settings import Settings
 from vmferry.transfer import control, interfaces, spec
 from vmferry.transfer.session import Credentials, Session
 from vmferry.transfer.spec import Spec
+
+log = logging.getLogger("vmferry.transfer")
 
 
 class Endpoint:
@@ -59,6 +62,8 @@ class Endpoint:
         """Write a step down, durably, before it is taken."""
         self.jobs.step(self.job, phase, **detail)
         self.phase = phase
+        carried = max(self.session.sent, self.session.received) if self.session else 0
+        log.info("%s: %s, %d bytes carried", self._label(), phase.value, carried)
         self.control.publish("phase", phase.value)
 
     def report(self, **numbers: Any) -> None:
@@ -68,6 +73,7 @@ class Endpoint:
 
     def doubt(self, reason: str) -> None:
         """Record that nobody can tell yet where the VM is; nothing is guessed meanwhile."""
+        log.warning("%s: in doubt: %s", self._label(), reason)
         self.jobs.mark(self.job, State.IN_DOUBT, reason)
 
     def summary(self) -> Summary:
@@ -77,6 +83,7 @@ class Endpoint:
     def end(self, state: State, error: VmferryError | None) -> None:
         """Record the end, and remove what was only this job's: sockets and secrets."""
         self.jobs.end(self.job, state, error.problem() if error else None, self.summary())
+        log.info("%s: ended, %s%s", self._label(), state.value, f": {error.reason}" if error else "")
         self.control.publish("phase", Phase.ENDED.value)
         self.control.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -88,6 +95,11 @@ class Endpoint:
             self.session.close(linger=2.0)
         self.domains.close()
         self.database.close()
+
+    def _label(self) -> str:
+        """Name the job in the log."""
+        way = "to" if self.spec.role is Role.SOURCE else "from"
+        return f"job {self.job}, {self.offer.vm} {way} {self.spec.peer}"
 
     def next_event(self, timeout: float) -> tuple[str, Any]:
         """Wait for what happens next; `("tick", None)` after `timeout` seconds of nothing."""

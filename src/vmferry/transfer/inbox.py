@@ -81,6 +81,11 @@ class Inbox:
             self._end = end
             self._ready.notify_all()
 
+    @property
+    def ending(self) -> bool:
+        """Whether the peer has told where it ends."""
+        return self._end is not None
+
     def stop(self, why: OSError, *, at_once: bool) -> None:
         """End it: `at_once` drops what has come; otherwise what is in order may still be taken."""
         with self._lock:

@@ -227,7 +227,8 @@ class Session:
             self._break("a frame could not be handled")
         why = carrier.fault or why
         carrier.cut()
-        if not self._over.is_set():
+        # A peer that ends the session says so on the control stream, before it closes its connections.
+        if not (self._over.is_set() or self._closing or self._switch.control.ending):
             log.warning("%s was lost: %s", carrier.label, why)
         with self._lock:
             self._incoming.remove(carrier)

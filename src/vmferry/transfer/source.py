@@ -10,6 +10,7 @@ from vmferry.core.errors import CancelledError, UnreachableError, UsageError, Vm
 from vmferry.core.job import Phase, State, Summary
 from vmferry.core.request import build
 from vmferry.core.settings import ways
+from vmferry.hypervisor.activity import Activities
 from vmferry.hypervisor.domains import Presence
 from vmferry.hypervisor.migration import Migration, Statistics
 from vmferry.transfer import files, interfaces
@@ -54,6 +55,7 @@ class Source(Endpoint):
         alarm = self._set_alarm()
         try:
             self._connect()
+            self._expect()
             self._copy_files()
             self._copy()
         except VmferryError as error:
@@ -110,6 +112,16 @@ class Source(Endpoint):
             else:
                 self.adopt(session)
                 return
+
+    def _expect(self) -> None:
+        """Tell the meter what has to be sent."""
+        copied = {plan.target for plan in self.spec.grant.disks if not plan.shared}
+        disk = sum(disk.allocated for disk in self.offer.disks if disk.target in copied)
+        try:
+            memory = Activities(self.config.libvirt_uri, self.config.name).used(self.offer.uuid)
+        except VmferryError:
+            memory = 0  # libvirt counts then
+        self._meter.expect(disk, memory)
 
     def _copy_files(self) -> None:
         """Copy the disks that nobody writes; QEMU's mirror takes only writable ones."""
@@ -378,4 +390,5 @@ class Source(Endpoint):
     def _report(self) -> None:
         assert self.session is not None
         stats = self._migration.statistics() if self._migration else Statistics()
-        self.report(**self._meter.read(stats, self.session.sent))
+        sent = {kind: sum(stream.sent for stream in streams) for kind, streams in self._streams.items()}
+        self.report(**self._meter.read(stats, self.session.sent, sent["disk"] + sent["file"], sent["memory"]))

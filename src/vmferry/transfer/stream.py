@@ -167,6 +167,11 @@ class Stream:
         """Whether it was given up."""
         return self._failure is not None
 
+    @property
+    def ending(self) -> bool:
+        """Whether the peer sends no more on it, or has given it up."""
+        return self.inbox.ending or self.failed
+
     # --- for the session ----------------------------------------------------------------------------------------
 
     def acknowledge(self, offset: int, credit: int, flags: int) -> None:
