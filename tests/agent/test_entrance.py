@@ -47,7 +47,7 @@ class World:
 
     def sign_in(self, config: Config, place: Place, *asked: Any) -> tuple[SignedIn, str]:
         self.asked = [place, *asked]
-        return SignedIn(name="kvm2", tokens={}, caller=asked[2], secret="s3"), THEIRS
+        return SignedIn(name="kvm2", tokens={}, caller=asked[2], secret="5ec3e7"), THEIRS
 
     def enter(self, caller: Caller, credential: Any = None, *, storage: bool = False) -> Any:
         return self.entrance.enter("kvm2", MoveOptions(include_storage=storage), caller, credential)
@@ -75,7 +75,7 @@ def test_without_keys_hosts_take_each_others_word(world: World) -> None:
 def test_a_ticket_is_used_as_it_is(world: World) -> None:
     entry = world.enter(user("ann@LAB.TEST", "kerberos"), "hers", storage=True)
     assert world.asked == [Place("kvm2", "kvm2", 6601), "MINE", "hers", "ann@LAB.TEST", ("migration", "storage")]
-    assert entry.secret == "s3"
+    assert entry.secret == "5ec3e7"
     assert entry.caller == user("ann@LAB.TEST", "kerberos")
     assert (entry.peer.kind, entry.peer.fingerprint) == (Kind.DOMAIN, certificates.fingerprint(THEIRS))
     assert world.peers.get("kvm2") == entry.peer

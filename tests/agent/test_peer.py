@@ -182,3 +182,24 @@ def test_paired_host_has_the_peer_api_only(paired: tuple["Node", "Node"]) -> Non
         with pytest.raises(VmferryError) as caught:
             peer._call(method, path, {})
         assert caught.value.code is codes.NOT_AUTHENTICATED
+
+
+def test_a_newer_host_is_understood(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    peer = kvm1.peer(kvm2)
+    newer = proposal("alice").wire() | {"weather": "fine", "options": {"hover": True}}
+    assert "findings" in peer._call("POST", "/peer/checks", newer)
+    assert kvm2.made.asked[0][1] == proposal("alice")
+    with pytest.raises(PreflightError, match="Update vmferry on kvm2") as refused:
+        peer._call("POST", "/peer/checks", newer | {"requires": ["hovering"]})
+    assert refused.value.fields == {"host": "kvm2", "what": "hovering"}
+    with pytest.raises(PreflightError) as refused:
+        peer._call("POST", "/peer/checks", newer | {"options": {"performance": "teleport"}})
+    assert refused.value.fields == {"host": "kvm2", "what": "options.performance teleport"}
+
+
+def test_what_has_its_default_is_not_answered(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    answer = kvm1.peer(kvm2)._call("POST", "/peer/offers", offer().wire())
+    assert "job_key" in answer
+    assert not {"requires", "findings", "refusal"} & set(answer)

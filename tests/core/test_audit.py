@@ -5,7 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmferry.core.audit import LONGEST, AuditRecord, on_behalf_method, on_behalf_of, printable, read, told
+from vmferry.core.audit import LONGEST, AuditRecord, on_behalf_method, on_behalf_of, read, told
+from vmferry.core.text import printable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -26,7 +27,7 @@ def test_only_what_is_named_is_told() -> None:
 
 
 def test_what_is_long_or_not_to_be_shown_is_cut_and_masked() -> None:
-    assert told({"reason": "a\n\x1b[2J" + "b" * 1000}) == {"reason": ("a??[2J" + "b" * 1000)[:LONGEST]}
+    assert told({"reason": "a\n\x1b[2J" + "b" * 1000}) == {"reason": ("a??[2J" + "b" * 1000)[: LONGEST - 3] + "..."}
     assert printable("\ud800é") == "?é"
 
 

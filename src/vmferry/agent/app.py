@@ -22,18 +22,18 @@ Errors are RFC 9457 problems with a stable `code`; docs/api.md describes who can
 
 def application(agent: Agent) -> ASGIApp:
     """Give the application, behind its gate, and all of it under audit."""
-    app = _routes()
-    app.state.agent = agent
     name = agent.services.config.name
+    app = _routes(name)
+    app.state.agent = agent
     return Audit(Gate(app, agent.services.stores.tokens, agent.services.keys, name), agent.trail, name)
 
 
 def document() -> str:
     """Give the OpenAPI document, as docs/openapi.json has it."""
-    return json.dumps(_routes().openapi(), indent=2) + "\n"
+    return json.dumps(_routes("").openapi(), indent=2) + "\n"
 
 
-def _routes() -> FastAPI:
+def _routes(host: str) -> FastAPI:
     app = FastAPI(
         title="vmferry",
         version="v1",
@@ -44,7 +44,7 @@ def _routes() -> FastAPI:
         generate_unique_id_function=_operation,
         redirect_slashes=False,
     )
-    problems.install(app)
+    problems.install(app, host)
     for module in (hosts, settings, site, tokens, vms, jobs, audit, doctor, peer, signin):
         app.include_router(module.router, prefix=API)
     made = app.openapi

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vmferry.agent import problems
 from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
 from vmferry.agent.trail import Trail
-from vmferry.core.audit import AuditRecord, on_behalf_method, on_behalf_of, peer_head, printable, read, told
+from vmferry.core.audit import LONGEST, AuditRecord, on_behalf_method, on_behalf_of, peer_head, read, told, told_path
+from vmferry.core.text import printable
 from vmferry.identity.access import UnixUser, user_name
 
 HARMLESS = ("GET", "HEAD", "OPTIONS")
@@ -71,11 +72,11 @@ class Audit:
             at=datetime.fromtimestamp(self._clock(), UTC),
             host=self._host,
             action=endpoint.__name__ if endpoint else None,
-            request=printable(f"{scope['method']} {scope['raw_path'].decode('latin-1')}"),
+            request=printable(f"{scope['method']} {scope['raw_path'].decode('latin-1')}", LONGEST),
             on_behalf_of=on_behalf_of(values),
             on_behalf_method=on_behalf_method(values),
-            job=printable(str(job)) if job else None,
-            about={name: printable(value) for name, value in parameters.items() if name != "job"} | told(values),
+            job=printable(str(job), LONGEST) if job else None,
+            about=told_path(parameters) | told(values),
             peer_head=peer_head(values, str(who["caller"])) if offers else None,
             result=exchange.result,
             status=exchange.status,

@@ -10,11 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from vmferry.core import codes
-from vmferry.core.errors import InternalError, UsageError, VmferryError
+from vmferry.core import codes, message
+from vmferry.core.errors import InternalError, PreflightError, UsageError, VmferryError
 
 log = logging.getLogger("vmferry.agent")
 MEDIA_TYPE = "application/problem+json"
+HOST_TO_HOST = ("/api/v1/peer/", "/api/v1/pairing", "/api/v1/signin")  # paths that hosts ask for
 
 
 def response(error: VmferryError) -> JSONResponse:
@@ -22,8 +23,12 @@ def response(error: VmferryError) -> JSONResponse:
     return JSONResponse(error.problem(), error.code.status, media_type=MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
-    """Have every error of the app answered as a problem."""
+def install(app: FastAPI, host: str) -> None:
+    """Have every error of the app answered as a problem.
+
+    Arguments:
+        host: this host's name.
+    """
 
     @app.exception_handler(VmferryError)
     async def known(request: Request, error: VmferryError) -> JSONResponse:
@@ -31,6 +36,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        needed = message.unknown(error.errors()) if request.url.path.startswith(HOST_TO_HOST) else None
+        if needed is not None:
+            return response(PreflightError(codes.RELEASE_OLDER, host=host, what=needed))
         return response(UsageError(codes.BAD_REQUEST, detail=_sentence(error.errors())))
 
     @app.exception_handler(Exception)

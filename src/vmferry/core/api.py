@@ -1,12 +1,13 @@
 """The values of the HTTPS API: what crosses between vmferryd and its clients."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
+from vmferry.core.message import Document, Exact, Line, Message, Values
 from vmferry.core.offer import Caller, MoveOptions
 from vmferry.core.settings import Difference, HostSettings
 
@@ -25,14 +26,14 @@ class _Request(BaseModel):
 class Problem(_Answer):
     """An RFC 9457 problem; `code` is stable, the sentences are for people."""
 
-    type: str = Field(description="urn:vmferry:error: and the code")
-    title: str
+    type: Line = Field(description="urn:vmferry:error: and the code")
+    title: Line
     status: int
-    detail: str = Field(description="what happened and why")
-    code: str
-    remedy: str = Field(description="the way out")
+    detail: Line = Field(description="what happened and why")
+    code: Line
+    remedy: Line = Field(description="the way out")
     exit_code: int = Field(description="exit code of the command line for this error")
-    fields: dict[str, Any] = Field(description="what the sentences name")
+    fields: Values = Field(description="what the sentences name")
 
 
 class Version(_Answer):
@@ -138,25 +139,25 @@ class PairRequest(_Request):
     callers: list[str] = Field(default=["*"], min_length=1, description="for whom the other host may move VMs here")
 
 
-class PairingRequest(_Request):
+class PairingRequest(Message):
     """What a host shows to redeem a token (host to host)."""
 
-    secret: str = Field(max_length=128, description="hex")
-    name: str = Field(pattern=NAME)
-    address: str | None = Field(
+    secret: Exact = Field(max_length=128, description="hex")
+    name: Exact = Field(pattern=NAME)
+    address: Exact | None = Field(
         default=None,
         max_length=255,
         pattern=r"^[A-Za-z0-9.:%_-]+$",
         description="null: where the request comes from",
     )
     port: int = Field(ge=1, le=65535)
-    certificate: str = Field(max_length=8192, description="PEM")
+    certificate: Document = Field(max_length=8192, description="PEM")
 
 
-class PairingAnswer(_Answer):
+class PairingAnswer(Message):
     """The host that made the token."""
 
-    name: str = Field(pattern=NAME)
+    name: Exact = Field(pattern=NAME)
 
 
 _Callers = Annotated[list[str], Field(min_length=1, max_length=1000)]
@@ -230,7 +231,7 @@ class PairTest(_Answer):
     back: Problem | None = Field(description="what is wrong with the way back, where the way there works")
 
 
-class Back(_Answer):
+class Back(Message):
     """What came of asking the host that asks (host to host)."""
 
     problem: Problem | None
@@ -285,6 +286,8 @@ class NewToken(ApiToken):
 
 class MoveRequest(MoveOptions):
     """Where a VM goes, and how."""
+
+    model_config = ConfigDict(extra="forbid")
 
     destination: str = Field(description="name of a paired host")
     wait: bool = Field(default=True, description="wait for a place on both hosts; false: fail when there is none")
@@ -345,28 +348,28 @@ class StateEvent(_Answer):
     reason: str | None
 
 
-class Verdict(_Answer):
+class Verdict(Message):
     """What becomes of a VM whose move broke: go, abort or undecided (host to host)."""
 
-    verdict: str
+    verdict: Exact
 
 
-class Outcome(_Answer):
+class Outcome(Message):
     """What became of a VM that the source handed over: nothing yet, it runs, or why it does not (host to host)."""
 
     ended: bool
-    problem: dict[str, Any] | None = None
+    problem: Values | None = None
 
 
-class Abort(_Request):
+class Abort(Message):
     """Why the source gave a move up (host to host)."""
 
-    reason: str = Field(max_length=2000)
-    cancelled_by: str = Field(default="", max_length=200, description="who cancelled it; empty: nobody did")
+    reason: Line
+    cancelled_by: Line = Field(default="", description="who cancelled it; empty: nobody did")
 
 
-class Hello(_Answer):
+class Hello(Message):
     """Who a paired host is (host to host)."""
 
-    name: str
-    version: str
+    name: Exact
+    version: Line

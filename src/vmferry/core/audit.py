@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vmferry.core.chain import PeerHead
+from vmferry.core.text import printable
 
 LONGEST = 200  # characters of one value
 _TOLD = frozenset(
@@ -69,16 +70,21 @@ def told(values: dict[str, Any]) -> dict[str, Any]:
     return {name: _short(value) for name, value in values.items() if name in _TOLD and value is not None}
 
 
+def told_path(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Give what of a path's parameters may be written down; the job has a place of its own."""
+    return {name: _short(value) for name, value in parameters.items() if name != "job"}
+
+
 def on_behalf_of(values: dict[str, Any]) -> str | None:
     """Give for whom a host says that it offers a VM."""
     caller = values.get("caller")
-    return printable(str(caller["name"])) if isinstance(caller, dict) and "name" in caller else None
+    return printable(str(caller["name"]), LONGEST) if isinstance(caller, dict) and "name" in caller else None
 
 
 def on_behalf_method(values: dict[str, Any]) -> str | None:
     """Give how the host that offers a VM says that it knew for whom."""
     caller = values.get("caller")
-    return printable(str(caller["method"])) if isinstance(caller, dict) and "method" in caller else None
+    return printable(str(caller["method"]), LONGEST) if isinstance(caller, dict) and "method" in caller else None
 
 
 def peer_head(values: dict[str, Any], host: str) -> PeerHead | None:
@@ -90,14 +96,9 @@ def peer_head(values: dict[str, Any], host: str) -> PeerHead | None:
         return None
 
 
-def printable(text: str) -> str:
-    """Give a text of a stranger's so that it can be shown on a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text[:LONGEST])
-
-
 def _short(value: Any) -> str | int | float:
     if isinstance(value, str):
-        return printable(value)
+        return printable(value, LONGEST)
     text = json.dumps(value)
     plain = isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
-    return value if plain and len(text) <= LONGEST else printable(text)
+    return value if plain and len(text) <= LONGEST else printable(text, LONGEST)

@@ -2,31 +2,32 @@
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from vmferry.core.message import Document, Exact, Hex, Message
 from vmferry.core.networks import Subnet
-from vmferry.core.offer import Address, Encryption
+from vmferry.core.offer import ADDRESSES, Address, Encryption
 
 
-class BandwidthRequest(BaseModel):
+class BandwidthRequest(Message):
     """Source -> destination: take bytes in for a moment, as from a move with these options."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    certificate: str = Field(max_length=8192, description="PEM; what the source shows, made for this one measurement")
+    certificate: Document = Field(
+        max_length=8192, description="PEM; what the source shows, made for this one measurement"
+    )
     encryption: Encryption
-    networks: list[Subnet] = Field(max_length=1000, description="subnets that the source keeps to; none: it takes any")
+    networks: list[Subnet] = Field(
+        default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
+    )
 
 
-class BandwidthOpening(BaseModel):
+class BandwidthOpening(Message):
     """Destination -> source: where it takes them for some seconds, and what they both show, good once."""
 
-    model_config = ConfigDict(frozen=True)
-
-    id: str = Field(description="names the measurement, as a job's identifier names a job")
-    key: str = Field(repr=False, description="hex; who connects has to prove that she has it")
-    certificate: str = Field(description="PEM; what the destination shows")
-    addresses: list[Address] = Field(description="the best first")
+    id: Exact = Field(description="names the measurement, as a job's identifier names a job")
+    key: Hex = Field(repr=False, description="hex; who connects has to prove that she has it")
+    certificate: Document = Field(description="PEM; what the destination shows")
+    addresses: list[Address] = Field(max_length=ADDRESSES, description="the best first")
 
 
 @dataclass(frozen=True, slots=True)

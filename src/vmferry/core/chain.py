@@ -13,13 +13,13 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vmferry.core.message import Exact, Message, Value
+
 _DIGEST = r"^[0-9a-f]{64}$"
 
 
-class Head(BaseModel):
+class Head(Value):
     """The last record of a log at some time: who knows it can tell later whether that log still has it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int = Field(ge=0, description="of the record, counted from 1; 0: there was none")
     digest: str = Field(pattern=_DIGEST, description="SHA-256 of the record's line, hex")
@@ -28,13 +28,11 @@ class Head(BaseModel):
 class PeerHead(Head):
     """The head of another host's log, as that host told it."""
 
-    host: str
+    host: Exact
 
 
-class HeadsKept(BaseModel):
+class HeadsKept(Message):
     """Host -> host: the heads of the caller's audit log that are on record here, the newest first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     heads: list[Head] = Field(max_length=1000)
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from vmferry.core.text import cleaned, printable
+
 _STOPS = re.compile(r"(?<=[^./\s])\.\.(?=\s|$)")
 
 
@@ -65,8 +67,8 @@ class VmferryError(Exception):
     def __init__(self, code: Code, **fields: Any) -> None:
         self.code = code
         self.fields = fields
-        # A field may be a sentence of its own: then there would be two full stops.
-        self.reason, self.remedy = (_STOPS.sub(".", said.format(**fields)) for said in (code.reason, code.remedy))
+        # Another host's words may be among the fields, and the sentences go to terminals and logs.
+        self.reason, self.remedy = (_line(said.format(**fields)) for said in (code.reason, code.remedy))
         super().__init__(f"{self.reason} {self.remedy}".strip())
 
     @classmethod
@@ -101,7 +103,7 @@ class VmferryError(Exception):
 
         The peer may send what it likes: whatever JSON it is, an error comes of it.
         """
-        problem = problem if isinstance(problem, dict) else {}
+        problem = cleaned(problem) if isinstance(problem, dict) else {}
         name = str(problem.get("code", "unknown"))
         said = problem.get("fields")
         fields: dict[str, Any] = dict(said) if isinstance(said, dict) else {}
@@ -122,6 +124,11 @@ class VmferryError(Exception):
         error = kind(plain)
         error.fields = fields
         return error
+
+
+def _line(text: str) -> str:
+    # A field may be a sentence of its own: then there would be two full stops.
+    return printable(_STOPS.sub(".", text.strip("\n").replace("\n", " ")))
 
 
 class UsageError(VmferryError):

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vmferry.core.errors import Code, Exit, VmferryError
+from vmferry.core.message import Line, Value, Values
 
 
 class Severity(StrEnum):
@@ -15,19 +16,22 @@ class Severity(StrEnum):
     BLOCKS = "blocks"
     WARNS = "warns"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Severity":
+        """Take what a newer release calls by another word for a warning: the host that finds it refuses by itself."""
+        return cls.WARNS
 
-class Finding(BaseModel):
+
+class Finding(Value):
     """One thing that stands in a move's way, or that she who moves should know; docs/checks.md has every code."""
 
-    model_config = ConfigDict(frozen=True)
-
-    code: str = Field(description="stable; the error code of a move that is refused for it")
+    code: Line = Field(description="stable; the error code of a move that is refused for it")
     severity: Severity
-    detail: str = Field(description="what is the matter, in one sentence")
-    source: str = Field(description="what was seen on the source; empty where it does not matter")
-    destination: str = Field(description="what was seen on the destination; empty where it does not matter")
-    mend: str = Field(description="the command or setting that mends it")
-    fields: dict[str, Any] = Field(description="what the sentences name")
+    detail: Line = Field(description="what is the matter, in one sentence")
+    source: Line = Field(description="what was seen on the source; empty where it does not matter")
+    destination: Line = Field(description="what was seen on the destination; empty where it does not matter")
+    mend: Line = Field(description="the command or setting that mends it")
+    fields: Values = Field(description="what the sentences name")
 
     @classmethod
     def blocks(cls, code: Code, seen: tuple[str, str], /, **fields: Any) -> Self:

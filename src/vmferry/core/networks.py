@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
+from vmferry.core.text import printable
 
 PRIORITY = 100  # of a network that is added without one, so that others can come before it and after it
 
@@ -24,7 +25,7 @@ def canonical(text: str) -> str:
     try:
         found = ip_interface(text.strip()).network
     except ValueError:
-        raise ValueError(f"{text} is neither a subnet, such as 10.20.0.0/24, nor an address") from None
+        raise ValueError(f"{printable(text, 200)} is neither a subnet, such as 10.20.0.0/24, nor an address") from None
     if found.is_loopback or found.is_multicast or found.is_unspecified:
         raise ValueError(f"{text} leads to no other host")
     if isinstance(found, IPv6Network) and (found.is_link_local or found.network_address.ipv4_mapped):

@@ -2,18 +2,19 @@
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vmferry.core.admission import AGAIN
 from vmferry.core.chain import Head
 from vmferry.core.finding import Finding
+from vmferry.core.message import Document, Exact, Hex, Line, Message, Value
 from vmferry.core.networks import Subnet
 from vmferry.core.prediction import Prediction
 from vmferry.core.snapshot import HostSnapshot
 
-
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+DISKS = 500  # of one VM
+ADDRESSES = 1000  # of one host
+FINDINGS = 1000  # of one check
 
 
 class Encryption(StrEnum):
@@ -31,13 +32,13 @@ class Performance(StrEnum):
     SMB = "smb"
 
 
-class MoveOptions(_Value):
+class MoveOptions(Value):
     """What the user asked for; the names are the command line's."""
 
     include_storage: bool = False
-    storage_path: str | None = None
-    disk_paths: dict[str, str] = Field(default_factory=dict, description="target (vda) -> path on the destination")
-    map_networks: dict[str, str] = Field(
+    storage_path: Exact | None = None
+    disk_paths: dict[Exact, Exact] = Field(default_factory=dict, description="target (vda) -> path on the destination")
+    map_networks: dict[Exact, Exact] = Field(
         default_factory=dict,
         description="network or bridge here -> network or bridge there; `none` leaves it unplugged",
     )
@@ -58,48 +59,50 @@ class MoveOptions(_Value):
         return self.deadline is not None or self.max_downtime is not None
 
 
-class Disk(_Value):
+class Disk(Value):
     """One disk of the VM as the source sees it. Sizes in bytes."""
 
-    target: str
-    path: str
-    format: str
+    target: Exact
+    path: Exact
+    format: Exact
     virtual_size: int
     allocated: int
     mode: int = Field(description="permission bits of the source's file, e.g. 0o600")
-    owner: str
-    group: str
+    owner: Exact
+    group: Exact
     readonly: bool = False
-    create_options: dict[str, str] = Field(default_factory=dict, description="options of qemu-img create for its like")
-    nonce_file: str | None = Field(default=None, description="file beside the disk that proves that both see it")
-    nonce: str | None = None
+    create_options: dict[Exact, Exact] = Field(
+        default_factory=dict, description="options of qemu-img create for its like"
+    )
+    nonce_file: Exact | None = Field(default=None, description="file beside the disk that proves that both see it")
+    nonce: Exact | None = None
 
     def space(self, *, full: bool) -> int:
         """Give the bytes to set aside for a copy: what the disk holds now, or all that it can hold."""
         return self.virtual_size if full else self.allocated
 
 
-class Caller(_Value):
+class Caller(Value):
     """For whom a host acts."""
 
-    name: str
-    host: str
-    method: str = Field(description="how she was authenticated on her first host: unix, certificate, ...")
+    name: Exact
+    host: Exact
+    method: Exact = Field(description="how she was authenticated on her first host: unix, certificate, ...")
 
 
-class Proposal(_Value):
+class Proposal(Message):
     """Source -> destination: one VM, and everything the destination needs to say yes or no."""
 
-    vm: str
-    uuid: str
+    vm: Exact
+    uuid: Exact
     caller: Caller
-    source: str
+    source: Exact
     host: HostSnapshot = Field(description="the source")
-    live_xml: str = Field(description="migratable XML of the running VM, source paths")
-    persistent_xml: str = Field(description="inactive XML, source paths")
+    live_xml: Document = Field(description="migratable XML of the running VM, source paths")
+    persistent_xml: Document = Field(description="inactive XML, source paths")
     autostart: bool
     memory: int = Field(description="bytes")
-    disks: list[Disk]
+    disks: list[Disk] = Field(max_length=DISKS)
     options: MoveOptions
     networks: list[Subnet] = Field(
         default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
@@ -109,71 +112,75 @@ class Proposal(_Value):
 class Offer(Proposal):
     """Source -> destination: a proposal that is meant."""
 
-    job: str
+    job: Exact
     memory_channels: int = Field(
         default=2, ge=0, le=16, description="parallel memory streams (multifd); 0: one plain stream"
     )
-    certificate: str = Field(description="PEM of the source worker's certificate for this job")
+    certificate: Document = Field(description="PEM of the source worker's certificate for this job")
     place: bool = Field(default=True, description="whether it asks for a place at once; the source may have none")
     audit_head: Head | None = Field(default=None, description="of the source's audit log, for the destination to keep")
 
 
-class DiskPlan(_Value):
+class DiskPlan(Value):
     """What becomes of one disk: copied to `path` on the destination, or seen by both already."""
 
-    target: str
-    path: str
+    target: Exact
+    path: Exact
     shared: bool
-    copied_by: str = Field(description="'mirror' (QEMU, while it runs), 'file' (read-only, by the worker) or 'none'")
+    copied_by: Exact = Field(description="'mirror' (QEMU, while it runs), 'file' (read-only, by the worker) or 'none'")
 
 
-class Report(_Value):
+class Report(Message):
     """What the checks of a move found, and how the VM would be on the destination."""
 
-    vm: str
-    source: str
-    destination: str
-    findings: list[Finding] = Field(description="those that block come first")
-    disks: list[DiskPlan] = Field(description="what would become of each disk")
-    addresses: list[str] = Field(description="where the destination would receive it, the best first")
-    live_xml: str = Field(description="XML with which the destination would start the VM")
-    persistent_xml: str = Field(description="XML that the destination would define")
+    vm: Exact
+    source: Exact
+    destination: Exact
+    findings: list[Finding] = Field(max_length=FINDINGS, description="those that block come first")
+    disks: list[DiskPlan] = Field(max_length=DISKS, description="what would become of each disk")
+    addresses: list[Exact] = Field(max_length=ADDRESSES, description="where it would be received, the best first")
+    live_xml: Document = Field(description="XML with which the destination would start the VM")
+    persistent_xml: Document = Field(description="XML that the destination would define")
     prediction: Prediction | None = Field(
         default=None, description="what the move would be like; null: nobody asked, or findings say why it is not known"
     )
 
 
-class Grant(_Value):
+class Grant(Message):
     """Destination -> source: the offer is authorised; nothing is made yet."""
 
-    job_key: str = Field(description="hex; everything later shows a proof of it")
-    live_xml: str = Field(description="the XML the destination will let in, destination paths")
-    persistent_xml: str
-    disks: list[DiskPlan]
-    certificate: str = Field(description="PEM of the destination worker's certificate for this job")
-    addresses: list[str] = Field(description="where the destination's worker will listen, the best first")
-    refusal: str | None = Field(default=None, description="why the move has to wait; null: it has a place here")
-    findings: list[Finding] = Field(default_factory=list, description="what the destination warns of")
+    job_key: Hex = Field(description="hex; everything later shows a proof of it")
+    live_xml: Document = Field(description="the XML the destination will let in, destination paths")
+    persistent_xml: Document
+    disks: list[DiskPlan] = Field(max_length=DISKS)
+    certificate: Document = Field(description="PEM of the destination worker's certificate for this job")
+    addresses: list[Exact] = Field(
+        max_length=ADDRESSES, description="where the destination's worker will listen, the best first"
+    )
+    refusal: Line | None = Field(default=None, description="why the move has to wait; null: it has a place here")
+    findings: list[Finding] = Field(
+        default_factory=list, max_length=FINDINGS, description="what the destination warns of"
+    )
     audit_head: Head | None = Field(default=None, description="of the destination's audit log, for the source to keep")
-    socket_folder: str = Field(description="where both workers and QEMUs have this job's unix sockets")
+    socket_folder: Exact = Field(description="where both workers and QEMUs have this job's unix sockets")
 
 
-class Hold(_Value):
+class Hold(Message):
     """Destination -> source: whether a move that waits has a place here, for some seconds."""
 
-    refusal: str | None = Field(default=None, description="why not; null: it has one")
+    refusal: Line | None = Field(default=None, description="why not; null: it has one")
     admitted: bool = Field(default=False, description="it has been admitted, and the answer to that was lost")
     again: float = Field(default=AGAIN, description="seconds after which to ask again")
 
 
-class Address(_Value):
+class Address(Value):
     """One place where the destination's worker listens."""
 
-    host: str
+    host: Exact
     port: int
 
 
-class Admission(_Value):
+class Admission(Message):
     """Destination -> source: disks exist, the worker listens."""
 
-    addresses: list[Address]
+    addresses: list[Address] = Field(max_length=ADDRESSES)

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vmferry.core.message import Line
+
 DOWNTIME = 0.3  # seconds: QEMU's downtime-limit where nobody asks for another
 ITERATION = 0.05  # seconds: QEMU looks no more often whether the rest is small enough (MAX_WAIT in migration/ram.c)
 SAMPLE = 2 << 20  # bytes for which each page stands that QEMU samples (512 pages of each GiB; migration/dirtyrate.h)
@@ -75,7 +77,7 @@ class Prediction(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     verdict: Verdict
-    reason: str = Field(description="why, in one sentence")
+    reason: Line = Field(description="why, in one sentence")
     total_time: float | None = Field(description="from the request to its end; null: it would not end")
     downtime: float | None = Field(description="for which the guest stands still; null: it would not end")
     throttle: float = Field(default=0.0, description="share of its processors that the guest loses before the end")

@@ -5,55 +5,62 @@ second one for `cifs`. What it says beside them in the same request is as good a
 connection, so that nobody else can be at its other end.
 """
 
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
+from vmferry.core.message import Base64, Document, Exact, Hex, Message
 from vmferry.core.settings import Authentication
 
 Service = Literal["migration", "storage"]
+
+
+def _known(tokens: Any) -> Any:
+    """Leave out tickets for services that a newer release has."""
+    if not isinstance(tokens, dict):
+        return tokens
+    return {service: token for service, token in tokens.items() if service in get_args(Service)}
+
+
+Tokens = Annotated[dict[Service, Base64], BeforeValidator(_known)]
 PASS_HEADER = "VMFerry-Pass"  # noqa: S105 (a header's name)
 
 
-class SignIn(BaseModel):
+class SignIn(Message):
     """Source -> destination: this host acts for that user."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     authentication: Authentication
-    name: str = Field(max_length=64, description="of the source")
-    reach: str = Field(max_length=300, description="where it is reached: ADDRESS:PORT, or :PORT at where it calls from")
-    certificate: str = Field(max_length=16 << 10, description="PEM; which it shows from now on")
-    proof: str = Field(max_length=4096, description="base64; the TLS connection's channel binding, signed with its key")
-    tokens: dict[Service, str] = Field(description="base64; what Kerberos makes of the tickets")
+    name: Exact = Field(max_length=64, description="of the source")
+    reach: Exact = Field(
+        max_length=300, description="where it is reached: ADDRESS:PORT, or :PORT at where it calls from"
+    )
+    certificate: Document = Field(max_length=16 << 10, description="PEM; which it shows from now on")
+    proof: Base64 = Field(
+        max_length=4096, description="base64; the TLS connection's channel binding, signed with its key"
+    )
+    tokens: Tokens = Field(description="base64; what Kerberos makes of the tickets")
 
 
-class Step(BaseModel):
+class Step(Message):
     """Source -> destination: one message of CredSSP; the first says who comes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    session: str = Field(default="", max_length=64, description="as the first answer gave it")
+    session: Exact = Field(default="", max_length=64, description="as the first answer gave it")
     begin: SignIn | None = Field(default=None, description="in the first: who the host is; without tickets")
-    token: str = Field(description="base64")
+    token: Base64 = Field(description="base64")
 
 
-class SignedIn(BaseModel):
+class SignedIn(Message):
     """Destination -> source: who it is taken for, and a word by which later requests are known to be for the user."""
 
-    model_config = ConfigDict(frozen=True)
-
-    name: str = Field(description="of the destination")
-    tokens: dict[Service, str] = Field(description="base64; Kerberos' answers, which show that it is the right host")
-    caller: str = Field(description="NAME@REALM of the user")
-    secret: str = Field(description="hex; for that user, from that host, for some minutes")
+    name: Exact = Field(description="of the destination")
+    tokens: Tokens = Field(description="base64; Kerberos' answers, which show that it is the right host")
+    caller: Exact = Field(description="NAME@REALM of the user")
+    secret: Hex = Field(description="hex; for that user, from that host, for some minutes")
 
 
-class Stepped(BaseModel):
+class Stepped(Message):
     """Destination -> source: its answer to one message of CredSSP."""
 
-    model_config = ConfigDict(frozen=True)
-
-    session: str
-    token: str = Field(description="base64; empty: there is no more to say")
+    session: Exact
+    token: Base64 = Field(description="base64; empty: there is no more to say")
     done: SignedIn | None = Field(default=None, description="when all has been said")

@@ -3,21 +3,22 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from vmferry.core.hostpolicy import Policy
+from vmferry.core.message import Document, Line, Value
 
 
-class HostSnapshot(BaseModel):
-    """What the source tells of itself with an offer; unknown properties are ignored, since hosts differ in age."""
+class HostSnapshot(Value):
+    """What the source tells of itself with an offer."""
 
-    model_config = ConfigDict(frozen=True)
-
-    uuid: str = Field(description="by which libvirt knows the host")
-    hostname: str = Field(default="", description="the operating system's")
-    vmferry: str = Field(default="", description="version")
+    uuid: Line = Field(description="by which libvirt knows the host")
+    hostname: Line = Field(default="", description="the operating system's")
+    vmferry: Line = Field(default="", description="version")
     libvirt: int = Field(default=0, description="version as libvirt counts: 1000000 * major + 1000 * minor + release")
     qemu: int = Field(default=0, description="version of the emulator, counted in the same way")
     clock: float = Field(default=0.0, description="Unix time when it was read; 0 when unknown")
-    cpu: str = Field(default="", description="XML of its processor, from libvirt's capabilities")
-    confinement: list[str] = Field(default=[], description="libvirt's security drivers: apparmor, selinux, dac")
+    cpu: Document = Field(default="", description="XML of its processor, from libvirt's capabilities")
+    confinement: list[Line] = Field(
+        default=[], max_length=100, description="libvirt's security drivers: apparmor, selinux, dac"
+    )
     confinement_rules: bool = Field(
         default=True, description="whether AppArmor's local rules let QEMU use vmferry's sockets"
     )
@@ -58,7 +59,7 @@ class DestinationSnapshot(HostSnapshot):
     missing_files: list[str] = Field(default=[], description="firmware and boot files that the VM names, not there")
     memory: int = Field(default=0, description="bytes that a new VM could have")
     huge_pages: dict[int, int] = Field(default={}, description="page size in bytes -> free bytes")
-    places: list[Place] = []
+    places: list[Place] = Field(default=[])
     policy: Policy = Field(description="what the host lets incoming VMs have")
 
 

@@ -10,7 +10,7 @@ import ssl
 import struct
 from dataclasses import dataclass
 
-from vmferry.core import codes
+from vmferry.core import codes, message
 from vmferry.core.api import PINNED, PairingAnswer, PairingRequest
 from vmferry.core.errors import AccessError, UnreachableError, UsageError, VmferryError
 from vmferry.core.hostport import host_port
@@ -98,12 +98,12 @@ def redeem(token: Token, request: PairingRequest) -> tuple[PairingAnswer, str]:
         der = secure.getpeercert(binary_form=True)
         if der is None or hashlib.sha256(der).hexdigest() != token.fingerprint:
             raise AccessError(codes.TOKEN_CERTIFICATE, address=f"{token.address} port {token.port}")
-        connection.request("POST", "/api/v1/pairing", request.model_dump_json(), {"Content-Type": "application/json"})
+        connection.request("POST", "/api/v1/pairing", json.dumps(request.wire()), {"Content-Type": "application/json"})
         response = connection.getresponse()
         answer = json.loads(response.read(_LARGEST))
         if response.status >= 400:
             raise VmferryError.from_problem(answer)
-        return PairingAnswer.model_validate(answer), ssl.DER_cert_to_PEM_cert(der)
+        return message.read(PairingAnswer, answer, request.name), ssl.DER_cert_to_PEM_cert(der)
     except (OSError, http.client.HTTPException, ValueError) as error:
         address = f"{token.address} port {token.port}"
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

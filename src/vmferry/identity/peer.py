@@ -8,18 +8,17 @@ import http.client
 import json
 import socket
 import ssl
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import quote
 
-from pydantic import BaseModel, ValidationError
-
 from vmferry.config import Config
-from vmferry.core import codes
+from vmferry.core import codes, message
 from vmferry.core.api import Back, Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.chain import HeadsKept
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
+from vmferry.core.message import Kind as Said
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.signin import PASS_HEADER
@@ -32,8 +31,6 @@ CONNECT_TIMEOUT = 5.0  # seconds
 READ_TIMEOUT = 15.0
 LARGEST = 4 << 20  # bytes of an answer
 
-_Value = TypeVar("_Value", bound=BaseModel)
-
 
 class PeerClient:
     """Calls one host; every call has a connection of its own, so that nothing stale is kept.
@@ -45,6 +42,7 @@ class PeerClient:
 
     def __init__(self, config: Config, peer: Peer, read_timeout: float = READ_TIMEOUT) -> None:
         self._peer = peer
+        self._local = config.name
         self._bond = _bond(config, peer)
         self._read_timeout = read_timeout
         self.shown = b""  # the certificate that the host showed last, DER
@@ -59,39 +57,39 @@ class PeerClient:
         Arguments:
             secret: of the sign-in for the caller, if there was one.
         """
-        return _read(Report, self._call("POST", "/peer/checks", vm.model_dump(mode="json"), secret=secret))
+        return self._read(Report, self._call("POST", "/peer/checks", vm.wire(), secret=secret))
 
     def probe(self, request: ProbeRequest) -> ProbeOpening:
         """Ask the host to listen on a data port for a moment."""
-        return _read(ProbeOpening, self._call("POST", "/peer/probes", request.model_dump(mode="json")))
+        return self._read(ProbeOpening, self._call("POST", "/peer/probes", request.wire()))
 
     def facts(self, request: FactsRequest) -> Facts:
         """Ask what a move to the host would meet."""
-        return _read(Facts, self._call("POST", "/peer/facts", request.model_dump(mode="json")))
+        return self._read(Facts, self._call("POST", "/peer/facts", request.wire()))
 
     def view(self, request: ViewRequest) -> View:
         """Ask how the host stands, and how it sees others."""
-        return _read(View, self._call("POST", "/peer/views", request.model_dump(mode="json")))
+        return self._read(View, self._call("POST", "/peer/views", request.wire()))
 
     def back(self) -> Back:
         """Let the host ask this one who it is, and say what came of that."""
-        return _read(Back, self._call("POST", "/peer/hello/back", {}))
+        return self._read(Back, self._call("POST", "/peer/hello/back", {}))
 
     def measure(self, request: BandwidthRequest) -> BandwidthOpening:
         """Ask the host to listen for a moment for bytes that measure the way to it."""
-        return _read(BandwidthOpening, self._call("POST", "/peer/bandwidth", request.model_dump(mode="json")))
+        return self._read(BandwidthOpening, self._call("POST", "/peer/bandwidth", request.wire()))
 
     def heads(self) -> HeadsKept:
         """Ask which heads of this host's audit log the host has on record."""
-        return _read(HeadsKept, self._call("GET", "/peer/audit/heads"))
+        return self._read(HeadsKept, self._call("GET", "/peer/audit/heads"))
 
     def offer(self, offer: Offer, secret: str = "") -> Grant:
         """Offer a VM; arguments as for `check`."""
-        return _read(Grant, self._call("POST", "/peer/offers", offer.model_dump(mode="json"), secret=secret))
+        return self._read(Grant, self._call("POST", "/peer/offers", offer.wire(), secret=secret))
 
     def hold(self, job: str, proof: str) -> Hold:
         """Ask the destination for a place, for a move that waits."""
-        return _read(Hold, self._call("POST", f"/peer/jobs/{quote(job)}/hold", {}, proof))
+        return self._read(Hold, self._call("POST", f"/peer/jobs/{quote(job)}/hold", {}, proof))
 
     def release(self, job: str, proof: str) -> None:
         """Give a place at the destination back; the move waits on."""
@@ -99,11 +97,11 @@ class PeerClient:
 
     def renew(self, job: str, proof: str, offer: Offer) -> Grant:
         """Offer a VM whose move waited as it is now, under the key that the job has."""
-        return _read(Grant, self._call("POST", f"/peer/jobs/{quote(job)}/renew", offer.model_dump(mode="json"), proof))
+        return self._read(Grant, self._call("POST", f"/peer/jobs/{quote(job)}/renew", offer.wire(), proof))
 
     def admit(self, job: str, proof: str) -> Admission:
         """Ask the destination to make the disks and start its worker."""
-        return _read(Admission, self._call("POST", f"/peer/jobs/{quote(job)}/admit", {}, proof))
+        return self._read(Admission, self._call("POST", f"/peer/jobs/{quote(job)}/admit", {}, proof))
 
     def abort(self, job: str, proof: str, reason: str, cancelled_by: str = "") -> None:
         """Tell the destination that the move is given up.
@@ -116,15 +114,18 @@ class PeerClient:
 
     def go(self, job: str, proof: str) -> Outcome:
         """Tell the destination that the VM is its own now; says what it made of that so far."""
-        return _read(Outcome, self._call("POST", f"/peer/jobs/{quote(job)}/go", {}, proof))
+        return self._read(Outcome, self._call("POST", f"/peer/jobs/{quote(job)}/go", {}, proof))
 
     def verdict(self, job: str, proof: str) -> str:
         """Ask the source: "go", "abort" or "undecided"."""
-        return _read(Verdict, self._call("GET", f"/peer/jobs/{quote(job)}/verdict", proof=proof)).verdict
+        return self._read(Verdict, self._call("GET", f"/peer/jobs/{quote(job)}/verdict", proof=proof)).verdict
 
     def unpair(self) -> None:
         """Tell the host that this one will forget it."""
         self._call("POST", "/peer/unpair", {})
+
+    def _read(self, kind: type[Said], answer: dict[str, Any]) -> Said:
+        return message.read(kind, answer, self._local)
 
     def _call(
         self, method: str, path: str, body: Any = None, proof: str | None = None, secret: str = ""
@@ -205,15 +206,6 @@ class PeerClient:
         else:
             why = str(error) or type(error).__name__
         return UnreachableError(codes.HOST_UNREACHABLE, host=self._peer.name, address=address, why=why)
-
-
-def _read(kind: type[_Value], answer: dict[str, Any]) -> _Value:
-    try:
-        return kind.model_validate(answer)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InternalError(codes.PROTOCOL, why=f"{kind.__name__} {where}: {first['msg']}") from error
 
 
 class _ClosedError(Exception):

@@ -12,20 +12,18 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from vmferry.config import Config
-from vmferry.core import codes
+from vmferry.core import codes, message
 from vmferry.core.api import PINNED
 from vmferry.core.delegation import SERVICES as SERVICES
-from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
+from vmferry.core.errors import AccessError, UnreachableError, VmferryError
+from vmferry.core.message import Kind, Message
 from vmferry.core.settings import Authentication
 from vmferry.core.signin import Service, SignedIn, SignIn, Step, Stepped
 from vmferry.identity import certificates, kerberos
 
-_Answer = TypeVar("_Answer", bound=BaseModel)
 CONNECT, ANSWER = 5.0, 15.0  # seconds
 LARGEST = 256 << 10  # bytes of an answer
 
@@ -67,7 +65,7 @@ def sign_in(
         }
         request = _request(config, Authentication.KERBEROS, certificate, bound)
         tokens = {service: base64.b64encode(one.token).decode() for service, one in begun.items()}
-        answer = _ask(SignedIn, secure, place, "/signin", request.model_copy(update={"tokens": tokens}))
+        answer = _ask(SignedIn, secure, place, "/signin", request.model_copy(update={"tokens": tokens}), config)
     for service, one in begun.items():
         one.finish(base64.b64decode(answer.tokens.get(service, "")), place.name)
     return answer, ssl.DER_cert_to_PEM_cert(shown)
@@ -95,7 +93,7 @@ def sign_in_with_password(
         step = Step(begin=_request(config, Authentication.CREDSSP, certificate, bound), token="")
         for _ in range(credssp.STEPS):
             step = step.model_copy(update={"token": base64.b64encode(said or b"").decode()})
-            answer = _ask(Stepped, secure, place, "/signin/credssp", step)
+            answer = _ask(Stepped, secure, place, "/signin/credssp", step, config)
             heard = base64.b64decode(answer.token)
             said = initiator.step(heard) if heard and not initiator.complete else said
             if answer.done is not None and initiator.complete:
@@ -144,10 +142,10 @@ def _connect(place: Place) -> ssl.SSLSocket:
     return secure
 
 
-def _ask(kind: type[_Answer], secure: ssl.SSLSocket, place: Place, path: str, request: BaseModel) -> _Answer:
+def _ask(kind: type[Kind], secure: ssl.SSLSocket, place: Place, path: str, request: Message, config: Config) -> Kind:
     connection = http.client.HTTPConnection(place.address, place.port)
     connection.sock = secure
-    body = request.model_dump_json().encode()
+    body = json.dumps(request.wire()).encode()
     connection.request("POST", f"/api/v1{path}", body, {"Content-Type": "application/json"})
     response = connection.getresponse()
     text = response.read(LARGEST + 1)
@@ -156,7 +154,4 @@ def _ask(kind: type[_Answer], secure: ssl.SSLSocket, place: Place, path: str, re
     answer = json.loads(text)
     if response.status >= 400:
         raise VmferryError.from_problem(answer)
-    try:
-        return kind.model_validate(answer)
-    except ValidationError as error:
-        raise InternalError(codes.PROTOCOL, why=f"the answer to a sign-in: {error.errors()[0]['msg']}") from error
+    return message.read(kind, answer, config.name)

@@ -1,9 +1,11 @@
 """What paired hosts ask of each other: with the paired certificate, and for a job with its key as well."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from anyio import from_thread
 from fastapi import APIRouter, Header
+from fastapi.routing import APIRoute
 
 import vmferry
 from vmferry.agent.acquaintance import try_back
@@ -17,7 +19,15 @@ from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.signin import PASS_HEADER
 from vmferry.identity.access import require_peer
 
-router = APIRouter(prefix="/peer", tags=["peer"])
+
+class PeerRoute(APIRoute):
+    """A route whose answer leaves out what has its default, as messages between hosts do (core/message.py)."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options | {"response_model_exclude_defaults": True})
+
+
+router = APIRouter(prefix="/peer", tags=["peer"], route_class=PeerRoute)
 Pass = Annotated[str, Header(alias=PASS_HEADER, max_length=100, description="of the sign-in for the caller")]
 
 

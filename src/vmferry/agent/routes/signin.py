@@ -4,10 +4,11 @@ from fastapi import APIRouter, Request
 
 from vmferry.agent.callers import ThisAgent
 from vmferry.agent.origin import Stranger
+from vmferry.agent.routes.peer import PeerRoute
 from vmferry.core.offer import Caller
 from vmferry.core.signin import SignedIn, SignIn, Step, Stepped
 
-router = APIRouter(tags=["peer"])
+router = APIRouter(tags=["peer"], route_class=PeerRoute)
 
 
 @router.post("/signin")

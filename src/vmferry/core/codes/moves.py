@@ -71,6 +71,11 @@ RPC_REFUSED = AccessError.define(
 PROTOCOL = InternalError.define(
     "protocol", "The peer broke the transfer protocol: {why}.", "Report it, with the log of both hosts."
 )
+RELEASE_OLDER = PreflightError.define(
+    "release-older",
+    "The other host needs what the release of vmferry on {host} does not know: {what}.",
+    "Update vmferry on {host}.",
+)
 DATABASE_NEWER = InternalError.define(
     "database-newer",
     "The database {path} has schema {found}, and this program knows up to {known}.",

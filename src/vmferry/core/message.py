@@ -1,0 +1,133 @@
+"""What one host says to another: the base of all such messages, and the kinds of text in them.
+
+Two hosts need not have the same release. Therefore:
+
+- The reader passes over what it does not know. A new property has a default, and a default never changes.
+- The sender leaves out what has its default (`wire`), so that an older reader is not troubled with it.
+- What the reader must understand, the sender names in `requires`; a reader that does not know it refuses the message.
+- A text is never taken as it comes: each has one of the types below. tests/core/test_message.py holds all messages
+  to that.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from vmferry.core import codes
+from vmferry.core.errors import InternalError, PreflightError
+from vmferry.core.text import cleaned, printable
+
+UNDERSTOOD: frozenset[str] = frozenset()
+"""What this release understands of what a message can require."""
+
+_REQUIREMENT = "requirement-unknown"
+_DOCUMENT = 2 << 20  # characters
+_PATH_MAX = 4096  # limits.h
+
+
+def _exact(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it has characters that cannot be shown")
+    return text
+
+
+def _document(text: str) -> str:
+    if any(one < " " and one not in "\n\r\t" for one in text) or "\x7f" in text:
+        raise ValueError("it has control characters")
+    return text
+
+
+Line = Annotated[str, AfterValidator(printable)]
+"""A sentence or a word for people: made printable, and cut where it is too long."""
+
+Exact = Annotated[str, StringConstraints(max_length=_PATH_MAX), AfterValidator(_exact)]
+"""A name or a path: refused unless it is printable, for a changed one would be another one."""
+
+Document = Annotated[str, StringConstraints(max_length=_DOCUMENT), AfterValidator(_document)]
+"""XML or PEM: several lines, and nobody is shown it as it is."""
+
+Hex = Annotated[str, StringConstraints(max_length=256, pattern=r"^[0-9a-f]*$")]
+"""A key, digest or secret."""
+
+Base64 = Annotated[str, StringConstraints(max_length=256 << 10, pattern=r"^[A-Za-z0-9+/=]*$")]
+"""Bytes of another protocol."""
+
+Values = Annotated[dict[str, Any], BeforeValidator(cleaned)]
+"""A JSON object whose properties nobody here knows: all its texts are made printable."""
+
+
+class Value(BaseModel):
+    """A part of a message."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Message(Value):
+    """A message of its own."""
+
+    requires: list[Line] = Field(
+        default=[], max_length=64, description="what the reader must understand, or refuse the message"
+    )
+
+    @field_validator("requires")
+    @classmethod
+    def _understood(cls, names: list[str]) -> list[str]:
+        unknown = ", ".join(name for name in names if name not in UNDERSTOOD)
+        if unknown:
+            raise PydanticCustomError(_REQUIREMENT, "{what} is not known here", {"what": unknown})
+        return names
+
+    def wire(self) -> dict[str, Any]:
+        """Return the message as it is sent: JSON without what has its default."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+Kind = TypeVar("Kind", bound=Message)
+
+
+def read(kind: type[Kind], value: Any, host: str) -> Kind:
+    """Read what another host answered.
+
+    Arguments:
+        value: the JSON value.
+        host: this host's name.
+
+    Raises:
+        PreflightError: release-older; it needs what this release does not know.
+        InternalError: protocol; it is no such message.
+    """
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        errors = error.errors()
+        needed = unknown(errors)
+        if needed is not None:
+            raise PreflightError(codes.RELEASE_OLDER, host=host, what=needed) from error
+        where = ".".join(str(part) for part in errors[0]["loc"])
+        raise InternalError(codes.PROTOCOL, why=f"{kind.__name__} {where}: {errors[0]['msg']}") from error
+
+
+def unknown(errors: Iterable[Any]) -> str | None:
+    """Return what a message needs that this release does not know; None if something else is wrong with it.
+
+    Arguments:
+        errors: of pydantic's ValidationError.
+    """
+    for error in errors:
+        if error["type"] == _REQUIREMENT:
+            return str(error["ctx"]["what"])
+        if error["type"] in ("enum", "literal_error"):
+            where = ".".join(str(part) for part in error["loc"] if part != "body")
+            return printable(f"{where} {error['input']}", 200)
+    return None
