@@ -71,3 +71,9 @@ def test_a_field_that_is_a_sentence_leaves_one_full_stop() -> None:
         assert ".." not in error.reason
     assert "a/../b" in UsageError(codes.BAD_REQUEST, detail="a/../b is no path").reason
     assert UsageError(codes.BAD_REQUEST, detail="and so on...").reason.endswith("on....")
+
+
+def test_a_command_in_a_remedy_can_be_typed_as_it_is_written() -> None:
+    error = PreflightError(codes.MANAGED_SAVE, vm="web 01; reboot")
+    assert "`virsh managedsave-remove 'web 01; reboot'`" in error.remedy
+    assert error.reason.startswith("web 01; reboot runs")

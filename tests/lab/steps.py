@@ -60,7 +60,7 @@ def check_filled(guest: Guest, host: Host) -> None:
 
 def holdings(host: Host) -> dict[str, Any]:
     """Give what a host has: its VMs, their definitions and states, and its files."""
-    names = host.run("virsh", "-q", "list", "--all", "--name").stdout.split()
+    names = host.run("virsh", "-q", "list", "--all", "--name").stdout.strip().splitlines()
     small = host.run("ls", "-A", "/run/small").stdout.split()
     return {
         "vms": {name: (state(host, name), xml(host, name)) for name in names},

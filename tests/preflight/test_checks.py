@@ -15,6 +15,7 @@ from vmferry.core.finding import Finding, Severity, blocker
 from vmferry.core.networks import Network
 from vmferry.core.offer import Disk, Encryption, MoveOptions
 from vmferry.core.settings import HostSettings, Protection
+from vmferry.core.vm import Unmovable
 from vmferry.preflight import checks as all_checks
 from vmferry.preflight.case import Case, Way, run
 from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_VM, OF_WAY
@@ -50,9 +51,19 @@ VM_FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("vm-not-running", {"state": "paused"}),
     ("vm-busy", {"moved_by": "0123456789ab", "job": "a migration"}),
     ("vm-in-use", {"job": "a backup"}),
+    ("disk-has-block-job", {"block_jobs": {"vda": "a block copy"}}),
+    ("vm-has-saved-state", {"managed_save": True}),
     ("vm-has-snapshots", {"snapshots": 2}),
     ("vm-has-snapshots", {"checkpoints": 1}),
-    ("disk-unsupported", {"unmovable": {"vdb": "it is a block disk, not a file"}}),
+    ("disk-unsupported", {"unmovable": {"vdb": Unmovable(why="it is a block disk", advice="copy it")}}),
+    ("disk-file-missing", {"unmovable": {"sda": Unmovable(why="a.iso is gone", advice="Eject it", missing=True)}}),
+    (
+        "vm-not-migratable",
+        {"live_xml": xml().replace("</model>", "</model><feature policy='require' name='invtsc'/>")},
+    ),
+    ("vm-not-migratable", {"live_xml": xml().replace("match='exact'", "match='exact' migratable='off'")}),
+    ("vm-not-migratable", {"live_xml": xml().replace("<target dev='vda'", "<transient/><target dev='vda'")}),
+    ("vm-not-migratable", {"live_xml": xml(device="<memory model='dimm'><target/></memory>")}),
 ]
 FAULTS: list[tuple[str, Severity, Case]] = [
     ("same-host-uuid", Severity.BLOCKS, case(there={"uuid": "u-2"})),
@@ -173,6 +184,30 @@ def test_a_fault_of_the_vm_itself(code: str, change: dict[str, Any]) -> None:
     assert (found.code, found.severity) == (code, Severity.BLOCKS)
     assert found.source
     assert "{" not in found.detail + found.mend
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "command"),
+    [
+        ("paused", "", "virsh resume 'web 01'"),
+        ("paused", "I/O error", "virsh domblkerror 'web 01'"),
+        ("paused", "crashed", "virsh destroy 'web 01'"),
+        ("suspended", "", "virsh dompmwakeup 'web 01'"),
+        ("shut off", "", "virsh start 'web 01'"),
+        ("crashed", "", "virsh start 'web 01'"),
+        ("shutting down", "", "virsh start 'web 01'"),
+        ("no state", "", "virsh domstate --reason 'web 01'"),
+    ],
+)
+def test_a_vm_that_does_not_run_is_brought_to_run_by_what_it_is(state: str, reason: str, command: str) -> None:
+    (found,) = run(OF_VM, VM.model_copy(update={"name": "web 01", "state": state, "reason": reason}))
+    assert f"`{command}`" in found.mend
+
+
+def test_a_steady_clock_lets_a_vm_with_invtsc_move() -> None:
+    steady = xml(top="<clock offset='utc'><timer name='tsc' frequency='2000000000'/></clock>")
+    with_it = steady.replace("</model>", "</model><feature policy='require' name='invtsc'/>")
+    assert run(OF_VM, VM.model_copy(update={"live_xml": with_it})) == []
 
 
 @pytest.mark.parametrize(("code", "severity", "fault"), FAULTS)

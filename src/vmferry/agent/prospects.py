@@ -167,6 +167,7 @@ class Prospects:
             host=self.snapshots.source(),
             live_xml=vm.live_xml,
             persistent_xml=vm.persistent_xml,
+            persistent=vm.persistent,
             autostart=vm.autostart,
             memory=vm.memory,
             disks=disks,

@@ -15,6 +15,8 @@ An error is raised with the name of its `code`; the code carries the sentence pa
 """
 
 import re
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -52,6 +54,21 @@ class Code:
     remedy: str
     status: int = 500
 
+    def explain(self, fields: Mapping[str, Any]) -> tuple[str, str]:
+        """Return what happened and the way out, in sentences.
+
+        In the remedy, what stands between backquotes is a command: a field there is quoted for the shell, but for the
+        field `command`, which is one itself.
+
+        Raises:
+            LookupError, TypeError, ValueError: a field is missing, or is not of the kind that the pattern wants.
+        """
+        words = {key: value for key, value in fields.items() if isinstance(value, str) and key != "command"}
+        quoted = {**fields, **{key: shlex.quote(value) for key, value in words.items()}}
+        parts = self.remedy.split("`")
+        said = [part.format(**(quoted if number % 2 else fields)) for number, part in enumerate(parts)]
+        return _line(self.reason.format(**fields)), _line("`".join(said))
+
 
 class VmferryError(Exception):
     """Base of all errors; holds a `Code` and the fields that fill its sentences.
@@ -68,7 +85,7 @@ class VmferryError(Exception):
         self.code = code
         self.fields = fields
         # Another host's words may be among the fields, and the sentences go to terminals and logs.
-        self.reason, self.remedy = (_line(said.format(**fields)) for said in (code.reason, code.remedy))
+        self.reason, self.remedy = code.explain(fields)
         super().__init__(f"{self.reason} {self.remedy}".strip())
 
     @classmethod

@@ -50,13 +50,14 @@ class Finding(Value):
 
     @classmethod
     def _make(cls, code: Code, severity: Severity, seen: tuple[str, str], fields: dict[str, Any]) -> Self:
+        detail, mend = code.explain(fields)
         return cls(
             code=code.name,
             severity=severity,
-            detail=code.reason.format(**fields),
+            detail=detail,
             source=seen[0],
             destination=seen[1],
-            mend=code.remedy.format(**fields),
+            mend=mend,
             fields=fields,
         )
 

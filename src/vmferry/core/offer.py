@@ -100,6 +100,7 @@ class Proposal(Message):
     host: HostSnapshot = Field(description="the source")
     live_xml: Document = Field(description="migratable XML of the running VM, source paths")
     persistent_xml: Document = Field(description="inactive XML, source paths")
+    persistent: bool = Field(default=True, description="whether the VM has a definition; one without gets none there")
     autostart: bool
     memory: int = Field(description="bytes")
     disks: list[Disk] = Field(max_length=DISKS)

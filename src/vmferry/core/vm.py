@@ -28,6 +28,16 @@ class VmDetail(VmSummary):
     networks: list[str]
 
 
+class Unmovable(BaseModel):
+    """Why a disk cannot be moved."""
+
+    model_config = ConfigDict(frozen=True)
+
+    why: str = Field(description="part of a sentence")
+    advice: str = Field(description="what helps, in a sentence without its full stop")
+    missing: bool = Field(default=False, description="the file cannot be read, whatever kind of disk it is")
+
+
 class VmSnapshot(BaseModel):
     """A VM as it stands on its host, as far as a move is concerned."""
 
@@ -37,13 +47,17 @@ class VmSnapshot(BaseModel):
     host: str = Field(description="name of the host it is on")
     uuid: str
     state: str = Field(description="libvirt's word: running, paused, shut off, ...")
+    reason: str = Field(default="", description="why a paused VM is paused, where libvirt tells; else empty")
     live_xml: str = Field(description="migratable")
     persistent_xml: str
+    persistent: bool = Field(default=True, description="whether it has a definition that stays when it is off")
     autostart: bool
     memory: int = Field(description="bytes")
     disks: list[Disk] = Field(default=[], description="those that can be moved")
-    unmovable: dict[str, str] = Field(default={}, description="disks that cannot: target -> why")
+    unmovable: dict[str, Unmovable] = Field(default={}, description="disks that cannot: target -> why")
     moved_by: str | None = Field(default=None, description="vmferry's job that moves it already")
     job: str | None = Field(default=None, description="the libvirt job at work on it, e.g. backup")
+    block_jobs: dict[str, str] = Field(default={}, description="disks that libvirt is at work on: target -> job")
+    managed_save: bool = Field(default=False, description="whether it has a managed save image")
     snapshots: int = 0
     checkpoints: int = 0

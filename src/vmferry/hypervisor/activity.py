@@ -8,7 +8,7 @@ import libvirt
 
 from vmferry.core import codes, domainxml
 from vmferry.core.errors import PreflightError
-from vmferry.hypervisor.connection import connected, refused
+from vmferry.hypervisor.connection import connected, translating
 
 LIMIT = 4.0  # seconds until the result has to be there, beyond those for which the VM is watched
 LOOK = 0.05
@@ -55,11 +55,8 @@ class Activities:
             UnreachableError: libvirt-unreachable.
             PreflightError: libvirt-refused; dirty-rate-unmeasured: QEMU gave no result in time.
         """
-        with connected(self._uri, self._host) as connection:
-            try:
-                return self._measure(connection, connection.lookupByUUIDString(uuid), seconds)
-            except libvirt.libvirtError as error:
-                raise refused(error, self._host, uuid) from error
+        with connected(self._uri, self._host) as connection, translating(connection, self._host, uuid):
+            return self._measure(connection, connection.lookupByUUIDString(uuid), seconds)
 
     def used(self, uuid: str) -> int:
         """Return how many bytes of its memory a running VM has ever written, as far as the host can tell.
@@ -68,13 +65,10 @@ class Activities:
             UnreachableError: libvirt-unreachable.
             PreflightError: libvirt-refused.
         """
-        with connected(self._uri, self._host) as connection:
-            try:
-                domain = connection.lookupByUUIDString(uuid)
-                found = connection.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_BALLOON)[0][1]
-                return _used(domain, found)
-            except libvirt.libvirtError as error:
-                raise refused(error, self._host, uuid) from error
+        with connected(self._uri, self._host) as connection, translating(connection, self._host, uuid):
+            domain = connection.lookupByUUIDString(uuid)
+            found = connection.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_BALLOON)[0][1]
+            return _used(domain, found)
 
     def _measure(self, connection: Any, domain: Any, seconds: int) -> Activity:
         wanted = libvirt.VIR_DOMAIN_STATS_VCPU | libvirt.VIR_DOMAIN_STATS_BALLOON | libvirt.VIR_DOMAIN_STATS_DIRTYRATE

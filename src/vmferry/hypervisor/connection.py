@@ -12,7 +12,7 @@ from typing import Any
 import libvirt
 
 from vmferry.core import codes
-from vmferry.core.errors import PreflightError, UnreachableError
+from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
 
 # Error codes of libvirt that mean "libvirtd is not there (any more)", not "the call was refused".
 _GONE = frozenset(
@@ -95,3 +95,29 @@ def is_gone(error: "libvirt.libvirtError", connection: Any) -> bool:
 def refused(error: "libvirt.libvirtError", host: str, vm: str) -> PreflightError:
     """Wrap libvirt's refusal of a VM."""
     return PreflightError(codes.LIBVIRT_REFUSED, host=host, vm=vm, detail=sentence(error))
+
+
+def translated(error: "libvirt.libvirtError", connection: Any, host: str, vm: str | None = None) -> VmferryError:
+    """Return what an error of libvirt means for the caller: libvirt is away, it knows no such VM, or it said no.
+
+    Arguments:
+        connection: the one on which the call failed.
+        host: this host's name.
+        vm: the VM that the call was about; None: the call was about the host.
+    """
+    if is_gone(error, connection):
+        return UnreachableError(codes.LIBVIRT_UNREACHABLE, host=host, why=sentence(error))
+    if vm is None:
+        return PreflightError(codes.LIBVIRT_FAILED, host=host, detail=sentence(error))
+    if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+        return UsageError(codes.VM_UNKNOWN, vm=vm, host=host)
+    return refused(error, host, vm)
+
+
+@contextmanager
+def translating(connection: Any, host: str, vm: str | None = None) -> Iterator[None]:
+    """Raise the errors of libvirt in a `with` block as `translated` has them; arguments as there."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise translated(error, connection, host, vm) from error

@@ -1,5 +1,6 @@
 """VMs of this host: as a person sees them, and as an offer describes one."""
 
+import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +8,11 @@ from typing import Any
 
 import libvirt
 
-from vmferry.core import codes, domainxml
-from vmferry.core.errors import UnreachableError, UsageError
+from vmferry.core import domainxml
 from vmferry.core.offer import Disk
-from vmferry.core.vm import VmDetail, VmSnapshot, VmSummary
+from vmferry.core.vm import Unmovable, VmDetail, VmSnapshot, VmSummary
 from vmferry.hypervisor import images
-from vmferry.hypervisor.connection import connected, sentence
+from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
 _STATES = {
     libvirt.VIR_DOMAIN_NOSTATE: "no state",
@@ -36,6 +36,21 @@ _OPERATIONS = {
 }
 
 
+_PAUSED = {
+    libvirt.VIR_DOMAIN_PAUSED_IOERROR: "I/O error",
+    libvirt.VIR_DOMAIN_PAUSED_WATCHDOG: "watchdog",
+    libvirt.VIR_DOMAIN_PAUSED_CRASHED: "crashed",
+}
+
+_BLOCK_JOBS = {
+    libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_PULL: "a block pull",
+    libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COPY: "a block copy",
+    libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT: "a block commit",
+    libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT: "an active block commit",
+    libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_BACKUP: "a backup",
+}
+
+
 class Inventory:
     """Asks this host's libvirt.
 
@@ -43,7 +58,8 @@ class Inventory:
         uri: libvirt's URI.
         host: this host's name, for errors.
 
-    Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away.
+    Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away, and PreflightError
+    (libvirt-refused, libvirt-failed) when it says no.
     """
 
     def __init__(self, uri: str, host: str) -> None:
@@ -51,21 +67,22 @@ class Inventory:
         self._host = host
 
     def vms(self) -> list[VmSummary]:
-        """Give all VMs, by name."""
+        """Return all VMs, by name."""
         with self._libvirt() as connection:
-            return sorted((_summary(domain) for domain in connection.listAllDomains()), key=lambda vm: vm.name)
+            found = [_summary(domain) for domain in connection.listAllDomains()]
+            return sorted((vm for vm in found if vm is not None), key=lambda vm: vm.name)
 
     def vm(self, name: str) -> VmDetail:
-        """Give one VM.
+        """Return one VM.
 
         Raises:
             UsageError: vm-unknown.
         """
-        with self._libvirt() as connection:
-            domain = self._lookup(connection, name)
+        with self._libvirt(name) as connection:
+            domain = connection.lookupByName(name)
             xml = domain.XMLDesc()
             return VmDetail(
-                **_summary(domain).model_dump(),
+                **_described(domain).model_dump(),
                 disks=self._disks(connection, xml)[0],
                 machine=domainxml.machine(xml),
                 emulator=domainxml.emulator(xml),
@@ -78,81 +95,108 @@ class Inventory:
         Raises:
             UsageError: vm-unknown.
         """
-        with self._libvirt() as connection:
-            domain = self._lookup(connection, name)
-            state = _STATES.get(domain.state()[0], "unknown")
+        with self._libvirt(name) as connection:
+            domain = connection.lookupByName(name)
+            state, reason = domain.state()
             live = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE
             inactive = live | libvirt.VIR_DOMAIN_XML_INACTIVE
             live_xml = domain.XMLDesc(live)
             disks, unmovable = self._disks(connection, live_xml)
+            active, persistent = bool(domain.isActive()), bool(domain.isPersistent())
             return VmSnapshot(
                 name=name,
                 host=self._host,
                 uuid=domain.UUIDString(),
-                state=state,
+                state=_STATES.get(state, "unknown"),
+                reason=_PAUSED.get(reason, "") if state == libvirt.VIR_DOMAIN_PAUSED else "",
                 live_xml=live_xml,
                 persistent_xml=domain.XMLDesc(inactive),
-                autostart=bool(domain.autostart()) if domain.isPersistent() else False,
+                persistent=persistent,
+                autostart=persistent and bool(domain.autostart()),
                 memory=domain.maxMemory() * 1024,
                 disks=disks,
                 unmovable=unmovable,
-                job=_job(domain) if domain.isActive() else None,
+                job=_job(domain) if active else None,
+                block_jobs=_block_jobs(domain, live_xml) if active else {},
+                managed_save=active and persistent and bool(domain.hasManagedSaveImage()),
                 snapshots=domain.snapshotNum(),
                 checkpoints=len(domain.listAllCheckpoints()),
             )
 
     @contextmanager
-    def _libvirt(self) -> Iterator[Any]:
-        with connected(self._uri, self._host) as connection:
-            try:
-                yield connection
-            except libvirt.libvirtError as error:
-                raise UnreachableError(codes.LIBVIRT_UNREACHABLE, host=self._host, why=sentence(error)) from error
+    def _libvirt(self, vm: str | None = None) -> Iterator[Any]:
+        with connected(self._uri, self._host) as connection, translating(connection, self._host, vm):
+            yield connection
 
-    def _lookup(self, connection: Any, name: str) -> Any:
-        try:
-            return connection.lookupByName(name)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                raise UsageError(codes.VM_UNKNOWN, vm=name, host=self._host) from error
-            raise
-
-    def _disks(self, connection: Any, xml: str) -> tuple[list[Disk], dict[str, str]]:
+    def _disks(self, connection: Any, xml: str) -> tuple[list[Disk], dict[str, Unmovable]]:
         """Inspect the disks that hold something: those that can be moved, and why others cannot."""
         found, unmovable = [], {}
+        vm = domainxml.name(xml)
         for entry in domainxml.disks(xml):
             if entry.empty:
                 continue
             try:
-                found.append(_inspect(connection, entry))
+                found.append(_inspect(connection, entry, vm))
             except _UnsupportedError as error:
-                unmovable[entry.target] = str(error)
+                unmovable[entry.target] = error.unmovable
         return found, unmovable
 
 
 class _UnsupportedError(Exception):
-    """A disk that cannot be moved; says why."""
+    """A disk that cannot be moved.
+
+    Arguments:
+        why, advice, missing: as of `Unmovable`.
+    """
+
+    def __init__(self, why: str, advice: str = "convert it (`qemu-img convert`)", *, missing: bool = False) -> None:
+        super().__init__(why)
+        self.unmovable = Unmovable(why=why, advice=advice, missing=missing)
 
 
-def _inspect(connection: Any, entry: domainxml.DiskEntry) -> Disk:
-    path = entry.path
+def _file(connection: Any, entry: domainxml.DiskEntry, vm: str) -> str | None:
+    """Return the path of a disk's file, of a storage pool's volume too.
+
+    Raises:
+        _UnsupportedError: it has none, or its pool does not tell.
+    """
     if entry.kind == "volume" and entry.pool and entry.volume:
-        path = connection.storagePoolLookupByName(entry.pool).storageVolLookupByName(entry.volume).path()
-    elif entry.kind != "file":
+        pool = None
+        try:
+            pool = connection.storagePoolLookupByName(entry.pool)
+            return str(pool.storageVolLookupByName(entry.volume).path())
+        except libvirt.libvirtError as error:
+            if is_gone(error, connection):
+                raise
+            active = pool is not None and pool.isActive()
+            command = shlex.join(["virsh", "pool-refresh" if active else "pool-start", entry.pool])
+            raise _UnsupportedError(
+                sentence(error), f"Make its storage pool show it: `{command}`", missing=True
+            ) from error
+    if entry.kind != "file":
         raise _UnsupportedError(f"it is a {entry.kind} disk, not a file")
+    return entry.path
+
+
+def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> Disk:
+    path = _file(connection, entry, vm)
     if entry.format not in ("qcow2", "raw"):
         raise _UnsupportedError(f"its format is {entry.format}")
     assert path is not None
     try:
         image = images.inspect(path, entry.format)
     except OSError as error:
-        raise _UnsupportedError(f"{path} cannot be read: {error.strerror}") from error
+        raise _UnsupportedError(
+            f"{path} cannot be read: {error.strerror}", _restore(entry, vm), missing=True
+        ) from error
     except subprocess.CalledProcessError as error:
         raise _UnsupportedError(f"qemu-img cannot read {path}: {str(error.stderr).strip()}") from error
     if image.backing:
-        raise _UnsupportedError(f"it has the backing file {image.backing}")
+        raise _UnsupportedError(f"it has the backing file {image.backing}", _flatten(entry, vm))
     if image.encrypted:
-        raise _UnsupportedError("it is encrypted, and its secret would have to move too")
+        raise _UnsupportedError(
+            "it is encrypted, and its secret would have to move too", "take the encryption away (`qemu-img convert`)"
+        )
     return Disk(
         target=entry.target,
         path=path,
@@ -167,7 +211,31 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry) -> Disk:
     )
 
 
-def _summary(domain: Any) -> VmSummary:
+def _restore(entry: domainxml.DiskEntry, vm: str) -> str:
+    """Return what helps when a running VM's file is not where its configuration says."""
+    if entry.device in ("cdrom", "floppy"):
+        command = shlex.join(["virsh", "change-media", vm, entry.target, "--eject"])
+        return f"Take it out of the drive: `{command}`"
+    command = shlex.join(["virsh", "blockcopy", vm, entry.target, "PATH"])
+    return f"QEMU still has the file open: copy it to another PATH with `{command} --wait --pivot --transient-job`"
+
+
+def _flatten(entry: domainxml.DiskEntry, vm: str) -> str:
+    command = shlex.join(["virsh", "blockpull", vm, entry.target, "--wait"])
+    return f"flatten it (`{command}`)"
+
+
+def _summary(domain: Any) -> VmSummary | None:
+    """Describe a VM; None: it is gone meanwhile."""
+    try:
+        return _described(domain)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+
+
+def _described(domain: Any) -> VmSummary:
     state, _max_memory, memory, vcpus, _time = domain.info()
     return VmSummary(
         name=domain.name(),
@@ -189,3 +257,15 @@ def _job(domain: Any) -> str | None:
     except libvirt.libvirtError:  # it has just ended, or cannot be asked in this moment
         operation = libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN
     return _OPERATIONS.get(operation, "a job")
+
+
+def _block_jobs(domain: Any, xml: str) -> dict[str, str]:
+    """Name the block jobs that are at work on a VM's disks: target -> job."""
+    found = {}
+    for disk in domainxml.disks(xml):
+        if disk.empty:
+            continue
+        info = domain.blockJobInfo(disk.target)
+        if info:
+            found[disk.target] = _BLOCK_JOBS.get(info["type"], "a block job")
+    return found

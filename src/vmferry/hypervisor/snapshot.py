@@ -4,28 +4,25 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import libvirt
 
 import vmferry
 from vmferry.config import Config
-from vmferry.core import capabilities, codes, domainxml, hostpolicy
-from vmferry.core.errors import UnreachableError
+from vmferry.core import capabilities, domainxml, hostpolicy
 from vmferry.core.offer import Disk, Proposal
 from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
 from vmferry.hypervisor import folders
-from vmferry.hypervisor.connection import connected, sentence
+from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
 _APPARMOR_RULES = Path("/etc/apparmor.d/local/abstractions/libvirt-qemu")
 _PID_FILES = Path("/run/libvirt/qemu")
 _HUGE_PAGES = Path("/sys/kernel/mm/hugepages")
-
-
-Seen = TypeVar("Seen")
 
 
 class Snapshots:
@@ -36,8 +33,8 @@ class Snapshots:
 
     def source(self) -> HostSnapshot:
         """Give what an offer tells of this host."""
-        with connected(self._config.libvirt_uri, self._config.name) as connection:
-            return self._ask(lambda: HostSnapshot(**self._common(connection, connection.getCapabilities())))
+        with self._libvirt() as connection:
+            return HostSnapshot(**self._common(connection, connection.getCapabilities()))
 
     def destination(self, vm: Proposal, paths: Mapping[str, str]) -> DestinationSnapshot:
         """Give how this host stands for one VM.
@@ -49,7 +46,7 @@ class Snapshots:
         came = time.time()  # as near as can be to when the source read its own clock
         # Each asks libvirt or the file system on its own; what is slow (CPU, capabilities) goes on beside the rest.
         with (
-            connected(self._config.libvirt_uri, self._config.name) as connection,
+            self._libvirt() as connection,
             ThreadPoolExecutor(max_workers=4, thread_name_prefix="snapshot") as pool,
         ):
             found = pool.submit(connection.getCapabilities)
@@ -57,36 +54,32 @@ class Snapshots:
             networks = pool.submit(_networks, connection)
             tpm = pool.submit(self._tpm, connection, vm)
             places = pool.submit(lambda: [self._place(disk, paths[disk.target], vm) for disk in vm.disks])
-            return self._ask(
-                lambda: DestinationSnapshot(
-                    **self._common(connection, found.result()) | {"clock": came},
-                    name=self._config.name,
-                    qemu_user=self._config.qemu_user,
-                    names={domain.UUIDString(): domain.name() for domain in connection.listAllDomains()},
-                    networks=networks.result(),
-                    bridges=sorted(place.parent.name for place in Path("/sys/class/net").glob("*/bridge")),
-                    machines=capabilities.machines(
-                        found.result(), domainxml.architecture(vm.live_xml), domainxml.kind(vm.live_xml)
-                    ),
-                    cpu_refusal=cpu.result()[0],
-                    cpu_same=cpu.result()[1],
-                    tpm=tpm.result(),
-                    missing_files=self._missing(vm.live_xml),
-                    memory=_memory(),
-                    huge_pages=_huge_pages(),
-                    places=places.result(),
-                    policy=policy(self._config),
-                )
+            return DestinationSnapshot(
+                **self._common(connection, found.result()) | {"clock": came},
+                name=self._config.name,
+                qemu_user=self._config.qemu_user,
+                names={domain.UUIDString(): domain.name() for domain in connection.listAllDomains()},
+                networks=networks.result(),
+                bridges=sorted(place.parent.name for place in Path("/sys/class/net").glob("*/bridge")),
+                machines=capabilities.machines(
+                    found.result(), domainxml.architecture(vm.live_xml), domainxml.kind(vm.live_xml)
+                ),
+                cpu_refusal=cpu.result()[0],
+                cpu_same=cpu.result()[1],
+                tpm=tpm.result(),
+                missing_files=self._missing(vm.live_xml),
+                memory=_memory(),
+                huge_pages=_huge_pages(),
+                places=places.result(),
+                policy=policy(self._config),
             )
 
     def at_risk(self) -> list[str]:
         """Name the VMs that run and can lose what they write while they move (core/domainxml.py: loses_writes)."""
-        with connected(self._config.libvirt_uri, self._config.name) as connection:
+        with self._libvirt() as connection:
             qemu = connection.getVersion()
             running = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-            return self._ask(
-                lambda: [domain.name() for domain in running if domainxml.loses_writes(domain.XMLDesc(), qemu)]
-            )
+            return [domain.name() for domain in running if _loses_writes(domain, qemu)]
 
     def resident(self, vm: str) -> int:
         """Give the bytes of memory that a VM's QEMU has taken so far; 0 when it is not there (yet).
@@ -106,21 +99,23 @@ class Snapshots:
         libvirt builds QEMU's command line, which takes it through all that it checks before a start: elements,
         devices that this QEMU has, machine type. It does not look whether files and networks are there.
         """
-        with connected(self._config.libvirt_uri, self._config.name) as connection:
+        with self._libvirt() as connection:
             for xml in xmls:
                 try:
                     connection.domainXMLToNative("qemu-argv", xml, 0)
                 except libvirt.libvirtError as error:
+                    if is_gone(error, connection):
+                        raise
                     return sentence(error)
         return None
 
     # --- parts ------------------------------------------------------------------------------------------------
 
-    def _ask(self, gather: Callable[[], Seen]) -> Seen:
-        try:
-            return gather()
-        except libvirt.libvirtError as error:
-            raise UnreachableError(codes.LIBVIRT_UNREACHABLE, host=self._config.name, why=sentence(error)) from error
+    @contextmanager
+    def _libvirt(self) -> Iterator[Any]:
+        host = self._config.name
+        with connected(self._config.libvirt_uri, host) as connection, translating(connection, host):
+            yield connection
 
     def _common(self, connection: Any, said: str) -> dict[str, Any]:
         confinement = capabilities.confinement(said)
@@ -227,6 +222,15 @@ def policy(config: Config) -> hostpolicy.Policy:
         boot_folders=tuple(str(path) for path in config.boot_folders),
         log_folders=tuple(str(path) for path in config.log_folders),
     )
+
+
+def _loses_writes(domain: Any, qemu: int) -> bool:
+    try:
+        return domainxml.loses_writes(domain.XMLDesc(), qemu)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return False  # it is gone meanwhile
+        raise
 
 
 def _refused(connection: Any, xml: str, cpu: str) -> str | None:

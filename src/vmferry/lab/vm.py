@@ -38,6 +38,8 @@ _XML = """\
 </domain>
 """
 
+_WITH_ALL = ("--managed-save", "--snapshots-metadata", "--checkpoints-metadata", "--nvram")
+
 
 @dataclass(frozen=True, slots=True)
 class Disk:
@@ -147,9 +149,9 @@ def check_content(host: Host, disk: Disk, path: str) -> None:
 
 def remove_all(host: Host) -> None:
     """Remove every VM and disk of a host."""
-    for name in host.run("virsh", "-q", "list", "--name").stdout.split():
+    for name in host.run("virsh", "-q", "list", "--name").stdout.strip().splitlines():
         host.run("virsh", "destroy", name, check=False)
-    for name in host.run("virsh", "-q", "list", "--all", "--name").stdout.split():
-        host.run("virsh", "undefine", name, check=False)
+    for name in host.run("virsh", "-q", "list", "--all", "--name").stdout.strip().splitlines():
+        host.run("virsh", "undefine", name, *_WITH_ALL, check=False)
     for file in host.images.iterdir():
         file.unlink()

@@ -38,7 +38,7 @@ from vmferry.preflight.reach import Reach
 OF_HOST: tuple[Check[End], ...] = (settings.HOST,)
 """What each host asks of itself."""
 
-OF_VM: tuple[Check[VmSnapshot], ...] = (vm.STATE, vm.SNAPSHOTS, vm.DISKS)
+OF_VM: tuple[Check[VmSnapshot], ...] = (vm.STATE, vm.SAVED, vm.DISKS, vm.BLOCKED)
 """The source's half: the VM by itself."""
 
 OF_MOVE: tuple[Check[Case], ...] = (

@@ -1,8 +1,10 @@
 """The VM by itself, as the source sees it: its state, jobs at work on it, snapshots, disks."""
 
+import shlex
 from collections.abc import Iterator
 
 from vmferry.core import codes
+from vmferry.core.domainxml import parse_domain
 from vmferry.core.finding import Finding
 from vmferry.core.vm import VmSnapshot
 from vmferry.preflight.case import Check
@@ -10,14 +12,43 @@ from vmferry.preflight.case import Check
 
 def _state(vm: VmSnapshot) -> Iterator[Finding]:
     if vm.state != "running":
-        yield Finding.blocks(codes.VM_NOT_RUNNING, (vm.state, ""), vm=vm.name, state=vm.state, host=vm.host)
+        state = f"{vm.state} ({vm.reason})" if vm.reason else vm.state
+        yield Finding.blocks(
+            codes.VM_NOT_RUNNING, (state, ""), vm=vm.name, state=state, host=vm.host, advice=_to_run(vm)
+        )
     if vm.moved_by is not None:
         yield Finding.blocks(codes.VM_BUSY, (f"job {vm.moved_by}", ""), vm=vm.name, job=vm.moved_by)
-    elif vm.job is not None:
+        return
+    if vm.job is not None:
         yield Finding.blocks(codes.VM_IN_USE, (vm.job, ""), vm=vm.name, job=vm.job)
+    for disk, job in vm.block_jobs.items():
+        yield Finding.blocks(codes.DISK_BLOCK_JOB, (f"{disk}: {job}", ""), vm=vm.name, disk=disk, job=job)
 
 
-def _snapshots(vm: VmSnapshot) -> Iterator[Finding]:
+def _to_run(vm: VmSnapshot) -> str:
+    """Return how a VM comes to run, by what it is now."""
+
+    def command(*words: str) -> str:
+        return f"`{shlex.join(['virsh', *words, vm.name])}`"
+
+    if vm.state == "paused" and vm.reason == "crashed":
+        return f"End it and start it anew: {command('destroy')}, then {command('start')}"
+    if vm.state == "paused" and vm.reason == "I/O error":
+        return f"See what its disks lack (`{shlex.join(['virsh', 'domblkerror', vm.name])}`), then {command('resume')}"
+    if vm.state == "paused":
+        return f"Let it run first: {command('resume')}"
+    if vm.state == "suspended":
+        return f"Wake it up first: {command('dompmwakeup')}"
+    if vm.state == "shutting down":
+        return f"Wait until it is off, then start it: {command('start')}"
+    if vm.state in ("shut off", "crashed"):
+        return f"Start it first: {command('start')}"
+    return f"See what it does: {command('domstate', '--reason')}"
+
+
+def _saved(vm: VmSnapshot) -> Iterator[Finding]:
+    if vm.managed_save:
+        yield Finding.blocks(codes.MANAGED_SAVE, ("managed save image", ""), vm=vm.name)
     if vm.snapshots or vm.checkpoints:
         seen = f"{vm.snapshots} snapshots, {vm.checkpoints} checkpoints"
         yield Finding.blocks(
@@ -26,8 +57,42 @@ def _snapshots(vm: VmSnapshot) -> Iterator[Finding]:
 
 
 def _disks(vm: VmSnapshot) -> Iterator[Finding]:
-    for target, why in vm.unmovable.items():
-        yield Finding.blocks(codes.DISK_UNSUPPORTED, (f"{target}: {why}", ""), vm=vm.name, disk=target, why=why)
+    for target, found in vm.unmovable.items():
+        code = codes.DISK_FILE_MISSING if found.missing else codes.DISK_UNSUPPORTED
+        seen = (f"{target}: {found.why}", "")
+        yield Finding.blocks(code, seen, vm=vm.name, disk=target, why=found.why, advice=found.advice)
+
+
+def _blocked(vm: VmSnapshot) -> Iterator[Finding]:
+    """Find what libvirt's qemuMigrationSrcIsAllowed() refuses and no other check has.
+
+    What cannot be asked beforehand is left to libvirt, which refuses it before anything is copied: a VM that is bound
+    to the client that started it (VIR_DOMAIN_START_AUTODESTROY), slirp-helper and D-Bus helpers, and what QEMU itself
+    gives as a reason (query-migrate), for which libvirt has no call.
+    """
+    domain = parse_domain(vm.live_xml)
+    edit = f"change that with `{shlex.join(['virsh', 'edit', vm.name])}` and start the VM anew"
+    steady = any(timer.get("frequency") for timer in domain.findall("clock/timer[@name='tsc']"))
+    if domain.find("cpu/feature[@name='invtsc'][@policy='require']") is not None and not steady:
+        why = "its CPU has invtsc, and no frequency of the timer tsc is set"
+        advice = f"Set <timer name='tsc' frequency='HERTZ'/> or leave invtsc out: {edit}"
+        yield Finding.blocks(codes.NOT_MIGRATABLE, ("invtsc", ""), vm=vm.name, why=why, advice=advice)
+    if domain.find("cpu[@migratable='off']") is not None:
+        why = "its CPU is set to migratable='off'"
+        advice = f"Set migratable='on': {edit}"
+        yield Finding.blocks(codes.NOT_MIGRATABLE, ("migratable='off'", ""), vm=vm.name, why=why, advice=advice)
+    for disk in domain.findall("devices/disk"):
+        if disk.find("transient") is not None:
+            target = disk.find("target")
+            name = target.get("dev", "") if target is not None else ""
+            why = f"its disk {name} is transient"
+            advice = f"Leave <transient/> out: {edit}"
+            yield Finding.blocks(codes.NOT_MIGRATABLE, (f"{name}: transient", ""), vm=vm.name, why=why, advice=advice)
+    for memory in domain.findall("devices/memory[@model='dimm']"):
+        if memory.find("address[@type='dimm']") is None:
+            why = "a memory module (dimm) has no address"
+            advice = "Start the VM anew, so that libvirt gives it one"
+            yield Finding.blocks(codes.NOT_MIGRATABLE, ("dimm", ""), vm=vm.name, why=why, advice=advice)
 
 
 STATE = Check(
@@ -36,12 +101,26 @@ STATE = Check(
         codes.VM_NOT_RUNNING: "Only a running VM can be moved while it runs; a paused one may be paused for a reason.",
         codes.VM_BUSY: "One VM moves once at a time.",
         codes.VM_IN_USE: "libvirt lets one job at a time change a VM: a backup, a dump, another migration.",
+        codes.DISK_BLOCK_JOB: "A disk is being copied, committed, pulled or backed up, as by `virsh blockcopy`.",
     },
 )
-SNAPSHOTS = Check(
-    _snapshots, {codes.VM_SNAPSHOTS: "libvirt refuses to move a VM whose snapshots it would have to leave behind."}
+SAVED = Check(
+    _saved,
+    {
+        codes.MANAGED_SAVE: "The VM was saved (`virsh managedsave`) and then started in another way than from that "
+        "image; started from it, it would go back to a memory that its disks do not match.",
+        codes.VM_SNAPSHOTS: "libvirt refuses to move a VM whose snapshots it would have to leave behind.",
+    },
 )
 DISKS = Check(
     _disks,
-    {codes.DISK_UNSUPPORTED: "The disk is no plain qcow2 or raw file: a block device, a network disk, a chain."},
+    {
+        codes.DISK_UNSUPPORTED: "The disk is no plain qcow2 or raw file: a block device, a network disk, a chain.",
+        codes.DISK_FILE_MISSING: "The file was removed or renamed while the VM had it open, or its storage pool is "
+        "stopped.",
+    },
+)
+BLOCKED = Check(
+    _blocked,
+    {codes.NOT_MIGRATABLE: "The VM has a setting with which libvirt or QEMU moves no VM while it runs."},
 )

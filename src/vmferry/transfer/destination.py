@@ -253,7 +253,8 @@ class Destination(Endpoint):
             self._resumed_at = time.monotonic()
             self.say(do="went")
             self.journal(Phase.SETTLING)
-            self.domains.define(self.spec.grant.persistent_xml, autostart=self.offer.autostart)
+            if self.offer.persistent:
+                self.domains.define(self.spec.grant.persistent_xml, autostart=self.offer.autostart)
         except VmferryError as error:
             self.say(do="stuck", problem=error.problem())
             self.end(State.FAILED, error)

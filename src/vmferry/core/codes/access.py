@@ -183,5 +183,5 @@ AUDIT_BROKEN = AccessError.define(
 OPERATOR_RESTRICTED = AccessError.define(
     "operator-restricted",
     "{caller} may not move {vm} to {destination}: on {host} there are limits ({rules}).",
-    "Have an administrator of {host} allow it: `vmferry host restrict '{caller}' --vm '{vm}' --to '{destination}'`.",
+    "Have an administrator of {host} allow it: `vmferry host restrict {caller} --vm {vm} --to {destination}`.",
 )

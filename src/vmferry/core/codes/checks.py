@@ -28,9 +28,7 @@ MIGRATION_NETWORK_NOT_COMMON = PreflightError.define(
     "{source} keeps to its migration networks ({networks}), and {host} listens in none of them ({addresses}).",
     "List a network that both hosts are in, on both: `vmferry network add SUBNET`.",
 )
-VM_NOT_RUNNING = PreflightError.define(
-    "vm-not-running", "{vm} is {state} on {host}, not running.", "Start it first: `virsh start {vm}`."
-)
+VM_NOT_RUNNING = PreflightError.define("vm-not-running", "{vm} is {state} on {host}, not running.", "{advice}.")
 VM_BUSY = PreflightError.define(
     "vm-busy", "{vm} is being moved already, by job {job}.", "Watch it with `vmferry job watch {job}`, or cancel it."
 )
@@ -68,8 +66,22 @@ DISK_NOT_SHARED = PreflightError.define(
 DISK_UNSUPPORTED = PreflightError.define(
     "disk-unsupported",
     "The disk {disk} of {vm} cannot be moved: {why}.",
-    "Only qcow2 and raw files without a backing file are moved; flatten or convert it (`qemu-img convert`).",
+    "Only qcow2 and raw files without a backing file are moved; {advice}.",
 )
+DISK_FILE_MISSING = PreflightError.define(
+    "disk-file-missing", "The disk {disk} of {vm} cannot be moved: {why}.", "{advice}."
+)
+DISK_BLOCK_JOB = PreflightError.define(
+    "disk-has-block-job",
+    "libvirt is at work on the disk {disk} of {vm} ({job}), and moves no VM meanwhile.",
+    "Wait until `virsh blockjob {vm} {disk}` shows none, or end it: `virsh blockjob {vm} {disk} --abort`.",
+)
+MANAGED_SAVE = PreflightError.define(
+    "vm-has-saved-state",
+    "{vm} runs and has a managed save image too, which is older than its disks and cannot be moved.",
+    "Remove the image: `virsh managedsave-remove {vm}`.",
+)
+NOT_MIGRATABLE = PreflightError.define("vm-not-migratable", "{vm} cannot be moved while it runs: {why}.", "{advice}.")
 DEVICE_FORBIDDEN = PreflightError.define(
     "device-forbidden",
     "{host} does not accept {vm}: {why}.",
@@ -100,7 +112,7 @@ VERSION_DIFFERS = PreflightError.define(
 VM_IN_USE = PreflightError.define(
     "vm-in-use",
     "libvirt is at work on {vm} ({job}).",
-    "Wait until `virsh domjobinfo {vm}` says None, or `virsh domjobabort {vm}`.",
+    "Wait until `virsh domjobinfo {vm}` says None, or end it: `virsh domjobabort {vm}`.",
 )
 VM_SNAPSHOTS = PreflightError.define(
     "vm-has-snapshots",

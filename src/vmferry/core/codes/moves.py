@@ -29,6 +29,9 @@ DATA_UNREACHABLE = UnreachableError.define(
 LIBVIRT_UNREACHABLE = UnreachableError.define(
     "libvirt-unreachable", "libvirt on {host} does not answer: {why}.", "Start it: `systemctl start libvirtd`."
 )
+LIBVIRT_FAILED = PreflightError.define(
+    "libvirt-failed", "libvirt on {host} could not do what vmferry asked of it: {detail}.", "Mend what it names."
+)
 
 # --- a move that ended otherwise ------------------------------------------------------------------------------------
 CANCELLED = CancelledError.define(
