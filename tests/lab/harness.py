@@ -38,6 +38,7 @@ class Pair:
         self.one = lab.host("kvm1")
         self.two = lab.host("kvm2")
         self.observer: Observer
+        self.heard: list[Observer] = []  # all that listened since the test began; the last is `observer`
 
     @property
     def hosts(self) -> tuple[Host, Host]:
@@ -49,11 +50,19 @@ class Pair:
 
     @contextmanager
     def observing(self) -> Iterator[None]:
-        self.observer = Observer(self.lab.layout, [host.name for host in self.hosts])
+        self.heard = []
+        self.listen_again()
         try:
             yield
         finally:
             self.observer.close()
+
+    def listen_again(self) -> None:
+        """Listen anew: a host that was started again has other interfaces."""
+        if self.heard:
+            self.observer.close()
+        self.observer = Observer(self.lab.layout, [host.name for host in self.hosts])
+        self.heard.append(self.observer)
 
     def clean(self) -> None:
         """Both links up, both daemons and libvirts answering, settings as at first, no job running, no VM, no disk."""

@@ -1,0 +1,196 @@
+"""The kinds of faults: what each does to a host, and how it is taken back."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from tests.faults.plan import KINDS
+from tests.lab.harness import Pair, processes
+from vmferry.lab import network
+from vmferry.lab.host import Host
+
+_WORKER, _DAEMON, _SUPERVISOR = "bin/vmferry-transfer", "bin/vmferryd", "vmferry.supervisor"
+_LIBVIRTD, _QEMU = "libvirtd --pid-file", "qemu-system-x86_64 -name guest="
+_IMAGES = "/var/lib/libvirt/images"
+
+
+@dataclass(slots=True)
+class Scene:
+    """Where a fault happens.
+
+    Arguments:
+        job: the move, as soon as it is known.
+    """
+
+    pair: Pair
+    vm: str
+    job: str = ""
+
+
+Apply = Callable[[Scene, Host], AbstractContextManager[None]]
+
+
+def apply(kind: str, scene: Scene, host: Host) -> AbstractContextManager[None]:
+    """Return the fault of a kind on a host: it is there for a `with` block, or happens when the block begins."""
+    return _KINDS[kind](scene, host)
+
+
+def _signal(host: Host, pattern: str, number: signal.Signals) -> list[int]:
+    found = processes(host, pattern) if host.pid else []
+    for pid in found:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue  # it ended by itself
+    return found
+
+
+def _killed(pattern: str) -> Apply:
+    @contextmanager
+    def fault(_: Scene, host: Host) -> Iterator[None]:
+        _signal(host, pattern, signal.SIGKILL)
+        yield
+
+    return fault
+
+
+def _stopped(pattern: str) -> Apply:
+    @contextmanager
+    def fault(_: Scene, host: Host) -> Iterator[None]:
+        found = _signal(host, pattern, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in found:
+                try:
+                    os.kill(pid, signal.SIGCONT)
+                except ProcessLookupError:
+                    continue  # another fault killed it
+
+    return fault
+
+
+@contextmanager
+def _libvirtd_away(_: Scene, host: Host) -> Iterator[None]:
+    init = host.pid
+    if init is None:
+        yield
+        return
+    os.kill(init, signal.SIGSTOP)  # it would start libvirtd again
+    try:
+        _signal(host, _LIBVIRTD, signal.SIGKILL)
+        yield
+    finally:
+        if host.pid == init:
+            os.kill(init, signal.SIGCONT)
+
+
+@contextmanager
+def _host_dead(scene: Scene, host: Host) -> Iterator[None]:
+    host.stop()
+    try:
+        yield
+    finally:
+        host.start([one.name for one in scene.pair.hosts])
+        host.wait_ready()
+        scene.pair.listen_again()
+
+
+def _cut(*links: str) -> Apply:
+    @contextmanager
+    def fault(scene: Scene, host: Host) -> Iterator[None]:
+        for link in links:
+            network.set_link(scene.pair.lab.layout, host.name, link, up=False)
+        try:
+            yield
+        finally:
+            for link in links:
+                network.set_link(scene.pair.lab.layout, host.name, link, up=True)
+
+    return fault
+
+
+@contextmanager
+def _slow(scene: Scene, host: Host) -> Iterator[None]:
+    network.limit(scene.pair.lab.layout, host.name, "migration", "5mbit")
+    try:
+        yield
+    finally:
+        network.limit(scene.pair.lab.layout, host.name, "migration", None)  # the next run sets what it wants
+
+
+@contextmanager
+def _database_locked(_: Scene, host: Host) -> Iterator[None]:
+    database = sqlite3.connect(host.home / "vmferry" / "vmferry.db", timeout=5.0, isolation_level=None)
+    try:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            pass  # held by another fault
+        yield
+    finally:
+        database.close()
+
+
+@contextmanager
+def _folder_read_only(_: Scene, host: Host) -> Iterator[None]:
+    done = host.run("mount", "--bind", _IMAGES, _IMAGES, check=False) if host.pid else None
+    if done is None or done.returncode:
+        yield
+        return
+    host.run("mount", "-o", "remount,ro,bind", _IMAGES, check=False)
+    try:
+        yield
+    finally:
+        if host.pid:
+            host.run("umount", "--lazy", _IMAGES, check=False)
+
+
+@contextmanager
+def _cancelled(scene: Scene, host: Host) -> Iterator[None]:
+    if host.pid and scene.job:
+        _person(host, "vmferry", "job", "cancel", scene.job)
+    yield
+
+
+@contextmanager
+def _suspended(scene: Scene, host: Host) -> Iterator[None]:
+    if host.pid:
+        _person(host, "virsh", "suspend", scene.vm)
+    yield
+
+
+def _person(host: Host, *command: str) -> None:
+    """Run what a person may type; it may be refused, and it may wait for a process that a fault has stopped."""
+    try:
+        subprocess.run(host.command(*command), capture_output=True, timeout=40.0, check=False)
+    except subprocess.TimeoutExpired:
+        pass
+
+
+_KINDS: dict[str, Apply] = {
+    "worker killed": _killed(_WORKER),
+    "vmferryd killed": _killed(_DAEMON),
+    "supervisor killed": _killed(_SUPERVISOR),
+    "libvirtd killed": _killed(_LIBVIRTD),
+    "QEMU killed": _killed(_QEMU),
+    "move cancelled": _cancelled,
+    "VM suspended": _suspended,
+    "worker stopped": _stopped(_WORKER),
+    "vmferryd stopped": _stopped(_DAEMON),
+    "libvirtd stopped": _stopped(_LIBVIRTD),
+    "QEMU stopped": _stopped(_QEMU),
+    "libvirtd away": _libvirtd_away,
+    "host dead": _host_dead,
+    "migration link cut": _cut("migration"),
+    "management link cut": _cut("management"),
+    "both links cut": _cut("management", "migration"),
+    "migration link slow": _slow,
+    "database locked": _database_locked,
+    "disk folder read-only": _folder_read_only,
+}
+assert tuple(sorted(_KINDS)) == tuple(sorted(KINDS))
