@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh Debian 12 machine, as root: make demo, make test.
-.PHONY: setup demo test lint unit lab-test campaign bench clean
+.PHONY: setup demo test lint unit lab-test campaign bench faults clean
 PYTHON = .venv/bin/python
 
 setup:
@@ -25,6 +25,10 @@ lab-test: setup
 
 campaign: setup
 	$(PYTHON) -m pytest -m campaign --timeout 3600
+
+faults: setup
+	$(PYTHON) -m tests.faults.campaign $(FAULTS)
+	$(PYTHON) -m tests.faults.campaign --write
 
 bench: setup
 	$(PYTHON) benchmarks/migrate.py

@@ -18,11 +18,10 @@ def last_record(host: Host, disk: Disk, vm: str) -> int:
     """Return the number of the newest record on a disk; -1 when there is none."""
     with tempfile.TemporaryDirectory(dir=host.home) as folder:
         copy = Path(folder) / "records"
-        source = f"if={disk.path(vm)}"
-        place = f"skip={disk.size - _AREA}"
-        host.run(
-            "qemu-img", "dd", "-U", "-f", disk.format, "-O", "raw", "bs=1M", "count=1", place, source, f"of={copy}"
-        )
+        start = disk.size - _AREA
+        part = ["bs=1M", f"skip={start}", f"count={start + 1}"]  # qemu-img counts from the beginning of its input
+        files = [f"if={disk.path(vm)}", f"of={copy}"]
+        host.run("qemu-img", "dd", "-U", "-f", disk.format, "-O", "raw", *part, *files)
         data = copy.read_bytes()
     found = [_HEAD.unpack_from(data, slot * _PAGE) for slot in range(min(_SLOTS, len(data) // _PAGE))]
     return max((number for magic, number in found if magic == _MAGIC), default=-1)

@@ -55,12 +55,13 @@ class Campaign:
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
         self.guest: Guest | None = None
-        self.shared: bool | None = None
+        self.ended = False  # whether the guest was found off after this run
 
     def run(self, run: Run) -> Result:
         """Make one run; a run that broke a promise leaves the lab clean for the next one."""
         began = time.monotonic()
         source = self._ready(run)
+        self.ended = False
         for host in self.pair.hosts:
             network.limit(self.pair.lab.layout, host.name, "migration", _SLOW if run.slow else None)
         destination = next(host for host in self.pair.hosts if host.name != source.name)
@@ -95,8 +96,8 @@ class Campaign:
         result.journals = {name: asdict(record) for name, record in records.items()}
         self._judge(run, result, records, listened)
         result.seconds = round(time.monotonic() - began, 1)
-        if result.violations:
-            self.guest = None
+        if result.violations or self.ended:
+            self.guest = None  # made anew: what is left of this one would hide what the next run loses
         return result
 
     def _ready(self, run: Run) -> Host:
@@ -164,6 +165,7 @@ class Campaign:
     def _judge_ended(self, run: Run, owner: Host, broken: list[str], since: float) -> None:
         """See that all that the guest had written is on the disk of the host that has it; start it there."""
         assert self.guest is not None
+        self.ended = True
         if not run.guest_may_end:
             broken.append("it is off, and nothing ended it")
         confirmed = max((tick.records for one in self.pair.heard for tick in one.ticks(1, since)), default=0)
@@ -177,6 +179,9 @@ class Campaign:
 
     def _judge_guest(self, vm: Guest, owner: Host, broken: list[str], since: float) -> None:
         observer = self.pair.observer
+        numbers = [tick.number for tick in observer.ticks(vm.number, since)]
+        if not self.ended and numbers != sorted(numbers):
+            broken.append("the guest was started anew")
         try:
             observer.wait_ticking(owner.name, vm.number, 30.0)
             tick = observer.verify(vm.number)
