@@ -10,7 +10,13 @@ from tests.lab.harness import Pair
 
 pytestmark = pytest.mark.lab
 
-RUNS = 25
+
+def _chosen() -> list[int]:
+    """Return 25 seeds whose runs are short: the first with each kind of fault, and the first with two faults."""
+    short = [seed for seed in range(400) if sum(fault.seconds for fault in plan.of(seed).faults) <= 5]
+    first = {kind: next(seed for seed in short if plan.of(seed).faults[0].kind == kind) for kind in plan.KINDS}
+    double = [seed for seed in short if len(plan.of(seed).faults) > 1 and seed not in first.values()]
+    return sorted([*first.values(), *double[: 25 - len(first)]])
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +26,7 @@ def campaign(paired: Pair) -> Iterator[Campaign]:
         paired.clean()
 
 
-@pytest.mark.parametrize("seed", range(RUNS), ids=lambda seed: f"{seed}: {plan.of(seed).faults[0].kind}")
+@pytest.mark.parametrize("seed", _chosen(), ids=lambda seed: f"{seed}: {plan.of(seed).faults[0].kind}")
 def test_a_fault_breaks_no_promise(paired: Pair, campaign: Campaign, seed: int) -> None:
     with paired.observing():
         result = campaign.run(plan.of(seed))
