@@ -29,6 +29,7 @@ from vmferry.core.offer import (
 )
 from vmferry.core.settings import HostSettings
 from vmferry.core.snapshot import HostSnapshot
+from vmferry.core.use import Surroundings
 from vmferry.core.vm import VmSnapshot
 from vmferry.identity.peer import PeerClient
 from vmferry.preflight.case import End
@@ -65,6 +66,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.vm = VM.model_copy(update={"disks": [DISK.model_copy(update={"path": str(folder / "web01.qcow2")})]})
+        self.surroundings = Surroundings()
         self.on_describe: Callable[[], None] = lambda: None
         self.findings: list[Finding] = []
         self.foretold: list[Finding] = []
@@ -84,6 +86,9 @@ class World:
     def describe(self, name: str) -> VmSnapshot:
         self.on_describe()
         return self.vm
+
+    def around(self, vm: VmSnapshot) -> Surroundings:
+        return self.surroundings
 
     def source(self) -> HostSnapshot:
         return THERE

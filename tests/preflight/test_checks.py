@@ -64,6 +64,7 @@ VM_FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("vm-not-migratable", {"live_xml": xml().replace("match='exact'", "match='exact' migratable='off'")}),
     ("vm-not-migratable", {"live_xml": xml().replace("<target dev='vda'", "<transient/><target dev='vda'")}),
     ("vm-not-migratable", {"live_xml": xml(device="<memory model='dimm'><target/></memory>")}),
+    ("disk-replaced", {"replaced": ["vda"]}),
 ]
 FAULTS: list[tuple[str, Severity, Case]] = [
     ("same-host-uuid", Severity.BLOCKS, case(there={"uuid": "u-2"})),

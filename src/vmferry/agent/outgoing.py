@@ -123,6 +123,8 @@ class Moves:
             try:
                 _check_grant(offer, grant)
                 require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
+                leaving = self.prospects.leaving(found, grant.disks, options, peer.name)
+                require_none(leaving)
                 refusal = refusal or grant.refusal
                 with self._turn(peer.name):
                     self.jobs.mark(job, State.WAITING, refusal)
@@ -134,7 +136,7 @@ class Moves:
             except VmferryError as error:
                 self._give_up(job, error)
                 raise
-        return job, warnings + findings + grant.findings
+        return job, warnings + findings + grant.findings + leaving
 
     def begin(self, job: str) -> bool:
         """Begin a move that waits, if it is its turn and both hosts have a place for it.
@@ -248,6 +250,7 @@ class Moves:
         grant = client.renew(row.id, self._proof(work), offer)
         _check_grant(offer, grant)
         require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
+        require_none(self.prospects.leaving(found, grant.disks, offer.options, peer.name))
         work = work.model_copy(update={"offer": offer, "grant": grant})
         spec.save(self.config.state_folder, work)  # before it is admitted: the answer may be lost, and the daemon end
         return self._begin(row, work)

@@ -15,7 +15,7 @@ from vmferry.config import Config
 from vmferry.core import codes, domainxml
 from vmferry.core.errors import UsageError
 from vmferry.core.finding import Finding, ordered, require_none
-from vmferry.core.offer import Caller, Disk, MoveOptions, Proposal, Report
+from vmferry.core.offer import Caller, Disk, DiskPlan, MoveOptions, Proposal, Report
 from vmferry.core.settings import keeps_to, require_built
 from vmferry.core.vm import VmSnapshot
 from vmferry.hypervisor.inventory import Inventory
@@ -24,6 +24,7 @@ from vmferry.identity import site
 from vmferry.identity.peer import PeerClient
 from vmferry.preflight import case, checks
 from vmferry.preflight.case import End, Room, Way
+from vmferry.preflight.sharing import Leaving
 from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Kind, Peer, Peers
@@ -88,7 +89,7 @@ class Prospects:
                 report = client.check(self.proposal(found, disks, options, end, peer, entry.caller), entry.secret)
             finally:
                 nonces.remove(disks)
-        findings += report.findings
+        findings += report.findings + self.leaving(found, report.disks, options, peer.name)
         if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
             findings += case.run(checks.OF_WAY, Way(end, peer.name, report.addresses)) + reached.result()
         report = report.model_copy(update={"findings": ordered(findings)})
@@ -122,6 +123,10 @@ class Prospects:
         end = End(self.config.name, self.settings.host(), interfaces.addresses(), options.encryption, source=True)
         found = self._describe(vm, options, job)
         return end, found, case.run(checks.OF_HOST, end) + case.run(checks.OF_VM, found)
+
+    def leaving(self, vm: VmSnapshot, plans: list[DiskPlan], options: MoveOptions, there: str) -> list[Finding]:
+        """Judge what would become of the disks' files here, now that the destination has said which it sees."""
+        return case.run(checks.OF_LEAVING, Leaving(vm, plans, options, there))
 
     def foretell(
         self, vm: str, destination: str, options: MoveOptions, caller: Caller, credential: Any
@@ -187,5 +192,7 @@ class Prospects:
                 raise UsageError(
                     codes.VM_NETWORK_UNKNOWN, vm=vm, network=network, networks=", ".join(networks) or "none"
                 )
+        if options.include_storage:
+            found = found.model_copy(update={"around": self.inventory.around(found)})
         active = self.jobs.active_for(vm)
         return found.model_copy(update={"moved_by": active.id}) if active and active.id != job else found

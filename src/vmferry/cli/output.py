@@ -114,6 +114,8 @@ def summary(job: Job) -> dict[str, str]:
         lines["connections"] = "\n".join(said.connections)
     if said.interface:
         lines["interface"] = said.interface
+    if said.left:
+        lines["stays here"] = "\n".join(said.left)
     if said.unanswered:
         lines["no answer"] = "\n".join(said.unanswered)
     return lines

@@ -48,6 +48,7 @@ from vmferry.preflight.checks import (
     OF_FORECAST,
     OF_HEALTH,
     OF_HOST,
+    OF_LEAVING,
     OF_MEETING,
     OF_MOVE,
     OF_PAIR,
@@ -103,6 +104,7 @@ _CHECKS: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
     ("Each host by itself", OF_HOST),
     ("The VM by itself", OF_VM),
     ("The VM on the destination", OF_MOVE),
+    ("The files that the VM leaves", OF_LEAVING),
     ("The way between the hosts", OF_WAY + OF_REACH),
     ("What the move would be like", OF_FORECAST),
 )

@@ -134,6 +134,11 @@ _OPTIONS = (
     click.option("--full-space", is_flag=True, help="Set the disks' whole size aside there, not what they hold now."),
     click.option("--keep-source-disks", is_flag=True, help="Leave the copied disks on this host, too."),
     click.option(
+        "--remove-source-media",
+        is_flag=True,
+        help="Remove also read-only files and CD and floppy images from this host, if nobody else uses them.",
+    ),
+    click.option(
         "--password-file",
         metavar="FILE",
         help="Where hosts use CredSSP: a file with your password in the domain, or - for standard input, in place of "

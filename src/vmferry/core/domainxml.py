@@ -63,6 +63,11 @@ class DiskEntry:
     backing: tuple[str, ...]
 
     @property
+    def medium(self) -> bool:
+        """Whether the file is a medium that a VM uses and does not own: read-only, or in a removable drive."""
+        return self.readonly or self.device in ("cdrom", "floppy")
+
+    @property
     def empty(self) -> bool:
         """Whether nothing is in the drive."""
         return self.path is None and self.volume is None and self.kind in ("file", "block", "volume")
@@ -203,6 +208,11 @@ def boot_files(xml: str) -> list[str]:
 def disks(xml: str) -> list[DiskEntry]:
     """Give the VM's disks in their order, empty drives included."""
     return [_entry(disk) for disk in _disks(parse_domain(xml))]
+
+
+def disk_entries(tree: Element) -> list[DiskEntry]:
+    """Return every <disk> in a tree, wherever it stands: those in a snapshot's description included."""
+    return [_entry(disk) for disk in tree.iter("disk")]
 
 
 # --- editing ------------------------------------------------------------------------------------------------

@@ -81,4 +81,5 @@ class Summary(BaseModel):
     overhead_after: float | None = None  # from the resume to the end of the job
     connections: list[str] = []  # "10.77.1.1 -> 10.77.1.2:6610 (TLS)"
     interface: str | None = None  # of this host, that carried them
+    left: list[str] = []  # what stays on this host though the VM has gone, and why
     unanswered: list[str] = []  # addresses of the destination that came before the one that was used, and why not

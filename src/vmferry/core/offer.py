@@ -51,6 +51,9 @@ class MoveOptions(Value):
         default=None, gt=0, description="seconds after the request at which the move is given up, unless it is decided"
     )
     keep_source_disks: bool = False
+    remove_source_media: bool = Field(
+        default=False, description="remove also read-only files and the media of removable drives from the source"
+    )
     full_space: bool = Field(default=False, description="book the disks' virtual size there, not what they hold now")
 
     @property

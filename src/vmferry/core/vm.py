@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from vmferry.core.offer import Disk
+from vmferry.core.use import Surroundings
 
 
 class VmSummary(BaseModel):
@@ -38,6 +39,15 @@ class Unmovable(BaseModel):
     missing: bool = Field(default=False, description="the file cannot be read, whatever kind of disk it is")
 
 
+class Contents(BaseModel):
+    """What an image holds besides the content that the guest sees."""
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshots: list[str] = Field(default=[], description="names of its internal snapshots")
+    bitmaps: list[str] = Field(default=[], description="names of its persistent bitmaps")
+
+
 class VmSnapshot(BaseModel):
     """A VM as it stands on its host, as far as a move is concerned."""
 
@@ -59,5 +69,9 @@ class VmSnapshot(BaseModel):
     job: str | None = Field(default=None, description="the libvirt job at work on it, e.g. backup")
     block_jobs: dict[str, str] = Field(default={}, description="disks that libvirt is at work on: target -> job")
     managed_save: bool = Field(default=False, description="whether it has a managed save image")
+    replaced: list[str] = Field(default=[], description="disks whose path leads to another file than QEMU has open")
+    links: dict[str, str] = Field(default={}, description="disks whose path is a link: target -> the file")
+    contents: dict[str, Contents] = Field(default={}, description="what images hold besides their content, by target")
+    around: Surroundings = Field(default=Surroundings(), description="who else uses the disks' files")
     snapshots: int = 0
     checkpoints: int = 0

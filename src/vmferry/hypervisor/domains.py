@@ -9,6 +9,8 @@ import libvirt
 
 from vmferry.core import codes
 from vmferry.core.errors import UnreachableError
+from vmferry.core.use import Surroundings
+from vmferry.hypervisor import users
 from vmferry.hypervisor.connection import close, connect, is_gone, refused, sentence
 
 T = TypeVar("T")
@@ -127,6 +129,10 @@ class Domains:
             domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
 
         self._call(uuid, act)
+
+    def around(self, paths: list[str], uuid: str) -> Surroundings:
+        """Return who uses files besides one VM."""
+        return self._call(uuid, lambda connection: users.find(connection, paths, uuid))
 
     def xml(self, uuid: str, *, inactive: bool) -> str:
         """Give the VM's configuration: of its next start, or of the running VM."""

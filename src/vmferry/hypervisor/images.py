@@ -37,6 +37,8 @@ class Image:
     backing: str | None
     encrypted: bool
     options: tuple[tuple[str, str], ...] = ()
+    snapshots: tuple[str, ...] = ()
+    bitmaps: tuple[str, ...] = ()
 
 
 def inspect(path: str, expected_format: str) -> Image:
@@ -73,6 +75,8 @@ def inspect(path: str, expected_format: str) -> Image:
         backing=info.get("backing-filename") or data.get("data-file"),
         encrypted=bool(info.get("encrypted")),
         options=tuple(sorted(options.items())) if expected_format == "qcow2" else (),
+        snapshots=tuple(str(snapshot.get("name")) for snapshot in info.get("snapshots", [])),
+        bitmaps=tuple(str(bitmap.get("name")) for bitmap in data.get("bitmaps", [])),
     )
 
 

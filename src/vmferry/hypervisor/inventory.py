@@ -1,17 +1,21 @@
 """VMs of this host: as a person sees them, and as an offer describes one."""
 
+import os
 import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import libvirt
 
 from vmferry.core import domainxml
 from vmferry.core.offer import Disk
-from vmferry.core.vm import Unmovable, VmDetail, VmSnapshot, VmSummary
-from vmferry.hypervisor import images
+from vmferry.core.use import Surroundings
+from vmferry.core.vm import Contents, Unmovable, VmDetail, VmSnapshot, VmSummary
+from vmferry.hypervisor import holders, images, users
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
 _STATES = {
@@ -83,7 +87,7 @@ class Inventory:
             xml = domain.XMLDesc()
             return VmDetail(
                 **_described(domain).model_dump(),
-                disks=self._disks(connection, xml)[0],
+                disks=self._disks(connection, xml).disks,
                 machine=domainxml.machine(xml),
                 emulator=domainxml.emulator(xml),
                 networks=domainxml.networks(xml),
@@ -101,7 +105,7 @@ class Inventory:
             live = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE
             inactive = live | libvirt.VIR_DOMAIN_XML_INACTIVE
             live_xml = domain.XMLDesc(live)
-            disks, unmovable = self._disks(connection, live_xml)
+            found = self._disks(connection, live_xml)
             active, persistent = bool(domain.isActive()), bool(domain.isPersistent())
             return VmSnapshot(
                 name=name,
@@ -114,8 +118,11 @@ class Inventory:
                 persistent=persistent,
                 autostart=persistent and bool(domain.autostart()),
                 memory=domain.maxMemory() * 1024,
-                disks=disks,
-                unmovable=unmovable,
+                disks=found.disks,
+                unmovable=found.unmovable,
+                contents=found.contents,
+                replaced=[disk.target for disk in found.disks if active and _replaced(name, disk)],
+                links={d.target: os.path.realpath(d.path) for d in found.disks if Path(d.path).is_symlink()},
                 job=_job(domain) if active else None,
                 block_jobs=_block_jobs(domain, live_xml) if active else {},
                 managed_save=active and persistent and bool(domain.hasManagedSaveImage()),
@@ -123,23 +130,38 @@ class Inventory:
                 checkpoints=len(domain.listAllCheckpoints()),
             )
 
+    def around(self, vm: VmSnapshot) -> Surroundings:
+        """Find out who else uses the files of a VM's disks."""
+        with self._libvirt() as connection:
+            return users.find(connection, [disk.path for disk in vm.disks], vm.uuid)
+
     @contextmanager
     def _libvirt(self, vm: str | None = None) -> Iterator[Any]:
         with connected(self._uri, self._host) as connection, translating(connection, self._host, vm):
             yield connection
 
-    def _disks(self, connection: Any, xml: str) -> tuple[list[Disk], dict[str, Unmovable]]:
+    def _disks(self, connection: Any, xml: str) -> "_Disks":
         """Inspect the disks that hold something: those that can be moved, and why others cannot."""
-        found, unmovable = [], {}
+        found = _Disks()
         vm = domainxml.name(xml)
         for entry in domainxml.disks(xml):
             if entry.empty:
                 continue
             try:
-                found.append(_inspect(connection, entry, vm))
+                disk, contents = _inspect(connection, entry, vm)
             except _UnsupportedError as error:
-                unmovable[entry.target] = error.unmovable
-        return found, unmovable
+                found.unmovable[entry.target] = error.unmovable
+            else:
+                found.disks.append(disk)
+                found.contents[entry.target] = contents
+        return found
+
+
+@dataclass(slots=True)
+class _Disks:
+    disks: list[Disk] = field(default_factory=list)
+    unmovable: dict[str, Unmovable] = field(default_factory=dict)
+    contents: dict[str, Contents] = field(default_factory=dict)
 
 
 class _UnsupportedError(Exception):
@@ -178,7 +200,7 @@ def _file(connection: Any, entry: domainxml.DiskEntry, vm: str) -> str | None:
     return entry.path
 
 
-def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> Disk:
+def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Disk, Contents]:
     path = _file(connection, entry, vm)
     if entry.format not in ("qcow2", "raw"):
         raise _UnsupportedError(f"its format is {entry.format}")
@@ -197,7 +219,7 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> Disk:
         raise _UnsupportedError(
             "it is encrypted, and its secret would have to move too", "take the encryption away (`qemu-img convert`)"
         )
-    return Disk(
+    disk = Disk(
         target=entry.target,
         path=path,
         format=image.format,
@@ -209,6 +231,15 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> Disk:
         readonly=entry.readonly,
         create_options=dict(image.options),
     )
+    return disk, Contents(snapshots=list(image.snapshots), bitmaps=list(image.bitmaps))
+
+
+def _replaced(vm: str, disk: Disk) -> bool:
+    """Return whether a running VM has another file open than the one that its disk's path leads to."""
+    try:
+        return holders.has_open(vm, disk.path) is False
+    except OSError:
+        return False  # it cannot be opened, and inspecting it says so
 
 
 def _restore(entry: domainxml.DiskEntry, vm: str) -> str:

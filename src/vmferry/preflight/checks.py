@@ -12,6 +12,7 @@ from vmferry.preflight import (
     networks,
     reach,
     settings,
+    sharing,
     storage,
     taken,
     vm,
@@ -34,6 +35,7 @@ from vmferry.preflight.doctor.health import Health, Meeting
 from vmferry.preflight.forecast import Forecast
 from vmferry.preflight.hosts import Pair
 from vmferry.preflight.reach import Reach
+from vmferry.preflight.sharing import Leaving
 
 OF_HOST: tuple[Check[End], ...] = (settings.HOST,)
 """What each host asks of itself."""
@@ -67,6 +69,9 @@ OF_ROOM: tuple[Check[Room], ...] = (settings.ROOM,)
 
 OF_WAY: tuple[Check[Way], ...] = (settings.WAY,)
 """The source again, when the destination has said where it would receive."""
+
+OF_LEAVING: tuple[Check[Leaving], ...] = (sharing.SHARING,)
+"""The source, when the destination has said which disks both see."""
 
 OF_REACH: tuple[Check[Reach], ...] = (reach.REACH,)
 """The source, when it has tried the way."""

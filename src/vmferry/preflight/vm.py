@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Iterator
 
-from vmferry.core import codes
-from vmferry.core.domainxml import parse_domain
+from vmferry.core import codes, domainxml
+from vmferry.core.domainxml import DiskEntry, parse_domain
 from vmferry.core.finding import Finding
 from vmferry.core.vm import VmSnapshot
 from vmferry.preflight.case import Check
@@ -57,6 +57,12 @@ def _saved(vm: VmSnapshot) -> Iterator[Finding]:
 
 
 def _disks(vm: VmSnapshot) -> Iterator[Finding]:
+    entries = {entry.target: entry for entry in domainxml.disks(vm.live_xml)}
+    for disk in vm.disks:
+        if disk.target in vm.replaced:
+            names = {"vm": vm.name, "disk": disk.target, "path": disk.path, "host": vm.host}
+            advice = _kept(vm, entries.get(disk.target))
+            yield Finding.blocks(codes.DISK_REPLACED, (f"{disk.path}: another file", ""), advice=advice, **names)
     for target, found in vm.unmovable.items():
         code = codes.DISK_FILE_MISSING if found.missing else codes.DISK_UNSUPPORTED
         seen = (f"{target}: {found.why}", "")
@@ -95,6 +101,15 @@ def _blocked(vm: VmSnapshot) -> Iterator[Finding]:
             yield Finding.blocks(codes.NOT_MIGRATABLE, ("dimm", ""), vm=vm.name, why=why, advice=advice)
 
 
+def _kept(vm: VmSnapshot, entry: DiskEntry | None) -> str:
+    """Return how a VM keeps what its QEMU alone has still open."""
+    target = entry.target if entry is not None else ""
+    if entry is not None and entry.device in ("cdrom", "floppy"):
+        return f"Take it out of the drive: `{shlex.join(['virsh', 'change-media', vm.name, target, '--eject'])}`"
+    command = shlex.join(["virsh", "blockcopy", vm.name, target, "PATH"])
+    return f"Copy what the VM has to another PATH: `{command} --wait --pivot --transient-job`"
+
+
 STATE = Check(
     _state,
     {
@@ -118,6 +133,7 @@ DISKS = Check(
         codes.DISK_UNSUPPORTED: "The disk is no plain qcow2 or raw file: a block device, a network disk, a chain.",
         codes.DISK_FILE_MISSING: "The file was removed or renamed while the VM had it open, or its storage pool is "
         "stopped.",
+        codes.DISK_REPLACED: "Somebody put another file in its place, or moved it away and a new one came.",
     },
 )
 BLOCKED = Check(

@@ -13,7 +13,7 @@ from vmferry.core.settings import ways
 from vmferry.hypervisor.activity import Activities
 from vmferry.hypervisor.domains import Presence
 from vmferry.hypervisor.migration import Migration, Statistics
-from vmferry.transfer import files, interfaces
+from vmferry.transfer import files, interfaces, originals
 from vmferry.transfer.connect import connect
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Decision, Verdict, from_journal
@@ -45,6 +45,7 @@ class Source(Endpoint):
         self._go_sent = False
         self._trouble: VmferryError | None = None
         self._unanswered: list[str] = []
+        self._left: list[str] = []
         self._meter = Meter()
         self._streams: dict[str, list[Stream]] = {"memory": [], "disk": [], "file": []}
 
@@ -92,13 +93,14 @@ class Source(Endpoint):
             overhead_after=time.monotonic() - self._went_at if self._went_at else None,
             connections=self.session.connections if self.session else [],
             interface=self.interface,
+            left=self._left,
             unanswered=self._unanswered,
         )
 
     # --- before the commit -------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        self.journal(Phase.CONNECTING)
+        self.journal(Phase.CONNECTING, **originals.note(self.offer, self.spec.grant.disks))
         theirs = [(address.host, address.port) for address in self.spec.addresses]
         routes = ways(self.settings, interfaces.addresses(), theirs, self.config.name, self.spec.peer)
         limit = time.monotonic() + _CONNECT_LIMIT
@@ -264,8 +266,7 @@ class Source(Endpoint):
             return
         self.journal(Phase.SETTLING)
         self.domains.forget(self.offer.uuid)
-        if not self.offer.options.keep_source_disks:
-            self._remove_disks()
+        self._remove_disks()
         self._remove_nonces()
         self.say(do="bye")
         self.end(State.DONE, None)
@@ -357,10 +358,10 @@ class Source(Endpoint):
     # --- small parts ---------------------------------------------------------------------------------------------
 
     def _remove_disks(self) -> None:
-        copied = {plan.target for plan in self.spec.grant.disks if not plan.shared}
-        for disk in self.offer.disks:
-            if disk.target in copied:
-                Path(disk.path).unlink(missing_ok=True)
+        """Remove the files that are the VM's alone; what stays is said in the job."""
+        noted = self.jobs.last(self.job, Phase.CONNECTING)
+        if noted is not None:
+            self._left = originals.remove(noted.detail, lambda files: self.domains.around(files, self.offer.uuid))
 
     def _remove_nonces(self) -> None:
         for disk in self.offer.disks:

@@ -7,6 +7,7 @@ Its parts are modules only for their length; all codes are looked up here.
 from vmferry.core.codes.access import *
 from vmferry.core.codes.checks import *
 from vmferry.core.codes.delegation import *
+from vmferry.core.codes.disks import *
 from vmferry.core.codes.doctor import *
 from vmferry.core.codes.kerberos import *
 from vmferry.core.codes.moves import *

@@ -1,0 +1,181 @@
+"""The source's own disk files: which ones they are when a move begins, and removing them when the VM has gone.
+
+A path is only where a file was found. What is removed is the very file that the VM's QEMU had open when the move
+began, by device and inode, and only when nobody else uses it then: found out again right before it is removed. What
+cannot be found out stays.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vmferry.core import codes, domainxml
+from vmferry.core.errors import PreflightError, VmferryError
+from vmferry.core.offer import DiskPlan, Offer
+from vmferry.core.use import Surroundings
+from vmferry.hypervisor import holders
+
+_PATIENCE = 3.0  # seconds for others to close a file that they look at for a moment: a pool's refresh, `qemu-img info`
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A disk's file as it was when the move began.
+
+    Arguments:
+        path: by which the VM names it; a symbolic link, perhaps.
+        file: where it really is.
+        device, inode: of the file.
+        link: inode of the symbolic link at `path`; 0 where it is none.
+    """
+
+    path: str
+    file: str
+    device: int
+    inode: int
+    link: int = 0
+
+
+def note(offer: Offer, plans: Sequence[DiskPlan]) -> dict[str, Any]:
+    """Look at the VM's files while its QEMU still has them open; returns what the journal keeps for `remove`.
+
+    Raises:
+        PreflightError: disk-replaced; the VM has another file open than the one that would be copied.
+    """
+    going = set(_candidates(offer, plans))
+    found, left = [], []
+    for disk in offer.disks:
+        try:
+            seen = holders.has_open(offer.vm, disk.path)
+            status, own = Path(disk.path).stat(), os.lstat(disk.path)
+        except OSError as error:
+            left.append(f"{disk.path}: {error.strerror}")
+            continue
+        if seen is False:
+            names = {"vm": offer.vm, "disk": disk.target, "path": disk.path, "host": offer.source}
+            raise PreflightError(codes.DISK_REPLACED, advice=f"Check it again: `vmferry vm check {offer.vm}`", **names)
+        if disk.target not in going:
+            continue
+        if seen is None:
+            left.append(f"{disk.path}: whether it is the file that the VM has open is not known")
+            continue
+        link = own.st_ino if stat.S_ISLNK(own.st_mode) else 0
+        found.append(Original(disk.path, os.path.realpath(disk.path), status.st_dev, status.st_ino, link))
+    left += [f"{path}: it is a medium (--remove-source-media)" for path in _media(offer, plans)]
+    return {"originals": [asdict(original) for original in found], "left": left}
+
+
+def remove(noted: Mapping[str, Any], ask: Callable[[list[str]], Surroundings]) -> list[str]:
+    """Remove what the VM has left; may be called again after it was cut off. Never raises.
+
+    Arguments:
+        noted: what `note` returned.
+        ask: looks who uses files now; a VmferryError says why that cannot be found out.
+
+    Returns:
+        What stays, each with the reason.
+    """
+    left = [str(line) for line in noted.get("left", [])]
+    there = [Original(**record) for record in noted.get("originals", [])]
+    there = [original for original in there if os.path.lexists(original.file)]
+    if not there:
+        return left
+    try:
+        around = ask([original.file for original in there])
+    except VmferryError as error:
+        return left + [f"{original.path}: {error.reason}" for original in there]
+    for original in there:
+        uses = around.uses.get(original.file, [])
+        if uses:
+            left.append(f"{original.path}: it is {' and '.join(str(use) for use in uses)}")
+        elif around.unknown:
+            left.append(f"{original.path}: whether somebody else uses it is not known ({around.unknown[0]})")
+        else:
+            why = _remove(original)
+            if why is not None:
+                left.append(f"{original.path}: {why}")
+    return left
+
+
+def _remove(original: Original) -> str | None:
+    """Remove one file and the link that led to it; returns why it stays."""
+    try:
+        with _folder(original.file) as folder:
+            name = Path(original.file).name
+            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                status = os.fstat(handle)
+                if (status.st_dev, status.st_ino) != (original.device, original.inode):
+                    return "it is not the file that the VM had; that one was replaced"
+                alone = _wait_alone(handle)
+            finally:
+                os.close(handle)
+            if alone is None:
+                return "whether somebody has it open cannot be found out on its file system"
+            if not alone:
+                who = ", ".join(holders.openers((original.device, original.inode))) or "some process"
+                return f"{who} has it open"
+            again = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if (again.st_dev, again.st_ino) != (original.device, original.inode):
+                return "it is not the file that the VM had; that one was replaced"
+            os.unlink(name, dir_fd=folder)
+        if original.link:
+            _remove_link(original)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return str(error.strerror)
+    return None
+
+
+def _remove_link(original: Original) -> None:
+    with _folder(original.path) as folder:
+        name = Path(original.path).name
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        same = stat.S_ISLNK(status.st_mode) and status.st_ino == original.link
+        if same and os.path.realpath(original.path) == original.file:
+            os.unlink(name, dir_fd=folder)
+
+
+def _wait_alone(handle: int) -> bool | None:
+    limit = time.monotonic() + _PATIENCE
+    while True:
+        alone = holders.is_alone(handle)
+        if alone is not False or time.monotonic() > limit:
+            return alone
+        time.sleep(0.1)  # the kernel tells nobody when a file is closed
+
+
+@contextmanager
+def _folder(path: str) -> Iterator[int]:
+    handle = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _candidates(offer: Offer, plans: Sequence[DiskPlan]) -> Iterator[str]:
+    """Return the disks whose files go from here with the VM."""
+    if offer.options.keep_source_disks:
+        return
+    copied = {plan.target for plan in plans if not plan.shared}
+    for entry in domainxml.disks(offer.live_xml):
+        if entry.target in copied and not entry.shareable and (not entry.medium or offer.options.remove_source_media):
+            yield entry.target
+
+
+def _media(offer: Offer, plans: Sequence[DiskPlan]) -> Iterator[str]:
+    """Return the paths of the media that stay here though the VM has a copy there."""
+    if offer.options.keep_source_disks or offer.options.remove_source_media:
+        return
+    copied = {plan.target for plan in plans if not plan.shared}
+    media = {entry.target for entry in domainxml.disks(offer.live_xml) if entry.medium}
+    for disk in offer.disks:
+        if disk.target in copied & media:
+            yield disk.path

@@ -1,0 +1,87 @@
+"""What others use stays, and what is there already is used: files that several VMs of a host share."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.lab.harness import Pair
+from vmferry.lab.host import Host
+from vmferry.lab.vm import IMAGES, Disk, Guest
+
+pytestmark = pytest.mark.lab
+
+GUEST = Guest(
+    busy=8, rate=1, disks=(Disk(size=128, filled=8), Disk(target="sda", format="raw", device="cdrom", size=65))
+)
+ISO = GUEST.disks[1].path(GUEST.name)
+# A VM without an operating system: enough to have files.
+OTHER = """<domain type='qemu'><name>web02</name><memory unit='MiB'>64</memory>
+<os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{disks}<memballoon model='none'/></devices></domain>"""
+DISK = """<disk type='file' device='{device}'><driver name='qemu' type='{format}'/><source file='{file}'/>
+<target dev='{target}' bus='{bus}'/>{more}</disk>"""
+
+
+def disk(name: str, target: str, more: str = "", *, device: str = "disk", format_: str = "qcow2") -> str:
+    bus = "sata" if target.startswith("sd") else "virtio"
+    return DISK.format(device=device, format=format_, file=f"{IMAGES}/{name}", target=target, bus=bus, more=more)
+
+
+def start(host: Host, *disks: str) -> None:
+    host.run("virsh", "define", "/dev/stdin", text=OTHER.format(disks="".join(disks)))
+    host.run("virsh", "start", "web02")
+
+
+def image(host: Host, name: str, *options: str, format_: str = "qcow2") -> None:
+    host.run("qemu-img", "create", "-q", "-f", format_, *options, f"{IMAGES}/{name}", "4M")
+
+
+def findings(host: Host, vm: str) -> dict[str, Any]:
+    done = host.run("vmferry", "--output", "json", "vm", "check", vm, "kvm2", "--include-storage", check=False)
+    return {finding["code"]: finding for finding in json.loads(done.stdout)["findings"]}
+
+
+def test_files_of_others_and_files_that_are_gone_are_found(pair: Pair) -> None:
+    one = pair.one
+    for name in ("plain.qcow2", "base.qcow2", "inside.qcow2", "old.qcow2", "far.qcow2"):
+        image(one, name)
+    one.run("qemu-img", "snapshot", "-c", "clean", f"{IMAGES}/inside.qcow2")
+    image(one, "both.raw", format_="raw")
+    image(one, "deb.iso", format_="raw")
+    image(one, "new.iso", format_="raw")
+    one.run("ln", "-s", f"{IMAGES}/far.qcow2", f"{IMAGES}/link.qcow2")
+    start(
+        one,
+        disk("plain.qcow2", "vda"),
+        disk("base.qcow2", "vdb"),
+        disk("inside.qcow2", "vdc"),
+        disk("old.qcow2", "vdd"),
+        disk("link.qcow2", "vde"),
+        disk("both.raw", "vdf", "<shareable/>", format_="raw"),
+        disk("deb.iso", "sda", device="cdrom", format_="raw"),
+    )
+    image(one, "clone.qcow2", "-b", f"{IMAGES}/base.qcow2", "-F", "qcow2")
+    clone = OTHER.replace("web02", "web03").format(disks=disk("clone.qcow2", "vda"))
+    one.run("virsh", "define", "/dev/stdin", text=clone)
+    image(one, "template.qcow2", "-b", f"{IMAGES}/plain.qcow2", "-F", "qcow2")
+    one.run("sh", "-c", f"cp {IMAGES}/old.qcow2 {IMAGES}/x && mv {IMAGES}/x {IMAGES}/old.qcow2; rm {IMAGES}/deb.iso")
+    found = findings(one, "web02")
+    assert found["disk-used-elsewhere"]["severity"] == "blocks"
+    assert "VM web03" in found["disk-used-elsewhere"]["detail"]
+    assert "template.qcow2" in found["disk-stays"]["detail"]
+    assert "clean" in found["disk-has-snapshots"]["detail"]
+    assert found["disk-shareable"]["fields"]["disk"] == "vdf"
+    assert "far.qcow2" in found["disk-is-link"]["detail"]
+    assert found["disk-replaced"]["fields"]["disk"] == "vdd"
+    # The ways out can be followed as they are written.
+    assert found["disk-file-missing"]["fields"]["disk"] == "sda"
+    one.run("sh", "-c", _command(found["disk-file-missing"]))
+    for code in ("disk-has-snapshots", "disk-replaced"):
+        one.run("sh", "-c", _command(found[code]).replace("PATH", f"{IMAGES}/{code}.qcow2"))
+    found = findings(one, "web02")
+    assert found.keys().isdisjoint({"disk-file-missing", "disk-has-snapshots", "disk-replaced"})
+
+
+def _command(finding: dict[str, Any]) -> str:
+    return str(finding["mend"]).split("`")[1]
