@@ -19,7 +19,9 @@ from vmferry.hypervisor.activity import Activity
 
 MIB = 1 << 20
 KVM2 = Peer("kvm2", "127.0.0.1", 6601, "PEM", "f2", ("*",), 0.0, "root")
-MISSING = Finding.blocks(codes.NETWORK_MISSING, ("x", "y"), host="kvm2", network="br0", vm="web01", known="br1")
+MISSING = Finding.blocks(
+    codes.NETWORK_MISSING, ("x", "y"), host="kvm2", network="br0", here="br0", vm="web01", known="br1"
+)
 REPORT = Report(
     vm="web01",
     source="kvm1",

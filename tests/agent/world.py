@@ -50,7 +50,7 @@ ON = HostSettings(migration=True)
 ONLY = HostSettings(migration=True, any_network=False, networks=[Network(subnet="10.92.0.0/24")])
 NOWHERE = ONLY.model_copy(update={"networks": [Network(subnet="10.95.0.0/24")]})
 MISSING = Finding.blocks(
-    codes.NETWORK_MISSING, ("bridge br0", "br1"), host="kvm2", network="br0", vm="web01", known="br1"
+    codes.NETWORK_MISSING, ("bridge br0", "br1"), host="kvm2", network="br0", here="br0", vm="web01", known="br1"
 )
 LATE = Finding.warns(codes.CLOCK_DIFFERS, ("1", "9"), source="kvm1", host="kvm2", seconds=8)
 LATER = Finding.blocks(

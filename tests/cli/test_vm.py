@@ -10,7 +10,7 @@ from tests.cli.fake import DONE, JOB, WHEN, FakeClient, failed
 
 from vmferry.core import codes
 from vmferry.core.api import PhaseEvent, StateEvent
-from vmferry.core.errors import CancelledError, PreflightError, VmferryError
+from vmferry.core.errors import CancelledError, PreflightError, UsageError, VmferryError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, State
 from vmferry.core.offer import Encryption, MoveOptions
@@ -152,8 +152,8 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(vmferry: Run, daemon: FakeCli
     code, out, err = vmferry("vm", "move", "web01", "kvm2")
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == (
-        "Job 7f3a9c goes on. Watch it again with `vmferry job watch 7f3a9c`, "
-        "or cancel it with `vmferry job cancel 7f3a9c`."
+        "Job 7f3a9c continues in the background. Watch it with `vmferry job watch 7f3a9c`, "
+        "cancel it with `vmferry job cancel 7f3a9c`."
     )
     assert not [call for call in daemon.calls if call[0] == "cancel"]
 
@@ -213,7 +213,7 @@ def test_phase_is_told_once(vmferry: Run, daemon: FakeClient) -> None:
 
 
 MISSING = Finding.blocks(
-    codes.NETWORK_MISSING, ("bridge br0", "br1"), host="kvm2", network="br0", vm="web01", known="br1"
+    codes.NETWORK_MISSING, ("bridge br0", "br1"), host="kvm2", network="br0", here="br0", vm="web01", known="br1"
 )
 NAMED_ALIKE = Finding.warns(codes.SAME_HOSTNAME, ("kvm", "kvm"), source="kvm1", host="kvm2", hostname="kvm")
 
@@ -221,7 +221,8 @@ NAMED_ALIKE = Finding.warns(codes.SAME_HOSTNAME, ("kvm", "kvm"), source="kvm1", 
 def test_check_that_finds_nothing(vmferry: Run, daemon: FakeClient) -> None:
     code, out, err = vmferry("vm", "check", "web01", "kvm2", "--include-storage", "--map-network", "br0=br1")
     assert (code, out) == (0, "")
-    assert err == "web01 can move from kvm1 to kvm2.\n"
+    hint = "--predict measures how long the move would take, and whether the copying would end.\n"
+    assert err == f"web01 can move from kvm1 to kvm2.\n{hint}"
     options = MoveOptions(include_storage=True, map_networks={"br0": "br1"})
     assert daemon.calls[0] == ("check", "web01", "kvm2", options)
 
@@ -233,9 +234,11 @@ def test_check_that_finds_a_blocker(vmferry: Run, daemon: FakeClient) -> None:
     lines = out.splitlines()
     assert lines[0].split("  ")[0] == "CODE"
     assert "ON KVM1" in lines[0]
-    for word in ("network-missing", "blocks", "bridge br0", "--map-network br0=NAME"):
+    for word in ("network-missing", "blocks", "bridge br0"):
         assert word in lines[1]
     assert "same-hostname" in lines[2]
+    assert lines[3] == "network-missing: kvm2 has no network or bridge br0, which web01 would be on."
+    assert lines[4].startswith("  Fix: Make it there, or name another with --map-network br0=NAME")
     assert "cannot move" in err
 
 
@@ -323,3 +326,15 @@ def test_a_password_is_asked_for_where_hosts_take_one(
     assert "password-wrong" in vmferry("vm", "check", "web01", "kvm2", "--password-file", str(file))[2]
     monkeypatch.setattr("vmferry.cli.vm.read_secret", lambda prompt, *_: "Secret-1" if "ann@LAB.TEST" in prompt else "")
     assert vmferry("vm", "check", "web01", "kvm2")[0] == 0
+
+
+def test_a_vm_that_has_moved_away_is_not_just_unknown(vmferry: Run, daemon: FakeClient) -> None:
+    daemon.known = [DONE.model_copy(update={"vm": "old01"})]
+    unknown = UsageError(codes.VM_UNKNOWN, vm="old01", host="kvm1")
+    for arguments in (["check", "old01", "kvm2"], ["move", "old01", "kvm2"], ["show", "old01"]):
+        daemon.trouble = [unknown] if arguments[0] != "show" else []
+        code, _, err = vmferry("vm", *arguments)
+        assert code == 2
+        assert err.startswith("Job 7f3a9c moved old01 to kvm2 at 2026-03-04 05:06:07.\nError: There is no VM old01")
+    daemon.known = [failed(unknown).model_copy(update={"vm": "old01"})]
+    assert vmferry("vm", "show", "old01")[2].startswith("Error: ")

@@ -331,3 +331,12 @@ def test_clocks_are_compared_both_ways(here: float, there: float) -> None:
     host = THERE.model_copy(update={"clock": there})
     found = run(OF_MOVE, case(proposal(host=host), clock=here))
     assert codes_of(found) == (["clock-differs"] if abs(here - there) > 5 else [])
+
+
+def test_remedy_of_a_missing_network_names_the_vms_own() -> None:
+    options = MoveOptions(include_storage=True, map_networks={"br0": "br-dmz"})
+    found = blocker(run(OF_MOVE, case(proposal(options=options))))
+    assert found is not None
+    assert found.detail == "kvm2 has no network or bridge br-dmz, which web01 would be on."
+    assert "--map-network br0=NAME" in found.mend
+    assert "--map-network br0=none" in found.mend

@@ -125,7 +125,7 @@ def _show_findings(settings: Settings, reports: Sequence[HostReport]) -> None:
                 "code": lambda row: row.code,
                 "severity": lambda row: row.severity.value,
                 "seen": lambda row: row.source or row.destination or row.detail,
-                "mend": lambda row: row.mend,
+                "fix": lambda row: row.mend,
             },
         )
 

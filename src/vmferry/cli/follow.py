@@ -58,8 +58,8 @@ def conclude(settings: Settings, job: Job) -> None:
 def detach(settings: Settings, job: Job) -> None:
     """Tell how to come back to a job."""
     settings.message(
-        f"Job {job.id} goes on. Watch it again with `vmferry job watch {job.id}`, "
-        f"or cancel it with `vmferry job cancel {job.id}`."
+        f"Job {job.id} continues in the background. Watch it with `vmferry job watch {job.id}`, "
+        f"cancel it with `vmferry job cancel {job.id}`."
     )
 
 

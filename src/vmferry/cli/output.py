@@ -64,6 +64,14 @@ def show(settings: Settings, value: BaseModel, lines: Mapping[str, str]) -> None
             click.echo(f"{' ' * indent if number else head}{part}".rstrip(), color=coloured(sys.stdout))
 
 
+def explain(what: str, fix: str) -> None:
+    """Print what is the matter and what fixes it, as sentences of their own below a table."""
+    room = shutil.get_terminal_size().columns - 2 if sys.stdout.isatty() else WIDE
+    lines = _wrap(what, room) + _wrap(f"Fix: {fix}", room)
+    for number, line in enumerate(lines):
+        click.echo(f"  {line}" if number else line)
+
+
 def show_secret(settings: Settings, value: BaseModel, secret: str) -> None:
     """Print a secret on a line of its own, whole, whatever the terminal's width; or a JSON object."""
     if settings.json:

@@ -16,8 +16,12 @@ _VERDICTS = {
 }
 
 
-def show_report(settings: Settings, report: Report) -> None:
-    """Print a report: a table of findings and what it comes to, or a JSON object."""
+def show_report(settings: Settings, report: Report, *, hint: bool = False) -> None:
+    """Print a report: a table of findings with a sentence for each, and what it comes to; or a JSON object.
+
+    Arguments:
+        hint: whether to name the option that predicts.
+    """
     if settings.json:
         output.show(settings, report, {})
         return
@@ -30,13 +34,16 @@ def show_report(settings: Settings, report: Report) -> None:
                 "severity": lambda finding: finding.severity.value,
                 f"on {report.source}": lambda finding: finding.source or "-",
                 f"on {report.destination}": lambda finding: finding.destination or "-",
-                "mend": lambda finding: finding.mend,
             },
         )
+        for finding in report.findings:
+            output.explain(f"{finding.code}: {finding.detail}", finding.mend)
     if report.prediction is not None:
         settings.message(foretold(report.prediction))
     if blocker(report.findings) is None:
         settings.message(f"{report.vm} can move from {report.source} to {report.destination}.")
+        if hint and report.prediction is None:
+            settings.message("--predict measures how long the move would take, and whether the copying would end.")
     else:
         settings.message(f"{report.vm} cannot move from {report.source} to {report.destination} as things are.")
 

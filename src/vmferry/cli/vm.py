@@ -1,7 +1,7 @@
 """`vmferry vm`: the VMs of this host, and moving them."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import click
@@ -10,14 +10,17 @@ from rich.console import Console
 from vmferry.cli import complete, output
 from vmferry.cli.context import INTERRUPTED, Group, Settings, pass_settings
 from vmferry.cli.follow import Detached, detach, follow
-from vmferry.cli.output import show_list
+from vmferry.cli.output import moment, show_list
+from vmferry.cli.pick import newest_first
 from vmferry.cli.report import show_report, warn
 from vmferry.cli.secret import read_secret
 from vmferry.cli.units import parse_rate, parse_seconds, parse_span, parsed, size
+from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.api import Job
-from vmferry.core.errors import AccessError, Exit
+from vmferry.core.errors import AccessError, Exit, UsageError
 from vmferry.core.finding import blocker, require_none
+from vmferry.core.job import Role, State
 from vmferry.core.offer import Disk, Encryption, MoveOptions, Performance, Report
 from vmferry.core.settings import require_built
 from vmferry.core.vm import VmDetail
@@ -67,7 +70,9 @@ def list_(settings: Settings) -> None:
 @pass_settings
 def show(settings: Settings, name: str) -> None:
     """Show a VM: what it has, and which disks would move with it."""
-    found = settings.client().vm(name)
+    client = settings.client()
+    with _gone(settings, client, name):
+        found = client.vm(name)
     output.show(settings, found, _describe(found))
 
 
@@ -202,11 +207,11 @@ def check(
     measured = predict or options.foretold
 
     def ask(password: str | None) -> Report:
-        with _measuring(settings, name, destination, measured=measured):
+        with _checking(settings, client, name, destination, measured=measured):
             return client.check(name, destination, options, predict=predict, password=password)
 
     report = _with_password(password_file, ask)
-    show_report(settings, report)
+    show_report(settings, report, hint=not measured)
     if blocker(report.findings) is not None:
         ctx.exit(Exit.PREFLIGHT)
 
@@ -250,11 +255,11 @@ def move(
     client = settings.client()
 
     def rehearse(password: str | None) -> Report:
-        with _measuring(settings, name, destination, measured=options.foretold):
+        with _checking(settings, client, name, destination, measured=options.foretold):
             return client.check(name, destination, options, password=password)
 
     def begin(password: str | None) -> Job:
-        with _measuring(settings, name, destination, measured=options.foretold):
+        with _checking(settings, client, name, destination, measured=options.foretold):
             return client.move(name, destination, options, wait=not no_wait, password=password)
 
     if dry_run:
@@ -292,12 +297,29 @@ def _with_password(file: str | None, ask: Callable[[str | None], _Answer]) -> _A
         return ask(read_secret(f"Password of {error.fields['user']}", None, error))
 
 
-def _measuring(settings: Settings, name: str, destination: str, *, measured: bool) -> AbstractContextManager[object]:
-    """Say on a terminal what takes so long, if anything is measured."""
+@contextmanager
+def _checking(settings: Settings, client: Client, name: str, destination: str, *, measured: bool) -> Iterator[None]:
+    """Show on a terminal what takes so long; where a VM is not here, say where it went."""
     console = Console(stderr=True)
-    if not measured or settings.json or not console.is_terminal:
-        return nullcontext()
-    return console.status(f"Measuring {name} and the way to {destination}")
+    shown = not settings.json and not settings.quiet and console.is_terminal
+    doing = f"Measuring {name} and the way to {destination}" if measured else f"Checking {name} on {destination}"
+    with console.status(f"{doing}...") if shown else nullcontext(), _gone(settings, client, name):
+        yield
+
+
+@contextmanager
+def _gone(settings: Settings, client: Client, name: str) -> Iterator[None]:
+    """Where a VM is not on this host, say which move took it away, if one did."""
+    try:
+        yield
+    except UsageError as error:
+        if error.code.name == codes.VM_UNKNOWN.name:
+            away = [job for job in client.jobs() if job.vm == name and job.role is Role.SOURCE]
+            done = [job for job in away if job.state is State.DONE and job.ended_at]
+            for job in newest_first(done)[:1]:
+                assert job.ended_at is not None
+                settings.message(f"Job {job.id} moved {name} to {job.destination} at {moment(job.ended_at)}.")
+        raise
 
 
 def _rehearse(settings: Settings, report: Report) -> None:

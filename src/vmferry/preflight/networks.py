@@ -16,9 +16,17 @@ def _networks(case: Case) -> Iterator[Finding]:
         kind = "bridge" if name in bridges else "network"
         names = {"host": here.name, "network": name, "vm": case.vm.vm}
         if name not in (here.bridges if kind == "bridge" else here.networks):
-            yield Finding.blocks(codes.NETWORK_MISSING, (f"{kind} {name}", known), known=known, **names)
+            seen = (f"{kind} {name}", known)
+            yield Finding.blocks(codes.NETWORK_MISSING, seen, known=known, here=_before(case, name), **names)
         elif kind == "network" and not here.networks[name]:
             yield Finding.blocks(codes.NETWORK_INACTIVE, (f"{kind} {name}", "inactive"), **names)
+
+
+def _before(case: Case, name: str) -> str:
+    """Return what a network of the plan is called on the source, as --map-network takes it."""
+    mapped = [here for here, there in case.vm.options.map_networks.items() if there == name]
+    known = networks(case.vm.live_xml)
+    return next((here for here in mapped if here in known), name)
 
 
 def _bridges(xml: str) -> set[str]:

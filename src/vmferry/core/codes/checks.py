@@ -169,9 +169,8 @@ DEVICE_HOST_BOUND = PreflightError.define(
 )
 NETWORK_MISSING = PreflightError.define(
     "network-missing",
-    "{host} has no network or bridge {network}, which {vm} is on.",
-    "Make it there, or name another with --map-network {network}=NAME ({known}), or unplug it: "
-    "--map-network {network}=none.",
+    "{host} has no network or bridge {network}, which {vm} would be on.",
+    "Make it there, or name another with --map-network {here}=NAME ({known}), or unplug it: --map-network {here}=none.",
 )
 NETWORK_INACTIVE = PreflightError.define(
     "network-inactive",
