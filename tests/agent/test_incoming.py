@@ -11,7 +11,7 @@ from tests.preflight.make import HERE, PLACE, proposal
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
-from vmferry.core.job import State
+from vmferry.core.job import Role, State
 from vmferry.core.networks import Local, Network
 from vmferry.core.offer import Encryption, MoveOptions, Offer, Proposal
 from vmferry.core.settings import HostSettings
@@ -21,9 +21,10 @@ from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
-from vmferry.transfer import interfaces
+from vmferry.transfer import interfaces, spec
 
 pytest.importorskip("libvirt")
+from vmferry.agent import incoming
 from vmferry.agent.incoming import Arrivals
 
 PEER = Peer("kvm1", "10.91.0.1", 6601, "PEM", "f1", ("*",), 0.0, "root")
@@ -303,7 +304,9 @@ AWAY = UnreachableError(codes.HOST_UNREACHABLE, host="kvm1", address="x", why="n
     ("says", "age", "state"),
     [
         ("undecided", 31.0, State.WAITING),
-        (AWAY, 1e6, State.WAITING),
+        (AWAY, 6e5, State.WAITING),
+        (AWAY, 7e5, State.FAILED),
+        ("undecided", 7e5, State.FAILED),
         ("abort", 29.0, State.WAITING),
         ("abort", 31.0, State.FAILED),
         (UsageError(codes.JOB_UNKNOWN, job="x", host="kvm1"), 31.0, State.FAILED),
@@ -318,3 +321,60 @@ def test_what_its_source_has_given_up_waits_no_more(
     monkeypatch.setattr(time, "time", lambda: now + age)
     arrivals.tidy()
     assert arrivals.jobs.get(numbered(1).job).state is state
+
+
+# --- what one host may have here ------------------------------------------------------------------------------------
+
+KVM3 = Peer("kvm3", "10.91.0.3", 6601, "PEM", "f3", ("*",), 0.0, "root")
+
+
+def from_kvm3(made: Offer, number: int) -> Offer:
+    return made.model_copy(update={"source": "kvm3", "job": f"{number:012x}"})
+
+
+def test_an_offer_that_waits_keeps_no_other_host_from_its_name(arrivals: Arrivals) -> None:
+    arrivals.peers.add(KVM3)
+    squatter, honest = numbered(1).model_copy(update={"place": False}), from_kvm3(numbered(1), 77)
+    arrivals.offer(squatter, PEER)
+    assert arrivals.offer(honest, KVM3).refusal is None
+    assert arrivals.jobs.active_for(honest.vm) is None  # nor this host's own VM of that name
+    arrivals.jobs.create("own", Role.SOURCE, honest.vm, "kvm3", honest.caller, {})
+    arrivals.jobs.end("own", State.DONE)
+
+
+@pytest.mark.parametrize("same", ["vm", "uuid"])
+def test_only_one_of_them_is_admitted(arrivals: Arrivals, same: str) -> None:
+    arrivals.peers.add(KVM3)
+    first, second = numbered(1), from_kvm3(numbered(2 if same == "uuid" else 1), 77)
+    second = second.model_copy(update={"uuid": first.uuid} if same == "uuid" else {})
+    arrivals.offer(first, PEER)
+    arrivals.settings.save(HostSettings(migration=True, max_migrations=9, max_storage_migrations=9))
+    arrivals.jobs.create(second.job, Role.DESTINATION, second.vm, "kvm3", second.caller, {}, State.WAITING)
+    folder = arrivals.config.state_folder
+    spec.save(folder, spec.load(folder, first.job).model_copy(update={"offer": second}))
+    arrivals.jobs.mark(first.job, State.RUNNING, None)
+    with pytest.raises(PreflightError) as refused:
+        arrivals.admit(second.job)
+    assert refused.value.code is codes.VM_BUSY
+    assert arrivals.jobs.get(second.job).state is State.WAITING
+
+
+def test_offers_of_one_host_are_bounded(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incoming, "OFFERS", 3)
+    arrivals.peers.add(KVM3)
+    for number in range(3):
+        arrivals.offer(numbered(number).model_copy(update={"place": False}), PEER)
+    with pytest.raises(PreflightError) as refused:
+        arrivals.offer(numbered(3).model_copy(update={"place": False}), PEER)
+    assert refused.value.code is codes.PEER_LIMIT
+    arrivals.offer(from_kvm3(numbered(4), 77), KVM3)  # others have their own
+    arrivals.offer(numbered(2).model_copy(update={"job": "0123456789ff", "place": False}), PEER)  # anew, not more
+
+
+def test_offers_of_one_host_are_bounded_by_size(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrivals.offer(numbered(1).model_copy(update={"place": False}), PEER)
+    monkeypatch.setattr(incoming, "OFFERS_SIZE", 2 * spec.size(arrivals.config.state_folder, numbered(1).job))
+    arrivals.offer(numbered(2).model_copy(update={"place": False}), PEER)
+    with pytest.raises(PreflightError) as refused:
+        arrivals.offer(numbered(3).model_copy(update={"place": False}), PEER)
+    assert refused.value.code is codes.PEER_LIMIT

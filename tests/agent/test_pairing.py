@@ -15,6 +15,7 @@ from vmferry.agent.pairing import Attempts
 from vmferry.core import codes
 from vmferry.core.api import PairingRequest
 from vmferry.core.errors import Code, VmferryError
+from vmferry.core.job import Phase
 from vmferry.identity import certificates
 from vmferry.identity.pairing import Token, redeem
 
@@ -201,6 +202,17 @@ def test_no_unpairing_while_a_job_needs_it(kvm1: "Node", kvm2: "Node") -> None:
     kvm1.end()
     kvm2.client.unpair("kvm1")
     assert kvm1.client.hosts() == kvm2.client.hosts() == []
+
+
+def test_unpairing_by_force_ends_what_has_not_ended(kvm1: "Node", kvm2: "Node") -> None:
+    kvm2.pair(kvm1)
+    kvm1.job(peer="kvm2")
+    refused(codes.PEER_BUSY, lambda: kvm2.client.unpair("kvm1"))
+    kvm2.client.unpair("kvm1", force=True)  # kvm1 objects, and is not heard
+    assert kvm2.client.hosts() == []
+    kvm1.stores.jobs.step("0001", Phase.COMMITTING)
+    refused(codes.PAST_FORCE, lambda: kvm1.client.unpair("kvm2", force=True))
+    assert len(kvm1.client.hosts()) == 1
 
 
 def test_certificate_that_changed_is_told(kvm1: "Node", kvm2: "Node") -> None:

@@ -249,8 +249,8 @@ class FakeClient(Client):
         self._change("pair", token, address, *callers)
         return self.peers[0]
 
-    def unpair(self, name: str) -> None:
-        self._change("unpair", name)
+    def unpair(self, name: str, *, force: bool = False) -> None:
+        self._change("unpair", name, *(["force"] if force else []))
 
     def vms(self) -> list[VmSummary]:
         return [
@@ -349,8 +349,8 @@ class FakeClient(Client):
             raise UsageError(codes.JOB_UNKNOWN, job=id, host="kvm1")
         return found
 
-    def cancel(self, id: str) -> None:  # noqa: A002
-        self._change("cancel", id)
+    def cancel(self, id: str, *, force: bool = False) -> None:  # noqa: A002
+        self._change("cancel", id, *(["force"] if force else []))
 
     def trust(self) -> TrustAnswer:
         if not self.trusting:

@@ -130,6 +130,8 @@ def test_unpair_with_yes_does_not_ask(vmferry: Run, daemon: FakeClient) -> None:
         daemon.calls.clear()
         assert vmferry(*arguments) == (0, "", "kvm2 is forgotten.\n")
         assert daemon.calls[0] == ("unpair", "kvm2")
+    vmferry("--yes", "host", "unpair", "kvm2", "--force")
+    assert daemon.calls[-1] == ("unpair", "kvm2", "force")
 
 
 def test_unpair_without_anybody_to_ask_needs_yes(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request
 
+from vmferry.agent.endings import Endings
 from vmferry.agent.events import Live
 from vmferry.agent.neighbours import Neighbours
 from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, TokenUser
@@ -36,6 +37,7 @@ class Agent:
     live: Live
     queue: Queue
     trail: Trail
+    endings: Endings
 
 
 def agent(request: Request) -> Agent:
@@ -86,6 +88,23 @@ class Limits:
     def __init__(self, request: Request, agent: ThisAgent) -> None:
         self._state = request.state
         self._services = agent.services
+
+    def administrator(self, action: str) -> Caller:
+        """Require an administrator, and return who it is (NOT_ALLOWED).
+
+        Arguments:
+            action: what they want to do, as in "is not allowed to ...".
+        """
+        caller: Caller = self._state.caller
+        if self._state.role is not Role.ADMINISTRATOR:
+            raise AccessError(
+                codes.NOT_ALLOWED,
+                caller=caller.name,
+                action=action,
+                host=self._services.config.name,
+                role="administrator",
+            )
+        return caller
 
     def require(self, vm: str, destination: str) -> None:
         """Let a move through, or refuse it (OPERATOR_RESTRICTED)."""

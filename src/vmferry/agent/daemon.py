@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from vmferry.agent.app import application
 from vmferry.agent.callers import Agent
+from vmferry.agent.endings import Endings
 from vmferry.agent.events import Live
 from vmferry.agent.pairing import Pairing
 from vmferry.agent.queue import Queue
@@ -41,7 +42,8 @@ class Daemon:
         )
         trail = services.trail
         site = Site(services.config, services.identity, services.stores, contexts.refresh)
-        agent = Agent(services, pairing, control, site, self._live, self._queue, trail)
+        endings = Endings(services.config, services.stores.jobs, services.outgoing, services.launcher)
+        agent = Agent(services, pairing, control, site, self._live, self._queue, trail, endings)
         self._server = Server(application(agent), services.config, contexts)
         self._tasks: list[asyncio.Task[None]] = []
 

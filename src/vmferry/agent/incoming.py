@@ -40,6 +40,9 @@ from vmferry.transfer.spec import Spec
 
 _JOB = re.compile(r"[0-9a-f]{12}")
 _WORKER_LIMIT = 12.0  # less than the source's patience with this call
+OFFERS = 256  # of one host that wait here
+OFFERS_SIZE = 64 << 20  # bytes of them on disk
+EXPIRY = 7 * 86400.0  # seconds after which an offer is dropped that its source does not ask for any more
 _UNSEEN = 30.0  # seconds without a question after which a source is asked whether it still wants to move a VM here
 _FIXED = ("job", "vm", "uuid", "caller", "source", "options", "certificate")  # of an offer that is made anew
 
@@ -104,6 +107,7 @@ class Arrivals:
         with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
             require_enabled(settings, self.config.name)
             self._supersede(offer, peer)
+            self._require_room(offer, peer)
             asked = (Role.DESTINATION, offer.vm, peer.name, offer.caller, options, State.WAITING)
             self.jobs.create(offer.job, *asked)
             if offer.place:
@@ -181,6 +185,7 @@ class Arrivals:
             refusal = self._place(row, settings)
             if refusal is not None:
                 raise PreflightError(codes.LIMIT_REACHED, reason=refusal, host=self.config.name)
+            self._require_alone(row)
             self.admissions.keep(job)
             self.jobs.mark(job, State.RUNNING, None)
         self.launcher.start(job)
@@ -209,10 +214,13 @@ class Arrivals:
     def tidy(self) -> None:
         """End jobs that wait here and that their source has given up without being able to say so.
 
-        Only its word ends them: a source that does not answer may be back tomorrow.
+        Only its word ends them, or a week without a question for them: a source that does not answer may be back soon.
         """
         for row in self.jobs.active():
             if row.role is not Role.DESTINATION or row.state is not State.WAITING or self._is_fresh(row):
+                continue
+            if not self._is_fresh(row, EXPIRY):
+                self._drop(row, f"{row.peer} has not asked for it for {EXPIRY / 86400:g} days")
                 continue
             peer = self.peers.get(row.peer)
             try:
@@ -259,9 +267,39 @@ class Arrivals:
 
     def _supersede(self, offer: Offer, peer: Peer) -> None:
         """End an earlier job that waits: its source has one job of each VM, so this offer says that the other ended."""
-        earlier = self.jobs.active_for(offer.vm)
-        if earlier and earlier.state is State.WAITING and earlier.peer == peer.name:
-            self._drop(earlier, f"{peer.name} has offered the VM anew, as job {offer.job}")
+        for earlier in self.jobs.offered(peer.name):
+            if earlier.vm == offer.vm:
+                self._drop(earlier, f"{peer.name} has offered the VM anew, as job {offer.job}")
+
+    def _require_room(self, offer: Offer, peer: Peer) -> None:
+        """Hold a host to what it may have waiting here: offers are kept on disk, however large they are.
+
+        Raises:
+            PreflightError: peer-limit.
+        """
+        waiting = self.jobs.offered(peer.name)
+        size = len(offer.model_dump_json())
+        kept = sum(spec.size(self.config.state_folder, row.id) for row in waiting)
+        what = ""
+        if len(waiting) >= OFFERS:
+            what = f"{len(waiting)} offers"
+        elif size + kept > OFFERS_SIZE:
+            what = f"{kept >> 20} MiB of offers"
+        if what:
+            raise PreflightError(codes.PEER_LIMIT, host=self.config.name, peer=peer.name, what=what)
+
+    def _require_alone(self, row: JobRow) -> None:
+        """See that no other job moves a VM of that name or UUID here: others may have offered one too, and been first.
+
+        Raises:
+            PreflightError: vm-busy.
+        """
+        uuid = spec.load(self.config.state_folder, row.id).offer.uuid
+        for other in self.jobs.active():
+            if other.id == row.id or other.state is State.WAITING:
+                continue
+            if other.vm == row.vm or uuid == _uuid(self.config.state_folder, other.id):
+                raise PreflightError(codes.VM_BUSY, vm=row.vm, job=other.id)
 
     def _drop(self, row: JobRow, why: str, cancelled_by: str = "") -> None:
         """End a job for which nothing has been made yet."""
@@ -275,10 +313,14 @@ class Arrivals:
         self.jobs.end(row.id, State.CANCELLED if cancelled_by else State.FAILED, error.problem(), None)
         spec.forget(self.config.state_folder, row.id, key=True)
 
-    def _is_fresh(self, row: JobRow) -> bool:
-        """Tell whether the source has asked for a job of late, or may not have heard yet that it is granted."""
+    def _is_fresh(self, row: JobRow, limit: float = _UNSEEN) -> bool:
+        """Return whether the source has asked for a job of late, or may not have heard yet that it is granted.
+
+        Arguments:
+            limit: seconds that are of late.
+        """
         seen = [entry.seen_at for entry in self.admissions.entries() if entry.job == row.id]
-        return time.time() - max([row.updated_at, *seen]) < _UNSEEN
+        return time.time() - max([row.updated_at, *seen]) < limit
 
     def _verdict(self, work: Spec, peer: Peer) -> str:
         proof = jobkey.proof(
@@ -339,6 +381,13 @@ class Arrivals:
                 ],
             }
         )
+
+
+def _uuid(state_folder: Path, job: str) -> str | None:
+    try:
+        return spec.load(state_folder, job).offer.uuid
+    except FileNotFoundError:
+        return None  # a job of this host's own that is not agreed on yet: its VM is here, and so is its UUID
 
 
 def _occupied(state_folder: Path, job: str) -> dict[str, int]:

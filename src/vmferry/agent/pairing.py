@@ -180,8 +180,12 @@ class Pairing:
         log.info("%s paired this host with %s at %s", by, peer.name, peer.address)
         return peer
 
-    def leave(self, name: str, by: str) -> None:
-        """Unpair, and tell the other host if it answers."""
+    def leave(self, name: str, by: str, *, force: bool = False) -> None:
+        """Unpair, and tell the other host if it answers.
+
+        Arguments:
+            force: unpair even if the other host has jobs with this one that have not ended there.
+        """
         peer = self._stores.peers.get(name)
         if peer is None:
             raise UsageError(codes.HOST_UNKNOWN, host=name, local=self._config.name)
@@ -189,7 +193,7 @@ class Pairing:
         try:
             PeerClient(self._config, peer).unpair()
         except VmferryError as error:
-            if error.code.name == codes.PEER_BUSY.name:
+            if error.code.name == codes.PEER_BUSY.name and not force:
                 raise
             log.warning("%s could not be told that it is unpaired: %s", name, error.reason)
         self._stores.peers.remove(name)

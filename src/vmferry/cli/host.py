@@ -102,14 +102,15 @@ def pair(settings: Settings, other: str | None, invite: bool, token_file: str | 
     show(settings, paired, _peer(paired))
 
 
-@host.command("unpair", example="vmferry host unpair kvm2")
+@host.command("unpair", example="vmferry host unpair kvm2\nvmferry host unpair kvm2 --force")
 @click.argument("name", shell_complete=complete.hosts)
+@click.option("--force", is_flag=True, help="First end the moves with it that have not ended, whatever it does.")
 @pass_settings
-def unpair(settings: Settings, name: str) -> None:
+def unpair(settings: Settings, name: str, force: bool) -> None:
     """Forget a paired host, and tell it to forget this one."""
     client = settings.client()
     settings.confirm(f"Unpair {name}? VMs can then no longer move between the two.")
-    client.unpair(name)
+    client.unpair(name, force=force)
     settings.message(f"{name} is forgotten.")
 
 

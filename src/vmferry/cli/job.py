@@ -117,17 +117,20 @@ def wait(settings: Settings, words: Sequence[str], timeout: float | None) -> Non
         conclude(settings, one)
 
 
-@job.command("cancel", example="vmferry job cancel 7f3a9c\nvmferry job cancel web01")
+@job.command("cancel", example="vmferry job cancel 7f3a9c\nvmferry job cancel web01 --force")
 @click.argument("word", metavar="JOB", shell_complete=complete.running_jobs)
+@click.option(
+    "--force", is_flag=True, help="Give it up on this host even if the other one does not take part (administrators)."
+)
 @pass_settings
-def cancel(settings: Settings, word: str) -> None:
+def cancel(settings: Settings, word: str, force: bool) -> None:
     """Cancel a move: the VM runs on where it is, and what was made for the move is removed.
 
     A move that has passed its commit cannot be cancelled: let it finish, then move the VM back.
     """
     client = settings.client()
     found = pick(client, word, running=True)
-    client.cancel(found.id)
+    client.cancel(found.id, force=force)
     settings.message(
         f"Job {found.id} ({found.vm} to {found.destination}) was asked to end; "
         f"`vmferry job watch {found.id}` shows when it has."

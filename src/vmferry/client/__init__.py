@@ -133,9 +133,13 @@ class Client(Connection):
         body = {"token": token, "address": address, "callers": list(callers)}
         return PairedHost.model_validate(self._call("POST", "/hosts", body))
 
-    def unpair(self, name: str) -> None:
-        """Forget a paired host, and tell it."""
-        self._call("DELETE", f"/hosts/{quote(name, safe='')}")
+    def unpair(self, name: str, *, force: bool = False) -> None:
+        """Forget a paired host, and tell it.
+
+        Arguments:
+            force: end jobs with it that have not ended, whatever it does.
+        """
+        self._call("DELETE", f"/hosts/{quote(name, safe='')}{'?force=true' if force else ''}")
 
     def try_host(self, name: str) -> PairTest:
         """Try whether the host and another reach and accept each other."""
@@ -259,9 +263,13 @@ class Client(Connection):
         """Show a job."""
         return Job.model_validate(self._call("GET", f"/jobs/{quote(id, safe='')}"))
 
-    def cancel(self, id: str) -> None:  # noqa: A002
-        """Ask a job to end."""
-        self._call("POST", f"/jobs/{quote(id, safe='')}/cancel")
+    def cancel(self, id: str, *, force: bool = False) -> None:  # noqa: A002
+        """Ask a job to end.
+
+        Arguments:
+            force: whatever the other host does; takes an administrator.
+        """
+        self._call("POST", f"/jobs/{quote(id, safe='')}/cancel{'?force=true' if force else ''}")
 
     def events(self, id: str, after: int = 0) -> Iterator[Event]:  # noqa: A002
         """Follow a job to its end; goes on where it was when the daemon is restarted meanwhile.

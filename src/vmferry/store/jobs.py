@@ -87,11 +87,13 @@ class Jobs:
         """Record a new job, with the step `offered` as the first of its journal.
 
         Raises:
-            PreflightError: a job that has not ended moves this VM already (VM_BUSY).
+            PreflightError: a job that has not ended moves this VM already, or the same host offers it (VM_BUSY).
         """
         now = self._clock()
         with self._database.transaction() as connection:
-            busy = self.active_for(vm)
+            offers = role is Role.DESTINATION and state is State.WAITING
+            same = (row for row in self.offered(peer) if offers and row.vm == vm)
+            busy = self.active_for(vm) or next(same, None)
             if busy is not None:
                 raise PreflightError(codes.VM_BUSY, vm=vm, job=busy.id)
             connection.execute(
@@ -142,9 +144,18 @@ class Jobs:
         return [row for row in self.active() if row.state is State.WAITING and row.role is Role.SOURCE]
 
     def active_for(self, vm: str) -> JobRow | None:
-        """Give the job that moves this VM now, in either direction."""
-        row = self._database.row(f"{_SELECT} WHERE ended_at IS NULL AND vm = ?", (vm,))
+        """Give the job that moves this VM now, in either direction; what another host only offers moves nothing."""
+        offered = "role = 'destination' AND state = 'waiting'"
+        row = self._database.row(f"{_SELECT} WHERE ended_at IS NULL AND vm = ? AND NOT ({offered})", (vm,))
         return _job(row) if row else None
+
+    def offered(self, peer: str) -> Sequence[JobRow]:
+        """Give the jobs that wait to come here from another host, the oldest first."""
+        return [
+            row
+            for row in self.active()
+            if row.state is State.WAITING and row.role is Role.DESTINATION and row.peer == peer
+        ]
 
     def active_with(self, peer: str) -> JobRow | None:
         """Give a job in which this peer takes part now."""

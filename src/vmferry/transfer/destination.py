@@ -84,6 +84,9 @@ class Destination(Endpoint):
                 self._listener.close()  # wakes a worker that still waits for the source to connect
             self._ended.wait(12.0)
             return {"ended": self._ended.is_set()}
+        if do == "cancel" and request.get("force"):
+            self._give_up(str(request.get("caller")))
+            return {}
         if do == "cancel":
             self.say(do="cancel", caller=request.get("caller"))
             return {}
@@ -189,6 +192,22 @@ class Destination(Endpoint):
         disk = next(disk for disk in self.offer.disks if disk.target == target)
         if images.inspect(path, disk.format).backing:
             raise PreflightError(codes.DISK_UNSUPPORTED, vm=self.offer.vm, disk=target, why="it names another file")
+
+    def _give_up(self, caller: str) -> None:
+        """End the move on this host's own word, as long as the VM cannot be its: the source is not asked.
+
+        Raises:
+            UsageError: past-force; only the source can tell now.
+        """
+        offer = self.offer
+        with self._lock:
+            if self._finishing:
+                raise UsageError(codes.PAST_FORCE, job=self.job, vm=offer.vm, peer=self.spec.peer)
+            self._given_up = True
+        self._trouble = CancelledError(codes.CANCELLED, job=self.job, caller=caller, vm=offer.vm, host=offer.source)
+        self.events.put(("trouble", self._trouble))
+        if self.session is None and self._listener is not None:
+            self._listener.close()  # wakes a worker that still waits for the source to connect
 
     def _finish_called(self) -> None:
         """Journal that libvirt's Finish is called: from here on only the source can tell whose the VM is."""

@@ -75,6 +75,14 @@ def save(state_folder: Path, spec: Spec) -> None:
     _write(place / "spec.json", spec.model_dump_json())
 
 
+def size(state_folder: Path, job: str) -> int:
+    """Return the bytes of a job's spec on disk; 0 if there is none."""
+    try:
+        return (folder(state_folder, job) / "spec.json").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 @contextmanager
 def negotiating(state_folder: Path, job: str) -> Iterator[None]:
     """Hold the sign that this process is still agreeing with the other host on what the job's spec will be."""

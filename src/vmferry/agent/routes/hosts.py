@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 import vmferry
 from vmferry.agent import show
@@ -28,6 +28,7 @@ from vmferry.store.peers import Kind
 
 router = APIRouter(tags=["hosts"])
 Tester = Annotated[Caller, Depends(May(Role.OPERATOR, "try its ways to other hosts"))]
+Force = Annotated[bool, Query(description="ending what has not ended, whatever the other host does")]
 Pairer = Annotated[Caller, Depends(May(Role.ADMINISTRATOR, "pair hosts"))]
 
 
@@ -71,9 +72,14 @@ def pair_host(request: PairRequest, caller: Pairer, agent: ThisAgent, response: 
 
 
 @router.delete("/hosts/{name}", status_code=204)
-def unpair_host(name: str, caller: Pairer, agent: ThisAgent) -> None:
-    """Forget a paired host, and tell it if it answers."""
-    agent.pairing.leave(name, caller.name)
+def unpair_host(name: str, caller: Pairer, agent: ThisAgent, force: Force = False) -> None:
+    """Forget a paired host, and tell it if it answers.
+
+    With `force`, jobs with it that have not ended are ended first, whatever it does.
+    """
+    if force:
+        agent.endings.force_all(name, caller)
+    agent.pairing.leave(name, caller.name, force=force)
 
 
 @router.post("/hosts/{name}/test")

@@ -15,6 +15,7 @@ from vmferry.core.offer import Caller
 from vmferry.identity.access import Role
 
 router = APIRouter(tags=["jobs"])
+Force = Annotated[bool, Query(description="whatever the other host does; takes an administrator")]
 Canceller = Annotated[Caller, Depends(May(Role.OPERATOR, "cancel jobs"))]
 
 log = logging.getLogger("vmferry.agent")
@@ -60,11 +61,17 @@ async def follow_job(
 
 
 @router.post("/jobs/{job}/cancel", status_code=202)
-def cancel_job(job: JobId, caller: Canceller, limits: Limited, agent: ThisAgent) -> Job:
-    """Ask a job to end; before its commit the VM then runs on at the source."""
+def cancel_job(job: JobId, caller: Canceller, limits: Limited, agent: ThisAgent, force: Force = False) -> Job:
+    """Ask a job to end; before its commit the VM then runs on at the source.
+
+    With `force`, which takes an administrator, this host gives it up by itself, whatever the other one does.
+    """
     known = show.job(agent.services.stores.jobs.get(job), agent.services.config.name)
     limits.require(known.vm, known.destination)
-    agent.services.outgoing.cancel(job, caller)
+    if force:
+        agent.endings.force(job, limits.administrator("end jobs by force"))
+    else:
+        agent.services.outgoing.cancel(job, caller)
     log.info("job %s: %s asked to cancel it", job, caller.name)
     from_thread.run_sync(agent.live.follow, job)
     return show_job(job, caller, agent)

@@ -53,6 +53,17 @@ WAIT_OVER = VmferryError.define(
 TOO_LATE = UsageError.define(
     "too-late", "Job {job} has passed its commit and cannot be cancelled.", "Let it finish, then move the VM back.", 409
 )
+PAST_FORCE = UsageError.define(
+    "past-force",
+    "Job {job} cannot be ended by force any more: whose {vm} is, is being decided between this host and {peer}.",
+    "Let it finish. If {peer} is gone for good, settle it by hand: `vmferry job resolve {job}`.",
+    409,
+)
+PEER_LIMIT = PreflightError.define(
+    "peer-limit",
+    "{host} keeps {what} of {peer} already, and no host may have more there.",
+    "Wait until some of these moves have begun or ended; see `vmferry job list` on {peer}.",
+)
 MOVE_FAILED = VmferryError.define(
     "move-failed", "The move of {vm} failed in phase {phase}: {why}.", "{vm} runs on {host}; {advice}."
 )

@@ -49,7 +49,10 @@ PEER_NAME_TAKEN = UsageError.define(
     status=409,
 )
 PEER_BUSY = UsageError.define(
-    "peer-busy", "{host} takes part in job {job}, which has not ended.", "Wait for its end, then unpair.", status=409
+    "peer-busy",
+    "{host} takes part in job {job}, which has not ended.",
+    "Wait for its end, then unpair; or end it: `vmferry host unpair {host} --force`.",
+    status=409,
 )
 MOVES_IN_PROGRESS = UsageError.define(
     "moves-in-progress",
