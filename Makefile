@@ -9,7 +9,8 @@ demo: setup
 	.venv/bin/vmferry lab demo
 
 test: lint
-	$(PYTHON) -m pytest -m "not campaign"
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not campaign and not quiet"
+	$(PYTHON) -m pytest -m "quiet and not campaign"
 
 lint: setup
 	.venv/bin/ruff check .
@@ -18,10 +19,11 @@ lint: setup
 	.venv/bin/lint-imports
 
 unit: setup
-	$(PYTHON) -m pytest -m "not campaign and not lab"
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not campaign and not lab"
 
 lab-test: setup
-	$(PYTHON) -m pytest -m "lab and not campaign"
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "lab and not campaign and not quiet"
+	$(PYTHON) -m pytest -m "lab and quiet and not campaign"
 
 campaign: setup
 	$(PYTHON) -m pytest -m campaign --timeout 3600

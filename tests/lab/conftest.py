@@ -8,7 +8,8 @@ import pytest
 from tests.lab.harness import Pair
 from vmferry.lab.lab import Lab
 
-NAME = os.environ.get("VMFERRY_TEST_LAB", "test")
+# Each process of a parallel run has a lab of its own: test0, test1.
+NAME = os.environ.get("VMFERRY_TEST_LAB", "test") + os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
 # To run any lab test on hosts of other releases: "kvm2=trixie", several apart by spaces.
 RELEASES = dict(one.split("=") for one in os.environ.get("VMFERRY_TEST_RELEASES", "").split())
 

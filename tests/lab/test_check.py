@@ -65,6 +65,7 @@ def change(host: Host, old: str, new: str) -> None:
     host.run("virsh", "start", NAME)
 
 
+@pytest.mark.quiet
 def test_where_all_is_well_it_is_silent_and_quick(pair: Pair) -> None:
     pair.start(GUEST)
     assert found(pair) == []

@@ -104,6 +104,7 @@ def test_where_all_is_well_it_is_silent(pair: Pair) -> None:
     assert shown.stderr.endswith("Nothing stands in the way of moves.\n")
 
 
+@pytest.mark.quiet
 def test_a_smaller_mtu_in_the_middle(pair: Pair) -> None:
     pair.start(GUEST)
     assert checked(pair) == []

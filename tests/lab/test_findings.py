@@ -259,11 +259,13 @@ def test_a_release_of_vmferry_that_speaks_another_version(pair: Pair) -> None:
     check_only_on(pair, GUEST, pair.one)
 
 
+@pytest.mark.quiet
 def test_a_pause_that_is_longer_than_asked_for(pair: Pair) -> None:
     assert found(pair, "--max-downtime", "30ms") == {"downtime-exceeded": "warns"}
     assert found(pair, "--max-downtime", "30s") == {}
 
 
+@pytest.mark.quiet
 def test_one_measurement_at_a_time(pair: Pair) -> None:
     request = "BandwidthRequest(certificate=certificate, encryption='required', networks=[])"
     assert refusals(pair.one, "kvm2", f"client.measure({request})", 2) == ["bandwidth-unmeasured"]

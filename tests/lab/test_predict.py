@@ -10,7 +10,7 @@ from tests.lab.steps import GUEST, SMALL, check_only_on, slow, wait_clean
 from vmferry.core.errors import Exit
 from vmferry.lab.vm import Guest
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.quiet]
 
 NAME = GUEST.name
 QUIET = replace(GUEST, busy=48, rate=1)
