@@ -47,7 +47,7 @@ def test_source_holds_her_to_her_vms(kvm1: "Node", request: pytest.FixtureReques
                 ask(vm, to)
             assert caught.value.code is codes.OPERATOR_RESTRICTED
             assert "nobody: web* to kvm2" in caught.value.reason
-            assert f"--vm '{vm}' --to '{to}'" in caught.value.remedy
+            assert f"--vm {vm} --to {to}" in caught.value.remedy
     assert kvm1.client.check("web01", "kvm2").vm == "web01"
     kvm1.job("0009", peer="kvm3")
     with pytest.raises(AccessError):
