@@ -131,7 +131,7 @@ def test_unpair_with_yes_does_not_ask(vmferry: Run, daemon: FakeClient) -> None:
         assert vmferry(*arguments) == (0, "", "kvm2 is forgotten.\n")
         assert daemon.calls[0] == ("unpair", "kvm2")
     vmferry("--yes", "host", "unpair", "kvm2", "--force")
-    assert daemon.calls[-1] == ("unpair", "kvm2", "force")
+    assert ("unpair", "kvm2", "force") in daemon.calls
 
 
 def test_unpair_without_anybody_to_ask_needs_yes(
