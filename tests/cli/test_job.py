@@ -92,7 +92,7 @@ def test_cancel_means_the_job_that_still_runs(vmferry: Run, daemon: FakeClient, 
     assert vmferry("job", "cancel", word)[0] == 0
     assert daemon.calls[0] == ("cancel", "aaaaaa111111")
     assert vmferry("job", "cancel", word, "--force")[0] == 0
-    assert daemon.calls[-1] == ("cancel", "aaaaaa111111", "force")
+    assert ("cancel", "aaaaaa111111", "force") in daemon.calls
 
 
 def test_an_empty_word_means_no_job(vmferry: Run, daemon: FakeClient) -> None:
