@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vmferry.agent import gate
 from vmferry.agent import server as serving
 from vmferry.agent.app import document
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
+from vmferry.core.api import TokenRequest
 from vmferry.core.errors import AccessError, VmferryError
 from vmferry.identity import certificates
 from vmferry.identity.peer import ALPN, PeerClient
@@ -239,11 +241,62 @@ def test_strangers_are_few(nodes: "Callable[[str], Node]", monkeypatch: pytest.M
     for sock in held:  # served, so that they count
         sock.sendall(b"GET /api/v1/version HTTP/1.1\r\nHost: x\r\n\r\n")
         assert sock.recv(12) == b"HTTP/1.1 200"
-    with pytest.raises(OSError):
-        connect(kvm1, context())
-    assert kvm2.peer(kvm1).hello()["name"] == "kvm1"  # hosts are not kept out by them
-    for sock in held:
+    with connect(kvm1, context()):
+        assert silence(held.pop(0)) < LIMIT  # the oldest made room
+        assert kvm2.peer(kvm1).hello()["name"] == "kvm1"  # hosts are not kept out by them
+    held.pop().close()
+
+
+def test_who_is_known_does_not_give_way_to_strangers(
+    nodes: "Callable[[str], Node]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "STRANGERS", 2)
+    kvm1 = nodes("kvm1")
+    token = kvm1.client.create_token(TokenRequest(role="viewer", expires_in=3600)).token
+    request = f"GET /api/v1/host HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    known = connect(kvm1, context())
+    known.sendall(request)
+    answer = http.client.HTTPResponse(known)
+    answer.begin()
+    assert (answer.status, bool(answer.read())) == (200, True)
+    held = [connect(kvm1, context()) for _ in range(4)]
+    assert [silence(sock) < LIMIT for sock in held[:2]] == [True, True]
+    known.sendall(request)
+    answer = http.client.HTTPResponse(known)
+    answer.begin()
+    assert answer.status == 200
+    for sock in (known, *held):
         sock.close()
+
+
+def test_hosts_and_users_have_a_share(nodes: "Callable[[str], Node]", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "USER", 2)
+    kvm1 = nodes("kvm1")
+    local = []
+    for _ in range(3):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(LIMIT)
+        sock.connect(str(kvm1.config.socket))
+        sock.sendall(b"GET /api/v1/version HTTP/1.1\r\nHost: x\r\n\r\n")
+        local.append(sock)
+        assert sock.recv(12) == b"HTTP/1.1 200"
+    assert silence(local.pop(0)) < LIMIT
+    for sock in local:
+        sock.close()
+
+
+@pytest.mark.parametrize("pause", [0.05, 0.4])
+def test_dripping_a_body_wins_no_time(
+    nodes: "Callable[[str], Node]", monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    monkeypatch.setattr(gate, "STRANGER_TIME", 0.5)
+    monkeypatch.setattr(serving, "LINGER", 0.5)
+    kvm1 = nodes("kvm1")
+    with connect(kvm1, context()) as secure:
+        head = "POST /api/v1/pairing HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16000\r\n"
+        secure.settimeout(pause)
+        secure.sendall(f"{head}\r\n".encode())
+        assert dripping(secure) < LIMIT
 
 
 def test_garbage_is_survived(kvm1: "Node") -> None:

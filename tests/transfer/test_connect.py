@@ -1,6 +1,8 @@
 """The way to the other worker: the best that answers, from the address that was said."""
 
 import socket
+import threading
+from contextlib import suppress
 
 import pytest
 from tests.transfer.wire import HERE, LIMIT, credentials, listening
@@ -64,3 +66,33 @@ def test_an_address_that_is_gone_is_a_way_that_does_not_answer() -> None:
         assert unanswered[0].startswith(f"{HERE} port {port} from 192.0.2.77: ")
         listener.accept(LIMIT).close()
         dialled.close()
+
+
+@pytest.mark.parametrize("encryption", [True, False])
+def test_silent_connections_keep_no_source_out(encryption: bool) -> None:
+    """As many as anybody likes, from anywhere else, and more all the time: each makes an older one give way."""
+    with listening(credentials("destination", encryption=encryption)) as listener:
+        host, port = listener.addresses[0]
+        flood: list[socket.socket] = []
+        stop = threading.Event()
+
+        def knock() -> None:
+            while not stop.is_set():
+                with suppress(OSError):
+                    flood.append(socket.create_connection((host, port), LIMIT, ("127.0.0.9", 0)))
+
+        for _ in range(80):
+            flood.append(socket.create_connection((host, port), LIMIT, ("127.0.0.9", 0)))
+        flooder = threading.Thread(target=knock)
+        flooder.start()
+        try:
+            dialled, _ = connect(
+                [Route(host, port, Local("127.0.0.3", 8, "lo"))], credentials("source", encryption=encryption)
+            )
+            listener.accept(LIMIT).close()
+            dialled.close()
+        finally:
+            stop.set()
+            flooder.join()
+            for sock in flood:
+                sock.close()

@@ -21,7 +21,8 @@ API = "/api/v1"
 BODY_LIMIT = 4 << 20  # bytes; an offer holds two XML documents
 STRANGER_LIMIT = 16 << 10
 TICKETS_LIMIT = 256 << 10  # two tickets, each with a thousand groups in it
-BODY_TIME = 15.0  # seconds between two parts of a body
+BODY_TIME = 60.0  # seconds for a whole body
+STRANGER_TIME = 15.0  # seconds for the whole body of somebody who is not known
 _VERSION = ("GET", f"{API}/version")
 _PAIRING = ("POST", f"{API}/pairing")
 _SIGN_INS = (("POST", f"{API}/signin"), ("POST", f"{API}/signin/credssp"))
@@ -49,6 +50,8 @@ class Gate:
         try:
             origin = scope["state"]["origin"] = await self._known(scope, request)
             self._require(origin, request)
+            if isinstance(origin, TokenUser | DomainUser):
+                scope["state"]["vouch"]()
         except VmferryError as refusal:
             answer = problems.response(refusal)
             if refusal.code.status == 401:
@@ -56,14 +59,15 @@ class Gate:
                 answer.headers.append("WWW-Authenticate", "Negotiate")  # RFC 4559, 4
             await answer(scope, receive, send)
             return
-        limit = BODY_LIMIT
+        limit, seconds = BODY_LIMIT, BODY_TIME
         if isinstance(origin, Stranger):
+            seconds = STRANGER_TIME
             limit = TICKETS_LIMIT if request in _SIGN_INS else STRANGER_LIMIT
         if isinstance(origin, DomainUser):
             send = _answering(send, origin.ticket.answer)
         # problems.py has logged and answered what went wrong; the framework raises it once more.
         with contextlib.suppress(Exception):
-            await self._app(scope, _bounded(receive, limit), send)
+            await self._app(scope, _bounded(receive, limit, seconds), send)
 
     async def _known(self, scope: Scope, request: tuple[str, str]) -> Origin:
         """Say who calls: a stranger who shows a token is one no more.
@@ -128,17 +132,18 @@ def _answering(send: Send, answer: bytes) -> Send:
     return answering
 
 
-def _bounded(receive: Receive, limit: int) -> Receive:
-    """Hold a body to a size, and to coming at all."""
+def _bounded(receive: Receive, limit: int, seconds: float) -> Receive:
+    """Hold a body to a size, and all of it to a time: no part of it wins any."""
     left = limit
     reading = True
+    until = asyncio.get_running_loop().time() + seconds
 
     async def bounded() -> Message:
         nonlocal left, reading
         if not reading:  # the application waits for the caller to go away
             return await receive()
         try:
-            message = await asyncio.wait_for(receive(), BODY_TIME)
+            message = await asyncio.wait_for(receive(), until - asyncio.get_running_loop().time())
         except TimeoutError as error:
             raise UsageError(codes.BAD_REQUEST, detail="the body did not arrive in time") from error
         left -= len(message.get("body", b""))

@@ -6,12 +6,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from vmferry.agent.services import Stores
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Invitation, PairingAnswer, PairingRequest
+from vmferry.core.crowd import origin
 from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.identity.certificates import Identity, checked, fingerprint
 from vmferry.identity.pairing import Token, redeem
@@ -44,7 +44,7 @@ class Attempts:
         Raises:
             AccessError: there were too many (TOKEN_RATE).
         """
-        now, place = self._clock(), _place(address)
+        now, place = self._clock(), origin(address)
         with self._lock:
             while self._seen and self._seen[0][0] <= now - WINDOW:
                 self._seen.popleft()
@@ -57,21 +57,12 @@ class Attempts:
 
     def forgive(self, address: str) -> None:
         """Take the newest attempt from there back: its token was right."""
-        place = _place(address)
+        place = origin(address)
         with self._lock:
             for entry in reversed(self._seen):
                 if entry[1] == place:
                     self._seen.remove(entry)
                     return
-
-
-def _place(address: str) -> str:
-    """Give what stands for one caller: an IPv6 network can bring up a new address for each attempt."""
-    try:
-        known = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(ip_network((known, 64), strict=False)) if isinstance(known, IPv6Address) else address
 
 
 class Pairing:

@@ -27,12 +27,17 @@ from vmferry.agent import clienthello
 from vmferry.agent.origin import CertifiedHost, Origin, SiteHost, Stranger
 from vmferry.agent.tls import Contexts, SiteContext
 from vmferry.config import Config
+from vmferry.core.crowd import gives_way, origin
 from vmferry.identity.access import UnixUser
 
 HANDSHAKE_TIME = 5.0  # seconds, for the hello and again for the handshake
 REQUEST_TIME = 10.0  # seconds for the head of a request, from when the connection is free for one
+LINGER = 2.0  # seconds for a client to read an answer that came before it had sent its whole body
 HANDSHAKES = 64  # at once; the oldest gives way
-STRANGERS = 256  # connections at once without a certificate
+STRANGERS = 256  # connections at once of people on the network who have not shown yet who they are
+KNOWN = 512  # of those who have
+PEER = 64  # of one host
+USER = 256  # of one user on the unix socket
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; not in Python's socket module
 
 log = logging.getLogger("vmferry.agent")
@@ -55,13 +60,20 @@ class Connection(H11Protocol):
         self._identify = identify
         self._due = 0.0
         self.origin: Origin | None = None
+        self.began = 0.0
+        self.vouched = False  # whether a request on it has shown who sends it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; a client that then says nothing is not waited for."""
         super().connection_made(transport)
+        self.began = self.loop.time()
         self.origin = self._identify(transport)
-        self.app_state = {"origin": self.origin}
+        self.app_state = {"origin": self.origin, "vouch": self.vouch}
         self._expect()
+
+    def vouch(self) -> None:
+        """Take note that a request has shown who sends it (agent/gate.py)."""
+        self.vouched = True
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; the time for the head of a request runs on while they are less than that."""
@@ -72,6 +84,8 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, but not for long."""
         self._due = self.loop.time() + REQUEST_TIME
+        if self.conn.their_state is h11.SEND_BODY:  # the answer came before the end of the body: nobody reads the rest
+            self.loop.call_later(LINGER, self.transport.abort)
         super().on_response_complete()
 
     def _expect(self) -> None:
@@ -104,7 +118,7 @@ class Server:
         self._state = ServerState()
         self._listeners: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
-        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}  # in the order in which they began
+        self._handshakes: dict[asyncio.Task[None], tuple[socket.socket, str]] = {}  # in their order, and where from
 
     async def start(self) -> None:
         """Listen.
@@ -155,19 +169,28 @@ class Server:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, _ = await loop.sock_accept(listener)
+                sock, address = await loop.sock_accept(listener)
             except OSError as error:  # no more files, or a client that is gone again
                 log.warning("a connection could not be accepted: %s", error)
                 await asyncio.sleep(0.1)
                 continue
             if len(self._handshakes) >= HANDSHAKES:
-                next(iter(self._handshakes)).cancel()
+                self._dismiss(gives_way((task, place) for task, (_, place) in self._handshakes.items()))
             task = asyncio.create_task(serve(sock))
-            self._handshakes[task] = sock
+            self._handshakes[task] = sock, origin(address[0]) if address else "unix"
             task.add_done_callback(self._begun)
 
+    def _dismiss(self, task: asyncio.Task[None]) -> None:
+        sock, _ = self._handshakes.pop(task)
+        task.cancel()
+        task.add_done_callback(lambda _: sock.close())
+
     def _begun(self, task: asyncio.Task[None]) -> None:
-        sock = self._handshakes.pop(task)
+        if task not in self._handshakes:  # it gave way
+            if not task.cancelled():
+                task.exception()
+            return
+        sock, _ = self._handshakes.pop(task)
         if task.cancelled():  # perhaps before its first step, so that it could not tidy up itself
             sock.close()
             return
@@ -193,7 +216,7 @@ class Server:
     async def _serve_unix(self, sock: socket.socket) -> None:
         user = _unix_user(sock)
         await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: Connection(self._uvicorn, self._state, lambda _: user), sock
+            lambda: Connection(self._uvicorn, self._state, lambda _: self._admit(user)), sock
         )
 
     # --- HTTPS ------------------------------------------------------------------------------------------
@@ -201,13 +224,10 @@ class Server:
     async def _serve_tls(self, sock: socket.socket) -> None:
         hello = await asyncio.wait_for(clienthello.peek(sock), HANDSHAKE_TIME)
         context = self._contexts.choose(hello)
-        strangers = sum(isinstance(one.origin, Stranger) for one in self._connections())
-        if context.verify_mode is ssl.CERT_NONE and strangers >= STRANGERS:
-            raise ConnectionAbortedError("too many connections without a certificate")
         address = sock.getpeername()[0]
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(self._uvicorn, self._state, _tls_client),
+                lambda: Connection(self._uvicorn, self._state, lambda transport: self._admit(_tls_client(transport))),
                 sock,
                 ssl=context,
                 ssl_handshake_timeout=HANDSHAKE_TIME,
@@ -216,6 +236,23 @@ class Server:
         except ssl.SSLCertVerificationError as error:  # that host is not told more than that it is refused
             log.warning("a host at %s was refused, its certificate: %s", address, error.verify_message)
             raise
+
+    def _admit(self, new: Origin) -> Origin:
+        """Make room for a connection among those of its kind."""
+        held: list[tuple[Connection, str]] = []
+        for one in sorted(self._connections(), key=lambda one: one.began):
+            if one.origin is not None and _kind(one.origin) == _kind(new):
+                held.append((one, "" if isinstance(one.origin, UnixUser) else origin(one.origin.address)))
+        if isinstance(new, Stranger):
+            self._make_room([one for one in held if not one[0].vouched], STRANGERS)
+            self._make_room([one for one in held if one[0].vouched], KNOWN)
+        else:
+            self._make_room(held, USER if isinstance(new, UnixUser) else PEER)
+        return new
+
+    def _make_room(self, held: list[tuple[Connection, str]], limit: int) -> None:
+        if len(held) >= limit:
+            gives_way(held).transport.abort()
 
     def _connections(self) -> list[Connection]:
         return [one for one in self._state.connections if isinstance(one, Connection)]
@@ -258,6 +295,18 @@ def _unix_user(sock: socket.socket) -> UnixUser:
             raise
         groups = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
     return UnixUser(uid, frozenset({gid, *groups}))
+
+
+def _kind(caller: Origin) -> str:
+    """Return with whom a connection shares its places."""
+    match caller:
+        case CertifiedHost():
+            return caller.fingerprint
+        case SiteHost():
+            return hashlib.sha256(caller.certificate).hexdigest()
+        case UnixUser():
+            return f"user {caller.uid}"
+    return type(caller).__name__
 
 
 def _tls_client(transport: asyncio.Transport) -> Origin:

@@ -14,6 +14,7 @@ from vmferry.core import codes, message
 from vmferry.core.api import PINNED, PairingAnswer, PairingRequest
 from vmferry.core.errors import AccessError, UnreachableError, UsageError, VmferryError
 from vmferry.core.hostport import host_port
+from vmferry.identity.deadline import deadline
 from vmferry.identity.peer import CONNECT_TIMEOUT, READ_TIMEOUT
 
 PREFIX = "vmf1-"
@@ -98,9 +99,11 @@ def redeem(token: Token, request: PairingRequest) -> tuple[PairingAnswer, str]:
         der = secure.getpeercert(binary_form=True)
         if der is None or hashlib.sha256(der).hexdigest() != token.fingerprint:
             raise AccessError(codes.TOKEN_CERTIFICATE, address=f"{token.address} port {token.port}")
-        connection.request("POST", "/api/v1/pairing", json.dumps(request.wire()), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        answer = json.loads(response.read(_LARGEST))
+        with deadline(secure):
+            body = json.dumps(request.wire())
+            connection.request("POST", "/api/v1/pairing", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = json.loads(response.read(_LARGEST))
         if response.status >= 400:
             raise VmferryError.from_problem(answer)
         return message.read(PairingAnswer, answer, request.name), ssl.DER_cert_to_PEM_cert(der)

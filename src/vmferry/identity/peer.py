@@ -22,6 +22,7 @@ from vmferry.core.message import Kind as Said
 from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.signin import PASS_HEADER
+from vmferry.identity.deadline import deadline
 from vmferry.store.peers import Kind, Peer
 
 ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate
@@ -159,13 +160,14 @@ class PeerClient:
     def _exchange(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> dict[str, Any]:
         connection = http.client.HTTPConnection(self._peer.address, self._peer.port)
         try:
-            connection.sock = self._connect()
-            try:
-                connection.request(method, f"/api/v1{path}", data, headers)
-                response = connection.getresponse()
-            except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLError) as error:
-                raise _ClosedError("it closed the connection without an answer") from error
-            text = response.read(LARGEST + 1)
+            secure = connection.sock = self._connect()
+            with deadline(secure):
+                try:
+                    connection.request(method, f"/api/v1{path}", data, headers)
+                    response = connection.getresponse()
+                except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLError) as error:
+                    raise _ClosedError("it closed the connection without an answer") from error
+                text = response.read(LARGEST + 1)
         finally:
             connection.close()
         if len(text) > LARGEST:

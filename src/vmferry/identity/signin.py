@@ -23,6 +23,7 @@ from vmferry.core.message import Kind, Message
 from vmferry.core.settings import Authentication
 from vmferry.core.signin import Service, SignedIn, SignIn, Step, Stepped
 from vmferry.identity import certificates, kerberos
+from vmferry.identity.deadline import deadline
 
 CONNECT, ANSWER = 5.0, 15.0  # seconds
 LARGEST = 256 << 10  # bytes of an answer
@@ -146,9 +147,10 @@ def _ask(kind: type[Kind], secure: ssl.SSLSocket, place: Place, path: str, reque
     connection = http.client.HTTPConnection(place.address, place.port)
     connection.sock = secure
     body = json.dumps(request.wire()).encode()
-    connection.request("POST", f"/api/v1{path}", body, {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    text = response.read(LARGEST + 1)
+    with deadline(secure):
+        connection.request("POST", f"/api/v1{path}", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        text = response.read(LARGEST + 1)
     if len(text) > LARGEST:
         raise ValueError("its answer is too long")
     answer = json.loads(text)

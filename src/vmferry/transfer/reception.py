@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from vmferry.core.crowd import gives_way, origin
 from vmferry.core.errors import VmferryError
 from vmferry.core.networks import Local
 from vmferry.transfer import greeting, sockets, tls
@@ -20,7 +21,7 @@ from vmferry.transfer.tls import Credentials
 log = logging.getLogger(__name__)
 
 _GREETING = 10.0  # seconds for a whole hello
-_AT_ONCE = 32  # hellos; anybody on the network can begin one
+_AT_ONCE = 32  # hellos; anybody on the network can begin one, so that some give way (core/crowd.py)
 _SESSIONS = 4  # begun at once; only who has the job key can begin one
 
 
@@ -48,7 +49,8 @@ class Reception:
         self._begun: dict[str, dict[tuple[str, int], Greeted]] = {}
         self._adopted: dict[str, Callable[[Greeted], bool]] = {}
         self._lock = threading.Lock()
-        self._greeting: dict[threading.Thread, socket.socket] = {}
+        self._greeting: dict[threading.Thread, tuple[socket.socket, str]] = {}  # in the order in which they came
+        self._leaving: set[threading.Thread] = set()  # those that gave way, and have not noticed it yet
         self._closed = False
         self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
         self._thread.start()
@@ -76,8 +78,9 @@ class Reception:
             if self._closed:
                 return
             self._closed = True
-            greeting_now = dict(self._greeting)
-        for sock in [*self._sockets, *greeting_now.values()]:
+            held = [sock for sock, _ in self._greeting.values()]
+            greeting_now = [*self._greeting, *self._leaving]
+        for sock in [*self._sockets, *held]:
             with suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)  # wakes who waits on it
         self._thread.join()
@@ -107,21 +110,30 @@ class Reception:
                 if self._closed:
                     return
                 try:
-                    connection, _ = by_handle[handle].accept()
+                    connection, address = by_handle[handle].accept()
                 except OSError as error:
                     if error.errno in (errno.EMFILE, errno.ENFILE):
                         time.sleep(0.1)  # some descriptor has to come free first
                     continue
-                self._greet(connection)
+                self._greet(connection, origin(address[0]))
 
-    def _greet(self, connection: socket.socket) -> None:
+    def _greet(self, connection: socket.socket, place: str) -> None:
         thread = threading.Thread(target=self._take, args=(connection,), name="greeting", daemon=True)
         with self._lock:
-            if self._closed or len(self._greeting) >= _AT_ONCE:
+            if self._closed or len(self._leaving) >= _AT_ONCE:
                 connection.close()
                 return
-            self._greeting[thread] = connection
-        thread.start()
+            if len(self._greeting) >= _AT_ONCE:
+                self._dismiss(gives_way((one, where) for one, (_, where) in self._greeting.items()))
+            self._greeting[thread] = connection, place
+            thread.start()
+
+    def _dismiss(self, thread: threading.Thread) -> None:
+        """End a hello that gives way to another; its thread wakes and ends by itself."""
+        sock, _ = self._greeting.pop(thread)
+        self._leaving.add(thread)
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def _take(self, connection: socket.socket) -> None:
         try:
@@ -133,6 +145,7 @@ class Reception:
         finally:
             with self._lock:
                 self._greeting.pop(threading.current_thread(), None)
+                self._leaving.discard(threading.current_thread())
 
     def _note(self, why: str) -> None:
         self.refused = why
