@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from tests.lab.harness import Pair
+from vmferry.core import domainxml
 from vmferry.lab.host import Host
 
 pytestmark = pytest.mark.lab
 
 VM = "bare 1"  # a name that a shell would take apart
 FOLDER = "/var/lib/libvirt/images"
-ROOT, ISO = f"{FOLDER}/bare-root.qcow2", f"{FOLDER}/one.iso"
+ROOT, OTHER, ISO = f"{FOLDER}/bare-root.qcow2", f"{FOLDER}/other.qcow2", f"{FOLDER}/one.iso"
 # Firmware without anything to start: up at once, and enough for what is asked of libvirt here.
 _XML = """\
 <domain type='qemu'>
@@ -74,20 +75,19 @@ def look(pair: Pair, *options: str) -> dict[str, dict[str, Any]]:
     return findings
 
 
-def mended(pair: Pair, *codes: str, **words: str) -> None:
-    """See that a check finds these and nothing else, and nothing any more when their commands were carried out.
-
-    Arguments:
-        words: what stands for each word in capitals, as NAME, of the commands.
-    """
+def follow(pair: Pair, *codes: str) -> None:
+    """See that a check finds these and nothing else, and carry the commands out that the findings name."""
     found = look(pair)
     assert set(found) == set(codes)
     for finding in found.values():
-        commands = re.findall(r"`(virsh [^`]+)`", finding["mend"])
-        for command in commands:
-            for word, meant in words.items():
-                command = command.replace(word, meant)
-            pair.one.run("sh", "-c", command)
+        for command in re.findall(r"`(virsh [^`]+)`", finding["mend"]):
+            done = pair.one.run("sh", "-c", command, check=False)
+            assert not done.returncode, (command, done.stderr)
+
+
+def mended(pair: Pair, *codes: str) -> None:
+    """Follow what a check finds, and see that it finds nothing any more."""
+    follow(pair, *codes)
     assert look(pair) == {}
 
 
@@ -125,6 +125,27 @@ def test_what_keeps_a_vm_is_mended_by_the_commands_that_the_findings_name(pair: 
         mended(pair, "vm-not-running")
         virsh(one, "destroy", VM)
 
+        virsh(one, "start", VM)
+        one.run("rm", ISO)
+        follow(pair, "disk-file-missing", "device-forbidden")
+        mended(pair, "definition-drive-differs")
+
+        image(one, OTHER)
+        virsh(one, "attach-disk", VM, OTHER, "vdb", "--subdriver", "qcow2", "--config")
+        mended(pair, "definition-disk-differs")
+        virsh(one, "attach-disk", VM, f"{FOLDER}/gone.qcow2", "vdb", "--subdriver", "qcow2", "--config")
+        mended(pair, "definition-disk-unsupported", "device-forbidden")
+        virsh(one, "attach-interface", VM, "bridge", "br9", "--config")
+        assert set(look(pair)) == {"definition-network-missing"}
+        assert look(pair, "--map-network", "br9=br0") == {}
+        virsh(one, "detach-interface", VM, "bridge", "--config")
+        image(one, "/run/small/bare-root.qcow2")
+        virsh(one, "attach-disk", VM, "/run/small/bare-root.qcow2", "vdb", "--subdriver", "qcow2", "--config")
+        elsewhere = ["--storage-path", FOLDER]
+        assert set(look(pair, *elsewhere)) == {"definition-disk-differs", "disks-same-path"}
+        assert set(look(pair, *elsewhere, "--disk", f"next-vdb={OTHER}")) == {"definition-disk-differs"}
+        virsh(one, "destroy", VM)
+
     define(one, disk(ROOT, "vda").replace("<target", "<transient/><target"))
     assert {"vm-not-running", "vm-not-migratable"} <= set(look(pair))
 
@@ -145,3 +166,54 @@ def test_a_disk_of_a_storage_pool_that_was_stopped(pair: Pair, pool: str) -> Non
     finally:
         for words in (("destroy", VM), ("pool-destroy", pool), ("pool-undefine", pool)):
             one.run("virsh", *words, check=False)
+
+
+def defined(host: Host, name: str = VM) -> list[tuple[str, str | None]]:
+    """Return the disks of a VM's definition: target and path."""
+    found = domainxml.disks(virsh(host, "dumpxml", "--inactive", name))
+    return [(one.target, one.path) for one in found]
+
+
+def live(host: Host, name: str = VM) -> list[tuple[str, str | None]]:
+    found = domainxml.disks(virsh(host, "dumpxml", name))
+    return [(one.target, one.path) for one in found]
+
+
+def test_a_definition_that_differs_is_carried_as_what_it_is(pair: Pair) -> None:
+    """The drives and disks of the running VM, and those of the next start, are each what they were."""
+    one, two = pair.hosts
+    prepared, attached, second = f"{FOLDER}/prepared.qcow2", f"{FOLDER}/attached.qcow2", f"{FOLDER}/two.iso"
+    image(one, ROOT)
+    image(one, prepared, size="9M")
+    one.run("qemu-io", "-c", "write -q -P 7 0 1M", prepared)
+    image(one, attached, size="10M")
+    image(one, ISO, "raw", "1M")
+    image(one, second, "raw", "1M")
+    drives = drive(ISO) + drive(ISO, "sdb")
+    define(one, disk(ROOT, "vda") + drives)
+    virsh(one, "start", VM)
+    virsh(one, "change-media", VM, "sda", "--eject", "--live")
+    virsh(one, "change-media", VM, "sdb", second, "--update", "--live")
+    define(one, disk(prepared, "vda") + disk(attached, "vdb") + drives)
+
+    told = one.run("vmferry", "vm", "move", VM, "kvm2", "--include-storage").stderr
+    for path in (prepared, attached, ISO):
+        assert path in told, told
+    assert live(two) == [("vda", ROOT), ("sda", None), ("sdb", second)]
+    assert defined(two) == [("vda", prepared), ("vdb", attached), ("sda", None), ("sdb", None)]
+    two.run("qemu-io", "-r", "-c", "read -q -P 7 0 1M", prepared)
+    assert one.run("ls", ISO).stdout.strip() == ISO
+    # It is a definition to start from, and the next start has what was prepared for it.
+    virsh(two, "destroy", VM)
+    virsh(two, "start", VM)
+    assert live(two)[:2] == [("vda", prepared), ("vdb", attached)]
+
+
+def test_a_transient_vm_stays_transient(pair: Pair) -> None:
+    image(pair.one, ROOT)
+    virsh(pair.one, "create", "/dev/stdin", text=_XML.format(name=VM, number=1, devices=disk(ROOT, "vda")))
+    pair.one.run("vmferry", "vm", "move", VM, "kvm2", "--include-storage")
+    assert "Persistent:     no" in virsh(pair.two, "dominfo", VM)
+    assert "State:          running" in virsh(pair.two, "dominfo", VM)
+    virsh(pair.two, "destroy", VM)
+    assert virsh(pair.two, "list", "--all", "--name").strip() == ""

@@ -15,7 +15,7 @@ from vmferry.core.finding import Finding, Severity, blocker
 from vmferry.core.networks import Network
 from vmferry.core.offer import Disk, Encryption, MoveOptions
 from vmferry.core.settings import HostSettings, Protection
-from vmferry.core.vm import Unmovable
+from vmferry.core.vm import Later, Unmovable
 from vmferry.preflight import checks as all_checks
 from vmferry.preflight.case import Case, Way, run
 from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_VM, OF_WAY
@@ -57,6 +57,7 @@ VM_FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("vm-has-snapshots", {"checkpoints": 1}),
     ("disk-unsupported", {"unmovable": {"vdb": Unmovable(why="it is a block disk", advice="copy it")}}),
     ("disk-file-missing", {"unmovable": {"sda": Unmovable(why="a.iso is gone", advice="Eject it", missing=True)}}),
+    ("definition-disk-unsupported", {"later": {"vdb": Later(path="/dev/sdz", why="it is a block disk")}}),
     (
         "vm-not-migratable",
         {"live_xml": xml().replace("</model>", "</model><feature policy='require' name='invtsc'/>")},
@@ -96,6 +97,11 @@ FAULTS: list[tuple[str, Severity, Case]] = [
         case(proposal(xml(device="<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>")), tpm=False),
     ),
     ("network-missing", Severity.BLOCKS, case(networks={})),
+    (
+        "definition-network-missing",
+        Severity.WARNS,
+        case(proposal(persistent=xml(device="<interface type='network'><source network='lan'/></interface>"))),
+    ),
     ("network-missing", Severity.BLOCKS, case(bridges=["br1"])),
     ("network-inactive", Severity.BLOCKS, case(networks={"default": False})),
     ("disk-not-shared", Severity.BLOCKS, case(proposal(options=MoveOptions()))),
@@ -144,6 +150,9 @@ FAULTS: list[tuple[str, Severity, Case]] = [
     ),
 ]
 APART = {
+    "disks-same-path",  # of two disks
+    "definition-drive-differs",  # these warn, unlike all others of the VM itself
+    "definition-disk-differs",
     "device-host-bound",  # what no other host has is no longer harmless to this one's policy either
     "migration-network-not-common",
 }
@@ -203,6 +212,30 @@ def test_a_fault_of_the_vm_itself(code: str, change: dict[str, Any]) -> None:
 def test_a_vm_that_does_not_run_is_brought_to_run_by_what_it_is(state: str, reason: str, command: str) -> None:
     (found,) = run(OF_VM, VM.model_copy(update={"name": "web 01", "state": state, "reason": reason}))
     assert f"`{command}`" in found.mend
+
+
+@pytest.mark.parametrize(
+    ("later", "code", "command"),
+    [
+        (
+            Later(path="/iso/one.iso", drive=True),
+            "definition-drive-differs",
+            "virsh change-media web01 sda --eject --config",
+        ),
+        (Later(path="/a/next.qcow2"), "definition-disk-differs", "virsh detach-disk web01 sda --config"),
+    ],
+)
+def test_what_only_the_definition_has_is_named_and_keeps_nothing(later: Later, code: str, command: str) -> None:
+    (found,) = run(OF_VM, VM.model_copy(update={"later": {"sda": later}}))
+    assert (found.code, found.severity) == (code, Severity.WARNS)
+    assert later.path in found.detail
+    assert f"`{command}`" in found.mend
+
+
+def test_a_device_of_the_host_in_the_definition_alone_is_taken_out_there() -> None:
+    found = run(OF_MOVE, case(proposal(persistent=xml(device=PASSED_ON))))
+    assert codes_of(found) == ["device-host-bound", "device-forbidden"]
+    assert "`virsh detach-device web01 FILE --config`" in found[0].mend
 
 
 def test_a_steady_clock_lets_a_vm_with_invtsc_move() -> None:
@@ -287,7 +320,9 @@ def test_two_disks_need_room_for_both() -> None:
 def test_two_disks_cannot_have_one_path() -> None:
     places = [PLACE, PLACE.model_copy(update={"target": "vdb"})]
     found = run(OF_MOVE, case(with_disks(DISK, OTHER), places=places))
-    assert codes_of(found) == ["disk-exists", "disk-exists"]
+    assert codes_of(found) == ["disks-same-path"]
+    assert "vda and vdb" in found[0].detail
+    assert "--disk vdb=PATH" in found[0].mend
 
 
 def test_huge_pages_that_are_free_will_do() -> None:

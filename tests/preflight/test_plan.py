@@ -3,14 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.preflight.make import HERE, PLACE, case, proposal, xml
+from tests.preflight.make import DISK, HERE, PLACE, case, proposal, xml
 
 from vmferry.core import domainxml, hostpolicy
 from vmferry.core.errors import UsageError
 from vmferry.core.offer import MoveOptions
 from vmferry.core.xmldiff import differences
 from vmferry.preflight import plan
-from vmferry.preflight.case import run
+from vmferry.preflight.case import Case, run
 from vmferry.preflight.checks import OF_MOVE
 
 _NAME = st.from_regex(r"[a-z][a-z0-9.-]{0,14}", fullmatch=True).filter(lambda name: name != plan.UNPLUGGED)
@@ -83,3 +83,53 @@ def test_only_what_is_mapped_changes(name: str) -> None:
 def test_the_xml_must_be_of_the_vm_that_is_named() -> None:
     with pytest.raises(UsageError):
         plan.make(proposal(xml().replace("web01</name>", "db01</name>")), HERE)
+
+
+def drive(path: str, device: str = "cdrom") -> str:
+    source = f"<source file='{path}'/>" if path else ""
+    return (
+        f"<disk type='file' device='{device}'><driver name='qemu' type='raw'/>{source}"
+        "<target dev='sda' bus='sata'/></disk>"
+    )
+
+
+def defined(found: Case) -> dict[str, str | None]:
+    return {disk.target: disk.path for disk in domainxml.disks(found.plan.persistent_xml)}
+
+
+NEXT = DISK.model_copy(update={"target": "next-vda", "path": "/var/lib/libvirt/images/b/next.qcow2", "idle": True})
+NEXT_PLACE = PLACE.model_copy(update={"target": "next-vda", "path": NEXT.path})
+
+
+def test_the_definitions_disk_is_mapped_only_where_it_is_the_running_vms() -> None:
+    other = xml().replace(DISK.path, NEXT.path)
+    # As an older source offers it: without a word on the definition's disks.
+    found = case(proposal(persistent=other))
+    assert defined(found) == {"vda": NEXT.path}
+    assert [one.code for one in run(OF_MOVE, found)] == ["device-forbidden"]
+
+
+def test_a_disk_for_the_next_start_goes_along_and_is_the_definitions() -> None:
+    there = xml().replace(DISK.path, NEXT.path)
+    vm = proposal(persistent=there, disks=[DISK, NEXT], definition={"vda": "next-vda"})
+    found = case(vm, places=[PLACE, NEXT_PLACE])
+    assert [(one.target, one.copied_by) for one in found.plan.disks] == [("vda", "mirror"), ("next-vda", "file")]
+    assert defined(found) == {"vda": NEXT.path}
+    assert domainxml.disks(found.plan.live_xml)[0].path == DISK.path
+    assert run(OF_MOVE, found) == []
+
+
+def test_a_disk_that_has_another_name_in_the_definition_stays_the_same_disk() -> None:
+    renamed = xml().replace("dev='vda' bus='virtio'", "dev='sda' bus='sata'")
+    found = case(proposal(persistent=renamed, definition={"sda": "vda"}), places=[PLACE])
+    assert defined(found) == {"sda": PLACE.path}
+    assert run(OF_MOVE, found) == []
+
+
+def test_a_medium_of_the_definition_alone_is_taken_out_and_blocks_nothing() -> None:
+    found = case(proposal(xml(device=drive("")), xml(device=drive("/iso/old.iso")), definition={"vda": "vda"}))
+    assert defined(found) == {"vda": PLACE.path, "sda": None}
+    assert run(OF_MOVE, found) == []
+    # What a source says of a disk that it does not offer counts for nothing.
+    hostile = case(proposal(persistent=xml(device=drive("/iso/old.iso", "disk")), definition={"sda": "sda"}))
+    assert [one.code for one in run(OF_MOVE, hostile)] == ["device-forbidden"]

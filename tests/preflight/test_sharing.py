@@ -95,3 +95,15 @@ def test_a_file_that_only_qemu_has_still_open(device: str, change: dict[str, Any
     (found,) = run(OF_VM, VM.model_copy(update={"live_xml": domain} | change))
     assert (found.code, found.severity) == (code, Severity.BLOCKS)
     assert command in found.mend
+
+
+def test_a_disk_of_the_definition_alone_that_another_vm_may_write_to_is_not_copied() -> None:
+    idle = DISK.model_copy(update={"target": "next-vdb", "path": "/a/next.qcow2", "idle": True})
+    used = Surroundings(uses={idle.path: [Use(by=By.VM, name="db01", role="its disk vda")]})
+    plan = DiskPlan(target=idle.target, path=idle.path, shared=False, copied_by="file")
+    (found,) = find(plan, vm={"disks": [idle], "around": used})
+    assert (found.code, found.severity) == ("definition-disk-unsupported", Severity.BLOCKS)
+    assert "its disk vda of VM db01" in found.detail
+    assert "`virsh detach-disk web01 vdb --config`" in found.mend
+    assert find(plan, vm={"disks": [idle]}) == []
+    assert find(plan.model_copy(update={"shared": True}), vm={"disks": [idle], "around": used}) == []

@@ -173,6 +173,7 @@ class Prospects:
             live_xml=vm.live_xml,
             persistent_xml=vm.persistent_xml,
             persistent=vm.persistent,
+            definition=vm.definition,
             autostart=vm.autostart,
             memory=vm.memory,
             disks=disks,
@@ -186,7 +187,7 @@ class Prospects:
         for target in options.disk_paths:
             if found.state == "running" and target not in targets:
                 raise UsageError(codes.DISK_UNKNOWN, vm=vm, disk=target, disks=", ".join(targets) or "none")
-        networks = domainxml.networks(found.live_xml)
+        networks = list(dict.fromkeys(domainxml.networks(found.live_xml) + domainxml.networks(found.persistent_xml)))
         for network in options.map_networks:
             if network not in networks:
                 raise UsageError(

@@ -1,7 +1,7 @@
 """Reads and edits libvirt's domain XML (libvirt's docs/formatdomain)."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 from xml.etree.ElementTree import Element, tostring
@@ -65,7 +65,12 @@ class DiskEntry:
     @property
     def medium(self) -> bool:
         """Whether the file is a medium that a VM uses and does not own: read-only, or in a removable drive."""
-        return self.readonly or self.device in ("cdrom", "floppy")
+        return self.readonly or self.drive
+
+    @property
+    def drive(self) -> bool:
+        """Whether it is a drive that can be empty."""
+        return self.device in ("cdrom", "floppy")
 
     @property
     def empty(self) -> bool:
@@ -218,17 +223,25 @@ def disk_entries(tree: Element) -> list[DiskEntry]:
 # --- editing ------------------------------------------------------------------------------------------------
 
 
-def with_paths(xml: str, paths: Mapping[str, str]) -> str:
-    """Give the domain with its disks at other places; one of a storage pool becomes a file.
+def with_paths(xml: str, paths: Mapping[str, str], emptied: Collection[str] = ()) -> str:
+    """Return the domain with its disks at other places; one of a storage pool becomes a file.
 
     Arguments:
         paths: disk target -> path. A disk that is not named stays as it is.
+        emptied: targets of drives that are left empty.
     """
     domain = _editable(xml)
     for disk in _disks(domain):
-        path = paths.get(_entry(disk).target)
+        target = _entry(disk).target
+        path = paths.get(target)
         source = disk.find("source")
-        if path is None or source is None:
+        if source is None:
+            continue
+        if target in emptied:
+            disk.set("type", "file")
+            disk.remove(source)
+            continue
+        if path is None:
             continue
         if disk.get("type") == "volume":
             disk.set("type", "file")

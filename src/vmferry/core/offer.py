@@ -74,6 +74,9 @@ class Disk(Value):
     owner: Exact
     group: Exact
     readonly: bool = False
+    idle: bool = Field(
+        default=False, description="only the definition has it, for the VM's next start: nobody writes it meanwhile"
+    )
     create_options: dict[Exact, Exact] = Field(
         default_factory=dict, description="options of qemu-img create for its like"
     )
@@ -104,6 +107,12 @@ class Proposal(Message):
     live_xml: Document = Field(description="migratable XML of the running VM, source paths")
     persistent_xml: Document = Field(description="inactive XML, source paths")
     persistent: bool = Field(default=True, description="whether the VM has a definition; one without gets none there")
+    definition: dict[Exact, Exact] | None = Field(
+        default=None,
+        max_length=DISKS,
+        description="which of `disks` the definition's disks are: target there -> target in `disks`; one that is not "
+        "named is another file than any of them. null: those of the running VM with the same target and path",
+    )
     autostart: bool
     memory: int = Field(description="bytes")
     disks: list[Disk] = Field(max_length=DISKS)

@@ -48,6 +48,16 @@ class Contents(BaseModel):
     bitmaps: list[str] = Field(default=[], description="names of its persistent bitmaps")
 
 
+class Later(BaseModel):
+    """A disk that a running VM's definition has, and the running VM has not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str = Field(description="what is in it, as the definition names it")
+    drive: bool = Field(default=False, description="it is a medium in a removable drive")
+    why: str | None = Field(default=None, description="why it cannot be moved; null: it can")
+
+
 class VmSnapshot(BaseModel):
     """A VM as it stands on its host, as far as a move is concerned."""
 
@@ -64,6 +74,8 @@ class VmSnapshot(BaseModel):
     autostart: bool
     memory: int = Field(description="bytes")
     disks: list[Disk] = Field(default=[], description="those that can be moved")
+    definition: dict[str, str] | None = Field(default=None, description="as of Proposal")
+    later: dict[str, Later] = Field(default={}, description="disks of the definition alone, by target")
     unmovable: dict[str, Unmovable] = Field(default={}, description="disks that cannot: target -> why")
     moved_by: str | None = Field(default=None, description="vmferry's job that moves it already")
     job: str | None = Field(default=None, description="the libvirt job at work on it, e.g. backup")

@@ -14,7 +14,7 @@ import libvirt
 from vmferry.core import domainxml
 from vmferry.core.offer import Disk
 from vmferry.core.use import Surroundings
-from vmferry.core.vm import Contents, Unmovable, VmDetail, VmSnapshot, VmSummary
+from vmferry.core.vm import Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
 from vmferry.hypervisor import holders, images, users
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
@@ -105,7 +105,9 @@ class Inventory:
             live = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE
             inactive = live | libvirt.VIR_DOMAIN_XML_INACTIVE
             live_xml = domain.XMLDesc(live)
+            persistent_xml = domain.XMLDesc(inactive)
             found = self._disks(connection, live_xml)
+            definition, later, idle = _definition(connection, live_xml, persistent_xml)
             active, persistent = bool(domain.isActive()), bool(domain.isPersistent())
             return VmSnapshot(
                 name=name,
@@ -114,15 +116,17 @@ class Inventory:
                 state=_STATES.get(state, "unknown"),
                 reason=_PAUSED.get(reason, "") if state == libvirt.VIR_DOMAIN_PAUSED else "",
                 live_xml=live_xml,
-                persistent_xml=domain.XMLDesc(inactive),
+                persistent_xml=persistent_xml,
                 persistent=persistent,
                 autostart=persistent and bool(domain.autostart()),
                 memory=domain.maxMemory() * 1024,
-                disks=found.disks,
+                disks=found.disks + idle,
+                definition=definition,
+                later=later,
                 unmovable=found.unmovable,
                 contents=found.contents,
                 replaced=[disk.target for disk in found.disks if active and _replaced(name, disk)],
-                links={d.target: os.path.realpath(d.path) for d in found.disks if Path(d.path).is_symlink()},
+                links={d.target: os.path.realpath(d.path) for d in found.disks + idle if Path(d.path).is_symlink()},
                 job=_job(domain) if active else None,
                 block_jobs=_block_jobs(domain, live_xml) if active else {},
                 managed_save=active and persistent and bool(domain.hasManagedSaveImage()),
@@ -240,6 +244,56 @@ def _replaced(vm: str, disk: Disk) -> bool:
         return holders.has_open(vm, disk.path) is False
     except OSError:
         return False  # it cannot be opened, and inspecting it says so
+
+
+def _definition(
+    connection: Any, live_xml: str, persistent_xml: str
+) -> tuple[dict[str, str], dict[str, Later], list[Disk]]:
+    """Compare the disks of a VM's definition with those of the running VM, by the files that they are.
+
+    Returns:
+        Which of the running VM's disks and of the disks behind each of the definition's is (as of Proposal), what the
+        definition alone has, and of that the disks that can be moved.
+    """
+    vm = domainxml.name(live_xml)
+    live = {disk.target: _identity(connection, disk, vm) for disk in domainxml.disks(live_xml) if not disk.empty}
+    definition: dict[str, str] = {}
+    later: dict[str, Later] = {}
+    idle = []
+    for entry in domainxml.disks(persistent_xml):
+        if entry.empty:
+            continue
+        identity = _identity(connection, entry, vm)
+        same = [target for target, other in live.items() if other == identity]
+        if same:
+            definition[entry.target] = entry.target if entry.target in same else same[0]
+            continue
+        why = None
+        if not entry.drive:
+            try:
+                found, _contents = _inspect(connection, entry, vm)  # a copy of the file has all of them
+            except _UnsupportedError as error:
+                why = error.unmovable.why
+            else:
+                key = f"next-{entry.target}"
+                definition[entry.target] = key
+                idle.append(found.model_copy(update={"target": key, "idle": True}))
+        what = f"{entry.pool}/{entry.volume}" if entry.volume else entry.path or entry.kind
+        later[entry.target] = Later(path=what, drive=entry.drive, why=why)
+    return definition, later, idle
+
+
+def _identity(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[str | None, ...]:
+    """Return what tells whether two disks are the same: the file, however it is named."""
+    try:
+        path = _file(connection, entry, vm)
+    except _UnsupportedError:
+        path = None
+    if path is not None:
+        return (os.path.realpath(path),)
+    if entry.path or entry.volume:
+        return entry.kind, entry.path, entry.pool, entry.volume
+    return entry.kind, entry.target  # of the network, for one: neither can be moved
 
 
 def _restore(entry: domainxml.DiskEntry, vm: str) -> str:

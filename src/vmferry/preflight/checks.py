@@ -40,7 +40,7 @@ from vmferry.preflight.sharing import Leaving
 OF_HOST: tuple[Check[End], ...] = (settings.HOST,)
 """What each host asks of itself."""
 
-OF_VM: tuple[Check[VmSnapshot], ...] = (vm.STATE, vm.SAVED, vm.DISKS, vm.BLOCKED)
+OF_VM: tuple[Check[VmSnapshot], ...] = (vm.STATE, vm.SAVED, vm.DISKS, vm.DEFINITION, vm.BLOCKED)
 """The source's half: the VM by itself."""
 
 OF_MOVE: tuple[Check[Case], ...] = (

@@ -28,19 +28,24 @@ _BOUND = {
 
 
 def _bound(case: Case) -> Iterator[Finding]:
-    domain = parse_domain(case.plan.live_xml)
+    live, defined = parse_domain(case.plan.live_xml), parse_domain(case.plan.persistent_xml)
     for path, device in _BOUND.items():
-        count = len(domain.findall(path))
+        count = len(live.findall(path))
         if count:
-            seen = (device if count == 1 else f"{device}, {count} of them", "")
-            yield Finding.blocks(codes.DEVICE_HOST_BOUND, seen, vm=case.vm.vm, source=case.vm.source, device=device)
+            yield _device(case, device if count == 1 else f"{device}, {count} of them", "--live")
+        elif defined.find(path) is not None:
+            yield _device(case, f"{device}, from its next start on", "--config")
+
+
+def _device(case: Case, device: str, flag: str) -> Finding:
+    fields = {"vm": case.vm.vm, "source": case.vm.source, "device": device, "flag": flag}
+    return Finding.blocks(codes.DEVICE_HOST_BOUND, (device, ""), **fields)
 
 
 def _policy(case: Case) -> Iterator[Finding]:
-    formats = {disk.target: disk.format for disk in case.vm.disks}
-    planned = {plan.target: (plan.path, formats[plan.target]) for plan in case.plan.disks}
+    plan = case.plan
     reasons: dict[str, None] = {}
-    for xml in (case.plan.live_xml, case.plan.persistent_xml):
+    for xml, planned in ((plan.live_xml, plan.live), (plan.persistent_xml, plan.defined)):
         reasons |= dict.fromkeys(hostpolicy.violations(xml, case.here.policy) + hostpolicy.strays(xml, planned))
     # A disk in a folder that is not allowed blocks the move already (storage.py), and in plainer words.
     told = [place.path for place in case.here.places if not (place.allowed and place.folder_exists)]

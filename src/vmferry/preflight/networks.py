@@ -21,6 +21,15 @@ def _networks(case: Case) -> Iterator[Finding]:
         elif kind == "network" and not here.networks[name]:
             yield Finding.blocks(codes.NETWORK_INACTIVE, (f"{kind} {name}", "inactive"), **names)
 
+    running = networks(case.plan.live_xml)
+    bridges = _bridges(case.plan.persistent_xml)
+    for name in networks(case.plan.persistent_xml):
+        kind = "bridge" if name in bridges else "network"
+        there = name in here.bridges if kind == "bridge" else here.networks.get(name, False)
+        if name not in running and not there:
+            seen = (f"{kind} {name} of the definition", known)
+            yield Finding.warns(codes.DEFINED_NETWORK, seen, host=here.name, network=name, vm=case.vm.vm, known=known)
+
 
 def _before(case: Case, name: str) -> str:
     """Return what a network of the plan is called on the source, as --map-network takes it."""
@@ -39,6 +48,7 @@ NETWORKS = Check(
     _networks,
     {
         codes.NETWORK_MISSING: "Networks are found by name, and the destination has none of that name.",
+        codes.DEFINED_NETWORK: "An interface was attached or changed for the next start.",
         codes.NETWORK_INACTIVE: "The network is defined there, but was not started (`virsh net-autostart`).",
     },
 )

@@ -1,5 +1,6 @@
 """How a VM would be on the destination: where its disks go, which networks it is on, its XML."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from posixpath import basename, dirname
 
@@ -14,11 +15,21 @@ UNPLUGGED = "none"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The VM as the destination would have it; whether it can is for the checks to say."""
+    """The VM as the destination would have it; whether it can is for the checks to say.
+
+    Arguments:
+        disks: what becomes of each.
+        live_xml: with which libvirt starts the VM here.
+        persistent_xml: its definition.
+        live: the disks of the running VM: target -> path and format.
+        defined: those of the definition.
+    """
 
     disks: list[DiskPlan]
     live_xml: str
     persistent_xml: str
+    live: Mapping[str, tuple[str, str]]
+    defined: Mapping[str, tuple[str, str]]
 
 
 def paths(vm: Proposal) -> dict[str, str]:
@@ -36,11 +47,32 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
     disks = []
     for disk in vm.disks:
         shared = places[disk.target].shared
-        copied_by = "none" if shared else "file" if disk.readonly else "mirror"
+        copied_by = "none" if shared else "file" if disk.readonly or disk.idle else "mirror"
         disks.append(DiskPlan(target=disk.target, path=places[disk.target].path, shared=shared, copied_by=copied_by))
-    live_xml, persistent_xml = (_rewrite(vm, here, disks, xml) for xml in (vm.live_xml, vm.persistent_xml))
+    granted = {disk.target: (places[disk.target].path, disk.format) for disk in vm.disks}
+    live = {disk.target: granted[disk.target] for disk in vm.disks if not disk.idle}
+    defined = {there: granted[disk] for there, disk in _definition(vm).items() if disk in granted}
+    # A medium that only the definition names is no part of the VM, and the file of its name here may be another one.
+    emptied = [disk.target for disk in domainxml.disks(vm.persistent_xml) if disk.drive and disk.target not in defined]
+    live_xml, persistent_xml = (
+        _rewrite(vm, here, vm.live_xml, live),
+        _rewrite(vm, here, vm.persistent_xml, defined, emptied),
+    )
     mirrored = [disk.target for disk in disks if disk.copied_by == "mirror"]
-    return Plan(disks, domainxml.for_copy(live_xml, mirrored), persistent_xml)
+    return Plan(disks, domainxml.for_copy(live_xml, mirrored), persistent_xml, live, defined)
+
+
+def _definition(vm: Proposal) -> Mapping[str, str]:
+    """Return which of the VM's disks those of its definition are: target there -> target among its disks."""
+    if vm.definition is not None:
+        return vm.definition
+    live = {disk.target: (disk.path, disk.pool, disk.volume) for disk in domainxml.disks(vm.live_xml)}
+    defined = domainxml.disks(vm.persistent_xml)
+    return {
+        disk.target: disk.target
+        for disk in defined
+        if not disk.empty and live.get(disk.target) == (disk.path, disk.pool, disk.volume)
+    }
 
 
 def _path(vm: Proposal, disk: Disk) -> str:
@@ -51,11 +83,18 @@ def _path(vm: Proposal, disk: Disk) -> str:
     return f"{folder.rstrip('/')}/{basename(disk.path)}"
 
 
-def _rewrite(vm: Proposal, here: DestinationSnapshot, disks: list[DiskPlan], xml: str) -> str:
+def _rewrite(
+    vm: Proposal,
+    here: DestinationSnapshot,
+    xml: str,
+    disks: Mapping[str, tuple[str, str]],
+    emptied: Collection[str] = (),
+) -> str:
     if domainxml.name(xml) != vm.vm or domainxml.uuid(xml) != vm.uuid:
         raise UsageError(codes.BAD_REQUEST, detail="the XML is of another VM than the offer names")
     networks = {name: _attachment(here, target) for name, target in vm.options.map_networks.items()}
-    return domainxml.with_networks(domainxml.with_paths(xml, {disk.target: disk.path for disk in disks}), networks)
+    placed = domainxml.with_paths(xml, {target: path for target, (path, _) in disks.items()}, emptied)
+    return domainxml.with_networks(placed, networks)
 
 
 def _attachment(here: DestinationSnapshot, name: str) -> Attachment:

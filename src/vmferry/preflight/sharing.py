@@ -38,8 +38,19 @@ def _sharing(case: Leaving) -> Iterator[Finding]:
     entries = {entry.target: entry for entry in domainxml.disks(vm.live_xml)}
     for disk in vm.disks:
         entry = entries.get(disk.target)
+        if disk.idle and disk.target not in shared:
+            yield from _idle(vm, disk)
         if disk.target not in shared and entry is not None:
             yield from _copied(case, disk, entry)
+
+
+def _idle(vm: VmSnapshot, disk: Disk) -> Iterator[Finding]:
+    """Find that a disk of the definition alone may be written to while it is copied."""
+    uses = [use for use in vm.around.uses.get(disk.path, []) if use.by is By.VM]
+    if uses:
+        why = f"it is {' and '.join(str(use) for use in uses)}"
+        names = {"vm": vm.name, "disk": disk.target.removeprefix("next-"), "path": disk.path, "host": vm.host}
+        yield Finding.blocks(codes.DEFINED_DISK_UNSUPPORTED, (f"{disk.path}: {why}", ""), why=why, **names)
 
 
 def _copied(case: Leaving, disk: Disk, entry: DiskEntry) -> Iterator[Finding]:

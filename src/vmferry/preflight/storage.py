@@ -15,7 +15,6 @@ def _storage(case: Case) -> Iterator[Finding]:
     vm, host = case.vm, case.here.name
     places = {place.target: place for place in case.here.places}
     needed: dict[int, int] = {}
-    paths = [plan.path for plan in case.plan.disks]
     caches = domainxml.caches(case.plan.live_xml)
     for disk in vm.disks:
         place = places[disk.target]
@@ -46,7 +45,12 @@ def _storage(case: Case) -> Iterator[Finding]:
                 yield Finding.blocks(
                     codes.STORAGE_FULL, seen, path=folder, free=place.free, needed=needed[place.device], **names
                 )
-            if place.taken or paths.count(place.path) > 1:
+            same = [plan.target for plan in case.plan.disks if plan.path == place.path]
+            if len(same) > 1 and disk.target == same[-1]:
+                together = f"{', '.join(same[:-1])} and {same[-1]}"
+                names = {"vm": vm.vm, "there": host, "disks": together, "last": same[-1], "path": place.path}
+                yield Finding.blocks(codes.DISKS_COLLIDE, (together, place.path), **names)
+            elif place.taken and len(same) == 1:
                 yield Finding.blocks(
                     codes.DISK_EXISTS, (disk.path, f"{place.path} is taken"), path=place.path, vm=vm.vm, **names
                 )
@@ -75,6 +79,7 @@ STORAGE = Check(
         codes.STORAGE_NOT_DIRECT: "cache=none and directsync pass by the page cache, which tmpfs and some FUSE and "
         "network file systems do not allow.",
         codes.STORAGE_FULL: "What the disks hold now, together, is more than the file system has free.",
+        codes.DISKS_COLLIDE: "Two files of one name, in two folders here, go into one folder there.",
         codes.DISK_EXISTS: "Something has that name already: another VM's disk, or what an earlier copy left.",
     },
 )

@@ -69,6 +69,19 @@ def _disks(vm: VmSnapshot) -> Iterator[Finding]:
         yield Finding.blocks(code, seen, vm=vm.name, disk=target, why=found.why, advice=found.advice)
 
 
+def _definition(vm: VmSnapshot) -> Iterator[Finding]:
+    """Find what the VM's definition has and the running VM has not."""
+    for target, found in vm.later.items():
+        seen = (f"{target} of the definition: {found.path}", "")
+        names = {"vm": vm.name, "disk": target, "path": found.path, "host": vm.host}
+        if found.drive:
+            yield Finding.warns(codes.DEFINED_DRIVE, seen, **names)
+        elif found.why is None:
+            yield Finding.warns(codes.DEFINED_DISK, seen, **names)
+        else:
+            yield Finding.blocks(codes.DEFINED_DISK_UNSUPPORTED, seen, why=found.why, **names)
+
+
 def _blocked(vm: VmSnapshot) -> Iterator[Finding]:
     """Find what libvirt's qemuMigrationSrcIsAllowed() refuses and no other check has.
 
@@ -134,6 +147,15 @@ DISKS = Check(
         codes.DISK_FILE_MISSING: "The file was removed or renamed while the VM had it open, or its storage pool is "
         "stopped.",
         codes.DISK_REPLACED: "Somebody put another file in its place, or moved it away and a new one came.",
+    },
+)
+DEFINITION = Check(
+    _definition,
+    {
+        codes.DEFINED_DRIVE: "A medium was ejected or changed in the running VM only; the definition has the old one.",
+        codes.DEFINED_DISK: "A disk was attached or changed for the next start (`virsh attach-disk --config`).",
+        codes.DEFINED_DISK_UNSUPPORTED: "A disk was attached for the next start that is no plain qcow2 or raw "
+        "file, or is not there.",
     },
 )
 BLOCKED = Check(

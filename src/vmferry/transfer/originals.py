@@ -48,8 +48,13 @@ def note(offer: Offer, plans: Sequence[DiskPlan]) -> dict[str, Any]:
         PreflightError: disk-replaced; the VM has another file open than the one that would be copied.
     """
     going = set(_candidates(offer, plans))
+    copied = {plan.target for plan in plans if not plan.shared}
     found, left = [], []
     for disk in offer.disks:
+        if disk.idle:
+            if disk.target in copied:
+                left.append(f"{disk.path}: only the definition of the VM had it, and a copy went along")
+            continue
         try:
             seen = holders.has_open(offer.vm, disk.path)
             status, own = Path(disk.path).stat(), os.lstat(disk.path)

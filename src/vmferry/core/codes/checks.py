@@ -81,6 +81,29 @@ MANAGED_SAVE = PreflightError.define(
     "{vm} runs and has a managed save image too, which is older than its disks and cannot be moved.",
     "Remove the image: `virsh managedsave-remove {vm}`.",
 )
+DEFINED_DRIVE = PreflightError.define(
+    "definition-drive-differs",
+    "The drive {disk} of {vm} holds {path} in the VM's definition, but not in the running VM: the file stays on "
+    "{host}, and once moved the definition has the drive empty.",
+    "To have both alike, empty the drive there: `virsh change-media {vm} {disk} --eject --config`.",
+)
+DEFINED_DISK = PreflightError.define(
+    "definition-disk-differs",
+    "The definition of {vm} has another disk {disk} than the running VM: {path}. It is copied as well (options name it "
+    "next-{disk}), its file stays on {host}, and the VM has the copy when it is next started.",
+    "To leave it out, take it from the definition: `virsh detach-disk {vm} {disk} --config`.",
+)
+DEFINED_DISK_UNSUPPORTED = PreflightError.define(
+    "definition-disk-unsupported",
+    "The definition of {vm} has another disk {disk} than the running VM, and it cannot be moved: {why}.",
+    "Take it out of the definition: `virsh detach-disk {vm} {disk} --config`.",
+)
+DEFINED_NETWORK = PreflightError.define(
+    "definition-network-missing",
+    "{host} has no active network or bridge {network}, which only the definition of {vm} is on: the VM would run "
+    "there, and not start anew.",
+    "Make it there, or name another with --map-network {network}=NAME ({known}).",
+)
 NOT_MIGRATABLE = PreflightError.define("vm-not-migratable", "{vm} cannot be moved while it runs: {why}.", "{advice}.")
 DEVICE_FORBIDDEN = PreflightError.define(
     "device-forbidden",
@@ -165,7 +188,7 @@ TPM_MISSING = PreflightError.define(
 DEVICE_HOST_BOUND = PreflightError.define(
     "device-host-bound",
     "{vm} uses a device of {source} itself: {device}.",
-    "Take it out first: `virsh detach-device {vm} FILE --live`.",
+    "Take it out first: `virsh detach-device {vm} FILE {flag}`, where FILE has its XML.",
 )
 NETWORK_MISSING = PreflightError.define(
     "network-missing",
