@@ -48,7 +48,11 @@ class Parts:
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     found = Config(
-        name="kvm1", state_folder=tmp_path / "state", run_folder=tmp_path, disk_folders=[tmp_path, tmp_path / "none"]
+        name="kvm1",
+        state_folder=tmp_path / "state",
+        run_folder=tmp_path,
+        disk_folders=[tmp_path, tmp_path / "none"],
+        group="vmferry-none",
     )
     host_identity(found)
     return found
@@ -70,6 +74,8 @@ def test_a_host_as_a_whole(config: Config) -> None:
     assert (here.exists, here.writable, here.size > here.free > 0) == (True, True, True)
     assert not gone.exists
     assert health.links["lo"].up
+    assert health.group_missing == config.group
+    assert seen(config.model_copy(update={"group": "root"})).health().group_missing is None
     assert health.links["lo"].mtu > 1500
 
 
@@ -117,10 +123,12 @@ def test_programs_that_are_missing_or_fail() -> None:
 
 
 def test_the_firewall_may_be_closed_to_this_program(monkeypatch: pytest.MonkeyPatch, config: Config) -> None:
-    monkeypatch.setattr(look, "_output", lambda *_: ("", "nft: Operation not permitted"))
+    monkeypatch.setattr(look, "_output", lambda *_: ("", "nft: Operation not permitted (you must be root)"))
     health = seen(config).health()
     assert health.firewall is None
-    assert "firewall: nft: Operation not permitted" in health.untold
+    (said,) = [one for one in health.untold if one.startswith("firewall: ")]
+    assert "its unit has no CAP_NET_ADMIN" in said
+    assert "must be root" not in said  # who reads it is
     monkeypatch.setattr(look, "_output", lambda *_: ("not json", None))
     assert look._firewall() == (None, "nft printed what cannot be read")
 

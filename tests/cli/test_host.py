@@ -38,7 +38,7 @@ def test_show_is_of_this_host_or_a_paired_one(vmferry: Run) -> None:
     assert "10.77.0.2 port 6601" in vmferry("host", "show", "kvm2")[1]
     code, _, err = vmferry("host", "show", "kvm3")
     assert code == 2
-    assert "kvm3 is not paired with kvm1." in err
+    assert "kvm1 does not know kvm3: the two are not paired" in err
 
 
 def test_invitation_is_data_and_its_use_a_message(vmferry: Run, daemon: FakeClient) -> None:

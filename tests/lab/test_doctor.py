@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.faults import restart_libvirt, started_by_hand, stopped, without_supervisor, written
+from tests.lab.faults import restart_daemon, restart_libvirt, started_by_hand, stopped, without_supervisor, written
 from tests.lab.harness import Pair, processes, vmferry, wait
 from tests.lab.test_settings import dropped
 from tests.preflight.make import dated, expired
@@ -211,6 +211,17 @@ def test_a_socket_that_is_closed(pair: Pair) -> None:
     assert found(doctor(pair.two)[1]) == []
 
 
+def test_a_group_that_is_missing(pair: Pair) -> None:
+    file = pair.two.home / "vmferry.toml"
+    with written(file, file.read_text().replace('group = "libvirt"', 'group = "vmferry-gone"')):
+        restart_daemon(pair.two)
+        code, report = doctor(pair.two)
+        assert (code, found(report)) == (Exit.DONE, ["group-missing"])
+        assert "there is no group vmferry-gone" in (pair.two.home / "vmferry" / "log" / "vmferryd.log").read_text()
+    restart_daemon(pair.two)
+    assert found(doctor(pair.two)[1]) == []
+
+
 def test_an_address_that_is_gone(pair: Pair) -> None:
     space, address = pair.lab.layout.namespace("kvm2"), f"{layout.management('kvm2')}/24"
     inside(space, "ip", "address", "delete", address, "dev", "mgmt")
@@ -288,7 +299,7 @@ def test_what_the_settings_forbid(pair: Pair) -> None:
     code, matrix = doctor(pair.one, "kvm2")
     assert code == Exit.PREFLIGHT
     assert ways(matrix)["kvm1 kvm2"] == ["migration-disabled", "encryption-differs"]
-    assert found(matrix["hosts"][1]) == ["network-without-address"]
+    assert found(matrix["hosts"][1]) == ["migration-disabled", "network-without-address"]
     assert matrix["hosts"][1]["migration"] is False
 
 

@@ -148,6 +148,7 @@ def test_use_it_on_hosts_that_are_as_installed(lab: Lab) -> None:
     invite, pair, enable, network, only, list_, check, move, *rest = USE
     with one.client() as client:
         assert (client.hosts(), client.settings().migration, one.vms()) == ([], False, [])
+    assert "migration-disabled" in host_line(one, "vmferry doctor", code=3)
     token = host_line(two, invite).strip()
     host_line(one, pair, text=token)
     for host in (one, two):

@@ -1,8 +1,10 @@
 """What packaging/ ships, judged by systemd's and AppArmor's own tools."""
 
 import configparser
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,38 @@ def test_apparmor_rules_are_valid(tmp_path: Path) -> None:
     profile = tmp_path / "profile"
     profile.write_text(f"profile vm {{\n{(PACKAGING / 'apparmor' / 'libvirt-qemu').read_text()}}}\n")
     run(tool("apparmor_parser"), "--skip-kernel-load", "--skip-cache", "--debug", profile)
+
+
+def installation() -> list[str]:
+    """Return the lines of packaging/README.md that put files into the system."""
+    lines = [line.split("  #")[0].strip() for line in (PACKAGING / "README.md").read_text().splitlines()]
+    return [line for line in lines if "install -D" in line or line.startswith("vmferryd --print-config")]
+
+
+def test_installation_makes_its_folders_and_the_group(tmp_path: Path) -> None:
+    """On a fresh Debian there is neither /etc/sysusers.d nor /etc/bash_completion.d."""
+    lines = installation()
+    assert len(lines) == 8
+    root = tmp_path / "root"
+    (root / "etc/vmferry").mkdir(parents=True)  # systemd-tmpfiles makes it
+    for line in lines:
+        moved = re.sub(r" (/(?:etc|usr)/)", rf" {root}\1", line)
+        environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+        done = subprocess.run(
+            ["sh", "-c", moved], cwd=PACKAGING.parent, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, (moved, done.stderr)
+    run(tool("systemd-sysusers"), f"--root={root}")
+    assert "vmferry:x:" in (root / "etc/group").read_text()
+    found = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
+    assert {
+        "etc/systemd/system/vmferryd.service",
+        "etc/systemd/system/vmferry-transfer@.service",
+        "etc/tmpfiles.d/vmferry.conf",
+        "etc/logrotate.d/vmferry",
+        "etc/vmferry/vmferry.toml",
+        "etc/bash_completion.d/vmferry",
+        "usr/share/zsh/vendor-completions/_vmferry",
+        "etc/fish/completions/vmferry.fish",
+    } <= found
+    assert all((root / name).stat().st_size for name in found if "vmferry" in name)

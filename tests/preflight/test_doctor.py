@@ -73,6 +73,8 @@ FAULTS: list[tuple[str, Severity, dict[str, Any]]] = [
     ("transfer-not-startable", Severity.BLOCKS, {"workers": "systemd says of vmferry-transfer@.service: not-found"}),
     ("daemon-not-kept", Severity.WARNS, {"kept": "its unit is disabled"}),
     ("api-socket-closed", Severity.WARNS, {"socket": File("/run/vmferry/api.sock", 0o600)}),
+    ("group-missing", Severity.WARNS, {"group_missing": "vmferry"}),
+    ("migration-disabled", Severity.BLOCKS, {"settings": ONLY.model_copy(update={"migration": False})}),
     ("state-folder-open", Severity.WARNS, {"state": [replace(KEY, mode=0o640)]}),
     ("state-folder-open", Severity.WARNS, {"state": [replace(KEY, owner=1000)]}),
     ("libvirt-unreachable", Severity.BLOCKS, {"host": None, "libvirt": "Failed to connect socket"}),

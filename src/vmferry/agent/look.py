@@ -93,6 +93,7 @@ class Look:
                 kept=kept.result(),
                 synchronised=synchronised,
                 firewall=rules,
+                group_missing=None if config.group_id() is not None else config.group,
                 untold=untold,
             )
 
@@ -174,6 +175,11 @@ def _synchronised() -> bool | None:
 def _firewall() -> tuple[Sequence[Mapping[str, Any]] | None, str | None]:
     """Give the rules of nftables, or why they are not known."""
     text, why = _output("nft", "--json", "list", "ruleset")
+    if why is not None and "not permitted" in why:
+        return (
+            None,
+            "vmferryd may not read its rules (its unit has no CAP_NET_ADMIN); root sees them: `nft list ruleset`",
+        )
     if why is not None:
         return None, why
     try:

@@ -178,6 +178,8 @@ def _keep_memory() -> None:
 
 
 async def _serve(config: Config) -> None:
+    if config.group_id() is None:
+        log.warning("there is no group %s: only root, and those whom the settings name, may use vmferry", config.group)
     daemon = Daemon(compose(config))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

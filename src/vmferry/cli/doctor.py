@@ -45,7 +45,10 @@ def doctor(ctx: click.Context, settings: Settings, hosts: tuple[str, ...], every
             reports, matrix = [client.examine()], None
         else:
             names = list(hosts) or [host.name for host in client.hosts()]
-            settings.message(f"Examining this host, {', '.join(names)} and the ways between them.")
+            if names:
+                settings.message(f"Examining this host, {', '.join(names)} and the ways between them.")
+            else:
+                settings.message("Examining this host. It knows no other.")
             matrix = client.diagnose(names)
             reports = matrix.hosts
     except UnreachableError as error:

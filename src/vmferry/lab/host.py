@@ -161,4 +161,5 @@ disk_folders = ["/var/lib/libvirt/images", "{shared}", "/run/small"]
 boot_folders = ["{cache}"]
 keytab = "{home}/krb5.keytab"
 launcher = "supervisor"
+group = "libvirt"
 """

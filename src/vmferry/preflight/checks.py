@@ -78,6 +78,7 @@ OF_REACH: tuple[Check[Reach], ...] = (reach.REACH,)
 
 OF_HEALTH: tuple[Check[Health], ...] = (
     service.SERVICE,
+    service.ENABLED,
     access.ACCESS,
     libvirt.LIBVIRT_ANSWERS,
     certificates.CERTIFICATES,

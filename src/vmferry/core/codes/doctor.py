@@ -47,6 +47,12 @@ SOCKET_CLOSED = PreflightError.define(
     "Users who are not root cannot reach {path} on {host} (mode {mode}).",
     "Restart vmferryd, which makes it anew; who may do what is decided by user and group, not by this mode.",
 )
+GROUP_MISSING = PreflightError.define(
+    "group-missing",
+    "{host} has no group {group}, so that only root and those whom the settings name may use vmferry.",
+    "Make it: `groupadd --system {group}`, or name another with `group` in vmferry.toml; "
+    "then `systemctl restart vmferryd`.",
+)
 STATE_OPEN = PreflightError.define(
     "state-folder-open",
     "{path} on {host} holds keys, and others than root may look into it (mode {mode}).",

@@ -7,8 +7,9 @@ VM_UNKNOWN = UsageError.define(
 )
 HOST_UNKNOWN = UsageError.define(
     "host-unknown",
-    "{host} is not paired with {local}.",
-    "Pair them first: `vmferry host pair {host}`; or let both trust the site's authority: `vmferry host trust set`.",
+    "{local} does not know {host}: the two are not paired, and {host} was not met as a host of the site or domain.",
+    "Pair them first: `vmferry host pair {host}`; or let both trust the site's authority (`vmferry host trust set`) "
+    "and check a move between them.",
     status=404,
 )
 JOB_UNKNOWN = UsageError.define(

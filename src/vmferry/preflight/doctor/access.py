@@ -16,6 +16,9 @@ def _access(health: Health) -> Iterator[Finding]:
     if mode is not None and mode & _ANYBODY != _ANYBODY:
         seen = (f"mode {mode:04o}", "")
         yield Finding.warns(codes.SOCKET_CLOSED, seen, host=health.name, path=health.socket.path, mode=f"{mode:04o}")
+    group = health.group_missing
+    if group is not None:
+        yield Finding.warns(codes.GROUP_MISSING, (f"no group {group}", ""), host=health.name, group=group)
     for file in health.state:
         if file.mode is not None and (file.mode & _OTHERS or file.owner != 0):
             seen = (f"{file.path}: mode {file.mode:04o}, owner {file.owner}", "")
@@ -29,6 +32,7 @@ ACCESS = Check(
     _access,
     {
         codes.SOCKET_CLOSED: "Somebody changed the mode; members of the group `vmferry` then get no answer.",
+        codes.GROUP_MISSING: "systemd-sysusers did not run after vmferry was installed, or somebody removed the group.",
         codes.STATE_OPEN: "The host's key and the keys of jobs are there: who has them can speak for the host.",
     },
 )

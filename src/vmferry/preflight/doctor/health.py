@@ -91,6 +91,7 @@ class Health:
         firewall: what nftables holds (libnftables-json(5)); None: not known.
         listeners: address and port of each TCP socket that listens.
         folders: those of vmferry.toml.
+        group_missing: the group of vmferry.toml, if the host does not have it.
         untold: what could not be looked at, and why.
     """
 
@@ -116,6 +117,7 @@ class Health:
     kept: str | None = None
     synchronised: bool | None = None
     firewall: Sequence[Mapping[str, Any]] | None = None
+    group_missing: str | None = None
     untold: Sequence[str] = field(default=())
 
 

@@ -16,6 +16,11 @@ def _service(health: Health) -> Iterator[Finding]:
         yield Finding.warns(codes.DAEMON_NOT_KEPT, (health.kept, ""), host=health.name, why=health.kept)
 
 
+def _enabled(health: Health) -> Iterator[Finding]:
+    if not health.settings.migration:
+        yield Finding.blocks(codes.MIGRATION_DISABLED, ("migration disabled", ""), host=health.name)
+
+
 def away(error: VmferryError) -> Finding:
     """Find that vmferryd itself does not answer: nobody else could say so."""
     return Finding.blocks(error.code, (error.reason, ""), **error.fields)
@@ -29,4 +34,7 @@ SERVICE = Check(
         "vmferry-supervisor where there is no systemd.",
         codes.DAEMON_NOT_KEPT: "vmferryd was started by hand, or its unit is not enabled.",
     },
+)
+ENABLED = Check(
+    _enabled, {codes.MIGRATION_DISABLED: "Migration is off on a new host, and an administrator can switch it off."}
 )
