@@ -32,6 +32,7 @@ from vmferry.core.snapshot import HostSnapshot
 from vmferry.core.use import Surroundings
 from vmferry.core.vm import VmSnapshot
 from vmferry.identity.peer import PeerClient
+from vmferry.preflight import plan
 from vmferry.preflight.case import End
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
@@ -69,6 +70,7 @@ class World:
         self.surroundings = Surroundings()
         self.on_describe: Callable[[], None] = lambda: None
         self.findings: list[Finding] = []
+        self.run_folder = Path("/run/vmferry")
         self.foretold: list[Finding] = []
         self.addresses = ["10.92.0.2"]
         self.admission: Admission | None = None
@@ -110,18 +112,19 @@ class World:
     def offer(self, offer: Offer, secret: str) -> Grant:
         self.asked.append("offer")
         self.proposed.append(offer)
-        return self._grant()
+        return self._grant(offer)
 
-    def _grant(self) -> Grant:
+    def _grant(self, offer: Offer) -> Grant:
+        planned = plan.paths(offer)["vda"]
         return Grant(
             job_key="5a" * 32,
             live_xml="",
             persistent_xml="",
-            disks=[DiskPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by="mirror")],
+            disks=[DiskPlan(target="vda", path=planned, shared=False, copied_by="mirror")],
             certificate="PEM",
             findings=self.findings,
             addresses=self.addresses,
-            socket_folder="/x",
+            socket_folder=f"{self.run_folder}/jobs/{offer.job}",
             refusal=self.refusal,
         )
 
@@ -137,7 +140,7 @@ class World:
     def renew(self, job: str, proof: str, offer: Offer) -> Grant:
         self.asked.append("renew")
         self.proposed.append(offer)
-        return self._grant()
+        return self._grant(offer)
 
     def admit(self, job: str, proof: str) -> Admission:
         self.asked.append("admit")
@@ -160,6 +163,7 @@ def of(folder: Path, world: World) -> Iterator[Moves]:
     """Give what moves the VM of a world, which begins with nothing else."""
     addresses = [Local("10.91.0.1", 24, "mgmt"), Local("10.92.0.1", 24, "mig")]
     config = Config(name="kvm1", state_folder=folder, run_folder=folder / "run")
+    world.run_folder = config.run_folder
     made: Any = world
     with Database(config.database) as database, pytest.MonkeyPatch.context() as patch:
         patch.setattr(interfaces, "addresses", lambda: addresses)

@@ -39,7 +39,7 @@ SHARED = DiskPlan(target="vdb", path="/d/c", shared=True, copied_by="none")
 
 def test_the_vm_always_arrives_paused_and_is_never_defined_or_undefined_by_libvirt() -> None:
     for plans in ([], [MIRRORED], [SHARED], [MIRRORED, COPIED, SHARED]):
-        flags = build(*make(plans, MoveOptions())).flags
+        flags = build(*make(plans, MoveOptions()), "/run/x").flags
         assert Flag.PAUSED in flags
         assert not int(flags) & (8 | 16)  # PERSIST_DEST, UNDEFINE_SOURCE
         assert (Flag.NON_SHARED_DISK in flags) == (MIRRORED in plans)
@@ -47,22 +47,24 @@ def test_the_vm_always_arrives_paused_and_is_never_defined_or_undefined_by_libvi
 
 
 def test_only_disks_that_qemu_mirrors_are_named() -> None:
-    assert build(*make([MIRRORED, COPIED, SHARED], MoveOptions())).mirrored == ("vda",)
+    assert build(*make([MIRRORED, COPIED, SHARED], MoveOptions()), "/run/x").mirrored == ("vda",)
 
 
 def test_units_are_libvirts() -> None:
-    request = build(*make([], MoveOptions(bandwidth=100 << 20, max_downtime=0.3, auto_converge=True), channels=0))
+    request = build(
+        *make([], MoveOptions(bandwidth=100 << 20, max_downtime=0.3, auto_converge=True), channels=0), "/run/x"
+    )
     assert (request.bandwidth, request.downtime) == (100, 300)
     assert Flag.AUTO_CONVERGE in request.flags
     assert Flag.PARALLEL not in request.flags
 
 
 def test_a_small_bandwidth_does_not_become_no_limit() -> None:
-    assert build(*make([], MoveOptions(bandwidth=1000))).bandwidth == 1
+    assert build(*make([], MoveOptions(bandwidth=1000)), "/run/x").bandwidth == 1
 
 
 def test_what_root_trusts_is_out_of_qemus_reach() -> None:
-    sockets = build(*make([], MoveOptions())).sockets
+    sockets = build(*make([], MoveOptions()), "/run/x").sockets
     assert sockets.memory.startswith(sockets.qemu + "/")
     assert sockets.disk.startswith(sockets.qemu + "/")
     assert not sockets.rpc.startswith(sockets.qemu)

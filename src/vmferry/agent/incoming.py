@@ -101,7 +101,7 @@ class Arrivals:
             findings=report.findings,
             certificate=certificate,
             addresses=report.addresses,
-            socket_folder=str(self.config.run_folder / "jobs" / offer.job),
+            socket_folder=str(control.folder(self.config.run_folder, offer.job)),
         )
         options = offer.options.model_dump(mode="json", exclude_defaults=True)
         with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it

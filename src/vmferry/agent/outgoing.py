@@ -29,6 +29,7 @@ from vmferry.identity import certificates
 from vmferry.identity.peer import PROOF_PURPOSE
 from vmferry.preflight import case, checks
 from vmferry.preflight.case import Way
+from vmferry.preflight.granted import require_asked
 from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.settings import Settings
@@ -121,7 +122,7 @@ class Moves:
             # From here on the destination holds a job of ours: whatever happens, it is told.
             spec.save(self.config.state_folder, work)
             try:
-                _check_grant(offer, grant)
+                self._check_grant(offer, grant, peer.name)
                 require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
                 leaving = self.prospects.leaving(found, grant.disks, options, peer.name)
                 require_none(leaving)
@@ -248,7 +249,7 @@ class Moves:
         proposal = self.prospects.proposal(found, disks, work.offer.options, end, peer, work.offer.caller)
         offer = work.offer.model_copy(update=dict(proposal))
         grant = client.renew(row.id, self._proof(work), offer)
-        _check_grant(offer, grant)
+        self._check_grant(offer, grant, peer.name)
         require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
         require_none(self.prospects.leaving(found, grant.disks, offer.options, peer.name))
         work = work.model_copy(update={"offer": offer, "grant": grant})
@@ -294,6 +295,10 @@ class Moves:
                 pass  # it asks for the verdict when it answers again, or when the VM is offered anew
         spec.forget(self.config.state_folder, job, key=told)
 
+    def _check_grant(self, offer: Offer, grant: Grant, host: str) -> None:
+        folder = control.folder(self.config.run_folder, offer.job)
+        require_asked(offer, grant, folder=str(folder), local=self.config.name, host=host)
+
     def _proof(self, work: Spec) -> str:
         ends = work.source_fingerprint, work.destination_fingerprint
         return jobkey.proof(work.grant.job_key, work.job, *ends, PROOF_PURPOSE)
@@ -301,9 +306,3 @@ class Moves:
 
 def _order(row: JobRow) -> tuple[float, str]:
     return row.created_at, row.id
-
-
-def _check_grant(offer: Offer, grant: Grant) -> None:
-    """See that the destination answered for the disks that it was asked about, and no others."""
-    if {plan.target for plan in grant.disks} != {disk.target for disk in offer.disks}:
-        raise InternalError(codes.PROTOCOL, why="the destination's plan is for other disks than the VM has")

@@ -1,8 +1,26 @@
 """A job: what it is called, which phases it goes through, and how it can end."""
 
+import re
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
+
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+
+# What may be the name of a job's folders. Where a job comes in, its identifier is held to a closer pattern.
+_FOLDER_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+
+
+def folder_name(job: str) -> str:
+    """Return the name of a job's own folders: its identifier, once it is sure that it is one.
+
+    Raises:
+        UsageError: bad-request; it would lead elsewhere.
+    """
+    if not _FOLDER_NAME.fullmatch(job):
+        raise UsageError(codes.BAD_REQUEST, detail=f"{job[:64]!r} is no job's identifier")
+    return job
 
 
 class Role(StrEnum):

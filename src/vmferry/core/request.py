@@ -74,11 +74,14 @@ class Request:
     downtime: int | None
 
 
-def build(offer: Offer, grant: Grant) -> Request:
+def build(offer: Offer, grant: Grant, folder: str) -> Request:
     """Derive the migration request from what was offered and granted.
 
     Never PERSIST_DEST (the destination's worker defines the VM itself, so no cookie is trusted with it), never
     UNDEFINE_SOURCE (the source's definition goes last of all), always PAUSED (docs/design.md, The commit).
+
+    Arguments:
+        folder: where this host has the job's sockets; the grant's is only compared with it.
     """
     mirrored = tuple(disk.target for disk in grant.disks if disk.copied_by == "mirror")
     flags = Flag.LIVE | Flag.PEER2PEER | Flag.PAUSED | Flag.ABORT_ON_ERROR
@@ -99,7 +102,7 @@ def build(offer: Offer, grant: Grant) -> Request:
         flags=flags,
         live_xml=grant.live_xml,
         persistent_xml=grant.persistent_xml,
-        sockets=Sockets(grant.socket_folder),
+        sockets=Sockets(folder),
         mirrored=mirrored,
         channels=offer.memory_channels,
         bandwidth=max(1, bandwidth >> 20) if bandwidth else 0,

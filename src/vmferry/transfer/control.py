@@ -13,14 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from vmferry.core.errors import VmferryError
+from vmferry.core.job import folder_name
 
 Message = dict[str, Any]
 _LINE_LIMIT = 1 << 20
 
 
+def folder(run_folder: Path, job: str) -> Path:
+    """Return the folder of a job's sockets. Each host computes its own; no other host's word makes it another."""
+    return run_folder / "jobs" / folder_name(job)
+
+
 def path(run_folder: Path, job: str) -> Path:
-    """Name the control socket of a job's worker."""
-    return run_folder / "jobs" / job / "control.sock"
+    """Return the control socket of a job's worker."""
+    return folder(run_folder, job) / "control.sock"
 
 
 class ControlServer:

@@ -1,6 +1,6 @@
 """The destination's end of a move: makes the disks, lets the guarded migration in, resumes the VM on `go`."""
 
-import socket
+import os
 import threading
 import time
 from pathlib import Path
@@ -20,6 +20,7 @@ from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Verdict
 from vmferry.transfer.endpoint import Endpoint, wait_for_libvirt
 from vmferry.transfer.guard import Authorised
+from vmferry.transfer.localsockets import dial
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpcrelay import GuardedRelay
 from vmferry.transfer.session import Listener
@@ -44,7 +45,7 @@ class Destination(Endpoint):
         self._ended = threading.Event()
         self._resumed_at: float | None = None
         super().__init__(*arguments)
-        self._request = build(self.offer, self.spec.grant)
+        self._request = build(self.offer, self.spec.grant, str(self.folder))
 
     # --- from beginning to end --------------------------------------------------------------------------------
 
@@ -105,6 +106,7 @@ class Destination(Endpoint):
 
     def _prepare(self) -> None:
         try:
+            self.require_own_folder()
             made = [plan for plan in self.spec.grant.disks if not plan.shared]
             # What is about to be made, so that a later life can remove it. `offer` saw that none of it existed.
             self.journal(Phase.ADMITTED, files=[plan.path for plan in made])
@@ -152,9 +154,9 @@ class Destination(Endpoint):
             if kind == "rpc":
                 self._take_rpc(stream)
             elif kind == "memory":
-                Relay(stream, _dial(self.sockets.memory))
+                Relay(stream, dial(self.sockets.memory, self.qemu_uid()))
             elif kind == "disk":
-                Relay(stream, _dial(self.sockets.disk))
+                Relay(stream, dial(self.sockets.disk, self.qemu_uid()))
             elif kind == "file":
                 threading.Thread(target=self._take_file, args=(stream,), name="file", daemon=True).start()
             else:
@@ -165,7 +167,7 @@ class Destination(Endpoint):
     def _take_rpc(self, stream: Stream) -> None:
         request = self._request
         authorised = Authorised.of(request, host=self.config.name)
-        relay = GuardedRelay(stream, _dial(str(self.config.libvirt_socket)), authorised)
+        relay = GuardedRelay(stream, dial(str(self.config.libvirt_socket), os.geteuid()), authorised)
         relay.on_finish = self._finish_called
         relay.on_refused = lambda error: self.events.put(("trouble", error))
         relay.start()
@@ -329,11 +331,3 @@ class Destination(Endpoint):
 
     def _disk(self, plan: DiskPlan) -> Disk:
         return next(disk for disk in self.offer.disks if disk.target == plan.target)
-
-
-def _dial(place: str) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(10.0)
-    connection.connect(place)
-    connection.settimeout(None)
-    return connection

@@ -1,12 +1,18 @@
 """The unix sockets that the source's worker serves: to its libvirt and QEMU they are the destination."""
 
+import errno
+import logging
 import os
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 
 from vmferry.core.request import Sockets
+from vmferry.hypervisor import safefiles
+from vmferry.transfer import localsockets
+
+log = logging.getLogger("vmferry.transfer")
 
 Take = Callable[[socket.socket], object]
 
@@ -26,9 +32,10 @@ class Doors:
 
     def open(self, *, rpc: Take, memory: Take, disk: Take) -> None:
         """Listen; each function gets every connection to its socket, and owns it."""
-        self._listen(self._sockets.rpc, 0, rpc)
-        self._listen(self._sockets.memory, self._qemu_uid, memory)
-        self._listen(self._sockets.disk, self._qemu_uid, disk)
+        own = os.geteuid()
+        self._listen(self._sockets.rpc, own, (own,), rpc)
+        self._listen(self._sockets.memory, self._qemu_uid, (self._qemu_uid, own), memory)
+        self._listen(self._sockets.disk, self._qemu_uid, (self._qemu_uid, own), disk)
 
     def close(self) -> None:
         """Take no more connections; those taken stay."""
@@ -40,25 +47,34 @@ class Doors:
             listener.close()
         self._listeners.clear()
 
-    def _listen(self, place: str, owner: int, take: Take) -> None:
-        Path(place).unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(place)
-        Path(place).chmod(0o600)
-        os.chown(place, owner, 0)
+    def _listen(self, place: str, owner: int, callers: tuple[int, ...], take: Take) -> None:
+        folder, name = safefiles.split(place)
+        with safefiles.folder(folder) as inside:
+            status = os.fstat(inside)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                raise PermissionError(errno.EPERM, "others than root can write there", folder)
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=inside)
+            listener = socket.socket(socket.AF_UNIX)
+            self._listeners.append(listener)
+            # In a folder that root alone can write, the name stays what it is between these steps.
+            listener.bind(place)
+            os.chmod(name, 0o600, dir_fd=inside)
+            os.chown(name, owner, -1, dir_fd=inside, follow_symlinks=False)
         listener.listen(64)
-        self._listeners.append(listener)
-        threading.Thread(target=_accept, args=(listener, take), name="door", daemon=True).start()
+        threading.Thread(target=_accept, args=(listener, place, callers, take), name="door", daemon=True).start()
 
 
-def _accept(listener: socket.socket, take: Take) -> None:
+def _accept(listener: socket.socket, place: str, callers: tuple[int, ...], take: Take) -> None:
     while True:
         try:
             connection, _ = listener.accept()
         except OSError:
             return  # closed
         try:
+            localsockets.require(connection, callers)
             take(connection)
         except Exception:
+            # One caller that is not let in, or whose stream cannot be opened, closes no door for the others.
+            log.exception("a connection to %s was not taken", place)
             connection.close()
-            raise

@@ -6,14 +6,16 @@ import pwd
 import queue
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
-from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
+from vmferry.core.errors import AccessError, InternalError, PreflightError, UnreachableError, VmferryError
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.request import Sockets
+from vmferry.hypervisor import safefiles
 from vmferry.hypervisor.domains import Domains
 from vmferry.identity.peer import PeerClient
 from vmferry.store.database import Database
@@ -49,8 +51,8 @@ class Endpoint:
         self.interface: str | None = None  # that carries the session
         self.started = time.monotonic()
         self.phase = Phase.ADMITTED
-        self.folder = Path(work.grant.socket_folder)
-        self.sockets = Sockets(work.grant.socket_folder)
+        self.folder = control.folder(config.run_folder, self.job)
+        self.sockets = Sockets(str(self.folder))
         self._make_folder()
         self.control = control.ControlServer(control.path(config.run_folder, self.job), self.answer)
 
@@ -86,7 +88,7 @@ class Endpoint:
         log.info("%s: ended, %s%s", self._label(), state.value, f": {error.reason}" if error else "")
         self.control.publish("phase", Phase.ENDED.value)
         self.control.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove_folder()
         spec.forget(self.config.state_folder, self.job)
 
     def close(self) -> None:
@@ -196,6 +198,17 @@ class Endpoint:
             raise AccessError(codes.NOT_PAIRED, host=self.spec.peer)
         return PeerClient(self.config, found)
 
+    def require_own_folder(self) -> None:
+        """Check that the other host has the job's sockets at the same path.
+
+        Raises:
+            PreflightError: run-folder-differs.
+        """
+        if self.spec.grant.socket_folder != str(self.folder):
+            names = {"host": self.spec.peer, "local": self.config.name}
+            theirs = self.spec.grant.socket_folder
+            raise PreflightError(codes.RUN_FOLDER_DIFFERS, theirs=theirs, ours=str(self.folder), **names)
+
     def qemu_uid(self) -> int:
         """Give the uid that QEMU runs as here."""
         try:
@@ -204,14 +217,27 @@ class Endpoint:
             raise InternalError(codes.INTERNAL, why=f"there is no user {self.config.qemu_user}") from error
 
     def _make_folder(self) -> None:
-        """Make the folders of the job's sockets; QEMU, not root, makes some itself in its own."""
+        """Make the folders of the job's sockets.
+
+        Where QEMU makes sockets itself, at the destination, one folder is its user's. At the source all are root's:
+        nobody else puts a name where root binds, and gives a socket to QEMU's user.
+        """
         for place in (self.folder.parent, self.folder):
             place.mkdir(parents=True, exist_ok=True)
             place.chmod(0o711)
         inner = Path(self.sockets.qemu)
         inner.mkdir(exist_ok=True)
-        inner.chmod(0o700)
-        os.chown(inner, self.qemu_uid(), 0)
+        handle = os.open(inner, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            is_qemus = self.spec.role is Role.DESTINATION
+            os.fchown(handle, self.qemu_uid() if is_qemus else os.geteuid(), os.getegid())
+            os.fchmod(handle, 0o700 if is_qemus else 0o711)
+        finally:
+            os.close(handle)
+
+    def _remove_folder(self) -> None:
+        with suppress(OSError), safefiles.folder(str(self.folder.parent)) as jobs:
+            shutil.rmtree(self.folder.name, ignore_errors=True, dir_fd=jobs)
 
 
 def wait_for_libvirt(domains: Domains, uuid: str, seconds: float) -> bool:

@@ -36,7 +36,7 @@ class Source(Endpoint):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._request = build(self.offer, self.spec.grant)
+        self._request = build(self.offer, self.spec.grant, str(self.folder))
         self._decision = Decision(self.journal)
         self._migration: Migration | None = None
         self._doors: Doors | None = None
@@ -55,6 +55,7 @@ class Source(Endpoint):
         """Carry a move out from its beginning."""
         alarm = self._set_alarm()
         try:
+            self.require_own_folder()
             self._connect()
             self._expect()
             self._copy_files()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, VmferryError
-from vmferry.core.job import Role
+from vmferry.core.job import Role, folder_name
 from vmferry.core.offer import Address, Grant, Offer
 
 
@@ -64,7 +64,7 @@ class Spec(BaseModel):
 
 def folder(state_folder: Path, job: str) -> Path:
     """Name the folder that holds a job's secrets."""
-    return state_folder / "jobs" / job
+    return state_folder / "jobs" / folder_name(job)
 
 
 def save(state_folder: Path, spec: Spec) -> None:

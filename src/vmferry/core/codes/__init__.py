@@ -9,6 +9,7 @@ from vmferry.core.codes.checks import *
 from vmferry.core.codes.delegation import *
 from vmferry.core.codes.disks import *
 from vmferry.core.codes.doctor import *
+from vmferry.core.codes.files import *
 from vmferry.core.codes.kerberos import *
 from vmferry.core.codes.moves import *
 from vmferry.core.codes.request import *

@@ -1,0 +1,44 @@
+"""Whether a grant is an answer to what was offered: the destination's word makes nothing else of this host's files."""
+
+from vmferry.core import codes
+from vmferry.core.errors import InternalError, PreflightError
+from vmferry.core.offer import Disk, DiskPlan, Grant, Offer
+from vmferry.preflight.plan import paths
+
+
+def require_asked(offer: Offer, grant: Grant, *, folder: str, local: str, host: str) -> None:
+    """Check a grant at the source, before anything follows from it.
+
+    A disk that was to be copied may not be left out of the copy, one that a VM writes to may not be copied like a
+    file, and only one beside which this host has written a proof can be seen by both.
+
+    Arguments:
+        folder: where this host has the job's sockets.
+        local, host: names of this host and of the destination.
+
+    Raises:
+        PreflightError: run-folder-differs.
+        InternalError: grant-differs.
+    """
+    if grant.socket_folder != folder:
+        theirs = grant.socket_folder
+        raise PreflightError(codes.RUN_FOLDER_DIFFERS, host=host, local=local, theirs=theirs, ours=folder)
+    if [plan.target for plan in grant.disks] != [disk.target for disk in offer.disks]:
+        named = ", ".join(plan.target for plan in grant.disks) or "none"
+        raise InternalError(codes.GRANT_DIFFERS, host=host, disk=named, why="these are not the disks of the VM")
+    wanted = paths(offer)
+    for plan, disk in zip(grant.disks, offer.disks, strict=True):
+        why = _difference(plan, disk, wanted[disk.target])
+        if why is not None:
+            raise InternalError(codes.GRANT_DIFFERS, host=host, disk=disk.target, why=why)
+
+
+def _difference(plan: DiskPlan, disk: Disk, wanted: str) -> str | None:
+    if plan.shared and disk.nonce_file is None:
+        return "it says that both hosts see it, and nothing was there to show that"
+    if plan.path != (disk.path if plan.shared else wanted):
+        return f"it would be at {plan.path}"
+    expected = "none" if plan.shared else "file" if disk.readonly else "mirror"
+    if plan.copied_by != expected:
+        return f"it would be copied by {plan.copied_by}, not by {expected}"
+    return None
