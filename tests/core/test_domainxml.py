@@ -61,7 +61,6 @@ def test_what_is_read_is_not_changed_by_what_is_edited() -> None:
     xml = captured.load("storage").live_xml
     before = domainxml.disks(xml)
     domainxml.with_paths(xml, {disk.target: "/x" for disk in before})
-    domainxml.for_copy(xml, [disk.target for disk in before])
     domainxml.cpu(xml)
     assert domainxml.disks(xml) == before
     assert xmldiff.differences(xml, domainxml.with_paths(xml, {})) == []
@@ -89,13 +88,6 @@ def test_an_edit_keeps_what_it_does_not_touch() -> None:
         assert xmldiff.differences(xml, domainxml.with_paths(xml, {})) == []
     metadata = "<domain><metadata><v:x xmlns:v='urn:v' v:a='1'>t<!-- c --></v:x></metadata></domain>"
     assert '<v:x xmlns:v="urn:v" v:a="1">t</v:x>' in domainxml.with_paths(metadata, {})
-
-
-def test_copied_disks_keep_their_holes() -> None:
-    xml = captured.load("storage").live_xml
-    assert xmldiff.differences(xml, domainxml.for_copy(xml, ["vda"])) == [
-        "domain/devices/disk/driver@discard was added: 'unmap'"
-    ]
 
 
 @pytest.mark.parametrize("move", captured.MOVES)

@@ -41,6 +41,8 @@ DISKS = (
     SMALL,
     Disk(target="vdb", format="raw", size=128, filled=8),
     Disk(target="vdc", size=128, filled=4, readonly=True),
+    Disk(target="vdd", size=1024, filled=4, options="preallocation=metadata"),
+    Disk(target="vde", format="raw", size=1024, filled=4, options="preallocation=falloc"),
 )
 
 
@@ -54,7 +56,9 @@ def there_and_back(pair: Pair, guest: Guest, born: Host, *, storage: bool = True
     definition = xml(born, guest.name)
     at = born
     for _ in range(2):
-        move(pair, guest, at, storage=storage)
+        job = move(pair, guest, at, "--remove-source-media", storage=storage)
+        carried = vmferry(at, "job", "show", job)["summary"]["disk_bytes"]
+        assert carried < (sum(disk.filled for disk in guest.disks) + 8) << 20  # nothing of what is empty
         at = other(pair, at)
         check_only_on(pair, guest, at)
         check_filled(guest, at)

@@ -301,24 +301,6 @@ def _down(interface: Element) -> None:
     link.set("state", "down")
 
 
-def for_copy(live_xml: str, targets: list[str]) -> str:
-    """Give the domain as the destination starts it while disks are copied: so that sparse stays sparse.
-
-    The mirror may begin with writing zeroes everywhere; with discard, QEMU makes holes of them (measured: a
-    raw image that goes from libvirt 9.0 to 11.3). detect_zeroes would not help more, costs time for every
-    write, and would shrink an image whose owner allocated it on purpose.
-
-    Arguments:
-        targets: the disks that are copied.
-    """
-    domain = _editable(live_xml)
-    for disk in _disks(domain):
-        driver = disk.find("driver")
-        if driver is not None and _entry(disk).target in targets:
-            driver.set("discard", "unmap")
-    return _serialize(domain)
-
-
 def _serialize(element: Element) -> str:
     return str(tostring(element, encoding="unicode"))
 

@@ -58,8 +58,7 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
         _rewrite(vm, here, vm.live_xml, live),
         _rewrite(vm, here, vm.persistent_xml, defined, emptied),
     )
-    mirrored = [disk.target for disk in disks if disk.copied_by == "mirror"]
-    return Plan(disks, domainxml.for_copy(live_xml, mirrored), persistent_xml, live, defined)
+    return Plan(disks, live_xml, persistent_xml, live, defined)
 
 
 def _definition(vm: Proposal) -> Mapping[str, str]:

@@ -23,6 +23,7 @@ from vmferry.transfer.meter import Meter
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpcrelay import CommittingRelay
 from vmferry.transfer.stream import Stream
+from vmferry.transfer.thin import ThinRelay
 
 _TICK = 0.5
 _LIBVIRT_LIMIT = 20.0
@@ -146,7 +147,7 @@ class Source(Endpoint):
         self._doors.open(
             rpc=self._take_rpc,
             memory=lambda connection: Relay(self._open("memory"), connection),
-            disk=lambda connection: Relay(self._open("disk"), connection),
+            disk=lambda connection: ThinRelay(self._open("disk"), connection),
         )
         self._migration = Migration(self.config.libvirt_uri, self.config.name, self._request)
         self._migration.start()
