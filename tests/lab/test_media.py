@@ -37,8 +37,9 @@ def image(host: Host, name: str, *options: str, format_: str = "qcow2") -> None:
     host.run("qemu-img", "create", "-q", "-f", format_, *options, f"{IMAGES}/{name}", "4M")
 
 
-def findings(host: Host, vm: str) -> dict[str, Any]:
-    done = host.run("vmferry", "--output", "json", "vm", "check", vm, "kvm2", "--include-storage", check=False)
+def findings(host: Host, vm: str, *options: str) -> dict[str, Any]:
+    words = ["vmferry", "--output", "json", "vm", "check", vm, "kvm2", "--include-storage", *options]
+    done = host.run(*words, check=False)
     return {finding["code"]: finding for finding in json.loads(done.stdout)["findings"]}
 
 
@@ -74,6 +75,9 @@ def test_files_of_others_and_files_that_are_gone_are_found(pair: Pair) -> None:
     assert found["disk-shareable"]["fields"]["disk"] == "vdf"
     assert "far.qcow2" in found["disk-is-link"]["detail"]
     assert found["disk-replaced"]["fields"]["disk"] == "vdd"
+    assert "disks-same-path" not in found
+    same = findings(one, "web02", "--disk", f"vda={IMAGES}/one", "--disk", f"vdb={IMAGES}/one")
+    assert same["disks-same-path"]["fields"]["disks"] == "vda and vdb"
     # The ways out can be followed as they are written.
     assert found["disk-file-missing"]["fields"]["disk"] == "sda"
     one.run("sh", "-c", _command(found["disk-file-missing"]))

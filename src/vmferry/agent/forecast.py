@@ -91,7 +91,7 @@ class Forecaster:
             used=min(activity.used, vm.memory),
             dirty_rate=activity.dirty_rate,
             busy=activity.busy,
-            disk=sum(disk.allocated for disk in vm.disks if disk.target in copied),
+            disk=sum(disk.copied for disk in vm.disks if disk.target in copied),
             bandwidth=way.bandwidth,
             round_trip=way.round_trip,
         )

@@ -77,15 +77,23 @@ class Disk(Value):
     idle: bool = Field(
         default=False, description="only the definition has it, for the VM's next start: nobody writes it meanwhile"
     )
+    needed: int | None = Field(
+        default=None, ge=0, description="bytes that a copy takes at first; null: not known, take `allocated`"
+    )
     create_options: dict[Exact, Exact] = Field(
         default_factory=dict, description="options of qemu-img create for its like"
     )
     nonce_file: Exact | None = Field(default=None, description="file beside the disk that proves that both see it")
     nonce: Exact | None = None
 
+    @property
+    def copied(self) -> int:
+        """The bytes that a copy takes at first."""
+        return self.allocated if self.needed is None else self.needed
+
     def space(self, *, full: bool) -> int:
-        """Give the bytes to set aside for a copy: what the disk holds now, or all that it can hold."""
-        return self.virtual_size if full else self.allocated
+        """Return the bytes to set aside for a copy: what it takes at first, or all that the disk can hold."""
+        return max(self.virtual_size, self.copied) if full else self.copied
 
 
 class Caller(Value):

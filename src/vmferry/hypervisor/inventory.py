@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from vmferry.core import domainxml
 from vmferry.core.offer import Disk
 from vmferry.core.use import Surroundings
 from vmferry.core.vm import Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
-from vmferry.hypervisor import holders, images, users
+from vmferry.hypervisor import extents, holders, images, users
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
 _STATES = {
@@ -120,7 +121,7 @@ class Inventory:
                 persistent=persistent,
                 autostart=persistent and bool(domain.autostart()),
                 memory=domain.maxMemory() * 1024,
-                disks=found.disks + idle,
+                disks=_measured(found.disks) + idle,
                 definition=definition,
                 later=later,
                 unmovable=found.unmovable,
@@ -236,6 +237,22 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Disk
         create_options=dict(image.options),
     )
     return disk, Contents(snapshots=list(image.snapshots), bitmaps=list(image.bitmaps))
+
+
+def _measured(disks: list[Disk]) -> list[Disk]:
+    """Find out how much a copy of each disk takes; a read-only file is copied as it is."""
+    if not disks:
+        return []
+    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="extents") as pool:
+        return list(pool.map(_measure, disks))
+
+
+def _measure(disk: Disk) -> Disk:
+    if disk.readonly:
+        return disk
+    cluster = int(disk.create_options.get("cluster_size", "65536"))
+    needed = extents.needed(disk.path, disk.format, disk.virtual_size, disk.allocated, cluster)
+    return disk.model_copy(update={"needed": needed})
 
 
 def _replaced(vm: str, disk: Disk) -> bool:

@@ -41,7 +41,7 @@ def _storage(case: Case) -> Iterator[Finding]:
                 continue
             needed[place.device] = needed.get(place.device, 0) + disk.space(full=vm.options.full_space)
             if place.free < needed[place.device]:
-                seen = (f"{disk.allocated} bytes allocated", seen_there)
+                seen = (f"{disk.space(full=vm.options.full_space)} bytes to copy", seen_there)
                 yield Finding.blocks(
                     codes.STORAGE_FULL, seen, path=folder, free=place.free, needed=needed[place.device], **names
                 )

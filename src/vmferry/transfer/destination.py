@@ -22,6 +22,7 @@ from vmferry.transfer.endpoint import Endpoint, wait_for_libvirt
 from vmferry.transfer.guard import Authorised
 from vmferry.transfer.localsockets import dial
 from vmferry.transfer.relay import Relay
+from vmferry.transfer.room import Room
 from vmferry.transfer.rpcrelay import GuardedRelay
 from vmferry.transfer.session import Listener
 from vmferry.transfer.stream import Stream
@@ -136,6 +137,7 @@ class Destination(Endpoint):
         session.on_open(self._take)
         self.adopt(session)
         self.journal(Phase.COPYING)
+        room = Room(self.offer, self.spec.grant.disks, self.config.name)
         while True:
             kind, value = self.next_event(1.0)
             if kind == "message" and value.get("do") in ("go", "abort"):
@@ -147,6 +149,7 @@ class Destination(Endpoint):
                 raise self.lost(str(value))
             if kind == "tick":
                 self.report(wire_bytes=session.received)
+                room.check()
 
     def _take(self, kind: str, stream: Stream) -> None:
         """Connect a stream that the source opened to its end here."""

@@ -120,7 +120,7 @@ class Source(Endpoint):
     def _expect(self) -> None:
         """Tell the meter what has to be sent."""
         copied = {plan.target for plan in self.spec.grant.disks if not plan.shared}
-        disk = sum(disk.allocated for disk in self.offer.disks if disk.target in copied)
+        disk = sum(disk.copied for disk in self.offer.disks if disk.target in copied)
         try:
             memory = Activities(self.config.libvirt_uri, self.config.name).used(self.offer.uuid)
         except VmferryError:
