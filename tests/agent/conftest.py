@@ -201,7 +201,12 @@ class Made:
 
     def facts(self, request: FactsRequest) -> Facts:
         self._note("facts", request)
-        return Facts(host=HostSnapshot(uuid="x"), encryption=Protection.REQUIRED, addresses=["10.0.0.2"], findings=[])
+        return Facts(
+            host=HostSnapshot(uuid="11111111-1111-4111-8111-111111111111"),
+            encryption=Protection.REQUIRED,
+            addresses=["10.0.0.2"],
+            findings=[],
+        )
 
     def view(self, names: Sequence[str]) -> View:
         self._note("view", names)

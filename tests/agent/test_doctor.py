@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 from tests.agent.conftest import Node
-from tests.preflight.make import THERE, expired
+from tests.preflight.make import THERE, UUIDS, expired
 from tests.preflight.test_doctor import WELL
 
 from vmferry.core import codes
@@ -35,7 +35,7 @@ from vmferry.preflight.doctor.health import Certificate
 Answer = TypeVar("Answer", Facts, View)
 ANN = Caller(name="ann", host="kvm1", method="unix")
 ON = HostSettings(migration=True)
-OTHER = THERE.model_copy(update={"uuid": "u-2", "hostname": "kvm2"})
+OTHER = THERE.model_copy(update={"uuid": UUIDS[1], "hostname": "kvm2"})
 FACTS = Facts(host=OTHER, encryption=Protection.REQUIRED, addresses=["10.92.0.2"], findings=[])
 STALLED = Finding.warns(codes.PROBE_UNTRIED, ("", "x"), host="kvm2", why="x")
 
@@ -149,7 +149,10 @@ def with_clock(facts: Facts, seconds: float) -> Facts:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        (FACTS.model_copy(update={"host": OTHER.model_copy(update={"uuid": "u-1"})}), ["same-host-uuid"]),
+        (
+            FACTS.model_copy(update={"host": OTHER.model_copy(update={"uuid": UUIDS[0]})}),
+            ["same-host-uuid"],
+        ),
         (FACTS.model_copy(update={"host": OTHER.model_copy(update={"hostname": "kvm1"})}), ["same-hostname"]),
         (FACTS.model_copy(update={"host": OTHER.model_copy(update={"vmferry": "0.9"})}), ["vmferry-differs"]),
         (FACTS.model_copy(update={"encryption": Protection.OPTIONAL}), ["encryption-differs"]),

@@ -181,6 +181,8 @@ def numbered(number: int, **changes: Any) -> Offer:
         for name in ("live_xml", "persistent_xml")
     }
     disks = [proposal().disks[0].model_copy(update={"path": f"/var/lib/libvirt/images/{vm['vm']}.qcow2"})]
+    size = f"<memory unit='MiB'>{changes.get('memory', GIB) >> 20}<"
+    xmls = {name: xml.replace("<memory unit='MiB'>1024<", size) for name, xml in xmls.items()}
     xmls = {name: xml.replace(proposal().disks[0].path, disks[0].path) for name, xml in xmls.items()}
     made = proposal(**(vm | xmls | {"disks": disks, "options": STORAGE} | changes))
     return Offer(**dict(made), job=f"{number:012x}", certificate="PEM")

@@ -24,7 +24,7 @@ def offer(caller: str = "alice") -> Offer:
         uuid="7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab",
         caller=Caller(name=caller, host="kvm1", method="unix"),
         source="kvm1",
-        host=HostSnapshot(uuid="x"),
+        host=HostSnapshot(uuid="11111111-1111-4111-8111-111111111111"),
         live_xml="<domain>" + " " * (1 << 20) + "</domain>",
         persistent_xml="<domain/>",
         autostart=True,

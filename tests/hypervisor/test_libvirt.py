@@ -66,7 +66,7 @@ def test_the_destination_looks_at_itself_in_a_moment(snapshots: Snapshots) -> No
 
 
 def test_a_cpu_that_is_not_to_be_had_here(snapshots: Snapshots) -> None:
-    vm = proposal(domain(cpu="EPYC-Milan"), host=HostSnapshot(uuid="u-1"), disks=[])
+    vm = proposal(domain(cpu="EPYC-Milan"), host=HostSnapshot(uuid="11111111-1111-4111-8111-111111111111"), disks=[])
     found = snapshots.destination(vm, {})
     assert found.cpu_refusal is not None
     assert "nrip-save" in found.cpu_refusal

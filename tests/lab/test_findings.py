@@ -229,6 +229,7 @@ def test_a_file_system_without_direct_io(pair: Pair) -> None:
 
 def test_huge_pages(pair: Pair) -> None:
     assert off(pair, more="<memoryBacking><hugepages/></memoryBacking>") == {"huge-pages-short": "blocks"}
+    assert off(pair, more="<iothreads>200</iothreads>") == {"amount-excessive": "blocks"}
 
 
 def test_two_hosts_of_one_name(pair: Pair) -> None:

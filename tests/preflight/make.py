@@ -18,6 +18,7 @@ from vmferry.preflight import plan
 from vmferry.preflight.case import Case, End
 
 ON = HostSettings(migration=True)
+UUIDS = ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222")  # of the two hosts
 UUID = "7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab"
 PATH = "/var/lib/libvirt/images/web01.qcow2"
 PLAIN = f"""<domain type='kvm'><name>web01</name><uuid>{UUID}</uuid><memory unit='MiB'>1024</memory><!--top-->
@@ -41,7 +42,7 @@ DISK = Disk(
 )
 PLACE = Place(target="vda", path=PATH, device=1, free=10 << 30)
 HERE = DestinationSnapshot(
-    uuid="u-2",
+    uuid=UUIDS[1],
     hostname="kvm2",
     vmferry="1.0.0",
     libvirt=9_000_000,
@@ -64,7 +65,13 @@ HERE = DestinationSnapshot(
     ),
 )
 THERE = HostSnapshot(
-    uuid="u-1", hostname="kvm1", vmferry="1.0.0", libvirt=9_000_000, qemu=7_002_022, clock=1000.5, confinement=["dac"]
+    uuid=UUIDS[0],
+    hostname="kvm1",
+    vmferry="1.0.0",
+    libvirt=9_000_000,
+    qemu=7_002_022,
+    clock=1000.5,
+    confinement=["dac"],
 )
 
 
@@ -94,6 +101,8 @@ VM = VmSnapshot(
 def proposal(domain: str | None = None, persistent: str | None = None, **changes: Any) -> Proposal:
     """Give the VM as it is offered."""
     domain = domain or xml()
+    if "memory" in changes:
+        domain = domain.replace("<memory unit='MiB'>1024", f"<memory unit='MiB'>{changes['memory'] >> 20}")
     values: dict[str, Any] = {
         "vm": "web01",
         "uuid": UUID,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.preflight.make import DISK, ON, PLACE, THERE, UUID, VM, case, end, proposal, xml
+from tests.preflight.make import DISK, ON, PLACE, THERE, UUID, UUIDS, VM, case, end, proposal, xml
 
 from vmferry.core.codes import checks as check_codes
 from vmferry.core.codes import doctor as doctor_codes
@@ -68,7 +68,7 @@ VM_FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("disk-replaced", {"replaced": ["vda"]}),
 ]
 FAULTS: list[tuple[str, Severity, Case]] = [
-    ("same-host-uuid", Severity.BLOCKS, case(there={"uuid": "u-2"})),
+    ("same-host-uuid", Severity.BLOCKS, case(there={"uuid": UUIDS[1]})),
     ("same-hostname", Severity.WARNS, case(there={"hostname": "kvm2"})),
     ("name-taken", Severity.BLOCKS, case(names={"u-8": "web01"})),
     ("name-taken", Severity.BLOCKS, case(names={UUID: "web01"})),
@@ -84,6 +84,7 @@ FAULTS: list[tuple[str, Severity, Case]] = [
         Severity.WARNS,
         case(proposal(persistent=xml().replace("mode='custom'", "mode='host-model'")), cpu_same=False),
     ),
+    ("amount-excessive", Severity.BLOCKS, case(proposal(xml(top="<iothreads>129</iothreads>")))),
     ("memory-short", Severity.BLOCKS, case(memory=(1 << 30) - 1)),
     (
         "huge-pages-short",

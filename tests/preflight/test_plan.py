@@ -1,9 +1,11 @@
 """How a VM would be on the destination."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.preflight.make import DISK, HERE, PLACE, case, proposal, xml
+from tests.preflight.make import DISK, HERE, PATH, PLACE, UUID, UUIDS, case, proposal, xml
 
 from vmferry.core import domainxml, hostpolicy
 from vmferry.core.errors import UsageError
@@ -14,6 +16,9 @@ from vmferry.preflight.case import Case, run
 from vmferry.preflight.checks import OF_MOVE
 
 _NAME = st.from_regex(r"[a-z][a-z0-9.-]{0,14}", fullmatch=True).filter(lambda name: name != plan.UNPLUGGED)
+
+
+DIMM = "<memory model='dimm'><target><size unit='GiB'>1</size><node>0</node></target></memory>" * 2
 
 
 def mapped(**networks: str) -> MoveOptions:
@@ -133,3 +138,35 @@ def test_a_medium_of_the_definition_alone_is_taken_out_and_blocks_nothing() -> N
     # What a source says of a disk that it does not offer counts for nothing.
     hostile = case(proposal(persistent=xml(device=drive("/iso/old.iso", "disk")), definition={"sda": "sda"}))
     assert [one.code for one in run(OF_MOVE, hostile)] == ["device-forbidden"]
+
+
+TARGET, OTHER = "<target dev='vda'", "<target dev='vdb'"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"vm": "web02"}, "of another VM"),
+        ({"uuid": UUIDS[0]}, "of another VM"),
+        ({"domain": xml(top="<name>web02</name>")}, "it has 2 <name>"),
+        ({"domain": xml(top=f"<uuid>{UUIDS[0]}</uuid>")}, "it has 2 <uuid>"),
+        ({"domain": xml().replace("<name>web01", "<name> web01")}, "of another VM"),
+        ({"domain": xml().replace(UUID, UUID.upper())}, "of another VM"),
+        ({"persistent": xml().replace(UUID, f" {UUID}")}, "of another VM"),
+        ({"domain": xml().replace("1024</memory>", "1500</memory>")}, "another amount of memory"),
+        ({"domain": xml().replace("</devices>", DIMM + "</devices>")}, "another amount of memory"),
+        ({"domain": xml().replace(TARGET, OTHER)}, "a disk vda that the XML does not have"),
+        (
+            {"domain": xml().replace(PATH, "/images/db01.qcow2")},
+            "a disk vda that the XML does not have",
+        ),
+        ({"domain": xml().replace(TARGET, f"<readonly/>{TARGET}")}, "lets the VM write to it otherwise"),
+        ({"domain": xml().replace("type='qcow2'", "type='raw'")}, "another format of the disk vda"),
+        ({"disks": [DISK.model_copy(update={"readonly": True})]}, "lets the VM write to it otherwise"),
+        ({"disks": [DISK, DISK]}, "a disk is offered twice"),
+        ({"disks": [DISK, DISK.model_copy(update={"target": "vdb"})]}, "a disk vdb that the XML does not have"),
+    ],
+)
+def test_what_the_source_says_of_a_vm_is_what_its_xml_says(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        case(proposal(**changes))

@@ -12,7 +12,7 @@ from vmferry.agent.entrance import Enter, Entry
 from vmferry.agent.forecast import Forecasts
 from vmferry.agent.probes import Reacher
 from vmferry.config import Config
-from vmferry.core import codes, domainxml
+from vmferry.core import codes, domainxml, identifiers
 from vmferry.core.errors import UsageError
 from vmferry.core.finding import Finding, ordered, require_none
 from vmferry.core.offer import Caller, Disk, DiskPlan, MoveOptions, Proposal, Report
@@ -183,6 +183,7 @@ class Prospects:
 
     def _describe(self, vm: str, options: MoveOptions, job: str | None) -> VmSnapshot:
         found = self.inventory.describe(vm)
+        identifiers.require_name(found.name)
         targets = [disk.target for disk in found.disks] + list(found.unmovable)
         for target in options.disk_paths:
             if found.state == "running" and target not in targets:

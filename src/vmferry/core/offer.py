@@ -7,6 +7,7 @@ from pydantic import Field
 from vmferry.core.admission import AGAIN
 from vmferry.core.chain import Head
 from vmferry.core.finding import Finding
+from vmferry.core.identifiers import Uuid, VmName
 from vmferry.core.message import Document, Exact, Hex, Line, Message, Value
 from vmferry.core.networks import Subnet
 from vmferry.core.prediction import Prediction
@@ -107,8 +108,8 @@ class Caller(Value):
 class Proposal(Message):
     """Source -> destination: one VM, and everything the destination needs to say yes or no."""
 
-    vm: Exact
-    uuid: Exact
+    vm: VmName
+    uuid: Uuid
     caller: Caller
     source: Exact
     host: HostSnapshot = Field(description="the source")
@@ -122,7 +123,7 @@ class Proposal(Message):
         "named is another file than any of them. null: those of the running VM with the same target and path",
     )
     autostart: bool
-    memory: int = Field(description="bytes")
+    memory: int = Field(description="bytes; just what the running VM's XML says")
     disks: list[Disk] = Field(max_length=DISKS)
     options: MoveOptions
     networks: list[Subnet] = Field(

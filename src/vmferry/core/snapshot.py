@@ -3,13 +3,14 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from vmferry.core.hostpolicy import Policy
+from vmferry.core.identifiers import Uuid
 from vmferry.core.message import Document, Line, Value
 
 
 class HostSnapshot(Value):
     """What the source tells of itself with an offer."""
 
-    uuid: Line = Field(description="by which libvirt knows the host")
+    uuid: Uuid = Field(description="by which libvirt knows the host")
     hostname: Line = Field(default="", description="the operating system's")
     vmferry: Line = Field(default="", description="version")
     libvirt: int = Field(default=0, description="version as libvirt counts: 1000000 * major + 1000 * minor + release")

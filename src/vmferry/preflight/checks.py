@@ -49,6 +49,7 @@ OF_MOVE: tuple[Check[Case], ...] = (
     machine.MACHINE,
     cpu.CPU,
     memory.MEMORY,
+    memory.AMOUNTS,
     storage.STORAGE,
     networks.NETWORKS,
     firmware.FILES,

@@ -1,8 +1,8 @@
-"""Memory and huge pages."""
+"""Memory, huge pages, and what else of a host a VM takes."""
 
 from collections.abc import Iterator
 
-from vmferry.core import codes, domainxml
+from vmferry.core import amounts, codes, domainxml
 from vmferry.core.finding import Finding
 from vmferry.preflight.case import Case, Check
 
@@ -26,10 +26,24 @@ def _memory(case: Case) -> Iterator[Finding]:
         yield Finding.blocks(codes.MEMORY_SHORT, seen, host=here.name, free=here.memory, vm=vm.vm, needed=vm.memory)
 
 
+def _amounts(case: Case) -> Iterator[Finding]:
+    reasons = dict.fromkeys(amounts.excesses(case.plan.live_xml) + amounts.excesses(case.plan.persistent_xml))
+    if reasons:
+        why = "; ".join(reasons)
+        yield Finding.blocks(codes.AMOUNT_EXCESSIVE, (why, ""), host=case.here.name, vm=case.vm.vm, why=why)
+
+
 MEMORY = Check(
     _memory,
     {
         codes.MEMORY_SHORT: "The host's other VMs and programs leave less than the VM may take.",
         codes.HUGE_PAGES_SHORT: "Huge pages are set aside beforehand, and those that are free are too few.",
+    },
+)
+AMOUNTS = Check(
+    _amounts,
+    {
+        codes.AMOUNT_EXCESSIVE: "Each takes memory, threads or descriptors of the host when the VM starts, beside the "
+        "guest's memory; a host takes no VM from elsewhere with more of them than any guest has use for."
     },
 )

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from posixpath import basename, dirname
+from typing import NoReturn
 
-from vmferry.core import codes, domainxml
+from vmferry.core import amounts, codes, domainxml
 from vmferry.core.domainxml import Attachment
 from vmferry.core.errors import UsageError
 from vmferry.core.offer import Disk, DiskPlan, Proposal
@@ -41,8 +42,10 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
     """Plan a move.
 
     Raises:
-        UsageError: bad-request; the XML is no domain's, or another's than the proposal names.
+        UsageError: bad-request; the XML is no domain's, or of another VM, other disks or another amount of memory than
+            the proposal names.
     """
+    _require_alike(vm)
     places = {place.target: place for place in here.places}
     disks = []
     for disk in vm.disks:
@@ -74,6 +77,31 @@ def _definition(vm: Proposal) -> Mapping[str, str]:
     }
 
 
+def _require_alike(vm: Proposal) -> None:
+    """Hold what the source says of its VM to the XML: that is what libvirt will start."""
+    for xml in (vm.live_xml, vm.persistent_xml):
+        if domainxml.name(xml) != vm.vm or domainxml.uuid(xml) != vm.uuid:
+            _refuse("the XML is of another VM than the offer names")
+    if amounts.memory(vm.live_xml) != vm.memory:
+        _refuse("the XML has another amount of memory than the offer names")
+    if len({disk.target for disk in vm.disks}) != len(vm.disks):
+        _refuse("a disk is offered twice")
+    live, defined = (
+        {entry.target: entry for entry in domainxml.disks(xml)} for xml in (vm.live_xml, vm.persistent_xml)
+    )
+    behind = {target: there for there, target in _definition(vm).items()}
+    for disk in vm.disks:
+        entry = defined.get(behind.get(disk.target, "")) if disk.idle else live.get(disk.target)
+        if entry is None or entry.empty or entry.path not in (disk.path, None):
+            _refuse(f"it offers a disk {disk.target} that the XML does not have")
+        elif (entry.format, entry.readonly) != (disk.format, disk.readonly):
+            _refuse(f"the XML has another format of the disk {disk.target}, or lets the VM write to it otherwise")
+
+
+def _refuse(why: str) -> NoReturn:
+    raise UsageError(codes.BAD_REQUEST, detail=why)
+
+
 def _path(vm: Proposal, disk: Disk) -> str:
     path = vm.options.disk_paths.get(disk.target)
     if path is not None:
@@ -89,8 +117,6 @@ def _rewrite(
     disks: Mapping[str, tuple[str, str]],
     emptied: Collection[str] = (),
 ) -> str:
-    if domainxml.name(xml) != vm.vm or domainxml.uuid(xml) != vm.uuid:
-        raise UsageError(codes.BAD_REQUEST, detail="the XML is of another VM than the offer names")
     networks = {name: _attachment(here, target) for name, target in vm.options.map_networks.items()}
     placed = domainxml.with_paths(xml, {target: path for target, (path, _) in disks.items()}, emptied)
     return domainxml.with_networks(placed, networks)

@@ -38,6 +38,11 @@ NAME_TAKEN = PreflightError.define(
 UUID_TAKEN = PreflightError.define(
     "uuid-taken", "{host} has a VM with the UUID {uuid} already ({vm}).", "Remove that one, then move again."
 )
+AMOUNT_EXCESSIVE = PreflightError.define(
+    "amount-excessive",
+    "{host} gives no VM as much as {vm} has: {why}.",
+    "Lower it in the VM's configuration (`virsh edit {vm}`), and start the VM anew.",
+)
 STORAGE_PATH_MISSING = PreflightError.define(
     "storage-path-missing",
     "The folder {path} for disk {disk} does not exist on {host}.",

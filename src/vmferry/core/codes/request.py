@@ -5,6 +5,11 @@ from vmferry.core.errors import UsageError
 VM_UNKNOWN = UsageError.define(
     "vm-unknown", "There is no VM {vm} on {host}.", "See `vmferry vm list --host {host}`.", status=404
 )
+VM_NAME_UNUSABLE = UsageError.define(
+    "vm-name-unusable",
+    "A VM with the name {vm} cannot be moved: {why}.",
+    "Shut it down and give it another name: `virsh domrename`.",
+)
 HOST_UNKNOWN = UsageError.define(
     "host-unknown",
     "{local} does not know {host}: the two are not paired, and {host} was not met as a host of the site or domain.",
