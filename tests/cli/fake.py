@@ -169,6 +169,7 @@ class FakeClient(Client):
         ]
         self.known = [JOB, *_many(int(os.environ.get("VMFERRY_TEST_JOBS", "1")) - 1)]
         self.now = HostSettings(migration=True, networks=[Network(subnet="10.20.0.0/24", priority=10)])
+        self.after: HostSettings | None = None  # what a change makes of it
         self.notes: list[str] = []
         self.going: list[str] = []
         self.findings: list[Finding] = []
@@ -216,7 +217,9 @@ class FakeClient(Client):
 
     def _changed(self, method: str, path: str, body: BaseModel | None = None) -> SettingsAnswer:
         self._change(method, path, body and body.model_dump(exclude_none=True))
-        return SettingsAnswer(settings=self.now, changed=not self.notes, notes=self.notes, jobs=self.going)
+        return SettingsAnswer(
+            settings=self.after or self.now, changed=not self.notes, notes=self.notes, jobs=self.going
+        )
 
     def addresses(self) -> list[LocalAddress]:
         return [LocalAddress(address="10.20.0.1", subnet="10.20.0.0/24", interface="eth1")]

@@ -128,11 +128,17 @@ def test_network_set_wants_something_to_set(vmferry: Run, daemon: FakeClient) ->
     ],
 )
 def test_host_set(vmferry: Run, daemon: FakeClient, arguments: list[str], change: dict[str, object]) -> None:
-    code, out, _ = vmferry("host", "set", *arguments)
+    code, out, err = vmferry("host", "set", *arguments)
     assert code == 0
     assert changes(daemon) == [("PATCH", "/host/settings", change)]
-    assert "10.20.0.0/24 (priority 10)\n" in out
-    assert "any other" in out
+    assert (out, err) == ("", "No changes: the settings already match.\n")
+
+
+def test_host_set_prints_what_has_changed(vmferry: Run, daemon: FakeClient) -> None:
+    daemon.after, daemon.notes = daemon.now.model_copy(update={"max_migrations": 4}), ["A note."]
+    assert vmferry("host", "set", "--max-migrations", "4") == (0, "max_migrations  2 -> 4\n", "A note.\n")
+    said = json.loads(vmferry("host", "set", "--max-migrations", "4", "-o", "json")[1])
+    assert said["settings"]["max_migrations"] == 4
 
 
 def test_host_show_has_the_settings(vmferry: Run) -> None:
@@ -192,7 +198,7 @@ def test_apply_again_changes_nothing(vmferry: Run, daemon: FakeClient, tmp_path:
     file = tmp_path / "settings.toml"
     file.write_text('migration = true\nencryption = "required"\n')
     code, out, err = vmferry("host", "apply", str(file))
-    assert (code, out, err) == (0, "", "Everything is so already.\n")
+    assert (code, out, err) == (0, "", "No changes: the settings already match.\n")
     assert changes(daemon) == []
 
 

@@ -75,6 +75,21 @@ def test_advice_is_about_networks_that_do_not_do_what_one_thinks() -> None:
     assert settings.advice(only, HOST[:1]) == ["This host has no address inside 10.92.0.0/24."]
 
 
+def test_advice_is_about_what_was_changed() -> None:
+    other = HostSettings(networks=[MIGRATION, SECOND])
+    before = HostSettings(networks=[MIGRATION])
+    assert settings.advice(before, HOST[:1], other) == []  # one of them was removed
+    assert settings.advice(other, HOST[:1], before) == ["This host has no address inside 10.94.0.0/24."]
+    assert settings.advice(other.model_copy(update={"max_migrations": 3}), HOST[:1], other) == []
+
+
+def test_a_limit_without_effect_is_noted() -> None:
+    odd = HostSettings(max_storage_migrations=79)
+    assert "79, has no effect" in settings.advice(odd, HOST)[0]
+    assert settings.advice(odd.model_copy(update={"max_migrations": 1}), HOST, odd) == []
+    assert settings.advice(HostSettings(max_storage_migrations=2), HOST) == []
+
+
 def test_encryption_may_be_left_out_only_where_the_host_lets() -> None:
     with pytest.raises(PreflightError) as caught:
         settings.require_encryption(HostSettings(), Encryption.OFF, "kvm2")

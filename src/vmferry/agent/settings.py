@@ -167,7 +167,7 @@ class HostControl:
             self._changed()
         for one in differences(before, after):
             log.info("%s set %s from %s to %s", caller.name, one.name, one.before, one.after)
-        about = advice(after, self._addresses()) if self._network_of(before) != self._network_of(after) else []
+        about = advice(after, self._addresses(), before) if after != before else []
         return SettingsAnswer(settings=after, changed=after != before, notes=notes + about)
 
     def _cancel(self, row: JobRow, caller: Caller) -> list[str]:
@@ -176,10 +176,6 @@ class HostControl:
         except VmferryError as error:
             return [f"{error.reason} {error.remedy}"]
         return []
-
-    @staticmethod
-    def _network_of(settings: HostSettings) -> tuple[bool, list[Network]]:
-        return settings.any_network, settings.networks
 
 
 def _people(said: SettingsChange | HostSettings) -> list[str]:

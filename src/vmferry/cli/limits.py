@@ -4,8 +4,7 @@ import click
 
 from vmferry.cli import complete
 from vmferry.cli.context import Command, Settings, pass_settings
-from vmferry.cli.output import show
-from vmferry.cli.settings import lines
+from vmferry.cli.settings import show_change
 from vmferry.core.restrictions import Restriction
 
 
@@ -32,8 +31,10 @@ def restrict(settings: Settings, who: str, vms: tuple[str, ...], to: tuple[str, 
     WHO is a user, @ and a group, or 'token NAME'. She sees all VMs as before. Who has no limit may move every VM, and
     administrators are never limited. Each host has its own limits: the destination looks at its own, too.
     """
-    answer = settings.client().restrict(Restriction(who=who, vms=list(vms), to=list(to) or ["*"]))
-    show(settings, answer, lines(answer.settings))
+    client = settings.client()
+    before = client.settings()
+    answer = client.restrict(Restriction(who=who, vms=list(vms), to=list(to) or ["*"]))
+    show_change(settings, before, answer, f"No changes: {who} has this limit already.")
 
 
 @click.command("unrestrict", cls=Command, example="vmferry host unrestrict ann")
@@ -41,5 +42,6 @@ def restrict(settings: Settings, who: str, vms: tuple[str, ...], to: tuple[str, 
 @pass_settings
 def unrestrict(settings: Settings, who: str) -> None:
     """Take all limits of WHO away: an operator may then move every VM to everywhere, as far as her groups let her."""
-    answer = settings.client().unrestrict(who)
-    show(settings, answer, lines(answer.settings))
+    client = settings.client()
+    before = client.settings()
+    show_change(settings, before, client.unrestrict(who), f"No changes: {who} has no limit on this host.")

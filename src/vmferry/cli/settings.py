@@ -2,6 +2,7 @@
 
 import sys
 import tomllib
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from vmferry.cli.migration import Moves, moves_options, turn_off, wait_for
 from vmferry.cli.output import show
 from vmferry.cli.units import parsed
 from vmferry.core import codes
-from vmferry.core.api import Applied
+from vmferry.core.api import Applied, SettingsAnswer
 from vmferry.core.errors import UsageError
 from vmferry.core.offer import Performance
 from vmferry.core.settings import (
     Authentication,
+    Difference,
     HostSettings,
     Protection,
     SettingsChange,
@@ -27,6 +29,7 @@ from vmferry.core.settings import (
     differences,
 )
 
+SAME = "No changes: the settings already match."
 _LIMIT = click.IntRange(1, 100)
 
 
@@ -69,7 +72,9 @@ def _choice(options: type[StrEnum]) -> click.Choice[str]:
     cls=Command,
     example="vmferry host set --max-migrations 4\nvmferry host set --only-listed-networks",
 )
-@click.option("--authentication", type=_choice(Authentication), help="How hosts make sure for whom a move is.")
+@click.option(
+    "--authentication", type=_choice(Authentication), help="How the other host verifies which user started a move."
+)
 @click.option("--performance", type=_choice(Performance), help="How the bytes travel.")
 @click.option("--max-migrations", type=_LIMIT, metavar="N", help="How many moves at once, in and out together.")
 @click.option("--max-storage-migrations", type=_LIMIT, metavar="N", help="How many moves of storage at once.")
@@ -103,10 +108,9 @@ def set_(settings: Settings, /, **values: Any) -> None:
     values["principals"] = dict(pair for pair in said if pair[0]) if said else None
     if all(value is None for value in values.values()):
         raise click.UsageError("Say what to change.")
-    answer = settings.client().change_settings(SettingsChange(**values))
-    for note in answer.notes:
-        settings.message(note)
-    show(settings, answer, lines(answer.settings))
+    client = settings.client()
+    before = client.settings()
+    show_change(settings, before, client.change_settings(SettingsChange(**values)))
 
 
 @click.command(
@@ -142,13 +146,32 @@ def apply(ctx: click.Context, settings: Settings, file: str, dry_run: bool, move
     result = Applied(changes=differences(before, after), applied=applied, notes=notes)
     for note in notes:
         settings.message(note)
-    show(settings, result, {one.name: f"{one.before} -> {one.after}" for one in result.changes})
+    show(settings, result, _words(result.changes))
     if not result.changes:
-        settings.message("Everything is so already.")
+        settings.message(SAME)
     elif dry_run:
         settings.message("Nothing was changed: this was a dry run.")
     if not wait_for(settings, client, jobs):
         ctx.exit(INTERRUPTED)
+
+
+def show_change(settings: Settings, before: HostSettings, answer: SettingsAnswer, same: str = SAME) -> None:
+    """Print what an administrator's request has changed, and the notes; or the answer as JSON.
+
+    Arguments:
+        before: the settings before the request.
+        same: what to say where nothing has changed.
+    """
+    for note in answer.notes:
+        settings.message(note)
+    changes = differences(before, answer.settings)
+    show(settings, answer, _words(changes))
+    if not changes and not settings.json:
+        settings.message(same)
+
+
+def _words(changes: Sequence[Difference]) -> dict[str, str]:
+    return {one.name: f"{one.before} -> {one.after}" for one in changes}
 
 
 def lines(settings: HostSettings) -> dict[str, str]:

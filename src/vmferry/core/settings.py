@@ -170,18 +170,29 @@ def differences(before: HostSettings, after: HostSettings) -> list[Difference]:
     return found
 
 
-def advice(settings: HostSettings, addresses: Sequence[Local]) -> list[str]:
-    """Say what is odd about a host's networks, for whoever has just changed them.
+def advice(settings: HostSettings, addresses: Sequence[Local], before: HostSettings | None = None) -> list[str]:
+    """Return what is odd about what was changed of a host's settings.
 
     Arguments:
         addresses: of the host.
+        before: the settings before the change; None: all of them are new.
     """
+    before = before or HostSettings()
+    found = []
+    most, storage = settings.max_migrations, settings.max_storage_migrations
+    if storage > most and storage != before.max_storage_migrations:
+        found.append(
+            f"The limit for moves of storage, {storage}, has no effect: at most {most} moves run at once in all."
+        )
+    if (before.any_network, before.networks) == (settings.any_network, settings.networks):
+        return found
     if not settings.networks:
         nowhere = "No network is listed, and only listed ones may be used: no VM can come or go."
-        return [] if settings.any_network else [nowhere]
-    empty = [network.subnet for network in settings.networks if not choose(addresses, [network])]
-    found = [f"This host has no address inside {subnet}." for subnet in empty]
-    if settings.any_network:
+        return found if settings.any_network else [*found, nowhere]
+    known = [network.subnet for network in before.networks]
+    new = [network for network in settings.networks if network.subnet not in known]
+    found += [f"This host has no address inside {one.subnet}." for one in new if not choose(addresses, [one])]
+    if settings.any_network and not (before.any_network and before.networks):
         found.append(
             "Moves may use other networks too where these do not answer; "
             "`vmferry host set --only-listed-networks` keeps them to the list."
