@@ -122,7 +122,7 @@ def installation() -> list[str]:
 def test_installation_makes_its_folders_and_the_group(tmp_path: Path) -> None:
     """On a fresh Debian there is neither /etc/sysusers.d nor /etc/bash_completion.d."""
     lines = installation()
-    assert len(lines) == 8
+    assert len(lines) == 9
     root = tmp_path / "root"
     (root / "etc/vmferry").mkdir(parents=True)  # systemd-tmpfiles makes it
     for line in lines:
@@ -136,6 +136,7 @@ def test_installation_makes_its_folders_and_the_group(tmp_path: Path) -> None:
     assert "vmferry:x:" in (root / "etc/group").read_text()
     found = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
     assert {
+        "etc/libvirt/hooks/qemu.d/vmferry",
         "etc/systemd/system/vmferryd.service",
         "etc/systemd/system/vmferry-transfer@.service",
         "etc/tmpfiles.d/vmferry.conf",

@@ -72,6 +72,7 @@ SHUT = ruleset([match(DPORT, 6601), DROP])
 FAULTS: list[tuple[str, Severity, dict[str, Any]]] = [
     ("transfer-not-startable", Severity.BLOCKS, {"workers": "systemd says of vmferry-transfer@.service: not-found"}),
     ("daemon-not-kept", Severity.WARNS, {"kept": "its unit is disabled"}),
+    ("start-hook-missing", Severity.WARNS, {"unlocked": "its hook is gone", "hook": "/etc/libvirt/hooks/qemu.d/x"}),
     ("api-socket-closed", Severity.WARNS, {"socket": File("/run/vmferry/api.sock", 0o600)}),
     ("group-missing", Severity.WARNS, {"group_missing": "vmferry"}),
     ("migration-disabled", Severity.BLOCKS, {"settings": ONLY.model_copy(update={"migration": False})}),

@@ -23,7 +23,7 @@ from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates
 from vmferry.preflight.doctor.health import Certificate, File, Folder, Health, Link
 from vmferry.store.settings import Settings
-from vmferry.transfer import interfaces
+from vmferry.transfer import interfaces, startlock
 
 LIMIT = 5.0  # seconds that a program may take to answer
 _LISTEN = "0A"  # state of a socket in /proc/net/tcp
@@ -91,6 +91,8 @@ class Look:
                 at_risk=at_risk,
                 workers=workers.result(),
                 kept=kept.result(),
+                unlocked=_unlocked(config, startlock.HOOK),
+                hook=str(startlock.HOOK),
                 synchronised=synchronised,
                 firewall=rules,
                 group_missing=None if config.group_id() is not None else config.group,
@@ -110,6 +112,20 @@ def paired(pem: str, path: str = "") -> Certificate:
         return Certificate(path, *certificates.validity(pem))
     except ValueError:
         return Certificate(path)
+
+
+def _unlocked(config: Config, path: Path) -> str | None:
+    """Return why libvirt would start a VM that was handed to another host; None: its hook is in place."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        return f"its hook {path} is not there" if error.errno == errno.ENOENT else f"{path}: {error.strerror}"
+    if not stat.S_ISREG(mode) or not mode & 0o111:
+        return f"its hook {path} is not executable"
+    if text != startlock.hook(config.state_folder):
+        return f"its hook {path} is not the one that this release has for {config.state_folder}"
+    return None
 
 
 def _file(path: Path) -> File:

@@ -32,6 +32,7 @@ from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peers
 from vmferry.store.settings import Settings
 from vmferry.store.tokens import Tokens
+from vmferry.transfer import startlock
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
 
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="vmferryd", description="Serves vmferry's API on a KVM host.")
     parser.add_argument("--config", type=Path, metavar="FILE", help="instead of /etc/vmferry/vmferry.toml")
     parser.add_argument("--print-config", action="store_true", help="print the commented reference of vmferry.toml")
+    parser.add_argument("--print-hook", action="store_true", help="print libvirt's hook that belongs to this host")
     parser.add_argument("--print-openapi", action="store_true", help="print the API's OpenAPI document")
     options = parser.parse_args(arguments)
     if options.print_config:
@@ -50,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if options.print_openapi:
         sys.stdout.write(document())
+        return
+    if options.print_hook:
+        try:
+            sys.stdout.write(startlock.hook(configuration.load(options.config).state_folder))
+        except VmferryError as error:
+            sys.exit(f"vmferryd: {error}")
         return
     _keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -117,6 +117,16 @@ class Domains:
 
         self._call("VM", act)
 
+    def autostart(self, uuid: str, *, on: bool) -> None:
+        """Set whether libvirt starts the VM with the host. Nothing happens where it is not defined."""
+
+        def act(connection: Any) -> None:
+            domain = _lookup(connection, uuid)
+            if domain is not None and domain.isPersistent() and bool(domain.autostart()) != on:
+                domain.setAutostart(int(on))
+
+        self._call(uuid, act)
+
     def forget(self, uuid: str) -> None:
         """Take autostart and the definition of a VM away; its disks stay. Nothing happens when there is none."""
 

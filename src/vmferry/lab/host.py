@@ -18,6 +18,7 @@ from vmferry.core.settings import Protection, SettingsChange
 from vmferry.lab import layout, network
 from vmferry.lab.init import Plan
 from vmferry.lab.machine import Machine
+from vmferry.transfer import startlock
 
 READY_LIMIT = 30.0
 
@@ -122,6 +123,10 @@ class Host(Machine):
             identity.write_text(str(uuid.uuid4()))
         (home / "libvirt-etc" / "libvirtd.conf").write_text(_LIBVIRTD.format(uuid=identity.read_text()))
         (home / "libvirt-etc" / "qemu.conf").write_text(_QEMU)
+        hook = home / "libvirt-etc" / startlock.HOOK.relative_to("/etc/libvirt")
+        hook.parent.mkdir(parents=True, exist_ok=True)
+        hook.write_text(startlock.hook(home / "vmferry"))
+        hook.chmod(0o755)
         (home / "vmferry.toml").write_text(
             _VMFERRY.format(
                 name=self.name,

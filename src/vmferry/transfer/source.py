@@ -1,5 +1,6 @@
 """The source's end of a move: connects, lets libvirt copy, decides, and settles or undoes."""
 
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from vmferry.core.settings import ways
 from vmferry.hypervisor.activity import Activities
 from vmferry.hypervisor.domains import Presence
 from vmferry.hypervisor.migration import Migration, Statistics
-from vmferry.transfer import files, interfaces, originals
+from vmferry.transfer import files, interfaces, originals, startlock
 from vmferry.transfer.connect import connect
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Decision, Verdict, from_journal
@@ -39,6 +40,8 @@ class Source(Endpoint):
         super().__init__(*arguments)
         self._request = build(self.offer, self.spec.grant, str(self.folder))
         self._decision = Decision(self.journal)
+        names = {"job": self.job, "vm": self.offer.vm, "peer": self.spec.peer}
+        self._lock = startlock.of(self.config.state_folder, self.offer.uuid, **names)
         self._migration: Migration | None = None
         self._doors: Doors | None = None
         self._first_byte_at: float | None = None
@@ -143,6 +146,7 @@ class Source(Endpoint):
         """Let libvirt copy until the decision has fallen."""
         assert self.session is not None
         self.journal(Phase.COPYING)
+        self._lock.prepare()
         self._doors = Doors(self.sockets, self.qemu_uid())
         self._doors.open(
             rpc=self._take_rpc,
@@ -172,9 +176,16 @@ class Source(Endpoint):
     def _take_rpc(self, connection: Any) -> None:
         assert self.session is not None
         relay = CommittingRelay(self.session.open("rpc"), connection)
-        relay.on_commit = self._decision.commit
+        relay.on_commit = self._commit
         relay.on_read = self._reply_read
         relay.start()
+
+    def _commit(self) -> bool:
+        """Decide, and lock the VM here; only then can its libvirt learn that the VM is handed over."""
+        if not self._decision.commit():
+            return False
+        self._lock.hold()
+        return True
 
     def _reply_read(self, read: bool) -> None:
         """Send `go` at once when libvirt has read the reply: the guest stands still."""
@@ -236,6 +247,8 @@ class Source(Endpoint):
         """
         if self._migration is not None and not self._migration.done.wait(_TICK):
             return
+        if not self._lock_here():
+            return
         try:
             self.domains.settle(self.offer.uuid)
             presence = self.domains.presence(self.offer.uuid)
@@ -255,6 +268,16 @@ class Source(Endpoint):
         else:
             time.sleep(0.05)  # libvirt is still at work on it
 
+    def _lock_here(self) -> bool:
+        """Keep the VM from being started here, as `_commit` did unless this worker died; False: that cannot be now."""
+        try:
+            self._lock.hold()
+        except VmferryError as error:
+            self.doubt(error.reason)
+            time.sleep(0.2)  # a file system gives no sign when it can be written again
+            return False
+        return True
+
     def _settle(self) -> None:
         """The VM is the destination's: see that it runs there, then take it away here."""
         if self.phase is not Phase.GOING:
@@ -263,11 +286,13 @@ class Source(Endpoint):
             self._end_here()
         stuck = self._deliver_go()
         self._end_here()
+        self._lock_here()
         if stuck is not None:
             self.end(State.FAILED, stuck)
             return
         self.journal(Phase.SETTLING)
         self.domains.forget(self.offer.uuid)
+        self._lock.lift()
         self._remove_disks()
         self._remove_nonces()
         self.say(do="bye")
@@ -294,6 +319,11 @@ class Source(Endpoint):
                 pass  # libvirt ended it at the same moment
             time.sleep(0.02)
 
+    def _stay_off(self) -> None:
+        """Take autostart away while the destination is silent: without vmferry's hook only this keeps the VM off."""
+        with contextlib.suppress(VmferryError):  # the next round tries again
+            self.domains.autostart(self.offer.uuid, on=False)
+
     def _deliver_go(self) -> VmferryError | None:
         """See to it that the destination has `go`; returns what kept it from resuming, if anything did."""
         limit = time.monotonic() + _ANSWER_LIMIT
@@ -312,6 +342,7 @@ class Source(Endpoint):
                 outcome = self.peer().go(self.job, self.proof())
             except VmferryError as error:
                 self.doubt(f"{self.spec.peer} has to be told that the VM is its own: {error.reason}")
+                self._stay_off()
             else:
                 if outcome.ended:
                     return VmferryError.from_problem(outcome.problem) if outcome.problem else None
@@ -330,6 +361,7 @@ class Source(Endpoint):
         if self._migration is not None:
             self._migration.done.wait(_LIBVIRT_LIMIT)
         self._keep_running()
+        self._lock.lift()
         self._remove_nonces()
         cancelled = isinstance(trouble, CancelledError)
         self.end(State.CANCELLED if cancelled else State.FAILED, trouble)

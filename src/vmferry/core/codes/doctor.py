@@ -42,6 +42,12 @@ DAEMON_NOT_KEPT = PreflightError.define(
     "Nothing starts vmferryd on {host} after a reboot or a failure: {why}.",
     "`systemctl enable --now vmferryd`; without systemd, let the init start `vmferry-supervisor`.",
 )
+START_HOOK_MISSING = PreflightError.define(
+    "start-hook-missing",
+    "libvirt on {host} would start a VM that was just handed to another host: {why}.",
+    "Install vmferry's hook on {host}: `vmferryd --print-hook | install -D -m 755 /dev/stdin {path}`; then let libvirt "
+    "see it: `systemctl restart libvirtd` (VMs run on).",
+)
 SOCKET_CLOSED = PreflightError.define(
     "api-socket-closed",
     "Users who are not root cannot reach {path} on {host} (mode {mode}).",

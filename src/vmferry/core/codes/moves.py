@@ -77,6 +77,11 @@ WORKER_DIED = VmferryError.define(
     "The transfer process of job {job} on {host} ended unexpectedly in phase {phase}.",
     "{vm} runs on {owner}; see `journalctl -u vmferry-transfer@{job}`, then move again.",
 )
+START_LOCK_FAILED = InternalError.define(
+    "start-lock-failed",
+    "The lock {path}, which keeps a VM that is handed over from being started here, cannot be written: {why}.",
+    "Make room there, and see that its file system is mounted for writing; then move again.",
+)
 RPC_REFUSED = AccessError.define(
     "rpc-refused",
     "{host} refused a libvirt call that was not authorised for this move: {why}.",

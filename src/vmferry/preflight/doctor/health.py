@@ -82,6 +82,8 @@ class Health:
         data_ports: the first and the last.
         workers: why transfer processes cannot be started; None: they can.
         kept: why nothing would start vmferryd again; None: something does.
+        unlocked: why libvirt would start a VM that was handed to another host; None: its hook is in place.
+        hook: where libvirt's hook of vmferry belongs.
         socket: of the API.
         state: files and folders that hold secrets.
         host: what libvirt and the host say of themselves; None: libvirt does not answer.
@@ -115,6 +117,8 @@ class Health:
     at_risk: Sequence[str] = ()
     workers: str | None = None
     kept: str | None = None
+    unlocked: str | None = None
+    hook: str = ""
     synchronised: bool | None = None
     firewall: Sequence[Mapping[str, Any]] | None = None
     group_missing: str | None = None

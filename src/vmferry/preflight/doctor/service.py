@@ -14,6 +14,9 @@ def _service(health: Health) -> Iterator[Finding]:
         yield Finding.blocks(codes.WORKERS_UNSTARTABLE, (health.workers, ""), host=health.name, why=health.workers)
     if health.kept is not None:
         yield Finding.warns(codes.DAEMON_NOT_KEPT, (health.kept, ""), host=health.name, why=health.kept)
+    if health.unlocked is not None:
+        seen = health.unlocked, ""
+        yield Finding.warns(codes.START_HOOK_MISSING, seen, host=health.name, why=health.unlocked, path=health.hook)
 
 
 def _enabled(health: Health) -> Iterator[Finding]:
@@ -32,6 +35,8 @@ SERVICE = Check(
         codes.DAEMON_UNREACHABLE: "vmferryd is stopped, or ends as soon as it starts: its log says why.",
         codes.WORKERS_UNSTARTABLE: "Each move has a process of its own on both hosts, which systemd starts, or "
         "vmferry-supervisor where there is no systemd.",
+        codes.START_HOOK_MISSING: "Between the switch of a move and its end, both hosts have the VM. libvirt asks this "
+        "hook before each start, also at a reboot: the copy that was handed over must not run beside the other.",
         codes.DAEMON_NOT_KEPT: "vmferryd was started by hand, or its unit is not enabled.",
     },
 )

@@ -1,0 +1,77 @@
+"""What nobody can do by hand while a VM changes hosts: start the copy that was handed over."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from tests.lab.faults import restart_libvirt, stopped
+from tests.lab.harness import Pair, begin, kill, vmferry, wait
+from tests.lab.steps import check_only_on, move
+from tests.lab.tap import Tap
+from tests.lab.test_doctor import doctor, found
+from vmferry.core.errors import Exit
+from vmferry.lab.vm import Guest, state
+from vmferry.transfer import startlock
+
+pytestmark = pytest.mark.lab
+
+_GUEST = Guest(memory=128, busy=8, rate=1, disks=())
+
+
+def test_the_copy_that_was_handed_over_is_not_started(pair: Pair) -> None:
+    """The destination falls silent as `go` is on its way: its worker is killed, and nothing starts it again."""
+    one, two = pair.hosts
+    pair.start(_GUEST)
+    one.run("virsh", "autostart", _GUEST.name)
+    uuid = one.run("virsh", "domuuid", _GUEST.name).stdout.strip()
+
+    def refused() -> None:
+        done = one.run("virsh", "start", _GUEST.name, check=False)
+        assert done.returncode == 1
+        assert f"vmferry handed {_GUEST.name} to kvm2 (job {job}), and it may run there" in done.stderr
+        assert state(one, _GUEST.name) == "shut off"
+
+    with ExitStack() as stack:
+
+        def action() -> bool:
+            stack.enter_context(stopped(two))
+            kill(two, "bin/vmferry-transfer")
+            return True
+
+        tap = Tap(one, two, "control>go", before=True, action=action)
+        with tap.running():
+            job = begin(one, _GUEST.name, two.name, "--encryption", "off")
+            wait(tap.acted.is_set, 60.0, f"the switch; there were {tap.events}")
+        wait(lambda: vmferry(one, "job", "show", job)["state"] == "in-doubt", 30.0, "the job to be in doubt")
+        wait(lambda: state(one, _GUEST.name) == "shut off", 10.0, "the source's copy to end")
+        assert state(two, _GUEST.name) == "paused"
+        refused()
+        wait(lambda: "disable" in one.run("virsh", "dominfo", _GUEST.name).stdout, 10.0, "autostart to be off")
+        one.run("virsh", "autostart", _GUEST.name)
+        one.run("rm", "-f", "/run/libvirt/qemu/autostarted")  # libvirt then takes its start for the host's
+        restart_libvirt(one)
+        refused()
+        assert "/run/libvirt/qemu/autostarted" in one.run("ls", "-d", "/run/libvirt/qemu/autostarted").stdout
+        assert "hook" in one.run("cat", "/var/log/libvirt/libvirtd.log").stdout.lower(), "autostart was not tried"
+    for host in pair.hosts:
+        ended = pair.wait_end(host, job)
+        assert ended["state"] == "done", ended["error"]
+    assert list(startlock.locks(one.home / "vmferry")) == []
+    check_only_on(pair, _GUEST, two)
+    move(pair, _GUEST, two, storage=False)  # back, under the same UUID
+    assert one.run("virsh", "domuuid", _GUEST.name).stdout.strip() == uuid
+    one.run("virsh", "destroy", _GUEST.name)
+    one.run("virsh", "start", _GUEST.name)
+
+
+def test_a_hook_that_is_missing_or_not_executable(pair: Pair) -> None:
+    place = str(startlock.HOOK)
+    text = pair.two.run("cat", place).stdout
+    for fault in (f"chmod 644 {place}", f"rm {place}", f"echo changed >> {place}"):
+        pair.two.run("sh", "-c", fault)
+        code, report = doctor(pair.two)
+        assert (code, found(report)) == (Exit.DONE, ["start-hook-missing"])
+        (said,) = (finding["mend"] for finding in report["findings"] if finding["code"] == "start-hook-missing")
+        pair.two.run("sh", "-c", said.split("`")[1])  # the way out, as it is written
+        assert found(doctor(pair.two)[1]) == []
+        assert pair.two.run("cat", place).stdout == text
