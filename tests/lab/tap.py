@@ -16,7 +16,7 @@ from vmferry.core.settings import SettingsChange
 from vmferry.lab import layout
 from vmferry.lab.host import Host
 from vmferry.lab.shell import inside
-from vmferry.transfer import frames, hello, rpc
+from vmferry.transfer import frames, hello, rpc, seal
 
 _MARK = 0x7A
 _PORT = 6699
@@ -219,10 +219,10 @@ class Tap:
             assembly.control += data
             while len(assembly.control) >= 4:
                 size = int.from_bytes(assembly.control[:4], "big")
-                if len(assembly.control) < 4 + size:
+                if len(assembly.control) < 4 + size + seal.SIZE:
                     break
                 names.append(f"control{way}{json.loads(bytes(assembly.control[4 : 4 + size])).get('do')}")
-                del assembly.control[: 4 + size]
+                del assembly.control[: 4 + size + seal.SIZE]
             return names
         for message in assembly.splitter.feed(data):
             names.append(f"rpc{way}{message.procedure}")

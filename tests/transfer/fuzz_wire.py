@@ -108,7 +108,7 @@ def _hello(random: random.Random) -> str | None:
     """Say hello wrongly; returns what went wrong with that."""
     said = Hello(
         versions=[1],
-        features=[],
+        features=list(hello.FEATURES),
         job=_SOURCE.job,
         session="0" * 32,
         direction="forward",

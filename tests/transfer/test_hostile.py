@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -14,6 +14,7 @@ from vmferry.core.networks import Route
 from vmferry.transfer import frames
 from vmferry.transfer.dialler import Dialler
 from vmferry.transfer.frames import CREDIT, HEADER, Type
+from vmferry.transfer.seal import Seal
 from vmferry.transfer.session import Session
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -26,6 +27,11 @@ class Hostile:
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._made = Dialler(Route(*address), credentials("source", encryption=False)).dial(2, 1)
+
+    def sealed(self, raw: bytes) -> bytes:
+        """Give a control message, the first and only one, as a peer with the job key sends it."""
+        tag = Seal(self._made[0].control_key, source=True).tag(raw)
+        return data(0, 0, len(raw).to_bytes(4, "big") + raw + tag)
 
     def send(self, data: bytes, connection: int = 0) -> None:
         self._made[connection].carrier.send(data)
@@ -60,8 +66,8 @@ def acknowledging(stream: int, offset: int = 0, credit: int = 0, flags: int = 0)
     return frames.pack(stream, Type.ACK, offset, CREDIT.pack(credit), flags)
 
 
-def message(raw: bytes) -> bytes:
-    return data(0, 0, len(raw).to_bytes(4, "big") + raw)
+def message(raw: bytes) -> Callable[[Hostile], bytes]:
+    return lambda hostile: hostile.sealed(raw)
 
 
 @pytest.mark.parametrize(
@@ -97,13 +103,15 @@ def message(raw: bytes) -> bytes:
         (frames.pack(0, Type.RESET, 0, b"\x1b[2J\n"), "?[2J?"),
     ],
 )
-def test_a_broken_rule_ends_the_session(attack: bytes, said: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_rule_ends_the_session(
+    attack: bytes | Callable[[Hostile], bytes], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with attacked() as (hostile, session):
         heard = Heard()
         session.on_broken(heard)
         session.on_message(lambda _message: None)
         with suppress(OSError):  # it may be over before all is sent
-            hostile.send(attack)
+            hostile.send(attack if isinstance(attack, bytes) else attack(hostile))
         assert said in str(heard.wait()[0])
     assert "could not be handled" not in caplog.text
 
@@ -123,7 +131,7 @@ def test_what_is_only_late_or_repeated_does_no_harm() -> None:
         hostile.send(frames.pack(9, Type.RESET) + opening(9) + opening(7) + opening(5))
         streams.wait(4)
         assert [stream.id for _, stream in streams.all] == [1, 3, 5, 7]
-        hostile.send(message(b'{"still": "here"}'))
+        hostile.send(hostile.sealed(b'{"still": "here"}'))
         assert heard.wait() == [{"still": "here"}]
 
 

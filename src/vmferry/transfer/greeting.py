@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, VmferryError
 from vmferry.core.networks import Route
-from vmferry.transfer import hello, sockets, tls
+from vmferry.transfer import hello, seal, sockets, tls
 from vmferry.transfer.carrier import Carrier, Label
 from vmferry.transfer.channel import Channel, SecureChannel
 from vmferry.transfer.frames import broken
@@ -26,6 +26,7 @@ class Greeted:
     hello: Hello
     answer: Answer
     round_trip: float  # seconds
+    control_key: bytes  # of the session's control messages
 
 
 def dial(
@@ -52,12 +53,14 @@ def dial(
         theirs = _message(channel)
         answer = _read(Answer, theirs)
         hello.check(said, answer)
+        hello.require_sealed(said, answer.features, credentials.peer)
         _check_proof(credentials, "destination", mine, theirs, _message(channel))
         channel.send(_prove(credentials, "source", mine, theirs))
         asked_at = time.monotonic()
         _read(Welcome, _message(channel))
         round_trip = time.monotonic() - asked_at
-        return Greeted(Carrier(channel, _label(sock, said, dialled=True)), said, answer, round_trip)
+        control_key = seal.key(credentials, said.session)
+        return Greeted(Carrier(channel, _label(sock, said, dialled=True)), said, answer, round_trip, control_key)
     except BaseException as error:
         sock.close()
         if isinstance(error, ssl.SSLError):
@@ -78,7 +81,8 @@ def accept(sock: socket.socket, credentials: Credentials, context: ssl.SSLContex
     try:
         channel = _secure(sock, credentials, context, seconds, server=True)
         said, answer = welcome(channel, credentials)
-        return Greeted(Carrier(channel, _label(sock, said, dialled=False)), said, answer, 0.0)
+        control_key = seal.key(credentials, said.session)
+        return Greeted(Carrier(channel, _label(sock, said, dialled=False)), said, answer, 0.0, control_key)
     except BaseException:
         sock.close()
         raise
@@ -99,6 +103,7 @@ def welcome(channel: Channel, credentials: Credentials) -> tuple[Hello, Answer]:
         if said.encrypted is not credentials.encryption:
             raise broken("the two sides do not agree about encryption")
         answer = hello.choose(said, secrets.token_hex(32), credentials.peer)
+        hello.require_sealed(said, answer.features, credentials.peer)
         mine = hello.pack(answer)
         channel.send(mine + _prove(credentials, "destination", theirs, mine))
         _check_proof(credentials, "source", theirs, mine, _message(channel))

@@ -20,10 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, VmferryError
+from vmferry.transfer import seal
 from vmferry.transfer.frames import broken
 
 VERSIONS = (1,)
-FEATURES: tuple[str, ...] = ()
+FEATURES: tuple[str, ...] = (seal.FEATURE,)
 CONNECTIONS = 16  # that one session may have in each direction
 
 _MAGIC = b"VMFY"
@@ -150,6 +151,20 @@ def check(hello: Hello, answer: Answer) -> None:
     """
     if answer.version not in hello.versions or not set(answer.features) <= set(hello.features):
         raise broken("the peer chose what was not offered")
+
+
+def require_sealed(said: Hello, features: Iterable[str], peer: str) -> None:
+    """Refuse a session in which nothing would show that control messages are the peer's.
+
+    Arguments:
+        features: that both sides have.
+        peer: what messages call the other host.
+
+    Raises:
+        PreflightError: release-older.
+    """
+    if not said.encrypted and seal.FEATURE not in features:
+        raise PreflightError(codes.RELEASE_OLDER, host=peer, what=f"{seal.FEATURE}, where encryption is off")
 
 
 def purpose(side: Side, hello: bytes, answer: bytes) -> str:

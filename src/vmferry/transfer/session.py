@@ -14,13 +14,14 @@ from typing import Any
 
 from vmferry.core.errors import VmferryError
 from vmferry.core.networks import Local, Route
-from vmferry.transfer import frames
+from vmferry.transfer import frames, seal
 from vmferry.transfer.carrier import Carrier
 from vmferry.transfer.dialler import Dialler
 from vmferry.transfer.frames import Type
 from vmferry.transfer.greeting import Greeted
 from vmferry.transfer.messages import Message, Messages
 from vmferry.transfer.reception import Reception
+from vmferry.transfer.seal import Seal
 from vmferry.transfer.stream import Stream
 from vmferry.transfer.switch import Switch
 from vmferry.transfer.tls import Credentials
@@ -58,7 +59,9 @@ class Session:
         self._outgoing = "forward" if dialler else "back"
         self._opened: queue.SimpleQueue[Stream | None] = queue.SimpleQueue()
         self._switch = Switch(source=dialler is not None, on_broken=self._break, on_opened=self._opened.put)
-        self._messages = Messages(self._switch.control)
+        sealed = seal.FEATURE in self.features
+        made = Seal(greeted[0].control_key, source=dialler is not None) if sealed else None
+        self._messages = Messages(self._switch.control, made)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # a handler was set, or the session is over
         self._over = threading.Event()
