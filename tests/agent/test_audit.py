@@ -22,6 +22,7 @@ from vmferry.agent.trail import Trail
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
+from vmferry.core.api import TokenRequest
 from vmferry.core.audit import AuditRecord
 from vmferry.core.errors import AccessError, PreflightError, UsageError, VmferryError
 from vmferry.core.offer import Caller, MoveOptions
@@ -265,3 +266,41 @@ def test_strangers_do_not_read_it(kvm1: "Node") -> None:
         with pytest.raises(AccessError) as caught:
             client.audit()
         assert caught.value.code is codes.NOT_AUTHENTICATED
+
+
+def test_no_secret_in_the_wrong_place_is_written_down(
+    kvm1: "Node", caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the path, query, body or header: a token is nowhere in the log, and not the chain's concern."""
+    made = kvm1.client.create_token(TokenRequest(role="operator", expires_in=3600))
+    secret = made.token.rpartition("-")[2] if "-" not in made.token[15:] else made.token[15:]
+    pairing = kvm1.client.invite(["*"]).token
+    everywhere = "".join(f"%{byte:02x}" for byte in made.token.encode())
+    for token in (made.token, everywhere, pairing):
+        for method, path in (
+            ("DELETE", "/api/v1/hosts/{}"),
+            ("POST", "/api/v1/hosts/{}/test"),
+            ("POST", "/api/v1/vms/{}/move?x={}"),
+            ("POST", "/api/v1/jobs/{}/cancel"),
+            ("POST", "/{}"),
+            ("DELETE", "/api/v1/tokens/x{}"),
+        ):
+            body = {"destination": token, "name": token, "callers": [token], "reason": token, "vms": {"a": token}}
+            raw(kvm1, method, path.format(token, token), json=body, headers={"X-Token": token, "Authorization": token})
+    ask(kvm1, "POST", f"/api/v1/hosts/{made.token}/test")
+    monkeypatch.setattr(trail_module, "redacted", lambda text: text)
+    assert kvm1.client.verify_audit().broken is None
+    for text in (kvm1.config.audit_log.read_text(), kvm1.database.path.read_bytes().decode("latin-1")):
+        assert secret[:20] not in text
+        assert pairing[10:40] not in text
+    assert "vmft1-" in kvm1.config.audit_log.read_text()
+
+
+def test_a_whole_token_is_revoked_and_not_written_down(kvm1: "Node") -> None:
+    made = kvm1.client.create_token(TokenRequest(role="operator", expires_in=3600))
+    assert raw(kvm1, "DELETE", f"/api/v1/tokens/{made.token}").status_code == 204
+    assert [token.state for token in kvm1.client.tokens()] == ["revoked"]
+    assert made.token[16:] not in kvm1.config.audit_log.read_text()
+    other = kvm1.client.create_token(TokenRequest(role="operator", expires_in=3600))
+    kvm1.client.revoke_token(other.token)
+    assert f"DELETE /api/v1/tokens/{other.id}" in kvm1.config.audit_log.read_text()

@@ -327,3 +327,52 @@ def test_address_that_cannot_be_had_is_named(nodes: "Callable[[str], Node]") -> 
     with socket.create_server(("127.0.0.1", kvm1.config.port)), pytest.raises(OSError) as caught:
         kvm1.start()
     assert f"127.0.0.1 port {kvm1.config.port}" in str(caught.value)
+
+
+FOREIGN = (
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://kvm1:6601"},  # not by TLS
+    {"Origin": "https://kvm1:6602", "Host": "kvm1:6601"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
+)
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/jobs/0001/cancel"),  # without a body
+        ("POST", "/migration/enable"),
+        ("DELETE", "/hosts/kvm2"),
+        ("PUT", "/host/trust"),
+        ("PATCH", "/host/settings"),
+        ("POST", "/pairing"),
+    ],
+)
+def test_no_page_of_another_site_changes_anything(
+    kvm1: "Node", method: str, path: str, headers: dict[str, str]
+) -> None:
+    token = kvm1.client.create_token(TokenRequest(role="administrator", expires_in=3600)).token
+    shown = ({"Authorization": f"Bearer {token}"}, {"Authorization": "Negotiate bm9uZQ=="}, {})
+    for credentials in shown:
+        connection = http.client.HTTPConnection("kvm1:6601")
+        with closing(connection):
+            connection.sock = connect(kvm1, context())
+            connection.request(method, f"/api/v1{path}", headers=headers | credentials)
+            response = connection.getresponse()
+            assert (response.status, json.loads(response.read())["code"]) == (403, "cross-site")
+    assert not kvm1.stores.settings.host().migration
+
+
+def test_a_page_of_the_host_itself_is_no_other_site(kvm1: "Node") -> None:
+    token = kvm1.client.create_token(TokenRequest(role="administrator", expires_in=3600)).token
+    for headers in ({"Origin": "https://kvm1:6601", "Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {}):
+        connection = http.client.HTTPConnection("kvm1:6601")
+        with closing(connection):
+            connection.sock = connect(kvm1, context())
+            shown = headers | {"Host": "kvm1:6601", "Authorization": f"Bearer {token}"}
+            connection.request("POST", "/api/v1/jobs/0001/cancel", headers=shown)
+            assert json.loads(connection.getresponse().read())["code"] == "job-unknown"

@@ -16,6 +16,7 @@ from vmferry.agent import problems
 from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
 from vmferry.agent.trail import Trail
 from vmferry.core.audit import LONGEST, AuditRecord, on_behalf_method, on_behalf_of, peer_head, read, told, told_path
+from vmferry.core.redaction import redacted_path
 from vmferry.core.text import printable
 from vmferry.identity.access import UnixUser, user_name
 
@@ -72,7 +73,7 @@ class Audit:
             at=datetime.fromtimestamp(self._clock(), UTC),
             host=self._host,
             action=endpoint.__name__ if endpoint else None,
-            request=printable(f"{scope['method']} {scope['raw_path'].decode('latin-1')}", LONGEST),
+            request=printable(f"{scope['method']} {redacted_path(scope['raw_path'].decode('latin-1'))}", LONGEST),
             on_behalf_of=on_behalf_of(values),
             on_behalf_method=on_behalf_method(values),
             job=printable(str(job), LONGEST) if job else None,

@@ -12,6 +12,7 @@ from vmferry.agent import problems
 from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError, VmferryError
+from vmferry.core.text import printable
 from vmferry.identity import tokens
 from vmferry.identity.access import UnixUser
 from vmferry.identity.kerberos import HostKeys
@@ -23,6 +24,7 @@ STRANGER_LIMIT = 16 << 10
 TICKETS_LIMIT = 256 << 10  # two tickets, each with a thousand groups in it
 BODY_TIME = 60.0  # seconds for a whole body
 STRANGER_TIME = 15.0  # seconds for the whole body of somebody who is not known
+_SAFE = ("GET", "HEAD", "OPTIONS")
 _VERSION = ("GET", f"{API}/version")
 _PAIRING = ("POST", f"{API}/pairing")
 _SIGN_INS = (("POST", f"{API}/signin"), ("POST", f"{API}/signin/credssp"))
@@ -48,6 +50,7 @@ class Gate:
         """Serve one request (ASGI)."""
         request = (scope["method"], scope["path"])
         try:
+            self._require_same_site(scope)
             origin = scope["state"]["origin"] = await self._known(scope, request)
             self._require(origin, request)
             if isinstance(origin, TokenUser | DomainUser):
@@ -68,6 +71,25 @@ class Gate:
         # problems.py has logged and answered what went wrong; the framework raises it once more.
         with contextlib.suppress(Exception):
             await self._app(scope, _bounded(receive, limit, seconds), send)
+
+    def _require_same_site(self, scope: Scope) -> None:
+        """Refuse what a browser sends for a page of another site, with or without a body.
+
+        A browser shows a ticket (RFC 4559) without asking anybody, and sends a form or an empty POST anywhere; it says
+        so in headers that no page can change (Fetch Metadata; RFC 6454, 7).
+
+        Raises:
+            AccessError: cross-site.
+        """
+        if scope["method"] in _SAFE:
+            return
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        hosts = [value.lower() for name, value in headers if name == "host"]
+        for name, value in headers:
+            fetched = name == "sec-fetch-site" and value.strip().lower() not in ("same-origin", "none")
+            foreign = name == "origin" and value.strip().lower() not in [f"https://{host}" for host in hosts]
+            if fetched or foreign:
+                raise AccessError(codes.CROSS_SITE, host=self._host, why=f"{name}: {printable(value, 200)}")
 
     async def _known(self, scope: Scope, request: tuple[str, str]) -> Origin:
         """Say who calls: a stranger who shows a token is one no more.

@@ -22,6 +22,7 @@ from vmferry.agent.neighbours import Neighbours
 from vmferry.agent.services import Services, Stores
 from vmferry.agent.trail import Trail
 from vmferry.config import Config
+from vmferry.core import redaction
 from vmferry.core.errors import VmferryError
 from vmferry.identity.certificates import host_identity
 from vmferry.identity.kerberos import HostKeys
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     _keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    redaction.install()
     try:
         config = configuration.load(options.config)
         if not config.run_folder.exists():

@@ -9,6 +9,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UnreachableError, UsageError
 from vmferry.core.hostport import host_port
+from vmferry.core.redaction import is_secret, redacted
 from vmferry.identity import site
 from vmferry.identity.peer import PeerClient
 from vmferry.identity.site import Certificate, Trust
@@ -36,8 +37,8 @@ class Neighbours:
             place: HOST or HOST:PORT, a name or an address that its certificate has; or the name of one that was met.
         """
         trusted = site.trust(self.config)
-        if trusted is None:
-            raise UsageError(codes.HOST_UNKNOWN, host=place, local=self.config.name)
+        if trusted is None or is_secret(place):  # a token is nothing to ask a name server for
+            raise UsageError(codes.HOST_UNKNOWN, host=redacted(place), local=self.config.name)
         met = self.peers.get(place)
         if met is not None:
             try:

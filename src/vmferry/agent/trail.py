@@ -23,6 +23,7 @@ from vmferry.core import chain
 from vmferry.core.audit import AuditRecord
 from vmferry.core.chain import Head, PeerHead, Verification, Walk
 from vmferry.core.offer import Caller
+from vmferry.core.redaction import redacted
 from vmferry.store.peers import Peer
 
 MOST = 1000  # records that are read at once
@@ -44,7 +45,7 @@ class Trail:
 
     def append(self, record: AuditRecord) -> None:
         """Write a record down. Where that fails the daemon's log has it: a full disk must not end a move half-way."""
-        text = record.model_dump_json(exclude_defaults=True)
+        text = redacted(record.model_dump_json(exclude_defaults=True))
         with self._lock:
             try:
                 self._head = self._write(text, self._continued())

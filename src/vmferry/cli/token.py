@@ -10,6 +10,7 @@ from vmferry.cli.units import parse_span, parsed
 from vmferry.core import codes
 from vmferry.core.api import TokenRequest
 from vmferry.core.errors import UsageError
+from vmferry.core.redaction import token_identifier
 
 
 @click.group(cls=Group)
@@ -83,6 +84,7 @@ def list_(settings: Settings) -> None:
 @click.argument("word", metavar="TOKEN", shell_complete=complete.tokens)
 @pass_settings
 def revoke(settings: Settings, word: str) -> None:
-    """End a token, by its identifier or its name. Its next request is refused; moves that it began go on."""
+    """End a token, by its identifier, its name or itself. Its next request is refused; moves that it began go on."""
+    word = token_identifier(word)
     settings.client().revoke_token(word)
     settings.message(f"The token {word} is revoked.")

@@ -36,6 +36,7 @@ from vmferry.core.audit import AuditRecord
 from vmferry.core.chain import Verification
 from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.offer import MoveOptions, Report
+from vmferry.core.redaction import token_identifier
 from vmferry.core.restrictions import Restriction
 from vmferry.core.settings import HostSettings, SettingsChange
 from vmferry.core.vm import VmDetail, VmSummary
@@ -200,8 +201,8 @@ class Client(Connection):
         return NewToken.model_validate(self._call("POST", "/tokens", request.model_dump(mode="json")))
 
     def revoke_token(self, token: str) -> None:
-        """End an API token, by its identifier or its name."""
-        self._call("DELETE", f"/tokens/{quote(token, safe='')}")
+        """End an API token, by its identifier or its name; of a whole token only the identifier is sent."""
+        self._call("DELETE", f"/tokens/{quote(token_identifier(token), safe='')}")
 
     # --- VMs --------------------------------------------------------------------------------------------
 

@@ -133,7 +133,7 @@ class PairRequest(_Request):
     """Pair with the host that made the token."""
 
     token: str = Field(max_length=1024)
-    address: str | None = Field(
+    address: Exact | None = Field(
         default=None, max_length=300, description="HOST or HOST:PORT, where the token's own address is wrong"
     )
     callers: list[str] = Field(default=["*"], min_length=1, description="for whom the other host may move VMs here")
@@ -258,7 +258,7 @@ class TokenRequest(_Request):
 
     role: Literal["viewer", "operator", "administrator"]
     expires_in: int = Field(ge=60, le=366 * 86400, description="seconds; a year and a day at most")
-    name: str | None = Field(default=None, pattern=NAME, description="null: its identifier")
+    name: Exact | None = Field(default=None, pattern=NAME, description="null: its identifier")
 
 
 class ApiToken(_Answer):
@@ -289,7 +289,7 @@ class MoveRequest(MoveOptions):
 
     model_config = ConfigDict(extra="forbid")
 
-    destination: str = Field(description="name of a paired host")
+    destination: Exact = Field(max_length=255, description="name of a paired host")
     wait: bool = Field(default=True, description="wait for a place on both hosts; false: fail when there is none")
     password: SecretStr | None = Field(
         default=None, max_length=1024, description="the caller's, where hosts use CredSSP; used once and thrown away"

@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError
+from vmferry.core.redaction import not_secret
 from vmferry.core.text import cleaned, printable
 
 UNDERSTOOD: frozenset[str] = frozenset()
@@ -39,7 +40,7 @@ _PATH_MAX = 4096  # limits.h
 def _exact(text: str) -> str:
     if not text.isprintable():
         raise ValueError("it has characters that cannot be shown")
-    return text
+    return not_secret(text)
 
 
 def _document(text: str) -> str:

@@ -4,12 +4,17 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
+from vmferry.core.redaction import not_secret
 
-Glob = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Glob = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    AfterValidator(not_secret),
+]
 
 
 MOST = 1000  # that a host keeps

@@ -11,6 +11,7 @@ from vmferry.core.admission import Limits
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.core.networks import Local, Network, Route, choose, ordered, reach, routes
 from vmferry.core.offer import Encryption, Performance
+from vmferry.core.redaction import not_secret
 from vmferry.core.restrictions import MOST, Restriction
 
 
@@ -50,6 +51,7 @@ def _people(names: list[str]) -> list[str]:
     for name in names:
         if not name.removeprefix("@") or not name.isprintable() or name != name.strip() or "," in name:
             raise ValueError(f"{name!r} is neither a user nor @ and a group")
+        not_secret(name)
     return sorted(set(names))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vmferry import config as configuration
 from vmferry.config import Config
-from vmferry.core import codes
+from vmferry.core import codes, redaction
 from vmferry.core.errors import InternalError
 from vmferry.core.job import Phase, Role, State
 from vmferry.store.database import Database
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, help="configuration file (default: /etc/vmferry/vmferry.toml)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    redaction.install()
     sys.exit(work(configuration.load(arguments.config), arguments.job))
 
 

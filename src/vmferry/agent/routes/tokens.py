@@ -10,6 +10,7 @@ from vmferry.core import codes
 from vmferry.core.api import ApiToken, NewToken, TokenRequest
 from vmferry.core.errors import AccessError
 from vmferry.core.offer import Caller
+from vmferry.core.redaction import token_identifier
 from vmferry.identity import tokens
 from vmferry.identity.access import Role
 
@@ -43,5 +44,8 @@ def create_token(request: TokenRequest, caller: Administrator, agent: ThisAgent)
 
 @router.delete("/{token}", status_code=204)
 def revoke_token(token: str, caller: Administrator, agent: ThisAgent) -> None:
-    """End a token, by its identifier or its name, from the next request on."""
-    agent.services.stores.tokens.revoke(token, caller.name)
+    """End a token, by its identifier or its name, from the next request on.
+
+    A whole token is as good as its identifier, and is not written down.
+    """
+    agent.services.stores.tokens.revoke(token_identifier(token), caller.name)

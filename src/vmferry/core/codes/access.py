@@ -28,6 +28,11 @@ NOT_ALLOWED = AccessError.define(
     "{host} does not allow {caller} to {action}.",
     "Ask an administrator of {host} for the role {role}.",
 )
+CROSS_SITE = AccessError.define(
+    "cross-site",
+    "{host} takes no request that a page of another site makes ({why}).",
+    "Call the API from a program, or from a page of {host} itself; see docs/api.md.",
+)
 NOT_AUTHENTICATED = AccessError.define(
     "not-authenticated",
     "{host} does not know who is calling.",
