@@ -356,7 +356,11 @@ def test_no_page_of_another_site_changes_anything(
     kvm1: "Node", method: str, path: str, headers: dict[str, str]
 ) -> None:
     token = kvm1.client.create_token(TokenRequest(role="administrator", expires_in=3600)).token
-    shown = ({"Authorization": f"Bearer {token}"}, {"Authorization": "Negotiate bm9uZQ=="}, {})
+    shown: tuple[dict[str, str], ...] = (
+        {"Authorization": f"Bearer {token}"},
+        {"Authorization": "Negotiate bm9uZQ=="},
+        {},
+    )
     for credentials in shown:
         connection = http.client.HTTPConnection("kvm1:6601")
         with closing(connection):

@@ -1,6 +1,6 @@
 """Control messages of a session in the clear: nobody on the path says anything in a worker's place."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -88,15 +88,16 @@ def on_the_path() -> Iterator[tuple[Path, Session, Heard, Heard]]:
 
 
 def test_a_message_of_somebody_on_the_path_ends_the_session_and_is_not_heard() -> None:
-    for forge in (
-        lambda path, said: path.send(len(GO).to_bytes(4, "big") + GO + bytes(seal.SIZE)),  # made up
-        lambda path, said: path.send(said),  # sent again
-        lambda path, said: path.send(said.replace(b'"copy"', b'"go!!"')),  # changed
-    ):
+    forgeries: list[Callable[[bytes], bytes]] = [
+        lambda _: len(GO).to_bytes(4, "big") + GO + bytes(seal.SIZE),  # made up
+        lambda said: said,  # sent again
+        lambda said: said.replace(b'"copy"', b'"go!!"'),  # changed
+    ]
+    for forge in forgeries:
         with on_the_path() as (path, _, heard, broken):
             said = path.source_says(b'{"do": "copy"}')
             assert heard.wait(1) == [{"do": "copy"}]
-            forge(path, said)
+            path.send(forge(said))
             assert "not the peer's" in str(broken.wait()[0])
             assert heard.all == [{"do": "copy"}]
 
