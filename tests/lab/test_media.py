@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.lab.harness import Pair
+from tests.lab.harness import Pair, begin, vmferry
+from tests.lab.steps import move
 from vmferry.lab.host import Host
-from vmferry.lab.vm import IMAGES, Disk, Guest
+from vmferry.lab.vm import IMAGES, Disk, Guest, state
 
 pytestmark = pytest.mark.lab
 
@@ -89,3 +90,27 @@ def test_files_of_others_and_files_that_are_gone_are_found(pair: Pair) -> None:
 
 def _command(finding: dict[str, Any]) -> str:
     return str(finding["mend"]).split("`")[1]
+
+
+def test_a_medium_that_others_use_stays_and_one_that_is_there_is_used(pair: Pair) -> None:
+    one, two = pair.hosts
+    pair.start(GUEST)
+    iso = ISO.rpartition("/")[2]
+    start(one, disk(iso, "sda", "<readonly/>", device="cdrom", format_="raw"))
+    # Another file of the same length: found before anything is copied, and left alone.
+    two.run("sh", "-c", f"head -c {65 << 20} /dev/zero | tr '\\0' x >{ISO}")
+    job = begin(one, GUEST.name, two.name, "--include-storage")
+    ended = pair.wait_end(one, job)
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "medium-differs")
+    assert pair.wait_end(two, job)["state"] == "failed"
+    assert two.run("head", "-c", "1", ISO).stdout == "x"
+    # The same file: neither sent nor written.
+    (two.images / iso).write_bytes((one.images / iso).read_bytes())
+    before = [(host.images / iso).stat().st_ino for host in pair.hosts]
+    summary = vmferry(one, "job", "show", move(pair, GUEST, one))["summary"]
+    assert summary["left"] == [f"{ISO}: it is a medium (--remove-source-media)"]
+    assert summary["disk_bytes"] < 40 << 20
+    pair.check(GUEST, two)
+    assert [(host.images / iso).stat().st_ino for host in pair.hosts] == before
+    assert sorted(file.name for file in one.images.iterdir()) == [iso]
+    assert state(one, "web02") == "running"

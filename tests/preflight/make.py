@@ -85,6 +85,8 @@ def xml(**parts: str) -> str:
     return found
 
 
+READ_ONLY = xml().replace("<target dev='vda'", "<readonly/><target dev='vda'")
+MEDIUM = DISK.model_copy(update={"readonly": True, "size": 9})
 VM = VmSnapshot(
     name="web01",
     host="kvm1",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.preflight.make import DISK, ON, PLACE, THERE, UUID, UUIDS, VM, case, end, proposal, xml
+from tests.preflight.make import DISK, MEDIUM, ON, PLACE, READ_ONLY, THERE, UUID, UUIDS, VM, case, end, proposal, xml
 
 from vmferry.core.codes import checks as check_codes
 from vmferry.core.codes import doctor as doctor_codes
@@ -114,6 +114,14 @@ FAULTS: list[tuple[str, Severity, Case]] = [
     ("storage-path-forbidden", Severity.BLOCKS, case(places=[PLACE.model_copy(update={"allowed": False})])),
     ("storage-full", Severity.BLOCKS, case(places=[PLACE.model_copy(update={"free": 1 << 30})])),
     ("disk-exists", Severity.BLOCKS, case(places=[PLACE.model_copy(update={"taken": True})])),
+    (
+        "medium-differs",
+        Severity.BLOCKS,
+        case(
+            proposal(READ_ONLY, disks=[MEDIUM]),
+            places=[PLACE.model_copy(update={"taken": True, "differs": "it has 8 bytes, not 9"})],
+        ),
+    ),
     (
         "storage-path-unwritable",
         Severity.BLOCKS,

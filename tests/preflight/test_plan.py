@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.preflight.make import DISK, HERE, PATH, PLACE, UUID, UUIDS, case, proposal, xml
+from tests.preflight.make import DISK, HERE, MEDIUM, PATH, PLACE, READ_ONLY, UUID, UUIDS, case, proposal, xml
 
 from vmferry.core import domainxml, hostpolicy
 from vmferry.core.errors import UsageError
@@ -42,6 +42,12 @@ def test_a_disk_is_copied_or_shared() -> None:
     assert (copied.copied_by, copied.shared) == ("mirror", False)
     assert "unmap" not in case().plan.live_xml
     assert "unmap" not in case().plan.persistent_xml
+    present = PLACE.model_copy(update={"taken": True, "present": True, "free": 0, "writable": False})
+    medium = case(proposal(READ_ONLY, disks=[MEDIUM]), places=[present])
+    assert [(disk.copied_by, disk.made) for disk in medium.plan.disks] == [("present", False)]
+    assert run(OF_MOVE, medium) == []
+    (written,) = case(places=[present]).plan.disks  # only what nobody writes can be the same on both
+    assert written.copied_by == "mirror"
     (shared,) = case(places=[PLACE.model_copy(update={"shared": True})]).plan.disks
     assert (shared.copied_by, shared.shared) == ("none", True)
 

@@ -85,7 +85,7 @@ class Forecaster:
         wish = Wish(options.bandwidth, options.max_downtime, options.auto_converge)
         way = self.bandwidths.measure(end, peer, client)
         activity = self.watch(vm.uuid, watch(way.bandwidth, wish, options.deadline))
-        copied = {plan.target for plan in report.disks if not plan.shared}
+        copied = {plan.target for plan in report.disks if plan.made}
         measured = Measured(
             memory=vm.memory,
             used=min(activity.used, vm.memory),

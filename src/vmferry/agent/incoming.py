@@ -73,7 +73,7 @@ class Arrivals:
         if vm.source != peer.name:
             raise UsageError(codes.BAD_REQUEST, detail="the proposal is not from the host that sends it")
         report, _ = self._judge(vm)
-        storage = any(not disk.shared for disk in report.disks)
+        storage = any(disk.made for disk in report.disks)
         refusal = self.admissions.refusal("", storage=storage, limits=self.settings.host().limits)
         room = case.run(checks.OF_ROOM, Room(self.config.name, source=False, refusal=refusal))
         return report.model_copy(update={"findings": ordered(report.findings + room)})
@@ -111,7 +111,7 @@ class Arrivals:
             asked = (Role.DESTINATION, offer.vm, peer.name, offer.caller, options, State.WAITING)
             self.jobs.create(offer.job, *asked)
             if offer.place:
-                storage = any(not disk.shared for disk in report.disks)
+                storage = any(disk.made for disk in report.disks)
                 refusal = self.admissions.ask(offer.job, storage=storage, limits=settings.limits)
                 self._book(offer, here)
                 grant = grant.model_copy(update={"refusal": refusal})
@@ -332,7 +332,7 @@ class Arrivals:
         """Book the memory and space of a job that has a place."""
         space: dict[str, int] = {}
         for disk, place in zip(offer.disks, here.places, strict=True):
-            if not place.shared:
+            if not place.shared and not place.present:
                 device = str(place.device)
                 space[device] = space.get(device, 0) + disk.space(full=offer.options.full_space)
         self.admissions.book(offer.job, offer.memory, space)
@@ -402,7 +402,7 @@ def _occupied(state_folder: Path, job: str) -> dict[str, int]:
             status = Path(disk.path).stat()
         except OSError:
             continue  # not made yet
-        if not disk.shared:
+        if disk.made:
             device = str(status.st_dev)
             found[device] = found.get(device, 0) + status.st_blocks * 512
     return found

@@ -75,6 +75,7 @@ class Disk(Value):
     owner: Exact
     group: Exact
     readonly: bool = False
+    size: int | None = Field(default=None, ge=0, description="bytes of the file; null: not told")
     idle: bool = Field(
         default=False, description="only the definition has it, for the VM's next start: nobody writes it meanwhile"
     )
@@ -149,7 +150,15 @@ class DiskPlan(Value):
     target: Exact
     path: Exact
     shared: bool
-    copied_by: Exact = Field(description="'mirror' (QEMU, while it runs), 'file' (read-only, by the worker) or 'none'")
+    copied_by: Exact = Field(
+        description="'mirror' (QEMU, while it runs), 'file' (read-only, by the worker), 'present' "
+        "(the destination has the file: it is compared) or 'none'"
+    )
+
+    @property
+    def made(self) -> bool:
+        """Whether the destination makes a file for it."""
+        return self.copied_by in ("mirror", "file")
 
 
 class Report(Message):

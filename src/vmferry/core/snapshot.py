@@ -36,6 +36,8 @@ class Place(BaseModel):
     folder_exists: bool = True
     allowed: bool = Field(default=True, description="the folder, links followed, is below one of disk_folders")
     taken: bool = Field(default=False, description="something is at the path already")
+    present: bool = Field(default=False, description="it is a file that may be the read-only one that the VM has")
+    differs: str = Field(default="", description="why it is not, where the VM's is read-only")
     device: int = Field(default=0, description="number of the file system")
     free: int = Field(default=0, description="bytes")
     writable: bool = Field(default=True, description="a file could be made there")

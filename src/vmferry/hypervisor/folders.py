@@ -43,3 +43,11 @@ def passes(user: str, folder: Path) -> bool:
         if not status.st_mode & bit:
             return False
     return True
+
+
+def uid(user: str) -> int:
+    """Return a user's number; root's where there is no such user."""
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return 0

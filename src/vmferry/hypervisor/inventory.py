@@ -249,7 +249,7 @@ def _measured(disks: list[Disk]) -> list[Disk]:
 
 def _measure(disk: Disk) -> Disk:
     if disk.readonly:
-        return disk
+        return disk.model_copy(update={"size": Path(disk.path).stat().st_size})
     cluster = int(disk.create_options.get("cluster_size", "65536"))
     needed = extents.needed(disk.path, disk.format, disk.virtual_size, disk.allocated, cluster)
     return disk.model_copy(update={"needed": needed})

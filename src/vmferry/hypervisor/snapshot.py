@@ -17,7 +17,7 @@ from vmferry.config import Config
 from vmferry.core import capabilities, domainxml, hostpolicy
 from vmferry.core.offer import Disk, Proposal
 from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
-from vmferry.hypervisor import folders
+from vmferry.hypervisor import folders, media
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
 _APPARMOR_RULES = Path("/etc/apparmor.d/local/abstractions/libvirt-qemu")
@@ -182,17 +182,27 @@ class Snapshots:
         if not self._allowed(folder):  # of other folders nobody is told more
             return Place(target=disk.target, path=path, shared=shared, allowed=False)
         writable, direct = folders.probe(folder)
+        taken = os.path.lexists(path)
+        differs = self._differs(disk, path) if taken and disk.readonly and not shared else None
         return Place(
             target=disk.target,
             path=path,
             shared=shared,
-            taken=os.path.lexists(path),
+            taken=taken,
+            present=differs == "",
+            differs=differs or "",
             device=folder.stat().st_dev,
             free=shutil.disk_usage(folder).free,
             writable=writable,
             reachable=folders.passes(self._config.qemu_user, folder.resolve()),
             direct=direct,
         )
+
+    def _differs(self, disk: Disk, path: str) -> str:
+        """Return why a file here is not a read-only one of the VM's, as far as it can be told without reading it."""
+        if disk.size is None:
+            return "the source does not tell its size"
+        return media.trouble(path, disk.size, folders.uid(self._config.qemu_user)) or ""
 
     def _allowed(self, folder: Path) -> bool:
         """Hold a folder to the host's policy by where it really is, links followed."""

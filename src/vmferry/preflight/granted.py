@@ -38,7 +38,9 @@ def _difference(plan: DiskPlan, disk: Disk, wanted: str) -> str | None:
         return "it says that both hosts see it, and nothing was there to show that"
     if plan.path != (disk.path if plan.shared else wanted):
         return f"it would be at {plan.path}"
-    expected = "none" if plan.shared else "file" if disk.readonly else "mirror"
+    expected = "none" if plan.shared else "file" if disk.readonly or disk.idle else "mirror"
+    if plan.copied_by == "present" and disk.readonly and not plan.shared:
+        return None  # it has such a file: it is compared
     if plan.copied_by != expected:
         return f"it would be copied by {plan.copied_by}, not by {expected}"
     return None

@@ -49,9 +49,11 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
     places = {place.target: place for place in here.places}
     disks = []
     for disk in vm.disks:
-        shared = places[disk.target].shared
-        copied_by = "none" if shared else "file" if disk.readonly or disk.idle else "mirror"
-        disks.append(DiskPlan(target=disk.target, path=places[disk.target].path, shared=shared, copied_by=copied_by))
+        place = places[disk.target]
+        copied_by = "none" if place.shared else "file" if disk.readonly or disk.idle else "mirror"
+        if copied_by == "file" and place.present:
+            copied_by = "present"
+        disks.append(DiskPlan(target=disk.target, path=place.path, shared=place.shared, copied_by=copied_by))
     granted = {disk.target: (places[disk.target].path, disk.format) for disk in vm.disks}
     live = {disk.target: granted[disk.target] for disk in vm.disks if not disk.idle}
     defined = {there: granted[disk] for there, disk in _definition(vm).items() if disk in granted}

@@ -37,7 +37,7 @@ def _storage(case: Case) -> Iterator[Finding]:
             )
         else:
             yield from _file_system(case, disk, place, folder, caches.get(disk.target, ""))
-            if place.shared:
+            if place.shared or place.present:
                 continue
             needed[place.device] = needed.get(place.device, 0) + disk.space(full=vm.options.full_space)
             if place.free < needed[place.device]:
@@ -50,6 +50,10 @@ def _storage(case: Case) -> Iterator[Finding]:
                 together = f"{', '.join(same[:-1])} and {same[-1]}"
                 names = {"vm": vm.vm, "there": host, "disks": together, "last": same[-1], "path": place.path}
                 yield Finding.blocks(codes.DISKS_COLLIDE, (together, place.path), **names)
+            elif place.differs and len(same) == 1:
+                seen = (f"{disk.path}: {disk.size} bytes", f"{place.path}: {place.differs}")
+                fields = {"vm": vm.vm, "there": host, "disk": disk.target, "path": place.path}
+                yield Finding.blocks(codes.MEDIA_DIFFERS, seen, why=place.differs, **fields)
             elif place.taken and len(same) == 1:
                 yield Finding.blocks(
                     codes.DISK_EXISTS, (disk.path, f"{place.path} is taken"), path=place.path, vm=vm.vm, **names
@@ -58,7 +62,7 @@ def _storage(case: Case) -> Iterator[Finding]:
 
 def _file_system(case: Case, disk: Disk, place: Place, folder: str, cache: str) -> Iterator[Finding]:
     names = {"host": case.here.name, "disk": disk.target, "path": folder}
-    if not place.writable and not place.shared:
+    if not place.writable and not place.shared and not place.present:
         yield Finding.blocks(codes.STORAGE_READ_ONLY, ("", f"{folder} cannot be written"), **names)
     if not place.reachable:
         user = case.here.qemu_user
@@ -80,6 +84,8 @@ STORAGE = Check(
         "network file systems do not allow.",
         codes.STORAGE_FULL: "What the disks hold now, together, is more than the file system has free.",
         codes.DISKS_COLLIDE: "Two files of one name, in two folders here, go into one folder there.",
+        codes.MEDIA_DIFFERS: "A read-only file that is there already is used if its content is the same and nobody but "
+        "root can change it; this one is another.",
         codes.DISK_EXISTS: "Something has that name already: another VM's disk, or what an earlier copy left.",
     },
 )

@@ -16,6 +16,7 @@ from vmferry.core.settings import listening, require_network
 from vmferry.hypervisor import images
 from vmferry.hypervisor.domains import Presence
 from vmferry.transfer import files, interfaces
+from vmferry.transfer.comparison import Comparison
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Verdict
 from vmferry.transfer.endpoint import Endpoint, wait_for_libvirt
@@ -45,6 +46,7 @@ class Destination(Endpoint):
         self._given_up = False
         self._ended = threading.Event()
         self._resumed_at: float | None = None
+        self._comparison: Comparison | None = None
         super().__init__(*arguments)
         self._request = build(self.offer, self.spec.grant, str(self.folder))
 
@@ -108,7 +110,7 @@ class Destination(Endpoint):
     def _prepare(self) -> None:
         try:
             self.require_own_folder()
-            made = [plan for plan in self.spec.grant.disks if not plan.shared]
+            made = [plan for plan in self.spec.grant.disks if plan.made]
             # What is about to be made, so that a later life can remove it. `offer` saw that none of it existed.
             self.journal(Phase.ADMITTED, files=[plan.path for plan in made])
             for number, plan in enumerate(made):
@@ -137,12 +139,22 @@ class Destination(Endpoint):
         session.on_open(self._take)
         self.adopt(session)
         self.journal(Phase.COPYING)
+        self._comparison = Comparison(
+            self.offer,
+            self.spec.grant.disks,
+            self.spec.grant.job_key,
+            self.config.name,
+            self.qemu_uid(),
+            self._compared,
+        )
         room = Room(self.offer, self.spec.grant.disks, self.config.name)
         while True:
             kind, value = self.next_event(1.0)
             if kind == "message" and value.get("do") in ("go", "abort"):
                 self.events.put((kind, value))  # the verdict: taken up in _conclude
                 return
+            if kind == "message" and value.get("do") == "medium":
+                self._comparison.claim(str(value.get("target")), str(value.get("digest")))
             if kind == "trouble":
                 raise value
             if kind == "broken":
@@ -192,6 +204,13 @@ class Destination(Endpoint):
         except OSError as error:
             self.events.put(("trouble", self.failure(str(error))))
 
+    def _compared(self, target: str, error: VmferryError | None) -> None:
+        """Tell the source that a medium that is here is the same, or end the move."""
+        if error is None:
+            self.say(do="file", target=target)
+        else:
+            self.events.put(("trouble", error))
+
     def _check_copied(self, target: str, path: str) -> None:
         """See that what was copied byte by byte names no other file: a qcow2's header is the source's to write."""
         disk = next(disk for disk in self.offer.disks if disk.target == target)
@@ -225,6 +244,8 @@ class Destination(Endpoint):
     # --- the verdict, and what follows from it ------------------------------------------------------------------
 
     def _conclude(self) -> None:
+        if self._comparison is not None:
+            self._comparison.stop()
         with self._lock:
             self._given_up = not self._finishing
         verdict = self._verdict()

@@ -30,7 +30,7 @@ class Room:
         self._names: dict[int, str] = {}
         disks = {disk.target: disk for disk in offer.disks}
         for plan in plans:
-            if plan.shared:
+            if not plan.made:
                 continue
             folder = str(Path(plan.path).parent)
             device = Path(folder).stat().st_dev

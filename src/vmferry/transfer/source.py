@@ -9,8 +9,10 @@ from typing import Any
 from vmferry.core import codes
 from vmferry.core.errors import CancelledError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Phase, State, Summary
+from vmferry.core.offer import Disk
 from vmferry.core.request import build
 from vmferry.core.settings import ways
+from vmferry.hypervisor import media
 from vmferry.hypervisor.activity import Activities
 from vmferry.hypervisor.domains import Presence
 from vmferry.hypervisor.migration import Migration, Statistics
@@ -122,7 +124,7 @@ class Source(Endpoint):
 
     def _expect(self) -> None:
         """Tell the meter what has to be sent."""
-        copied = {plan.target for plan in self.spec.grant.disks if not plan.shared}
+        copied = {plan.target for plan in self.spec.grant.disks if plan.made}
         disk = sum(disk.copied for disk in self.offer.disks if disk.target in copied)
         try:
             memory = Activities(self.config.libvirt_uri, self.config.name).used(self.offer.uuid)
@@ -132,15 +134,33 @@ class Source(Endpoint):
 
     def _copy_files(self) -> None:
         """Copy the disks that nobody writes; QEMU's mirror takes only writable ones."""
-        plans = [plan for plan in self.spec.grant.disks if plan.copied_by == "file"]
+        plans = [plan for plan in self.spec.grant.disks if plan.copied_by in ("file", "present")]
         if not plans:
             return
         assert self.session is not None
         self.journal(Phase.COPYING_FILES)
-        paths = {disk.target: disk.path for disk in self.offer.disks}
+        disks = {disk.target: disk for disk in self.offer.disks}
         for plan in plans:
-            files.send(self._open("file"), plan.target, paths[plan.target])
+            if plan.copied_by == "present":
+                self._show_medium(disks[plan.target])
+            else:
+                files.send(self._open("file"), plan.target, disks[plan.target].path)
             self._wait_for("file")
+
+    def _show_medium(self, disk: Disk) -> None:
+        """Tell the destination what is in a medium that it may have, for it to compare."""
+        reported = time.monotonic()
+
+        def going_on(_done: int) -> bool:
+            nonlocal reported
+            if time.monotonic() - reported > _TICK:
+                self._report()
+                reported = time.monotonic()
+            return self._decision.verdict is Verdict.OPEN
+
+        digest = media.digest(disk.path, self.spec.grant.job_key, going_on, format_=disk.format)
+        if digest is not None:  # else an event says why the move is given up
+            self.say(do="medium", target=disk.target, digest=digest)
 
     def _copy(self) -> None:
         """Let libvirt copy until the decision has fallen."""

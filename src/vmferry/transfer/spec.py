@@ -59,7 +59,7 @@ class Spec(BaseModel):
     @property
     def copies_storage(self) -> bool:
         """Whether the move counts among those of storage."""
-        return any(not plan.shared for plan in self.grant.disks)
+        return any(plan.made for plan in self.grant.disks)
 
 
 def folder(state_folder: Path, job: str) -> Path:

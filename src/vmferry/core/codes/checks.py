@@ -61,7 +61,7 @@ STORAGE_FULL = PreflightError.define(
 DISK_EXISTS = PreflightError.define(
     "disk-exists",
     "{path} exists on {host} already, and is not the disk {disk} of {vm}.",
-    "Remove that file, or put the disk elsewhere with --disk {disk}=PATH.",
+    "Put the disk elsewhere with --disk {disk}=PATH, or on {host} see what uses that file before you remove it.",
 )
 DISK_NOT_SHARED = PreflightError.define(
     "disk-not-shared",

@@ -46,9 +46,3 @@ MEDIA_DIFFERS = PreflightError.define(
     "Put the copy elsewhere with --disk {disk}=PATH, or eject it first: "
     "`virsh change-media {vm} {disk} --eject --live`.",
 )
-MEDIA_COMPARED = PreflightError.define(
-    "medium-compared",
-    "{path} is on {there} already and as long as the disk {disk} of {vm}: the move compares the contents, and uses the "
-    "file there only if they are the same.",
-    "Nothing has to be done; where they are not the same, the move ends before anything is copied.",
-)
