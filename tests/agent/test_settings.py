@@ -151,3 +151,13 @@ def test_groups_of_the_domain_are_looked_up_once_and_forgotten_with_their_names(
 def test_a_group_that_is_only_limited_is_looked_up_too(kvm1: "Node") -> None:
     kvm1.client.restrict(Restriction(who="@ops@LAB.TEST", vms=["web*"]))
     assert kvm1.stores.settings.sids() == {"@ops@LAB.TEST": "@S-1-5-21-1-2-3-1200"}
+
+
+def test_settings_are_tried_and_not_changed(kvm1: "Node") -> None:
+    before = kvm1.client.settings()
+    answer = kvm1.client.try_settings(SettingsChange(max_migrations=5, max_storage_migrations=9))
+    assert (answer.changed, answer.settings.max_migrations, len(answer.notes)) == (True, 5, 1)
+    with pytest.raises(UsageError) as caught:
+        kvm1.client.try_settings(SettingsChange(operators=["nobody-of-that-name"]))
+    assert caught.value.code is codes.PERSON_UNKNOWN
+    assert kvm1.client.settings() == before

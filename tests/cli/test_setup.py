@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -104,10 +105,10 @@ def test_questions_come_in_their_order_and_return_keeps_everything(
         "Networks, or any [any]",
         "Moves at once [2]",
     ]
-    asked += ["Moves of storage at once [2]", "Enable migration (yes, no) [yes]", "Hosts: "]
+    asked += ["Moves of storage at once [2]", "Enable migration (yes, no) [yes]", "Hosts [kvm2]: "]
     places = [err.index(question) for question in asked]
     assert places == sorted(places)
-    assert "This host is in 10.20.0.0/24 (eth1)." in err
+    assert "This host is in 10.20.0.0/24 (eth1)." in " ".join(err.split())
     assert changes(daemon) == [("try_host", "kvm2")]
 
 
@@ -117,7 +118,7 @@ def test_an_answer_that_cannot_be_is_asked_for_again(
     daemon.trusting = False
     daemon.trouble = [UsageError(codes.PERSON_UNKNOWN, host="kvm1", kind="user", name="an")]
     networks = "10.99.0.0/24\nnonsense\n10.20.0.0/24\n"
-    terminal(monkeypatch, f"an\nann\n\nntlm\n\n/no/such/file\n\n{networks}200\n3\n\n\n\n")
+    terminal(monkeypatch, f"an\nann\n\nntlm\n\n/no/such/file\n\n{networks}many\n200\n3\n\nmaybe\n\n\n\n")
     code, _, err = vmferry("host", "setup")
     assert code == 0, err
     for said in (
@@ -126,17 +127,73 @@ def test_an_answer_that_cannot_be_is_asked_for_again(
         "No such file",
         "no address inside 10.99.0.0/24",
         "neither a subnet",
-        "100",
+        "many is not a whole number from 1 to 100.",
+        "200 is not a whole number from 1 to 100.",
+        "maybe is neither yes nor no.",
+        "max_migrations: 2 -> 3",
+        "operators: nobody -> ann",
+    ):
+        assert said in " ".join(err.split())
+    assert "Errno" not in err
+    assert "Input should" not in err
+    network = {"subnet": "10.20.0.0/24", "priority": 10}
+    wanted = {"operators": ["ann"], "any_network": False, "networks": [network], "max_migrations": 3}
+    assert [call[2] for call in changes(daemon) if call[0] == "PATCH"] == [wanted]  # once, after the summary
+
+
+@pytest.mark.parametrize("answers", ["ann\n\x03", "ann\n" + "\n" * 7 + "n\n"])
+def test_an_end_before_the_end_says_that_nothing_was_saved(
+    vmferry: Run, daemon: FakeClient, monkeypatch: pytest.MonkeyPatch, answers: str
+) -> None:
+    daemon.trusting = False
+    terminal(monkeypatch, answers.partition("\x03")[0])  # the end of the input aborts as Ctrl-C does
+    code, out, err = vmferry("host", "setup")
+    assert (code, out) == (130, "")
+    assert err.endswith("Ended. Nothing was saved.\n")
+    assert [call for call in changes(daemon) if call[0] == "PATCH"] == []
+
+
+def test_an_end_after_the_summary_says_what_was_saved(
+    vmferry: Run, daemon: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.trusting = False
+    terminal(monkeypatch, "ann\n" + "\n" * 7 + "y\n")
+    code, _, err = vmferry("host", "setup")
+    assert code == 130
+    assert err.endswith("Ended. Saved: operators.\n")
+
+
+def test_each_question_is_explained_and_lines_break_between_words(
+    vmferry: Run, daemon: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.trusting = False
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal(monkeypatch, "?\n\n" * 9)
+    code, _, err = vmferry("host", "setup")
+    assert code == 0, err
+    for said in (
+        "@kvm-ops",
+        "docs/kerberos.md",
+        "fd20::/64",
+        "from 1 to 100",
+        "Known: kvm2.",
+        "`vmferry migration disable`",
     ):
         assert said in err
-    sent = [call[2] for call in changes(daemon) if call[0] == "PATCH"]
-    network = {"subnet": "10.20.0.0/24", "priority": 10}
-    assert sent == [
-        {"operators": ["an"]},
-        {"operators": ["ann"]},
-        {"any_network": False, "networks": [network]},
-        {"max_migrations": 3},
-    ]
+    prompts = ("Authentication (", "PEM file", "Enable migration")
+    lines = re.split(r"\n|(?:\]|Operators|Administrators): ", err)  # nobody types: a prompt does not end its line
+    assert [line for line in lines if len(line) > 60 and not line.startswith(prompts)] == []
+
+
+def test_a_host_without_an_address_is_not_asked_a_token_for(
+    vmferry: Run, daemon: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.trusting = False
+    terminal(monkeypatch, "\n" * 8 + "kvm9.invalid\n\n")
+    code, _, err = vmferry("host", "setup")
+    assert code == 0, err
+    assert "kvm9.invalid has no address" in err
+    assert "Token" not in err
 
 
 def test_an_authority_and_a_certificate(vmferry: Run, alone: FakeClient, tmp_path: Path) -> None:

@@ -22,7 +22,16 @@ from vmferry.identity.access import UnixUser, user_name
 
 HARMLESS = ("GET", "HEAD", "OPTIONS")
 QUESTIONS = frozenset(  # that take a body and change nothing, or only keep a place for some seconds, once a second
-    {"check_vm", "examine_hosts", "check_offer", "listen_for_peer", "tell_facts", "tell_view", "hold_place"}
+    {
+        "check_vm",
+        "examine_hosts",
+        "check_offer",
+        "listen_for_peer",
+        "tell_facts",
+        "tell_view",
+        "hold_place",
+        "try_settings",
+    }
     | {"release_place", "greet_back"}
 )
 STRANGERS = 60  # records a minute of refused strangers: anybody could fill the disk with them

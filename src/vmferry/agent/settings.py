@@ -60,6 +60,13 @@ class HostControl:
         sids = self._known(_people(change))
         return self._remember(sids, self._apply(lambda settings: (changed(settings, change), []), caller))
 
+    def attempt(self, change: SettingsChange) -> SettingsAnswer:
+        """Return what a change would come to, and change nothing."""
+        self._known(_people(change))
+        before = self._stores.settings.host()
+        after = changed(before, change)
+        return SettingsAnswer(settings=after, changed=after != before, notes=advice(after, self._addresses(), before))
+
     def restrict(self, made: Restriction, caller: Caller) -> SettingsAnswer:
         """Limit somebody, besides what she is limited to already."""
         sids = self._known([made.who])

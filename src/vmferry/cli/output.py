@@ -1,6 +1,7 @@
 """Data on stdout: tables for people, JSON for programs (docs/json.md)."""
 
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -21,6 +22,8 @@ from vmferry.core.api import Job
 from vmferry.core.job import State
 
 M = TypeVar("M", bound=BaseModel)
+_COMMAND = re.compile(r"`[^`]*`")
+_GLUE = "\N{NO-BREAK SPACE}"
 WIDE = 10_000  # a pipe has no edge: what reads it gets whole lines
 # Columns with a word that is to be copied: they are not made narrower than it.
 WHOLE = ("id", "name", "vm", "code", "job", "address")
@@ -58,7 +61,7 @@ def show(settings: Settings, value: BaseModel, lines: Mapping[str, str]) -> None
     indent = max((len(name) for name in lines), default=0) + 2
     room = max(shutil.get_terminal_size().columns - indent, 20) if sys.stdout.isatty() else WIDE
     for name, text in lines.items():
-        wrapped = [part for line in text.splitlines() or [""] for part in _wrap(line, room)]
+        wrapped = [part for line in text.splitlines() or [""] for part in wrap(line, room)]
         head = click.style(name, bold=True) + " " * (indent - len(name))
         for number, part in enumerate(wrapped):
             click.echo(f"{' ' * indent if number else head}{part}".rstrip(), color=coloured(sys.stdout))
@@ -67,7 +70,7 @@ def show(settings: Settings, value: BaseModel, lines: Mapping[str, str]) -> None
 def explain(what: str, fix: str) -> None:
     """Print what is the matter and what fixes it, as sentences of their own below a table."""
     room = shutil.get_terminal_size().columns - 2 if sys.stdout.isatty() else WIDE
-    lines = _wrap(what, room) + _wrap(f"Fix: {fix}", room)
+    lines = wrap(what, room) + wrap(f"Fix: {fix}", room)
     for number, line in enumerate(lines):
         click.echo(f"  {line}" if number else line)
 
@@ -80,8 +83,11 @@ def show_secret(settings: Settings, value: BaseModel, secret: str) -> None:
         click.echo(secret)
 
 
-def _wrap(line: str, room: int) -> list[str]:
-    return textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
+def wrap(line: str, room: int) -> list[str]:
+    """Break a line between words; a command in backquotes stays in one piece, to be copied."""
+    kept = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), line)
+    parts = textwrap.wrap(kept, room, break_long_words=False, break_on_hyphens=False)
+    return [part.replace(_GLUE, " ") for part in parts] or [""]
 
 
 def show_job(settings: Settings, job: Job) -> None:

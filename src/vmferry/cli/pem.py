@@ -9,6 +9,11 @@ from vmferry.core import codes
 from vmferry.core.errors import UsageError
 
 
+def unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """Return why a file cannot be read, in a person's words."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not a text file"
+
+
 def read_pem(file: str) -> str:
     """Read a file of certificates; - is standard input.
 
@@ -19,7 +24,7 @@ def read_pem(file: str) -> str:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text("ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise click.FileError(file, str(error)) from error
+        raise click.FileError(file, unreadable(error)) from error
     if "PRIVATE KEY" in text:
         raise UsageError(codes.PRIVATE_KEY, path=file)
     return text

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from vmferry.cli.pem import unreadable
 from vmferry.core.errors import VmferryError
 
 LIMIT = 1024  # characters
@@ -28,5 +29,5 @@ def read_secret(prompt: str, file: str | None, nobody: VmferryError) -> str:
         try:
             text = Path(file).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise click.FileError(file, str(error)) from error
+            raise click.FileError(file, unreadable(error)) from error
     return text.strip()

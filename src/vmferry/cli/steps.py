@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from vmferry.cli.context import Settings
+from vmferry.cli.context import PORT, Settings
 from vmferry.cli.pem import read_pem
 from vmferry.cli.secret import read_secret
 from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.api import PairedHost, PairTest, TrustRequest
 from vmferry.core.errors import AccessError, PreflightError, UsageError
+from vmferry.core.hostport import host_port
 from vmferry.core.networks import Local, Network, choose
-from vmferry.core.settings import Authentication, SettingsChange
+from vmferry.core.settings import Authentication, Difference, SettingsChange, changed, differences
 
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -27,9 +29,14 @@ class Steps:
 
     Arguments:
         token_file: where to read the pairing token of a host that is not known yet; None: ask for it.
+        later: whether changes of the settings are only tried, and wait for `save`.
     """
 
-    def __init__(self, settings: Settings, client: Client, token_file: str | None) -> None:
+    def __init__(self, settings: Settings, client: Client, token_file: str | None, *, later: bool = False) -> None:
+        self._later = self._asking = later
+        self._pending: dict[str, Any] = {}
+        self._enable = False
+        self.saved: list[str] = []  # what was carried out, in words
         self._settings = settings
         self._client = client
         self._token_file = token_file
@@ -67,9 +74,26 @@ class Steps:
         self._change(authentication=said)
 
     @property
+    def pending(self) -> list[Difference]:
+        """What `save` would change."""
+        before = self._client.settings()
+        after = changed(before, SettingsChange(**self._pending))
+        return differences(before, after.model_copy(update={"migration": before.migration or self._enable}))
+
+    def save(self) -> None:
+        """Carry out what was put off."""
+        changes, self._later = self.pending, False
+        if self._pending:
+            self._change(**self._pending)
+        if self._enable:
+            self.enable("yes")
+        self.saved += [one.name for one in changes]
+
+    @property
     def in_domain(self) -> bool:
         """Whether it is the domain that hosts know each other by."""
-        return self._client.settings().authentication in (Authentication.KERBEROS, Authentication.CREDSSP)
+        chosen = self._pending.get("authentication", self._client.settings().authentication)
+        return chosen in (Authentication.KERBEROS, Authentication.CREDSSP)
 
     def authority(self, file: str) -> None:
         """Trust an authority; `pairing` trusts none."""
@@ -77,10 +101,12 @@ class Steps:
         if file == "pairing":
             if known:
                 self._client.remove_trust()
+                self.saved.append("no authority is trusted any more")
             return
         text = read_pem(file)
         if set(_fingerprints(text)) != known or not known:
             self._client.set_trust(TrustRequest(certificates=text))
+            self.saved.append("the authority")
 
     def certificate(self, file: str) -> None:
         """Use a certificate of the authority."""
@@ -91,6 +117,7 @@ class Steps:
             installed = ""
         if _fingerprints(text)[:1] != [installed]:
             self._client.install_certificate(text)
+            self.saved.append("the certificate")
 
     def networks(self, said: str) -> None:
         """Keep moves to these networks; `any` lets them take any."""
@@ -107,23 +134,39 @@ class Steps:
             if not choose([Local(one.address) for one in self._addresses], [network]):
                 subnets = ", ".join(one.subnet for one in self._addresses) or "none"
                 raise PreflightError(codes.NETWORK_ABSENT, host=self._name, subnet=network.subnet, subnets=subnets)
-        now = self._client.settings()
+        now = changed(self._client.settings(), SettingsChange(**self._pending))
         if now.any_network or [one.subnet for one in now.networks] != [one.subnet for one in wanted]:
             self._change(any_network=False, networks=wanted)
 
     def limit(self, name: str) -> Callable[[str], None]:
         """Give what says how many moves there may be at once."""
-        return lambda said: self._change(**{name: said})
+
+        def carry_out(said: str) -> None:
+            if not said.isdecimal() or not 1 <= int(said) <= 100:
+                raise click.BadParameter(f"{said} is not a whole number from 1 to 100")
+            self._change(**{name: int(said)})
+
+        return carry_out
 
     def enable(self, said: str) -> None:
-        """Let VMs come and go; anything but yes leaves that as it is."""
-        if said.lower() in ("y", "yes") and not self._client.settings().migration:
+        """Let VMs come and go; no leaves that as it is."""
+        word = said.lower()
+        if word not in ("y", "yes", "n", "no"):
+            raise click.BadParameter(f"{said} is neither yes nor no")
+        if self._later:
+            self._enable = word in ("y", "yes")
+        elif word in ("y", "yes") and not self._client.settings().migration:
             self._client.enable()
 
     def hosts(self, said: str) -> None:
         """Come to know hosts, and try each."""
         for place in _split(said):
             self._try(self._acquaint(place))
+
+    @property
+    def known(self) -> list[PairedHost]:
+        """The hosts that this one knows."""
+        return self._client.hosts()
 
     def try_known(self) -> None:
         """Try every host that is known and was not tried."""
@@ -140,9 +183,13 @@ class Steps:
             return known.name
         if self.trusted:
             return place
+        if self._asking and self._token_file is None and self._settings.host is None:
+            _look_up(place)
         prompt = f"Token of {place} (`vmferry host pair --invite` makes one there)"
         token = read_secret(prompt, self._token_file, UsageError(codes.TOKEN_NEEDED))
-        return self._client.pair(token, place).name
+        name = self._client.pair(token, place).name
+        self.saved.append(f"the pairing with {name}")
+        return name
 
     def _known(self, place: str) -> PairedHost | None:
         return next((host for host in self._client.hosts() if place in (host.name, host.address)), None)
@@ -159,8 +206,22 @@ class Steps:
             first = error.errors()[0]
             detail = f"{' '.join(str(part) for part in first['loc'])}: {first['msg']}"
             raise UsageError(codes.BAD_REQUEST, detail=detail) from error
-        for note in self._client.change_settings(change).notes:
+        if self._later:
+            answer = self._client.try_settings(SettingsChange(**self._pending | values))
+            self._pending |= values  # it was not refused
+        else:
+            answer = self._client.change_settings(change)
+        for note in answer.notes:
             self._settings.message(note)
+
+
+def _look_up(place: str) -> None:
+    """See that a host has an address, before anybody is asked for its token."""
+    name, port = host_port(place, PORT)
+    try:
+        socket.getaddrinfo(name, port)
+    except OSError as error:
+        raise click.BadParameter(f"{name} has no address: {error.strerror}") from error
 
 
 def _split(said: str) -> list[str]:

@@ -69,6 +69,10 @@ class Client(Connection):
         """Change settings; effective at once."""
         return self._changed("PATCH", "/host/settings", change)
 
+    def try_settings(self, change: SettingsChange) -> SettingsAnswer:
+        """See whether settings can be changed, and how they would be then; nothing is changed."""
+        return self._changed("POST", "/host/settings/try", change)
+
     def restrict(self, made: Restriction) -> SettingsAnswer:
         """Limit an operator, besides what she is limited to already."""
         return self._changed("POST", "/host/restrictions", made)

@@ -34,6 +34,12 @@ def change_settings(change: SettingsChange, caller: Administrator, agent: ThisAg
     return agent.control.change(change, caller)
 
 
+@router.post("/settings/try")
+def try_settings(change: SettingsChange, caller: Administrator, agent: ThisAgent) -> SettingsAnswer:
+    """See whether the settings can be changed, and how they would be then. Nothing is changed."""
+    return agent.control.attempt(change)
+
+
 @router.post("/restrictions")
 def restrict_operator(restriction: Restriction, caller: Administrator, agent: ThisAgent) -> SettingsAnswer:
     """Limit an operator, besides what she is limited to already; the very same one again changes nothing."""
