@@ -78,29 +78,49 @@ class Config(BaseModel):
     )
     boot_folders: list[Path] = Field(
         default=[
-            Path("/boot"),
+            Path("/var/lib/libvirt/boot"),
             Path("/usr/share/qemu"),
             Path("/usr/share/OVMF"),
+            Path("/usr/share/ovmf"),
             Path("/usr/share/AAVMF"),
             Path("/usr/share/edk2"),
+            Path("/usr/share/edk2-ovmf"),
             Path("/usr/share/seabios"),
+            Path("/run/libvirt/nix-ovmf"),
         ],
-        description="Folders from which an incoming VM may take its kernel, initramfs and firmware.",
+        description="Folders from which an incoming VM may take its kernel, initramfs and firmware. "
+        "Not one with an initramfs of this host: the VM could read what secrets are in it.",
     )
     emulators: list[Path] = Field(
         default=[
             Path("/usr/bin/qemu-system-x86_64"),
+            Path("/usr/bin/qemu-system-i386"),
             Path("/usr/bin/qemu-system-aarch64"),
             Path("/usr/bin/kvm"),
+            Path("/usr/bin/kvm-spice"),
             Path("/usr/bin/qemu-kvm"),
             Path("/usr/libexec/qemu-kvm"),
+            Path("/run/libvirt/nix-emulators/qemu-system-x86_64"),
+            Path("/run/libvirt/nix-emulators/qemu-kvm"),
         ],
-        description="Programs that an incoming VM may name as its emulator.",
+        description="Programs that may run an incoming VM. One that names another, or one that is not here, is run by "
+        "the one that libvirt here has for its architecture.",
     )
     log_folders: list[Path] = Field(
-        default=[],
-        description="Folders in which an incoming VM's serial ports may be written to files. "
+        default=[Path("/var/log/libvirt/qemu")],
+        description="Folders in which an incoming VM's serial ports may be written to files; in /var/log/libvirt/qemu, "
+        "only to files that are named after the VM and its port (web01-serial0.log). "
         "Not one that holds other programs' logs: the VM could overwrite them.",
+    )
+    nvram_folders: list[Path] = Field(
+        default=[Path("/var/lib/libvirt/qemu/nvram")],
+        description="Folders in which an incoming VM may have its UEFI variables, in a file that is named after the VM "
+        "or its UUID (web01_VARS.fd).",
+    )
+    allowed_networks: list[str] = Field(
+        default=["*"],
+        description="libvirt networks and bridges of this host that an incoming VM may be on; * for any that is here. "
+        "`user`, which * does not mean, allows interfaces of type user: they reach this host's own services.",
     )
     qemu_user: str = Field(
         default_factory=_qemu_user,

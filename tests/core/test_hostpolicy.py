@@ -1,18 +1,26 @@
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.transfer import captured
 
+from vmferry.config import Config
 from vmferry.core.hostpolicy import Policy, inside, strays, violations
+
+pytest.importorskip("libvirt")
+from vmferry.hypervisor.snapshot import policy
 
 POLICY = Policy(
     emulators=("/usr/bin/qemu-system-x86_64",),
     disk_folders=("/var/lib/libvirt/images", "/tmp/try-guard/shared"),
     boot_folders=("/boot", "/tmp/try-guard"),
-    log_folders=("/var/log/libvirt/gd",),
+    log_folders=("/var/log/libvirt/gd", "/var/log/libvirt/qemu"),
+    ports=((6610, 6659), (6601, 6601)),
 )
+WITH_USER = replace(POLICY, networks=("*", "user"))
+UUID = "7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab"
 PLAIN = """<domain type='kvm'><name>web01</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type>OS</os>TOP
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>DEVICE</devices></domain>"""
@@ -26,7 +34,7 @@ def with_part(part: str, at: str = "DEVICE") -> str:
 def test_real_domains_are_allowed(move: str) -> None:
     capture = captured.load(move)
     for xml in (capture.live_xml, capture.dest_xml, capture.persistent_xml):
-        assert violations(xml, POLICY) == []
+        assert violations(xml, WITH_USER) == []
 
 
 ALLOWED_DEVICES = [
@@ -44,6 +52,12 @@ ALLOWED_DEVICES = [
     "<redirdev bus='usb' type='spicevmc'><address type='usb' bus='0' port='2'/></redirdev>",
     "<rng model='virtio'><backend model='random'>/dev/urandom</backend><rate bytes='1'/></rng>",
     "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>",
+    "<serial type='file'><source path='/var/log/libvirt/qemu/web01-serial0.log'/></serial>",
+    "<serial type='pty'><log file='/var/log/libvirt/qemu/web01-console.log' append='on'/></serial>",
+    "<graphics type='vnc' port='5905' autoport='no' listen='0.0.0.0'/>",
+    "<graphics type='vnc' port='-1' autoport='yes' websocket='-1'/>",
+    "<interface type='network'><source network='lan'/><teaming type='persistent'/></interface>",
+    "<tpm><backend type='emulator' debug='3'><profile name='default-v1'/></backend></tpm>",
     "<graphics type='spice' autoport='yes'><listen type='socket'/><image compression='off'/></graphics>",
     "<memory model='dimm'><target><size unit='KiB'>1</size><node>0</node></target></memory>",
 ]
@@ -99,6 +113,16 @@ FORBIDDEN_DEVICES = [
     ("<interface type='vhostuser'/>", "interface@type vhostuser"),
     ("<interface type='direct'><source dev='eth0'/></interface>", "interface@type direct"),
     ("<interface type='hostdev'/>", "interface@type hostdev"),
+    ("<interface type='user'/>", "of type user reaches this host's own services"),
+    ("<graphics type='vnc' port='22'/>", "graphics@port 22 is no port from 5900 on"),
+    ("<graphics type='vnc' port='6601'/>", "graphics@port 6601 is a port of vmferry's"),
+    ("<graphics type='spice' port='5900' tlsPort='6650'/>", "graphics@tlsPort 6650 is a port of vmferry's"),
+    ("<graphics type='vnc' port='x'/>", "is no port from 5900 on"),
+    ("<graphics type='vnc' port='99999999999'/>", "is no port from 5900 on"),
+    ("<graphics type='vnc' port='\u0665900'/>", "is no port from 5900 on"),
+    ("<serial type='file'><source path='/var/log/libvirt/qemu/db01.log'/></serial>", "not named after the VM and its"),
+    ("<serial type='file'><source path='/var/log/libvirt/qemu/web01.log'/></serial>", "not named after the VM and its"),
+    ("<serial type='pty'><log file='/var/log/libvirt/qemu/web01-serial/../x'/></serial>", "log_folders"),
     ("<interface type='bridge'><script path='/tmp/x'/></interface>", "interface/script"),
     ("<interface type='bridge'><backend tap='/tmp/x'/></interface>", "interface/backend"),
     ("<interface type='bridge'><target dev='tap0' managed='no'/></interface>", "attribute managed"),
@@ -144,20 +168,25 @@ def test_what_reaches_into_the_host_is_refused(device: str, reason: str) -> None
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
+        ("<devices/>", "it has 2 <devices>"),
         ("<qemu:commandline xmlns:qemu='x'><qemu:arg value='-S'/></qemu:commandline>", "qemu:commandline"),
         ("<launchSecurity type='sev'/>", "<launchSecurity> is not allowed"),
         ("<seclabel type='none'/>", "seclabel@type none"),
         ("<seclabel type='static' model='dac'><label>+0:+0</label></seclabel>", "seclabel@type static"),
         ("<seclabel type='dynamic'><baselabel>x</baselabel></seclabel>", "baselabel"),
-        ("<memoryBacking><source type='file'/></memoryBacking>", "memoryBacking/source@type file"),
         ("<resource><partition>/system.slice</partition></resource>", "not below /machine"),
         ("<resource><partition>/machine/../x</partition></resource>", "not below /machine"),
         ("<sysinfo type='fwcfg'><entry name='opt/x' file='/etc/shadow'/></sysinfo>", "attribute file"),
         ("<blkiotune><device><path>/dev/sda</path></device></blkiotune>", "blkiotune/device"),
         ("<clock offset='timezone' timezone='../../etc/passwd'/>", "not a time zone"),
-        ("<idmap/>", "<idmap> is not allowed"),
         ("<bootloader>/x</bootloader>", "<bootloader> is not allowed"),
-        ("<cputune><vcpusched vcpus='0' scheduler='fifo'/></cputune>", "vcpusched"),
+        ("<cputune><vcpusched vcpus='0' scheduler='fifo' priority='99'/></cputune>", "vcpusched"),
+        ("<cputune><emulatorsched scheduler='rr'/></cputune>", "emulatorsched"),
+        ("<on_crash>coredump-restart</on_crash>", "on_crash coredump-restart is not allowed"),
+        ("<sysinfo type='fwcfg'><entry name='opt/ovmf/X'>x</entry></sysinfo>", "no name for an entry of fw_cfg"),
+        ("<sysinfo type='fwcfg'><entry name='/etc/shadow'>x</entry></sysinfo>", "no name for an entry of fw_cfg"),
+        ("<uuid>x</uuid><uuid>y</uuid>", "it has 2 <uuid>"),
+        ("<name>other</name>", "it has 2 <name>"),
         ("<features><acpi path='/etc/x'/></features>", "a path where none is expected"),
         ("text", "text between its elements"),
     ],
@@ -176,8 +205,14 @@ def test_what_reaches_past_the_devices_is_refused(part: str, reason: str) -> Non
         ("<loader type='pflash'>/etc/shadow</loader>", "boot_folders"),
         ("<nvram template='/etc/shadow'/>", "boot_folders"),
         ("<nvram>/var/lib/libvirt/qemu/nvram/web01_VARS.fd</nvram>", None),
-        ("<nvram>/var/lib/libvirt/qemu/nvram/web02_VARS.fd</nvram>", "not web01_VARS.fd"),
-        ("<nvram type='file'><source file='/etc/shadow'/></nvram>", "not web01_VARS.fd"),
+        ("<nvram>/var/lib/libvirt/qemu/nvram/web02_VARS.fd</nvram>", "not named after the VM (web01_VARS.fd)"),
+        ("<nvram type='file'><source file='/etc/shadow'/></nvram>", "not in this host's nvram_folders"),
+        ("<nvram>/var/lib/libvirt/qemu/nvram/UUID.fd</nvram>", None),
+        ("<nvram>/var/lib/libvirt/qemu/nvram/web01.nvram.fd</nvram>", None),
+        ("<nvram>/var/lib/libvirt/qemu/nvram/web012_VARS.fd</nvram>", "not named after the VM"),
+        ("<nvram>/var/lib/libvirt/qemu/nvram/.fd</nvram>", "not named after the VM"),
+        ("<smbios mode='host'/>", "os/smbios@mode host is not allowed"),
+        ("<smbios mode='sysinfo'/>", None),
         ("<nvram type='block'/>", "os/nvram@type block"),
         ("<acpi><table type='slic'>/etc/shadow</table></acpi>", "boot_folders"),
         ("<init>/sbin/init</init>", "<os/init> is not allowed"),
@@ -185,8 +220,84 @@ def test_what_reaches_past_the_devices_is_refused(part: str, reason: str) -> Non
     ],
 )
 def test_boot_files_are_bounded(part: str, reason: str | None) -> None:
-    found = "; ".join(violations(with_part(part, "OS"), POLICY))
+    xml = with_part(part.replace("UUID", UUID), "OS").replace("<memory", f"<uuid>{UUID}</uuid><memory")
+    found = "; ".join(violations(xml, POLICY))
     assert reason in found if reason else not found
+
+
+HARMLESS = [
+    "<sysinfo type='fwcfg'><entry name='opt/com.coreos/config'>{\"ignition\": \"/\"}</entry></sysinfo>",
+    "<memoryBacking><source type='file'/></memoryBacking>",
+    "<cputune><vcpusched vcpus='0' scheduler='batch'/></cputune>",
+    "<idmap><uid start='0' target='1000' count='1'/></idmap>",
+    "<features><hyperv><vendor_id state='on' value='a/b'/></hyperv></features>",
+    "<on_crash>destroy</on_crash>",
+]
+
+
+@pytest.mark.parametrize("part", HARMLESS)
+def test_what_names_nothing_of_the_host_is_allowed(part: str) -> None:
+    assert violations(with_part(part, "TOP"), POLICY) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "at", "setting", "allowed"),
+    [
+        ("<loader>/opt/fw/a.fd</loader>", "OS", "boot_folders", {"boot_folders": ("/opt/fw",)}),
+        ("<nvram>/opt/vars/web01_VARS.fd</nvram>", "OS", "nvram_folders", {"nvram_folders": ("/opt/vars",)}),
+        ("<emulator>/opt/qemu</emulator>", "DEVICE", "emulators", {"emulators": ("/opt/qemu", *POLICY.emulators)}),
+        (
+            "<serial type='file'><source path='/opt/log/x'/></serial>",
+            "DEVICE",
+            "log_folders",
+            {"log_folders": ("/opt/log",)},
+        ),
+        (
+            "<serial type='pty'><log file='/opt/log/x'/></serial>",
+            "DEVICE",
+            "log_folders",
+            {"log_folders": ("/opt/log",)},
+        ),
+        ("<disk type='file'><source file='/opt/d/x'/></disk>", "DEVICE", "disk_folders", {"disk_folders": ("/opt/d",)}),
+        ("<interface type='user'/>", "DEVICE", "allowed_networks", {"networks": ("*", "user")}),
+    ],
+)
+def test_what_a_setting_is_named_for_it_allows(
+    part: str, at: str, setting: str, allowed: dict[str, tuple[str, ...]]
+) -> None:
+    xml = with_part(part, at)
+    if setting == "emulators":
+        xml = xml.replace(f"<emulator>{POLICY.emulators[0]}</emulator>", "")
+    (found,) = violations(xml, POLICY)
+    assert found.setting == setting
+    assert violations(xml, replace(POLICY, **allowed)) == []  # type: ignore[arg-type]
+
+
+def test_networks_can_be_listed() -> None:
+    listed = replace(POLICY, networks=("lan", "br0"))
+    for source in ("network='lan'", "bridge='br0'"):
+        kind = source.partition("=")[0]
+        assert violations(with_part(f"<interface type='{kind}'><source {source}/></interface>"), listed) == []
+    (found,) = violations(with_part("<interface type='bridge'><source bridge='br1'/></interface>"), listed)
+    assert (found.setting, str(found)) == (
+        "allowed_networks",
+        "devices/interface/source@bridge br1 is not in this host's allowed_networks (lan, br0)",
+    )
+
+
+def test_the_settings_have_the_usual_places_of_distributions() -> None:
+    config = Config(name="kvm2")
+    for xml in (
+        "<loader>/usr/share/ovmf/OVMF.fd</loader>",
+        "<loader>/usr/share/edk2-ovmf/x64/OVMF_CODE.fd</loader>",
+        "<loader>/run/libvirt/nix-ovmf/OVMF_CODE.fd</loader>",
+        "<nvram>/var/lib/libvirt/qemu/nvram/web01_VARS.fd</nvram>",
+    ):
+        assert violations(with_part(xml, "OS"), policy(config)) == []
+    assert violations(with_part("<initrd>/boot/initrd.img-6.1.0</initrd>", "OS"), policy(config)) != []
+    for emulator in ("/usr/bin/kvm-spice", "/usr/bin/qemu-system-i386", "/run/libvirt/nix-emulators/qemu-kvm"):
+        plain = PLAIN.replace("/usr/bin/qemu-system-x86_64", emulator)
+        assert violations(re.sub("OS|TOP|DEVICE", "", plain), policy(config)) == []
 
 
 def test_metadata_is_free_and_other_namespaces_are_not() -> None:

@@ -163,6 +163,23 @@ def test_what_libvirt_there_is_not_set_up_for(pair: Pair) -> None:
             assert off(pair, device) == {}
 
 
+def test_a_program_and_a_socket_at_places_of_the_sources_own(pair: Pair) -> None:
+    program = "/var/lib/libvirt/images/kvm-spice"
+    channel = (
+        "<channel type='unix'><source mode='bind' path='/var/lib/libvirt/qemu/web02.agent'/>"
+        "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+    )
+    pair.one.run("ln", "-s", "/usr/bin/qemu-system-x86_64", program)
+    vm = xml(pair, channel).replace("/usr/bin/qemu-system-x86_64", program)
+    pair.one.run("virsh", "define", "/dev/stdin", text=vm)
+    try:
+        seen = found(pair, vm=OFF)
+        assert seen == {"vm-not-running": "blocks", "emulator-other": "warns", "socket-moved": "warns"}
+    finally:
+        pair.one.run("virsh", "undefine", OFF)
+        pair.one.run("rm", program)
+
+
 def test_files_to_start_from_that_are_missing(pair: Pair) -> None:
     with mounted(pair.two, str(pair.lab.layout.cache)):
         assert found(pair) == {"boot-file-missing": "blocks"}

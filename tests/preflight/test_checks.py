@@ -84,6 +84,27 @@ FAULTS: list[tuple[str, Severity, Case]] = [
         Severity.WARNS,
         case(proposal(persistent=xml().replace("mode='custom'", "mode='host-model'")), cpu_same=False),
     ),
+    (
+        "emulator-other",
+        Severity.WARNS,
+        case(
+            proposal(xml().replace("/usr/bin/qemu-system-x86_64", "/usr/bin/kvm-spice")),
+            emulators=["/usr/bin/qemu-system-x86_64"],
+            emulator="/usr/bin/qemu-system-x86_64",
+        ),
+    ),
+    (
+        "socket-moved",
+        Severity.WARNS,
+        case(
+            proposal(
+                xml(
+                    device="<channel type='unix'><source mode='bind' path='/var/lib/libvirt/qemu/web01.agent'/>"
+                    "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+                )
+            )
+        ),
+    ),
     ("amount-excessive", Severity.BLOCKS, case(proposal(xml(top="<iothreads>129</iothreads>")))),
     ("memory-short", Severity.BLOCKS, case(memory=(1 << 30) - 1)),
     (

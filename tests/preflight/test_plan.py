@@ -146,6 +146,56 @@ def test_a_medium_of_the_definition_alone_is_taken_out_and_blocks_nothing() -> N
     assert [one.code for one in run(OF_MOVE, hostile)] == ["device-forbidden"]
 
 
+MACVTAP = "<interface type='direct' trustGuestRxFilters='yes'><mac address='52:54:00:93:00:02'/>" + (
+    "<source dev='eth0' mode='bridge'/><target dev='macvtap0'/><model type='virtio'/></interface>"
+)
+
+
+def test_a_macvtap_device_is_mapped_like_a_network() -> None:
+    device, name = MACVTAP, "eth0"
+    assert domainxml.places(xml(device=device)) == ["default", "br0", name]
+    assert run(OF_MOVE, case(proposal(xml(device=device))))[0].code == "device-forbidden"
+    for there in ("default", "br0", "none"):
+        found = case(proposal(xml(device=device), options=mapped(**{name: there})))
+        assert run(OF_MOVE, found) == []
+        assert name not in domainxml.places(found.plan.live_xml)
+        interface = domainxml.parse_domain(found.plan.live_xml).findall("devices/interface")[-1]
+        assert interface.find("model[@type='virtio']") is not None
+        assert interface[0].tag == "mac"
+        assert (interface.find("target"), interface.get("trustGuestRxFilters")) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("named", "present", "own", "taken"),
+    [
+        ("/usr/bin/kvm-spice", ["/usr/bin/qemu-system-x86_64"], "/usr/bin/qemu-system-x86_64", None),
+        ("/usr/bin/qemu-system-x86_64", ["/usr/bin/qemu-system-x86_64", "/usr/bin/kvm"], "/usr/bin/kvm", "named"),
+        ("/usr/bin/kvm-spice", ["/usr/bin/qemu-system-x86_64"], "/opt/odd/qemu", "named"),
+        ("/usr/bin/kvm-spice", None, "/usr/bin/qemu-system-x86_64", "named"),
+        ("", ["/usr/bin/qemu-system-x86_64"], "/usr/bin/qemu-system-x86_64", "named"),
+    ],
+)
+def test_a_program_that_is_not_there_gives_way_to_libvirts_own(
+    named: str, present: list[str] | None, own: str, taken: str | None
+) -> None:
+    here = HERE.model_copy(update={"emulators": present, "emulator": own})
+    assert plan.emulator(named, here) == (named if taken else own)
+
+
+def test_a_socket_that_the_vm_names_is_left_to_libvirt() -> None:
+    channel = (
+        "<channel type='unix'><source mode='bind' path='/var/lib/libvirt/qemu/channels/x.org.qemu.guest_agent.0'/>"
+        "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+    )
+    found = case(proposal(xml(device=channel)))
+    for planned in (found.plan.live_xml, found.plan.persistent_xml):
+        assert domainxml.sockets(planned) == {}
+        assert domainxml.parse_domain(planned).find("devices/channel/source") is None
+    assert [finding.code for finding in run(OF_MOVE, found)] == ["socket-moved"]
+    connects = case(proposal(xml(device=channel.replace("bind", "connect"))))
+    assert run(OF_MOVE, connects)[0].code == "device-forbidden"
+
+
 TARGET, OTHER = "<target dev='vda'", "<target dev='vdb'"
 
 

@@ -188,7 +188,7 @@ class Prospects:
         for target in options.disk_paths:
             if found.state == "running" and target not in targets:
                 raise UsageError(codes.DISK_UNKNOWN, vm=vm, disk=target, disks=", ".join(targets) or "none")
-        networks = list(dict.fromkeys(domainxml.networks(found.live_xml) + domainxml.networks(found.persistent_xml)))
+        networks = list(dict.fromkeys(domainxml.places(found.live_xml) + domainxml.places(found.persistent_xml)))
         for network in options.map_networks:
             if network not in networks:
                 raise UsageError(

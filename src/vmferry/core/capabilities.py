@@ -47,6 +47,19 @@ def machines(capabilities: str, architecture: str, kind: str) -> list[str] | Non
     return None
 
 
+def emulator(capabilities: str, architecture: str, kind: str) -> str:
+    """Return the program that libvirt takes for guests of an architecture where their XML names none; empty: unknown.
+
+    Arguments:
+        kind: the domain's type, kvm or qemu.
+    """
+    for arch in _parse(capabilities).findall("guest/arch"):
+        if arch.get("name") == architecture:
+            own = next((entry for entry in arch.findall("domain") if entry.get("type") == kind), None)
+            return (own.findtext("emulator") if own is not None else "") or arch.findtext("emulator") or ""
+    return ""
+
+
 def tpm(domain_capabilities: str) -> bool:
     """Tell whether TPMs can be emulated; libvirt says so only where swtpm is installed."""
     devices = _parse(domain_capabilities).find("devices/tpm")

@@ -124,6 +124,24 @@ def networks(xml: str) -> list[str]:
     return found
 
 
+def places(xml: str) -> list[str]:
+    """Return what the VM's interfaces are on, without repetition: networks, bridges, devices (macvtap).
+
+    Not QEMU's own network (type user): its state moves with the VM, and only an interface of the same type takes it.
+    """
+    found = (_place(interface) for interface in parse_domain(xml).findall("devices/interface"))
+    return [place for place in dict.fromkeys(found) if place]
+
+
+def _place(interface: Element) -> str:
+    source = interface.find("source")
+    if source is None:
+        return ""
+    return (
+        source.get("network") or source.get("bridge") or (interface.get("type") == "direct" and source.get("dev")) or ""
+    )
+
+
 def architecture(xml: str) -> str:
     """Give the guest's architecture, e.g. `x86_64`; empty when libvirt is to choose."""
     kind = parse_domain(xml).find("os/type")
@@ -264,20 +282,20 @@ def with_networks(xml: str, places: Mapping[str, Attachment]) -> str:
     """Give the domain with its interfaces elsewhere; what the guest sees of them stays.
 
     Arguments:
-        places: name of a network or bridge -> where its interfaces go. One that is not named stays as it is.
+        places: name of a network, bridge or device -> where its interfaces go. One that is not named stays as it is.
     """
     domain = _editable(xml)
     for interface in domain.findall("devices/interface"):
-        source = interface.find("source")
-        if source is None:
-            continue
-        place = places.get(source.get("network") or source.get("bridge") or "")
+        place = places.get(_place(interface))
         if place is None:
             continue
-        interface.set("type", place.kind)
         for name in ("target", "virtualport", "vlan"):  # of the place where it was
             for element in interface.findall(name):
                 interface.remove(element)
+        interface.set("type", place.kind)
+        interface.attrib.pop("trustGuestRxFilters", None)
+        source = interface.find("source")
+        assert source is not None  # it names the place
         source.attrib.clear()
         if place.kind == "ethernet":
             interface.remove(source)
@@ -299,6 +317,35 @@ def _down(interface: Element) -> None:
         after = (number for number, element in enumerate(interface) if element.tag in _AFTER_LINK)
         interface.insert(next(after, len(interface)), link)
     link.set("state", "down")
+
+
+def with_emulator(xml: str, path: str) -> str:
+    """Return the domain with another program that runs it."""
+    domain = _editable(xml)
+    for emulator in domain.findall("devices/emulator"):
+        emulator.text = path
+    return _serialize(domain)
+
+
+def sockets(xml: str) -> dict[str, str]:
+    """Return where a VM's channels have sockets that libvirt has not chosen: name of the channel -> path."""
+    return {name: source.get("path", "") for name, source, _ in _named_sockets(parse_domain(xml))}
+
+
+def without_sockets(xml: str) -> str:
+    """Return the domain with its channels' sockets where libvirt puts them: the guest sees no difference."""
+    domain = _editable(xml)
+    for _name, source, channel in _named_sockets(domain):
+        channel.remove(source)
+    return _serialize(domain)
+
+
+def _named_sockets(domain: Element) -> Iterator[tuple[str, Element, Element]]:
+    for channel in domain.findall("devices/channel[@type='unix']"):
+        target = channel.find("target[@type='virtio']")
+        for source in channel.findall("source"):
+            if target is not None and source.get("mode") == "bind" and source.get("path"):
+                yield target.get("name", ""), source, channel
 
 
 def _serialize(element: Element) -> str:

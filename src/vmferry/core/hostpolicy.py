@@ -6,6 +6,7 @@ libvirt, run as root, does what the XML says, so the XML is held to a list of wh
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,9 @@ class Policy:
         boot_folders: where kernel, initramfs, firmware and the like may be.
         log_folders: where a serial console may be written to.
         nvram_folders: where UEFI variables may be, in a file that is named after the VM.
+        networks: libvirt networks and bridges that a VM may be on; `*` for any, and `user` for QEMU's own network, with
+            which a guest reaches whatever the host itself does, its loopback address too.
+        ports: first and last of TCP ports that are the host's own.
     """
 
     emulators: tuple[str, ...]
@@ -37,17 +41,33 @@ class Policy:
     boot_folders: tuple[str, ...]
     log_folders: tuple[str, ...] = ()
     nvram_folders: tuple[str, ...] = ("/var/lib/libvirt/qemu/nvram",)
+    networks: tuple[str, ...] = ("*",)
+    ports: tuple[tuple[int, int], ...] = ()
 
 
-def violations(xml: str, policy: Policy) -> list[str]:
-    """Tell what in a domain this host does not allow, as parts of a sentence; none when all is well.
+class Violation(str):
+    """What is not allowed, as part of a sentence, and the setting that would allow it; empty: none would."""
+
+    __slots__ = ("setting",)
+    setting: str
+
+    def __new__(cls, text: str, setting: str = "") -> "Violation":
+        """Make one."""
+        made = super().__new__(cls, text)
+        made.setting = setting
+        return made
+
+
+def violations(xml: str, policy: Policy) -> list[Violation]:
+    """Return what in a domain this host does not allow; nothing when all is well.
 
     Raises:
         UsageError: bad-request; it is no domain's XML (domainxml.parse).
     """
     domain = parse_domain(xml)
-    found = _Judge(policy, (domain.findtext("name") or "").strip()).judge(domain)
-    return list(dict.fromkeys(islice(found, _REASONS_MAX)))
+    found = _Judge(policy, domain.findtext("name") or "", domain.findtext("uuid") or "").judge(domain)
+    reasons = (reason if isinstance(reason, Violation) else Violation(reason) for reason in found)
+    return list(dict.fromkeys(islice(reasons, _REASONS_MAX)))
 
 
 def strays(xml: str, granted: Mapping[str, tuple[str, str]]) -> list[str]:
@@ -87,6 +107,13 @@ _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,3}")
 _RANDOM = re.compile(r"/dev/u?random")
 _TAP = re.compile(r"vnet[0-9]+")  # libvirt's own names, which it gives anew on each host
 _TERMINAL = re.compile(r"/dev/pts/[0-9]+")
+# What QEMU and libvirt keep for their own files (opt/ovmf/, opt/org.qemu/) is not there for users.
+_FW_CFG = re.compile(r"opt/(?!ovmf/|org\.qemu/)[A-Za-z0-9][A-Za-z0-9._/-]{0,50}")
+_VARIABLES = re.compile(r"([_.-](vars|nvram|efivars))?\.(fd|qcow2|raw|img|bin)", re.IGNORECASE)
+# libvirt's own folder for QEMU's messages: NAME.log in it is another VM's.
+_LOGS = "/var/log/libvirt/qemu"
+_LOG = re.compile(r"[._-](serial|parallel|console|channel)[A-Za-z0-9._-]*")
+_FIRST_PORT = 5900  # of VNC; below are other services
 
 # Devices with a character device of the host behind them.
 _PORTS = ("serial", "parallel", "console", "channel")
@@ -96,8 +123,16 @@ _WORDS: dict[str, frozenset[str]] = {
     "@type": frozenset({"kvm", "qemu"}),
     "os/type": frozenset({"hvm"}),
     "os/nvram@type": frozenset({"file"}),
+    "os/smbios@mode": frozenset({"emulate", "sysinfo"}),  # host would tell the guest of this host's serial numbers
     "sysinfo@type": frozenset({"smbios", "fwcfg"}),
-    "memoryBacking/source@type": frozenset({"anonymous", "memfd"}),
+    # coredump-... would write the guest's memory to this host's disk, which nobody has booked.
+    "on_crash": frozenset({"destroy", "restart", "preserve", "rename-restart"}),
+    "memoryBacking/source@type": frozenset({"anonymous", "memfd", "file"}),
+    **{
+        # fifo and rr would take a processor from all else on this host.
+        f"cputune/{who}sched@scheduler": frozenset({"batch", "idle"})
+        for who in ("vcpu", "iothread", "emulator")
+    },
     "seclabel@type": frozenset({"dynamic"}),
     "devices/disk@device": frozenset({"disk", "cdrom", "floppy"}),
     "devices/disk/driver@name": frozenset({"qemu"}),
@@ -128,21 +163,25 @@ _FREE = frozenset(
     {"title", "description", "os/cmdline", "sysinfo/entry", "sysinfo/oemStrings/entry"}
     | {f"sysinfo/{table}/entry" for table in ("bios", "system", "baseBoard", "chassis")}
     | {f"devices/disk/{text}" for text in ("serial", "vendor", "product")}
-    | {"devices/graphics@passwd"}
+    | {"devices/graphics@passwd", "features/hyperv/vendor_id@value"}
 )
 
 
 _JUDGED_WITH_DEVICE = frozenset(f"devices/{port}/source@path" for port in _PORTS)
 
 
+_USER_NETWORK = "user"  # as allowed_networks has it
+_SEVERAL = frozenset({"seclabel", "sysinfo"})
+
+
 class _Judge:
     """Walks one domain."""
 
-    def __init__(self, policy: Policy, name: str) -> None:
+    def __init__(self, policy: Policy, name: str, uuid: str) -> None:
         self._policy = policy
         self._name = name
+        self._uuid = uuid
         boot = self._in("boot_folders", policy.boot_folders)
-        log = self._in("log_folders", policy.log_folders)
         self._rules: dict[str, Callable[[str], str | None]] = {
             "resource/partition": _match(_PARTITION, "is not below /machine"),
             "clock@timezone": _match(_ZONE, "is not a time zone"),
@@ -158,22 +197,33 @@ class _Judge:
             "devices/emulator": self._emulator,
             "devices/disk/source@file": self._in("disk_folders", policy.disk_folders),
             "devices/interface/rom@file": boot,
+            "sysinfo/entry@name": _match(_FW_CFG, "is no name for an entry of fw_cfg (opt/...)"),
+            "devices/interface/source@network": self._network,
+            "devices/interface/source@bridge": self._network,
+            "devices/graphics@port": self._port,
+            "devices/graphics@tlsPort": self._port,
+            "devices/graphics@websocket": self._port,
             "devices/rng/backend": _match(_RANDOM, "is not /dev/urandom or /dev/random"),
         }
         for port in _PORTS:
-            self._rules[f"devices/{port}/log@file"] = log
+            self._rules[f"devices/{port}/log@file"] = self._log
             self._rules[f"devices/{port}@tty"] = _match(_TERMINAL, "is not a terminal that libvirt made")
 
     def judge(self, domain: Element) -> Iterator[str]:
         """Give the violations of a whole domain."""
         yield from self._walk(domain, "")
+        for path in ("*", "devices/emulator"):
+            count = Counter(element.tag for element in domain.findall(path))
+            for tag, number in count.items():
+                if number > 1 and tag not in _SEVERAL:  # of which libvirt would take one
+                    yield f"it has {number} <{_shown(tag)}>"
         for device in domain.findall("devices/*"):
             if device.tag == "disk":
                 yield from _judge_disk(device)
             elif device.tag in _PORTS:
                 yield from self._judge_port(device)
             elif device.tag == "interface":
-                yield from _judge_interface(device)
+                yield from self._judge_interface(device)
 
     def _walk(self, element: Element, path: str) -> Iterator[str]:
         known = hostschema.attributes(path)
@@ -207,7 +257,7 @@ class _Judge:
         elif rule is not None:
             reason = rule(value) if value or position.startswith("devices/disk/source") else None
             if reason:
-                yield f"{position} {_shown(value)} {reason}"
+                yield Violation(f"{position} {_shown(value)} {reason}", getattr(reason, "setting", ""))
         elif position not in _FREE and position not in _JUDGED_WITH_DEVICE and "/" in value:
             yield f"{position} {_shown(value)} is a path where none is expected"
 
@@ -217,18 +267,45 @@ class _Judge:
         places = ", ".join(folders) or "none are set"
 
         def rule(value: str) -> str | None:
-            return None if inside(value, folders) else f"is not in this host's {setting} ({places})"
+            return None if inside(value, folders) else Violation(f"is not in this host's {setting} ({places})", setting)
 
         return rule
 
     def _emulator(self, value: str) -> str | None:
-        return None if value in self._policy.emulators else "is not one of this host's emulators"
+        known = value in self._policy.emulators
+        return None if known else Violation("is not one of this host's emulators", "emulators")
 
     def _nvram(self, value: str) -> str | None:
-        named = posixpath.basename(value) in {f"{self._name}_VARS.fd", f"{self._name}_VARS.qcow2"}
-        if named and inside(value, self._policy.nvram_folders):
+        folder = self._in("nvram_folders", self._policy.nvram_folders)(value)
+        name = posixpath.basename(value)
+        stems = [stem for stem in (self._name, self._uuid) if stem and name.startswith(stem)]
+        if folder or any(_VARIABLES.fullmatch(name.removeprefix(stem)) for stem in stems):
+            return folder
+        return f"is not named after the VM ({self._name}_VARS.fd)"
+
+    def _log(self, value: str) -> str | None:
+        folder = self._in("log_folders", self._policy.log_folders)(value)
+        if folder or posixpath.dirname(value) != _LOGS:
+            return folder
+        name = posixpath.basename(value)
+        if name.startswith(self._name) and _LOG.fullmatch(name.removeprefix(self._name)):
             return None
-        return f"is not {self._name}_VARS.fd in {', '.join(self._policy.nvram_folders)}"
+        return f"is not named after the VM and its port ({self._name}-serial0.log)"
+
+    def _network(self, value: str) -> str | None:
+        allowed = self._policy.networks
+        if "*" in allowed or value in allowed:
+            return None
+        return Violation(f"is not in this host's allowed_networks ({', '.join(allowed)})", "allowed_networks")
+
+    def _port(self, value: str) -> str | None:
+        if value in ("-1", "0"):
+            return None
+        if not value.isascii() or not value.isdecimal() or not _FIRST_PORT <= int(value[:8]) < 1 << 16:
+            return f"is no port from {_FIRST_PORT} on"
+        if any(first <= int(value) <= last for first, last in self._policy.ports):
+            return "is a port of vmferry's on this host (data_ports, port)"
+        return None
 
     # --- rules for one device -------------------------------------------------------------------------------
 
@@ -239,19 +316,22 @@ class _Judge:
             if path is None:
                 continue
             if kind == "file":
-                if not inside(path, self._policy.log_folders):
-                    places = ", ".join(self._policy.log_folders) or "none are set"
-                    yield f"the {port.tag}'s file {_shown(path)} is not in this host's log_folders ({places})"
+                reason = self._log(path)
+                if reason:
+                    text = f"the {port.tag}'s file {_shown(path)} {reason}"
+                    yield Violation(text, getattr(reason, "setting", ""))
             elif kind != "pty" or not _TERMINAL.fullmatch(path):
                 # libvirt leaves out the paths it chose itself; any other could be another VM's socket.
                 yield f"the {port.tag}'s {kind} {_shown(path)} is not chosen by libvirt"
 
-
-def _judge_interface(interface: Element) -> Iterator[str]:
-    """Hold an interface without a network to a device that libvirt makes; one that exists could be another VM's."""
-    for target in interface.findall("target"):
-        if interface.get("type") == "ethernet" and not _TAP.fullmatch(target.get("dev", "")):
-            yield f"an interface of type ethernet may not use the device {_shown(target.get('dev', ''))}"
+    def _judge_interface(self, interface: Element) -> Iterator[str]:
+        """Hold an interface without a network to a device that libvirt makes; one that exists could be another VM's."""
+        for target in interface.findall("target"):
+            if interface.get("type") == "ethernet" and not _TAP.fullmatch(target.get("dev", "")):
+                yield f"an interface of type ethernet may not use the device {_shown(target.get('dev', ''))}"
+        if interface.get("type") == "user" and _USER_NETWORK not in self._policy.networks:
+            text = "an interface of type user reaches this host's own services, and allowed_networks has no `user`"
+            yield Violation(text, "allowed_networks")
 
 
 def _judge_disk(disk: Element) -> Iterator[str]:

@@ -50,6 +50,10 @@ cputune/iothread_quota:
 cputune/vcpupin: vcpu cpuset
 cputune/emulatorpin: cpuset
 cputune/iothreadpin: iothread cpuset
+cputune/vcpusched: vcpus scheduler
+cputune/iothreadsched: iothreads scheduler
+cputune/emulatorsched: scheduler
+idmap/**
 resource:
 resource/partition:
 sysinfo: type
@@ -153,6 +157,7 @@ devices/interface/filterref/parameter: name value
 devices/interface/ip: address family prefix peer
 devices/interface/route: family address netmask prefix gateway metric
 devices/interface/port: isolated
+devices/interface/teaming: type persistent
 devices/interface/tune:
 devices/interface/tune/sndbuf:
 devices/interface/rom: bar file enabled
@@ -216,7 +221,8 @@ devices/rng: model
 devices/rng/rate: bytes period
 devices/rng/backend: model
 devices/tpm: model
-devices/tpm/backend: type version persistent_state
+devices/tpm/backend: type version persistent_state debug
+devices/tpm/backend/profile: source name removeDisabled
 devices/tpm/backend/active_pcr_banks/**
 devices/panic: model
 devices/hub: type

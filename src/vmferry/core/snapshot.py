@@ -56,6 +56,8 @@ class DestinationSnapshot(HostSnapshot):
     machines: list[str] | None = Field(
         default=None, description="machine types for the VM's architecture; None: it cannot run that at all"
     )
+    emulators: list[str] | None = Field(default=None, description="those of the policy that are there; None: unknown")
+    emulator: str = Field(default="", description="what libvirt runs a VM of this architecture with by itself")
     cpu_refusal: str | None = Field(default=None, description="libvirt's words, where the VM's CPU does not fit")
     cpu_same: bool | None = Field(default=None, description="whether the source's CPU is just as this host's")
     tpm: bool = Field(default=True, description="whether TPMs can be emulated")

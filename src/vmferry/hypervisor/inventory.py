@@ -91,7 +91,7 @@ class Inventory:
                 disks=self._disks(connection, xml).disks,
                 machine=domainxml.machine(xml),
                 emulator=domainxml.emulator(xml),
-                networks=domainxml.networks(xml),
+                networks=domainxml.places(xml),
             )
 
     def describe(self, name: str) -> VmSnapshot:

@@ -64,6 +64,10 @@ class Snapshots:
                 machines=capabilities.machines(
                     found.result(), domainxml.architecture(vm.live_xml), domainxml.kind(vm.live_xml)
                 ),
+                emulators=[str(path) for path in self._config.emulators if path.exists()],
+                emulator=capabilities.emulator(
+                    found.result(), domainxml.architecture(vm.live_xml), domainxml.kind(vm.live_xml)
+                ),
                 cpu_refusal=cpu.result()[0],
                 cpu_same=cpu.result()[1],
                 tpm=tpm.result(),
@@ -231,6 +235,9 @@ def policy(config: Config) -> hostpolicy.Policy:
         disk_folders=tuple(str(path) for path in config.disk_folders),
         boot_folders=tuple(str(path) for path in config.boot_folders),
         log_folders=tuple(str(path) for path in config.log_folders),
+        nvram_folders=tuple(str(path) for path in config.nvram_folders),
+        networks=tuple(config.allowed_networks),
+        ports=(config.data_ports, (config.port, config.port)),
     )
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from vmferry.core import codes, hostpolicy
+from vmferry.core import codes, domainxml, hostpolicy
 from vmferry.core.domainxml import parse_domain
 from vmferry.core.finding import Finding
+from vmferry.core.hostpolicy import Violation
 from vmferry.preflight.case import Case, Check
 
 # What cannot follow a running VM, by where it stands in the XML.
@@ -52,7 +53,24 @@ def _policy(case: Case) -> Iterator[Finding]:
     rest = [reason for reason in reasons if not any(path in reason for path in told)]
     if rest:
         why = "; ".join(rest)
-        yield Finding.blocks(codes.DEVICE_FORBIDDEN, ("", why), host=case.here.name, vm=case.vm.vm, why=why)
+        fields = {"host": case.here.name, "vm": case.vm.vm, "why": why, "allowed": _allowed(rest, case.here.name)}
+        yield Finding.blocks(codes.DEVICE_FORBIDDEN, ("", why), **fields)
+
+
+def _allowed(reasons: list[str], host: str) -> str:
+    """Return how the administrator can allow what was found, as far as a setting does; else nothing."""
+    settings = {reason.setting: None for reason in reasons if isinstance(reason, Violation) and reason.setting}
+    if not settings:
+        return ""
+    names = ", ".join(f"`{setting}`" for setting in settings)
+    part = "" if all(isinstance(reason, Violation) and reason.setting for reason in reasons) else ", as far as it goes,"
+    return f"; or{part} add what is named to {names} in {host}'s vmferry.toml and start vmferryd there anew"
+
+
+def _sockets(case: Case) -> Iterator[Finding]:
+    for channel, path in domainxml.sockets(case.vm.live_xml).items():
+        fields = {"host": case.here.name, "vm": case.vm.vm, "channel": channel, "path": path}
+        yield Finding.warns(codes.SOCKET_MOVED, (path, ""), **fields)
 
 
 def _libvirt(case: Case) -> Iterator[Finding]:
@@ -70,6 +88,13 @@ POLICY = Check(
     {
         codes.DEVICE_FORBIDDEN: "libvirt does as root what a VM's configuration says, so a host takes from others only "
         "what it knows to be harmless, and files only in the folders of its vmferry.toml."
+    },
+)
+SOCKETS = Check(
+    _sockets,
+    {
+        codes.SOCKET_MOVED: "A socket that the VM's configuration names could be another VM's; libvirt's own are "
+        "named after the VM."
     },
 )
 LIBVIRT = Check(_libvirt, {codes.LIBVIRT_REFUSED: "The destination's libvirt or QEMU lacks something that the VM has."})

@@ -11,6 +11,13 @@ from vmferry.preflight.case import Case, Check
 _SHOWN_MAX = 5
 
 
+def _emulator(case: Case) -> Iterator[Finding]:
+    named, taken = domainxml.emulator(case.vm.live_xml), domainxml.emulator(case.plan.live_xml)
+    if named != taken:
+        fields = {"host": case.here.name, "vm": case.vm.vm, "named": named, "emulator": taken}
+        yield Finding.warns(codes.EMULATOR_OTHER, (named, taken), **fields)
+
+
 def _machine(case: Case) -> Iterator[Finding]:
     machine = domainxml.machine(case.plan.live_xml)
     known = case.here.machines or []
@@ -59,6 +66,10 @@ def _minor(number: int) -> int:
 MACHINE = Check(
     _machine,
     {codes.MACHINE_UNKNOWN: "The VM was started by a newer QEMU, or by a distribution's own; its hardware is that."},
+)
+EMULATOR = Check(
+    _emulator,
+    {codes.EMULATOR_OTHER: "Distributions put QEMU at different places, and a host runs none that it does not list."},
 )
 VERSIONS = Check(
     _versions,

@@ -113,7 +113,7 @@ NOT_MIGRATABLE = PreflightError.define("vm-not-migratable", "{vm} cannot be move
 DEVICE_FORBIDDEN = PreflightError.define(
     "device-forbidden",
     "{host} does not accept {vm}: {why}.",
-    "Take that out of the VM's configuration, or allow it in {host}'s vmferry.toml.",
+    "Take that out of the VM's configuration (`virsh edit {vm}`) and start the VM anew{allowed}.",
 )
 MEMORY_SHORT = PreflightError.define(
     "memory-short",
@@ -146,6 +146,16 @@ VM_SNAPSHOTS = PreflightError.define(
     "vm-has-snapshots",
     "{vm} has {snapshots} snapshots and {checkpoints} checkpoints, which libvirt cannot move.",
     "Delete them (`virsh snapshot-delete {vm} NAME`, `virsh checkpoint-delete {vm} NAME`), then move.",
+)
+EMULATOR_OTHER = PreflightError.define(
+    "emulator-other",
+    "{host} has or allows no {named}, so {vm} is run by {emulator} there.",
+    "If it has to be that program, install it on {host} and add it to `emulators` in {host}'s vmferry.toml.",
+)
+SOCKET_MOVED = PreflightError.define(
+    "socket-moved",
+    "The socket of {vm}'s channel {channel} is where libvirt puts it on {host}, not at {path}.",
+    "If a program looks for it, `virsh dumpxml {vm}` on {host} says where it is once the VM runs there.",
 )
 MACHINE_UNKNOWN = PreflightError.define(
     "machine-unknown",
