@@ -158,6 +158,7 @@ def test_storage(pair: Pair) -> None:
     assert found(pair, "--storage-path", "/etc") == ["storage-path-forbidden"]
     assert found(pair, "--storage-path", "/run/small") == ["storage-full"]
     assert found(pair, storage=False) == ["disk-not-shared"]
+    assert "disk-path-unusable" in found(pair, "--disk", "vda=/var/lib/libvirt/images/.vmferry-1-vda")
     (pair.two.images / "web01-vda.qcow2").write_text("somebody's")
     assert found(pair) == ["disk-exists"]
 

@@ -136,6 +136,11 @@ FAULTS: list[tuple[str, Severity, Case]] = [
     ("storage-full", Severity.BLOCKS, case(places=[PLACE.model_copy(update={"free": 1 << 30})])),
     ("disk-exists", Severity.BLOCKS, case(places=[PLACE.model_copy(update={"taken": True})])),
     (
+        "disk-path-unusable",
+        Severity.BLOCKS,
+        case(places=[PLACE.model_copy(update={"path": "/var/lib/libvirt/images/.vmferry-1-vda"})]),
+    ),
+    (
         "medium-differs",
         Severity.BLOCKS,
         case(

@@ -35,7 +35,7 @@ from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
-from vmferry.transfer import control, interfaces, spec
+from vmferry.transfer import control, interfaces, newdisks, spec
 from vmferry.transfer.spec import Spec
 
 _JOB = re.compile(r"[0-9a-f]{12}")
@@ -370,7 +370,7 @@ class Arrivals:
         others = [entry for entry in self.admissions.entries() if entry.job != job and entry.has_place(now)]
         incoming = [entry for entry in others if entry.memory or entry.space]
         memory = {entry.job: self.snapshots.resident(self.jobs.get(entry.job).vm) for entry in incoming}
-        space = {entry.job: _occupied(self.config.state_folder, entry.job) for entry in incoming}
+        space = {entry.job: self._occupied(entry.job) for entry in incoming}
         taken = booked_space(others, space, now)
         return here.model_copy(
             update={
@@ -382,27 +382,14 @@ class Arrivals:
             }
         )
 
+    def _occupied(self, job: str) -> dict[str, int]:
+        """Return the bytes that the files which a job has made take already, by file system."""
+        step = self.jobs.last(job, Phase.ADMITTED)
+        return newdisks.occupied(newdisks.recorded(step.detail)) if step else {}
+
 
 def _uuid(state_folder: Path, job: str) -> str | None:
     try:
         return spec.load(state_folder, job).offer.uuid
     except FileNotFoundError:
         return None  # a job of this host's own that is not agreed on yet: its VM is here, and so is its UUID
-
-
-def _occupied(state_folder: Path, job: str) -> dict[str, int]:
-    """Give the bytes that a job's disks occupy already, by file system."""
-    found: dict[str, int] = {}
-    try:
-        work = spec.load(state_folder, job)
-    except FileNotFoundError:
-        return {}  # it has just ended
-    for disk in work.grant.disks:
-        try:
-            status = Path(disk.path).stat()
-        except OSError:
-            continue  # not made yet
-        if disk.made:
-            device = str(status.st_dev)
-            found[device] = found.get(device, 0) + status.st_blocks * 512
-    return found

@@ -270,6 +270,20 @@ def with_paths(xml: str, paths: Mapping[str, str], emptied: Collection[str] = ()
     return _serialize(domain)
 
 
+def with_ends(xml: str, targets: Collection[str]) -> str:
+    """Return the domain with disks that say that no file is below theirs (an empty <backingStore>).
+
+    Where a domain does not say so, libvirt reads the image's header to find out, and opens what that names.
+    """
+    domain = _editable(xml)
+    for disk in _disks(domain):
+        source = disk.find("source")
+        if source is not None and _entry(disk).target in targets and disk.find("backingStore") is None:
+            # Where libvirt has it: the XML that it sends with the move is compared with this one to the letter.
+            disk.insert(list(disk).index(source) + 1, Element("backingStore"))
+    return _serialize(domain)
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """Where an interface goes: a libvirt network or a bridge by name, or nothing at all (ethernet: a tap alone)."""

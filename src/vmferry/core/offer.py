@@ -69,8 +69,8 @@ class Disk(Value):
     target: Exact
     path: Exact
     format: Exact
-    virtual_size: int
-    allocated: int
+    virtual_size: int = Field(ge=0)
+    allocated: int = Field(ge=0)
     mode: int = Field(description="permission bits of the source's file, e.g. 0o600")
     owner: Exact
     group: Exact

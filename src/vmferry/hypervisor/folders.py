@@ -5,7 +5,10 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Iterable
 from pathlib import Path
+
+from vmferry.hypervisor import safefiles
 
 
 def probe(folder: Path) -> tuple[bool, bool]:
@@ -21,6 +24,13 @@ def probe(folder: Path) -> tuple[bool, bool]:
             return error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM), True
         return True, bool(more)
     return True, False
+
+
+def inside(folder: int, places: Iterable[Path]) -> bool:
+    """Return whether an open folder is one of some places or below one, by where it really is."""
+    real = Path(safefiles.real(folder))
+    resolved = [place.resolve() for place in places]
+    return any(real == place or place in real.parents for place in resolved)
 
 
 def passes(user: str, folder: Path) -> bool:

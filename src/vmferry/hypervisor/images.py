@@ -1,32 +1,46 @@
-"""Disk images: what one is, and making an empty one like it. Uses qemu-img, as libvirt does."""
+"""Disk images: what one is, and making an empty one like it.
 
+What an image says of itself is read here (core/qcow2.py): no program with root's rights looks at bytes that a guest or
+another host has written. qemu-img only makes images, in files of vmferry's own, within bounds of time and size.
+"""
+
+import errno
 import grp
-import json
 import os
 import pwd
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from vmferry.core import codes
+from vmferry.core import codes, qcow2
 from vmferry.core.errors import PreflightError
 from vmferry.core.offer import Disk
+from vmferry.core.text import printable
+from vmferry.hypervisor import safefiles
 
-# qcow2 options that a copy must share with its original, and the option of `qemu-img create` for each.
-_QCOW2_OPTIONS = {
-    "compat": "compat",
-    "lazy-refcounts": "lazy_refcounts",
-    "refcount-bits": "refcount_bits",
-    "extended-l2": "extended_l2",
-    "compression-type": "compression_type",
+SECTOR = 512  # bytes, in which QEMU counts: a raw file that ends within one is filled up
+
+# Options of `qemu-img create` that a copy must share with its original, and what each may be.
+_CREATE_OPTIONS = {
+    "cluster_size": frozenset(str(1 << bits) for bits in range(9, 22)),
+    "compat": frozenset({"0.10", "1.1"}),
+    "compression_type": frozenset({"zlib", "zstd"}),
+    "extended_l2": frozenset({"on", "off"}),
+    "lazy_refcounts": frozenset({"on", "off"}),
+    "refcount_bits": frozenset(str(1 << order) for order in range(7)),
 }
-_CREATE_OPTIONS = frozenset({*_QCOW2_OPTIONS.values(), "cluster_size"})
+_CREATE_SECONDS = 20
+_CREATE_BYTES = 256 << 20  # of an empty image: its tables
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image file. Sizes in bytes."""
+    """One image file. Sizes in bytes.
+
+    Arguments:
+        size: of the file.
+        backing: another file that QEMU would open with it; None when there is none.
+    """
 
     format: str
     virtual_size: int
@@ -37,6 +51,8 @@ class Image:
     backing: str | None
     encrypted: bool
     options: tuple[tuple[str, str], ...] = ()
+    size: int = 0
+    inode: int = 0
     snapshots: tuple[str, ...] = ()
     bitmaps: tuple[str, ...] = ()
 
@@ -50,88 +66,132 @@ def inspect(path: str, expected_format: str) -> Image:
 
     Raises:
         OSError: the file cannot be read.
-        subprocess.CalledProcessError: qemu-img cannot make sense of it.
+        PreflightError: image-unreadable; it is no image of that format.
     """
-    status = Path(path).stat()
-    info: dict[str, Any] = json.loads(
-        subprocess.run(
-            ["qemu-img", "info", "--force-share", "--output=json", "-f", expected_format, path],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-    )
-    data = info.get("format-specific", {}).get("data", {}) if expected_format == "qcow2" else {}
-    options = {ours: _text(data[theirs]) for theirs, ours in _QCOW2_OPTIONS.items() if theirs in data}
-    if "cluster-size" in info:
-        options["cluster_size"] = str(info["cluster-size"])
+    handle = safefiles.open_regular(path)
+    try:
+        return describe(handle, expected_format, path)
+    finally:
+        os.close(handle)
+
+
+def describe(handle: int, expected_format: str, path: str) -> Image:
+    """Describe an image that is open.
+
+    Arguments:
+        path: for the error.
+
+    Raises:
+        OSError, PreflightError: as `inspect`.
+    """
+    status = os.fstat(handle)
+    size = -(-status.st_size // SECTOR) * SECTOR
+    header = qcow2.Header(virtual_size=size, names=(), encrypted=False)
+    if expected_format == "qcow2":
+        try:
+            header = qcow2.parse(lambda at, length: os.pread(handle, length, at))
+        except ValueError as error:
+            raise PreflightError(codes.IMAGE_UNREADABLE, path=path, format=expected_format, why=str(error)) from error
     return Image(
         format=expected_format,
-        virtual_size=int(info["virtual-size"]),
+        virtual_size=header.virtual_size,
         allocated=status.st_blocks * 512,
         mode=status.st_mode & 0o7777,
         owner=_user(status.st_uid),
         group=_group(status.st_gid),
-        backing=info.get("backing-filename") or data.get("data-file"),
-        encrypted=bool(info.get("encrypted")),
-        options=tuple(sorted(options.items())) if expected_format == "qcow2" else (),
-        snapshots=tuple(str(snapshot.get("name")) for snapshot in info.get("snapshots", [])),
-        bitmaps=tuple(str(bitmap.get("name")) for bitmap in data.get("bitmaps", [])),
+        backing=header.names[0] if header.names else None,
+        encrypted=header.encrypted,
+        options=tuple(sorted(header.options.items())),
+        size=status.st_size,
+        inode=status.st_ino,
+        snapshots=header.snapshots,
+        bitmaps=header.bitmaps,
     )
 
 
-def create(disk: Disk, path: str, *, host: str, vm: str) -> None:
-    """Make an empty image like `disk` at `path`, sparse, with its owner and mode.
+def complete(handle: int, disk: Disk, path: str, *, host: str, vm: str) -> None:
+    """Make an empty image like `disk`, sparse, of an empty file that is open.
 
     Arguments:
         disk: what the source says of it; nothing of it is trusted.
-        host, vm: for the error.
+        path: where the file will be; `host` and `vm` are for the error, too.
 
     Raises:
-        PreflightError: disk-exists, storage-path-missing or storage-full.
+        PreflightError: storage-full, or disk-not-made with the reason.
     """
     try:
-        # O_EXCL: never take over, and later remove, a file that was there before.
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    except FileExistsError as error:
-        raise PreflightError(codes.DISK_EXISTS, path=path, host=host, disk=disk.target, vm=vm) from error
-    except FileNotFoundError as error:
-        raise PreflightError(
-            codes.STORAGE_PATH_MISSING, path=str(Path(path).parent), disk=disk.target, host=host
-        ) from error
-    with os.fdopen(handle, "wb") as file:
         if disk.format == "raw":
-            file.truncate(disk.virtual_size)
-    if disk.format == "qcow2":
-        options = {
-            k: v for k, v in disk.create_options.items() if k in _CREATE_OPTIONS and v.replace(".", "").isalnum()
-        }
-        arguments = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-        subprocess.run(
-            ["qemu-img", "create", "-q", "-f", "qcow2", *arguments, path, str(disk.virtual_size)],
-            check=True,
-            capture_output=True,
-        )
-    set_owner(disk, path)
+            os.ftruncate(handle, disk.virtual_size)
+        else:
+            _create(handle, disk)
+    except (OSError, OverflowError, subprocess.SubprocessError) as error:
+        raise trouble(error, disk, path, host=host, vm=vm) from error
 
 
-def set_owner(disk: Disk, path: str) -> None:
-    """Give the file the mode and, where such names exist here, the owner and group of the original."""
+def _create(handle: int, disk: Disk) -> None:
+    options = {key: value for key, value in disk.create_options.items() if value in _CREATE_OPTIONS.get(key, ())}
+    arguments = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    limits = [f"--fsize={_CREATE_BYTES}", f"--cpu={_CREATE_SECONDS}", "--core=0"]
+    create = ["qemu-img", "create", "-q", "-f", "qcow2", *arguments, f"/proc/self/fd/{handle}", str(disk.virtual_size)]
+    subprocess.run(
+        ["prlimit", *limits, *create],
+        check=True,
+        pass_fds=(handle,),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=2 * _CREATE_SECONDS,
+    )
+
+
+def trouble(error: Exception, disk: Disk, path: str, *, host: str, vm: str) -> PreflightError:
+    """Return the error of a disk that could not be made or written, with the reason."""
+    why = printable(str(error), 300)
+    if isinstance(error, subprocess.CalledProcessError):
+        why = printable(" ".join(str(error.stderr).split()).removeprefix("qemu-img: "), 300) or "qemu-img failed"
+    elif isinstance(error, OSError):
+        why = error.strerror or str(error)
+    if (isinstance(error, OSError) and error.errno in _FULL) or os.strerror(errno.ENOSPC) in why:
+        folder = path.rpartition("/")[0] or "/"
+        names = {"path": folder, "host": host, "disk": disk.target}
+        return PreflightError(codes.STORAGE_FULL, free=_free(folder), needed=disk.allocated, **names)
+    return PreflightError(codes.DISK_NOT_MADE, path=path, disk=disk.target, host=host, vm=vm, why=why)
+
+
+def hand_over(handle: int, disk: Disk, qemu_user: str) -> None:
+    """Set mode, owner and group of a disk's file to the original's, as far as another host may choose them.
+
+    Nobody but its owner and group may write, and these are root's or those of QEMU's user: libvirt gives QEMU the file
+    at start, whoever else it belonged to.
+    """
+    os.fchown(handle, _uid(disk.owner, qemu_user), _gid(disk.group, qemu_user))
+    os.fchmod(handle, disk.mode & 0o664)
+
+
+def _uid(owner: str, qemu_user: str) -> int:
+    if owner not in ("root", qemu_user):
+        return -1
     try:
-        os.chown(path, pwd.getpwnam(disk.owner).pw_uid, -1)
+        return pwd.getpwnam(owner).pw_uid
     except KeyError:
-        pass  # no such user here: libvirt gives QEMU the file at start
+        return -1
+
+
+def _gid(group: str, qemu_user: str) -> int:
     try:
-        os.chown(path, -1, grp.getgrnam(disk.group).gr_gid)
+        gid, user = grp.getgrnam(group).gr_gid, pwd.getpwnam(qemu_user)
     except KeyError:
-        pass
-    Path(path).chmod(disk.mode & 0o666)
+        return -1
+    return gid if gid in (0, *os.getgrouplist(qemu_user, user.pw_gid)) else -1
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
+def _free(folder: str) -> int:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize
 
 
 def _user(uid: int) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import libvirt
 
 from vmferry.core import domainxml
+from vmferry.core.errors import PreflightError
 from vmferry.core.offer import Disk
 from vmferry.core.use import Surroundings
 from vmferry.core.vm import Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
@@ -216,8 +216,8 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Disk
         raise _UnsupportedError(
             f"{path} cannot be read: {error.strerror}", _restore(entry, vm), missing=True
         ) from error
-    except subprocess.CalledProcessError as error:
-        raise _UnsupportedError(f"qemu-img cannot read {path}: {str(error.stderr).strip()}") from error
+    except PreflightError as error:
+        raise _UnsupportedError(error.reason.rstrip(".")) from error
     if image.backing:
         raise _UnsupportedError(f"it has the backing file {image.backing}", _flatten(entry, vm))
     if image.encrypted:

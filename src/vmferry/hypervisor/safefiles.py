@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 _LINKS_MAX = 40  # as the kernel's (path_resolution(7))
+_LINK = "it is, or is reached by, a symbolic link that another user than root can have made"
 _NAME_MAX = 255
 _FOLDER = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -133,6 +134,15 @@ def rename(folder: int, name: str, final: str) -> None:
     os.unlink(name, dir_fd=folder)
 
 
+def exists(folder: int, name: str) -> bool:
+    """Return whether something has a name in an open folder, a link that leads nowhere included."""
+    try:
+        os.stat(_plain(name), dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def identity(folder: int, name: str) -> Identity | None:
     """Return which file has a name in an open folder; None when nothing has."""
     try:
@@ -228,7 +238,7 @@ def _walk(parts: list[str]) -> int:
                 if stat.S_ISLNK(os.fstat(next_).st_mode):
                     links += 1
                     if links > _LINKS_MAX or not _is_roots(os.fstat(here)):
-                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+                        raise OSError(errno.ELOOP, _LINK, name)
                     target = os.readlink("", dir_fd=next_)
                     todo += [part for part in target.split("/") if part not in ("", ".")][::-1]
                     os.close(next_)

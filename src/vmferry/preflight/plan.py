@@ -63,6 +63,11 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
         _rewrite(vm, here, vm.live_xml, live),
         _rewrite(vm, here, vm.persistent_xml, defined, emptied),
     )
+    live_xml = domainxml.with_ends(live_xml, live)
+    # What is copied was made or looked at here. What is shared can be written anew by the other host at any time.
+    both = {place.path for place in here.places if place.shared}
+    shared = [target for target, (path, _) in defined.items() if path in both]
+    persistent_xml = domainxml.with_ends(persistent_xml, shared)
     return Plan(disks, live_xml, persistent_xml, live, defined)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from vmferry.core import codes, domainxml
+from vmferry.core import paths as rules
 from vmferry.core.finding import Finding
 from vmferry.core.offer import Disk
 from vmferry.core.snapshot import Place
@@ -21,7 +22,11 @@ def _storage(case: Case) -> Iterator[Finding]:
         folder = place.path.rpartition("/")[0]
         names = {"host": host, "disk": disk.target}
         seen_there = f"{folder}: {place.free} bytes free"
-        if not place.shared and not vm.options.include_storage:
+        why = rules.problem(place.path)
+        if why is not None:
+            seen = (disk.path, place.path)
+            yield Finding.blocks(codes.DISK_PATH_UNUSABLE, seen, path=place.path, why=why, **names)
+        elif not place.shared and not vm.options.include_storage:
             seen = (disk.path, "not seen")
             yield Finding.blocks(codes.DISK_NOT_SHARED, seen, vm=vm.vm, path=disk.path, **names)
         elif not place.folder_exists:
@@ -75,6 +80,7 @@ def _file_system(case: Case, disk: Disk, place: Place, folder: str, cache: str) 
 STORAGE = Check(
     _storage,
     {
+        codes.DISK_PATH_UNUSABLE: "The path can be read in two ways, or its name is kept for vmferry's own files.",
         codes.DISK_NOT_SHARED: "Only the memory was to move, and the disk's file is not one that both hosts see.",
         codes.STORAGE_PATH_MISSING: "A disk goes into the folder that it is in here, unless another is named.",
         codes.STORAGE_PATH_FORBIDDEN: "A host takes disks only into the folders that its administrator has named.",

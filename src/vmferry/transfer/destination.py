@@ -1,27 +1,26 @@
 """The destination's end of a move: makes the disks, lets the guarded migration in, resumes the VM on `go`."""
 
+import logging
 import os
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from vmferry.core import codes
 from vmferry.core.errors import CancelledError, PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Phase, State, Summary
 from vmferry.core.networks import Local
-from vmferry.core.offer import Disk, DiskPlan
 from vmferry.core.request import build
 from vmferry.core.settings import listening, require_network
-from vmferry.hypervisor import images
 from vmferry.hypervisor.domains import Presence
-from vmferry.transfer import files, interfaces
+from vmferry.transfer import interfaces, newdisks
 from vmferry.transfer.comparison import Comparison
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Verdict
 from vmferry.transfer.endpoint import Endpoint, wait_for_libvirt
 from vmferry.transfer.guard import Authorised
 from vmferry.transfer.localsockets import dial
+from vmferry.transfer.newdisks import Made, NewDisks
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.room import Room
 from vmferry.transfer.rpcrelay import GuardedRelay
@@ -32,6 +31,8 @@ from vmferry.transfer.stream import Stream
 _CONNECT_LIMIT = 60.0
 _LIBVIRT_LIMIT = 20.0
 _ASK_AGAIN = 1.0
+
+log = logging.getLogger("vmferry.transfer")
 
 
 class Destination(Endpoint):
@@ -49,6 +50,15 @@ class Destination(Endpoint):
         self._comparison: Comparison | None = None
         super().__init__(*arguments)
         self._request = build(self.offer, self.spec.grant, str(self.folder))
+        self._disks = NewDisks(
+            self.offer.disks,
+            self.spec.grant.disks,
+            allowed=self.config.disk_folders,
+            qemu_user=self.config.qemu_user,
+            journal=lambda files: self.journal(Phase.ADMITTED, files=files),
+            host=self.config.name,
+            vm=self.offer.vm,
+        )
 
     # --- from beginning to end --------------------------------------------------------------------------------
 
@@ -110,16 +120,7 @@ class Destination(Endpoint):
     def _prepare(self) -> None:
         try:
             self.require_own_folder()
-            made = [plan for plan in self.spec.grant.disks if plan.made]
-            # What is about to be made, so that a later life can remove it. `offer` saw that none of it existed.
-            self.journal(Phase.ADMITTED, files=[plan.path for plan in made])
-            for number, plan in enumerate(made):
-                try:
-                    images.create(self._disk(plan), plan.path, host=self.config.name, vm=self.offer.vm)
-                except PreflightError:
-                    # This one is somebody else's, or not there: it must not be removed with ours.
-                    self.journal(Phase.ADMITTED, files=[plan.path for plan in made[:number]])
-                    raise
+            self._disks.make()
             self._listener = Listener(self._places(), self.config.data_ports, self.credentials())
         except VmferryError as error:
             self._trouble = error
@@ -166,6 +167,8 @@ class Destination(Endpoint):
     def _take(self, kind: str, stream: Stream) -> None:
         """Connect a stream that the source opened to its end here."""
         try:
+            if kind in ("rpc", "memory", "disk"):
+                self._disks.require_whole()
             if kind == "rpc":
                 self._take_rpc(stream)
             elif kind == "memory":
@@ -178,6 +181,9 @@ class Destination(Endpoint):
                 stream.reset(f"there is no kind {kind}")
         except OSError as error:
             stream.reset(str(error))
+        except VmferryError as error:
+            stream.reset(error.reason)
+            self.events.put(("trouble", error))
 
     def _take_rpc(self, stream: Stream) -> None:
         request = self._request
@@ -188,34 +194,22 @@ class Destination(Endpoint):
         relay.start()
 
     def _take_file(self, stream: Stream) -> None:
-        paths = {plan.target: plan.path for plan in self.spec.grant.disks if plan.copied_by == "file"}
-
-        def locate(target: str) -> str:
-            if target not in paths:
-                raise UsageError(codes.DISK_UNKNOWN, vm=self.offer.vm, disk=target, disks=", ".join(paths))
-            return paths[target]
-
         try:
-            target = files.receive(stream, locate)
-            self._check_copied(target, locate(target))
-            self.say(do="file", target=target)
+            self.say(do="file", target=self._disks.receive(stream))
         except VmferryError as error:
             self.events.put(("trouble", error))
-        except OSError as error:
+        except Exception as error:
+            # Whatever it is, the source waits for this file, and must hear of it.
+            log.exception("job %s: a file was not received", self.job)
             self.events.put(("trouble", self.failure(str(error))))
 
     def _compared(self, target: str, error: VmferryError | None) -> None:
         """Tell the source that a medium that is here is the same, or end the move."""
         if error is None:
+            self._disks.found(target)
             self.say(do="file", target=target)
         else:
             self.events.put(("trouble", error))
-
-    def _check_copied(self, target: str, path: str) -> None:
-        """See that what was copied byte by byte names no other file: a qcow2's header is the source's to write."""
-        disk = next(disk for disk in self.offer.disks if disk.target == target)
-        if images.inspect(path, disk.format).backing:
-            raise PreflightError(codes.DISK_UNSUPPORTED, vm=self.offer.vm, disk=target, why="it names another file")
 
     def _give_up(self, caller: str) -> None:
         """End the move on this host's own word, as long as the VM cannot be its: the source is not asked.
@@ -320,9 +314,9 @@ class Destination(Endpoint):
             self.session.abort(trouble.reason)
         while not self._remove_copy():
             self.doubt("libvirt does not answer, so the unfinished copy cannot be removed")
-        for plan in self.spec.grant.disks:
-            if plan.path in self._made():
-                Path(plan.path).unlink(missing_ok=True)
+        self._disks.close()
+        for line in newdisks.remove(self._made()):
+            log.warning("job %s: what was made here stays: %s", self.job, line)
         self.end(State.CANCELLED if isinstance(trouble, CancelledError) else State.FAILED, trouble)
         self._ended.set()
 
@@ -339,9 +333,9 @@ class Destination(Endpoint):
                 time.sleep(0.2)  # libvirt removes it itself at the same time, or was just restarted
         return False
 
-    def _made(self) -> set[str]:
+    def _made(self) -> list[Made]:
         step = self.jobs.last(self.job, Phase.ADMITTED)
-        return set(step.detail.get("files", [])) if step else set()
+        return newdisks.recorded(step.detail) if step else []
 
     def _linger(self) -> None:
         """Stay until the source has heard the end, so that nothing it waits for is cut off."""
@@ -352,6 +346,3 @@ class Destination(Endpoint):
                 break
         if self._listener is not None:
             self._listener.close()
-
-    def _disk(self, plan: DiskPlan) -> Disk:
-        return next(disk for disk in self.offer.disks if disk.target == plan.target)

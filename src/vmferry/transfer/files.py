@@ -8,16 +8,17 @@ import errno
 import json
 import os
 import struct
-from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from vmferry.core import codes
 from vmferry.core.errors import InternalError
+from vmferry.core.message import Exact, Value
+from vmferry.hypervisor import safefiles
 
 _LENGTH = struct.Struct(">I")
 _RECORD = struct.Struct(">QI")
 _CHUNK = 256 * 1024
+_HEAD_MAX = 4096
 
 
 class ByteStream(Protocol):
@@ -40,7 +41,7 @@ def send(stream: ByteStream, target: str, path: str) -> int:
         OSError: the file cannot be read.
     """
     sent = 0
-    with Path(path).open("rb", buffering=0) as file:
+    with os.fdopen(safefiles.open_regular(path), "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         head = json.dumps({"target": target, "size": size}).encode()
         stream.send(_LENGTH.pack(len(head)) + head)
@@ -65,37 +66,73 @@ def send(stream: ByteStream, target: str, path: str) -> int:
     return sent
 
 
-def receive(stream: ByteStream, locate: Callable[[str], str]) -> str:
-    """Receive one file and write it; returns the disk's target.
+class Incoming:
+    """A file that comes: its head has been read.
 
     Arguments:
-        locate: gives the path for a disk's target; raises for one that was not granted.
+        target: the disk that it is, as the other host says.
+        size: of the file in bytes, as it says.
+    """
+
+    def __init__(self, target: str, size: int, reader: "_Reader") -> None:
+        self.target = target
+        self.size = size
+        self._reader = reader
+
+    def save(self, handle: int, limit: int) -> None:
+        """Receive the content and write it to an empty file, holes left out; on disk when this returns.
+
+        Arguments:
+            limit: bytes that the file may have.
+
+        Raises:
+            InternalError: protocol; the peer sent something else, or more.
+            OSError: the file cannot be written.
+        """
+        if not 0 <= self.size <= limit:
+            raise InternalError(codes.PROTOCOL, why=f"a file of {self.size} bytes comes, and {limit} are expected")
+        os.ftruncate(handle, self.size)
+        reached = 0
+        while True:
+            offset, length = _RECORD.unpack(self._reader.take(_RECORD.size))
+            if not length:
+                break
+            if length > _CHUNK or offset < reached or offset + length > self.size:
+                raise InternalError(codes.PROTOCOL, why="a file record lies outside the file, or before another")
+            reached = offset + length
+            _write(handle, self._reader.take(length), offset)
+        if offset != self.size:
+            raise InternalError(codes.PROTOCOL, why="a file ended early")
+        os.fsync(handle)
+
+
+def begin(stream: ByteStream) -> Incoming:
+    """Read what file comes on a stream.
 
     Raises:
         InternalError: protocol; the peer sent something else.
-        OSError: the file cannot be written.
     """
     reader = _Reader(stream)
-    head = json.loads(reader.take(_length(reader.take(_LENGTH.size), 4096)))
-    target, size = str(head["target"]), int(head["size"])
-    with Path(locate(target)).open("r+b", buffering=0) as file:
-        while True:
-            offset, length = _RECORD.unpack(reader.take(_RECORD.size))
-            if not length:
-                break
-            if length > _CHUNK or offset + length > size:
-                raise InternalError(codes.PROTOCOL, why="a file record lies outside the file")
-            os.pwrite(file.fileno(), reader.take(length), offset)
-        file.truncate(size)
-        os.fsync(file.fileno())
-    return target
-
-
-def _length(raw: bytes, limit: int) -> int:
-    (length,) = _LENGTH.unpack(raw)
-    if length > limit:
+    (length,) = _LENGTH.unpack(reader.take(_LENGTH.size))
+    if length > _HEAD_MAX:
         raise InternalError(codes.PROTOCOL, why="a file header is too long")
-    return int(length)
+    try:
+        head = _Head.model_validate_json(reader.take(length))
+    except ValueError as error:
+        raise InternalError(codes.PROTOCOL, why="a file header cannot be read") from error
+    return Incoming(head.target, head.size, reader)
+
+
+def _write(handle: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
+
+
+class _Head(Value):
+    target: Exact
+    size: int
 
 
 class _Reader:

@@ -13,3 +13,18 @@ GRANT_DIFFERS = InternalError.define(
     "Install the same release of vmferry on both hosts; if they have it, look for what is wrong with {host} before "
     "VMs go there.",
 )
+IMAGE_UNREADABLE = PreflightError.define(
+    "image-unreadable",
+    "{path} cannot be read as a {format} image: {why}.",
+    "See what `qemu-img check {path}` says of it, and whether it is the format that the VM's configuration names.",
+)
+DISK_NOT_MADE = PreflightError.define(
+    "disk-not-made",
+    "The disk {disk} of {vm} cannot be made as {path} on {host}: {why}.",
+    "Put it on another file system with --disk {disk}=PATH, or see on {host} what is wrong with that one.",
+)
+DISK_PATH_UNUSABLE = PreflightError.define(
+    "disk-path-unusable",
+    "{path} on {host} cannot be the path of the disk {disk}: {why}.",
+    "Name another path with --disk {disk}=PATH.",
+)
