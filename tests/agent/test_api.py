@@ -243,3 +243,17 @@ def test_openapi_describes_every_operation() -> None:
             seen.add(operation["operationId"])
             assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
     assert "HTTPValidationError" not in json.dumps(schema)
+
+
+def test_the_document_says_what_a_caller_shows_and_which_methods_there_are(kvm1: "Node") -> None:
+    described = json.loads(document())
+    assert described["servers"][0]["url"] == "https://{host}:{port}"
+    schemes = set(described["components"]["securitySchemes"])
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            named = {scheme for one in operation["security"] for scheme in one}
+            assert named <= schemes
+            assert ("certificate" in named) is ("/peer/" in path)
+            assert {"400", "401", "403", "404", "409"} <= set(operation["responses"])
+    answer = raw(kvm1, "OPTIONS", "/api/v1/host/networks/x")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, PATCH")

@@ -10,11 +10,13 @@ from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.job import Role
 from vmferry.core.offer import Caller, Encryption, MoveOptions, Offer, Proposal
 from vmferry.core.snapshot import HostSnapshot
+from vmferry.transfer import spec
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Node
 
 KEY = "5a" * 32
+THEN = ("11" * 32, "22" * 32)
 
 
 def offer(caller: str = "alice") -> Offer:
@@ -203,3 +205,18 @@ def test_what_has_its_default_is_not_answered(paired: tuple["Node", "Node"]) -> 
     answer = kvm1.peer(kvm2)._call("POST", "/peer/offers", offer().wire())
     assert "job_key" in answer
     assert not {"requires", "findings", "refusal"} & set(answer)
+
+
+def test_a_proof_holds_where_a_host_shows_another_certificate_by_now(paired: tuple["Node", "Node"]) -> None:
+    """The key is bound to what was shown at the offer; else a job in doubt could never be settled."""
+    kvm1, kvm2 = paired
+    kvm1.peer(kvm2).offer(offer())
+    folder = spec.folder(kvm2.config.state_folder, "0001")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ends").write_text(f"{THEN[0]} {THEN[1]}")
+    shown = jobkey.proof(KEY, "0001", *THEN, "control")
+    assert not kvm1.peer(kvm2).go("0001", shown).ended
+    with pytest.raises(VmferryError, match="key"):
+        kvm1.peer(kvm2).go("0001", proof(kvm1, kvm2))
+    spec.forget(kvm2.config.state_folder, "0001", key=True)
+    assert spec.ends(kvm2.config.state_folder, "0001") is None

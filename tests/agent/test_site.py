@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.agent.test_api import raw
 from tests.agent.test_peer import KEY, offer
 from tests.authority import BOTH, DAY, Authority
 
@@ -418,3 +419,9 @@ def test_role_of_a_job_is_looked_at(kvm1: "Node", kvm2: "Node", authority: Autho
     peer = find(kvm1, kvm2)
     kvm2.job("0001", Role.DESTINATION, peer="kvm3.test")
     refused(codes.JOB_UNKNOWN, lambda: PeerClient(kvm1.config, peer).admit("0001", "x"))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "-a", "a..b", "\u00e9", "x" * 254, "a.*.org", "a\x1b"])
+def test_a_request_for_a_certificate_names_hosts(kvm1: "Node", name: str) -> None:
+    answer = raw(kvm1, "POST", "/api/v1/host/certificate/request", json={"names": ["kvm1.example.org", name]})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")

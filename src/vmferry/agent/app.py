@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from vmferry.agent import problems
 from vmferry.agent.audit import Audit
 from vmferry.agent.callers import Agent
-from vmferry.agent.gate import API, Gate
+from vmferry.agent.gate import API, OPEN_PATHS, Gate
 from vmferry.agent.routes import audit, doctor, hosts, jobs, peer, settings, signin, site, tokens, vms
 from vmferry.core.api import Problem
 
@@ -18,6 +18,26 @@ _DESCRIPTION = """\
 Moves running virtual machines between standalone KVM hosts.
 
 Errors are RFC 9457 problems with a stable `code`; docs/api.md describes who can reach which path, and how."""
+
+
+_PROBLEMS = {
+    "400": "The request itself is wrong (RFC 9457)",
+    "401": "Who calls has not shown who they are, or not rightly (RFC 9457)",
+    "403": "Who calls may not do that (RFC 9457)",
+    "404": "There is no such thing (RFC 9457)",
+    "409": "It cannot be as things stand (RFC 9457)",
+    "default": "Any other problem (RFC 9457)",
+}
+_SERVER = {
+    "url": "https://{host}:{port}",
+    "description": "A host. On the host itself its unix socket serves the same, and the kernel tells who calls.",
+    "variables": {"host": {"default": "localhost"}, "port": {"default": "6601"}},
+}
+_SCHEMES = {
+    "token": {"type": "http", "scheme": "bearer", "description": "an API token: `vmferry host token create`"},
+    "ticket": {"type": "http", "scheme": "negotiate", "description": "a Kerberos ticket (RFC 4559)"},
+    "certificate": {"type": "mutualTLS", "description": "of a paired host, or of one of the site"},
+}
 
 
 def application(agent: Agent) -> ASGIApp:
@@ -66,12 +86,20 @@ def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = Problem.model_json_schema()
-    answer = {
-        "description": "A problem (RFC 9457)",
-        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for path in schema["paths"].values():
-        for operation in path.values():
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
             operation["responses"].pop("422", None)
-            operation["responses"]["default"] = answer
+            for status, meaning in _PROBLEMS.items():
+                operation["responses"][status] = {"description": meaning, "content": content}
+            operation["security"] = _security(path)
+    schema["servers"] = [_SERVER]
+    schema["components"]["securitySchemes"] = _SCHEMES
     return schema
+
+
+def _security(path: str) -> list[dict[str, list[str]]]:
+    """Return what a caller of a path shows, one of these; empty: nothing."""
+    if path.startswith(f"{API}/peer/"):
+        return [{"certificate": []}]
+    return [] if path in OPEN_PATHS else [{"token": []}, {"ticket": []}]

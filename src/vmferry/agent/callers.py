@@ -8,7 +8,7 @@ from fastapi import Depends, Header, Path, Request
 from vmferry.agent.endings import Endings
 from vmferry.agent.events import Live
 from vmferry.agent.neighbours import Neighbours
-from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, TokenUser
+from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
 from vmferry.agent.pairing import Pairing
 from vmferry.agent.queue import Queue
 from vmferry.agent.services import Services
@@ -24,6 +24,7 @@ from vmferry.identity.access import Role, UnixUser, domain_login, login, require
 from vmferry.identity.peer import PROOF_HEADER, PROOF_PURPOSE
 from vmferry.identity.vouched import REACH_HEADER
 from vmferry.store.peers import Peer
+from vmferry.transfer import spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,10 @@ class May:
                 agent.services.stores.settings.host(),
                 agent.services.stores.settings.sids(),
             )
-        else:
-            assert isinstance(origin, UnixUser), "the gate lets nobody else come here"
+        elif isinstance(origin, UnixUser):
             found = login(agent.services.config, origin, agent.services.stores.settings.host())
+        else:
+            raise AccessError(codes.NOT_AUTHENTICATED, host=agent.services.config.name)
         request.state.caller, request.state.role = found.caller, found.role  # agent/audit.py reads them
         require(agent.services.config, found, self._role, self._action)
         return found.caller
@@ -145,15 +147,25 @@ def known(request: Request, agent: ThisAgent, reach: _Reach = "") -> Peer:
     peer: Peer | None
     if isinstance(origin, SiteHost):
         peer = Neighbours(agent.services.config, agent.services.stores.peers).admit(origin, reach)
-    else:
-        assert isinstance(origin, CertifiedHost), "the gate lets nobody else come here"
+    elif isinstance(origin, CertifiedHost):
         peer = agent.services.stores.peers.by_fingerprint(origin.fingerprint)
+    else:
+        peer = None
     if peer is None:
         raise AccessError(codes.NOT_PAIRED, host=agent.services.config.name)
     request.state.caller = Caller(name=peer.name, host=peer.name, method="certificate")
     return peer
 
 
+def stranger(request: Request, agent: ThisAgent) -> Stranger:
+    """Return who calls without a certificate or a name, for the paths that are for them alone."""
+    origin: Origin = request.state.origin
+    if not isinstance(origin, Stranger):
+        raise AccessError(codes.NOT_AUTHENTICATED, host=agent.services.config.name)
+    return origin
+
+
+Anybody = Annotated[Stranger, Depends(stranger)]
 KnownPeer = Annotated[Peer, Depends(known)]
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 _Proof = Annotated[str, Header(alias=PROOF_HEADER, description="proof of the job key (core/jobkey.py)")]
@@ -162,21 +174,26 @@ _Proof = Annotated[str, Header(alias=PROOF_HEADER, description="proof of the job
 def incoming_job(job: JobId, peer: KnownPeer, agent: ThisAgent, proof: _Proof = "") -> str:
     """Give a job of which the calling host is the source, once it has shown the job's key."""
     _of(agent, job, peer, End.DESTINATION)
-    key = agent.services.incoming.key(job)
-    ours = _ours(agent, peer)
-    if not jobkey.check(key, job, peer.fingerprint, ours, PROOF_PURPOSE, proof):
-        raise AccessError(codes.JOB_KEY_WRONG, job=job)
+    _prove(agent, agent.services.incoming.key(job), job, (peer.fingerprint, _ours(agent, peer)), proof)
     return job
 
 
 def outgoing_job(job: JobId, peer: KnownPeer, agent: ThisAgent, proof: _Proof = "") -> str:
     """Give a job of which the calling host is the destination, once it has shown the job's key."""
     _of(agent, job, peer, End.SOURCE)
-    key = agent.services.outgoing.key(job)
-    ours = _ours(agent, peer)
-    if not jobkey.check(key, job, ours, peer.fingerprint, PROOF_PURPOSE, proof):
-        raise AccessError(codes.JOB_KEY_WRONG, job=job)
+    _prove(agent, agent.services.outgoing.key(job), job, (_ours(agent, peer), peer.fingerprint), proof)
     return job
+
+
+def _prove(agent: Agent, key: str, job: str, now: tuple[str, str], proof: str) -> None:
+    """Require a proof of the job's key.
+
+    Arguments:
+        now: the fingerprints of source and destination as they are known now; those of the job's beginning go before.
+    """
+    source, destination = spec.ends(agent.services.config.state_folder, job) or now
+    if not jobkey.check(key, job, source, destination, PROOF_PURPOSE, proof):
+        raise AccessError(codes.JOB_KEY_WRONG, job=job)
 
 
 def _of(agent: Agent, job: str, peer: Peer, end: End) -> None:

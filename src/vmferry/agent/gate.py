@@ -29,6 +29,7 @@ _VERSION = ("GET", f"{API}/version")
 _PAIRING = ("POST", f"{API}/pairing")
 _SIGN_INS = (("POST", f"{API}/signin"), ("POST", f"{API}/signin/credssp"))
 _OPEN = (_VERSION, _PAIRING, *_SIGN_INS)
+OPEN_PATHS = frozenset(path for _, path in _OPEN)
 
 
 class Gate:

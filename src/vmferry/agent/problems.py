@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from vmferry.core import codes, message
 from vmferry.core.errors import InternalError, PreflightError, UsageError, VmferryError
@@ -59,9 +60,16 @@ def install(app: FastAPI, host: str) -> None:
         if error.status_code == 405:
             detail = f"{request.method} is not for {request.url.path}"
             answer = response(UsageError(codes.METHOD_WRONG, detail=detail))
-            answer.headers.update(error.headers or {})
+            answer.headers["Allow"] = ", ".join(_allowed(request))
             return answer
         return response(UsageError(codes.BAD_REQUEST, detail=error.detail))
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return all methods for a path (RFC 9110, 10.2.1): each route knows only its own."""
+    paths = request.app.openapi()["paths"].items()
+    alike = (operations for path, operations in paths if compile_path(path)[0].match(request.url.path))
+    return sorted({method.upper() for operations in alike for method in operations})
 
 
 def _sentence(errors: Sequence[Any]) -> str:

@@ -85,7 +85,7 @@ class Connection(H11Protocol):
         """Wait for the next request, but not for long."""
         self._due = self.loop.time() + REQUEST_TIME
         if self.conn.their_state is h11.SEND_BODY:  # the answer came before the end of the body: nobody reads the rest
-            self.loop.call_later(LINGER, self.transport.abort)
+            self.loop.call_later(LINGER, _cut, self.transport)
         super().on_response_complete()
 
     def _expect(self) -> None:
@@ -252,7 +252,7 @@ class Server:
 
     def _make_room(self, held: list[tuple[Connection, str]], limit: int) -> None:
         if len(held) >= limit:
-            gives_way(held).transport.abort()
+            _cut(gives_way(held).transport)
 
     def _connections(self) -> list[Connection]:
         return [one for one in self._state.connections if isinstance(one, Connection)]
@@ -295,6 +295,12 @@ def _unix_user(sock: socket.socket) -> UnixUser:
             raise
         groups = os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
     return UnixUser(uid, frozenset({gid, *groups}))
+
+
+def _cut(transport: asyncio.Transport) -> None:
+    """Close a connection at once, unless it is closed: asyncio's TLS has nothing to abort then."""
+    if not transport.is_closing():
+        transport.abort()
 
 
 def _kind(caller: Origin) -> str:

@@ -194,7 +194,9 @@ class TrustAnswer(_Answer):
 class CertificateNames(_Request):
     """What a certificate is to name."""
 
-    names: list[str] = Field(default=[], max_length=100, description="none: what the host is called")
+    names: list[Annotated[Exact, Field(min_length=1, max_length=253)]] = Field(
+        default=[], max_length=100, description="none: what the host is called"
+    )
 
 
 class CertificateRequest(_Answer):

@@ -6,6 +6,7 @@ RFC 5280, 4.2.1.12). The key is the one by which paired hosts know it; the two c
 """
 
 import hashlib
+import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from vmferry.identity.certificates import write
 from vmferry.store.peers import Kind, Peer
 
 ALPN = "vmferry-site/1"  # said in the ClientHello, so that the host shows the right certificate and asks for one
+_NAME = re.compile(
+    r"(?!.{254})[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
 _USAGES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 # Of OpenSSL's X509_V_ERR (openssl-verification-options(1)); anything else is the issuer's matter.
 _VERIFY = {
@@ -274,6 +278,8 @@ def request(key_file: Path, names: Sequence[str]) -> str:
         general: list[x509.GeneralName] = [
             x509.IPAddress(ip_address(name)) if _is_address(name) else x509.DNSName(name) for name in names
         ]
+        if not all(_NAME.fullmatch(name) for name in names if not _is_address(name)):
+            raise ValueError("neither a host name nor an address")
     except ValueError as error:
         raise UsageError(codes.BAD_REQUEST, detail=f"one of {', '.join(names)} is no host name") from error
     builder = (

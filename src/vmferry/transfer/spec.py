@@ -72,6 +72,7 @@ def save(state_folder: Path, spec: Spec) -> None:
     place = folder(state_folder, spec.job)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write(place / "key", spec.grant.job_key)
+    _write(place / "ends", f"{spec.source_fingerprint} {spec.destination_fingerprint}")
     _write(place / "spec.json", spec.model_dump_json())
 
 
@@ -127,6 +128,18 @@ def key(state_folder: Path, job: str) -> str:
         raise AccessError(codes.JOB_KEY_WRONG, job=job) from error
 
 
+def ends(state_folder: Path, job: str) -> tuple[str, str] | None:
+    """Return the fingerprints that source and destination showed when the job was agreed on; None: not known.
+
+    Its key is bound to them, even where a host shows another certificate of its site by now.
+    """
+    try:
+        source, destination = (folder(state_folder, job) / "ends").read_text().split()
+    except (FileNotFoundError, ValueError):
+        return None
+    return source, destination
+
+
 def forget(state_folder: Path, job: str, *, key: bool = False) -> None:
     """Remove a job's secrets once it has ended.
 
@@ -139,6 +152,7 @@ def forget(state_folder: Path, job: str, *, key: bool = False) -> None:
     (place / "negotiating").unlink(missing_ok=True)
     if key:
         (place / "key").unlink(missing_ok=True)
+        (place / "ends").unlink(missing_ok=True)
         if place.exists():
             place.rmdir()
 

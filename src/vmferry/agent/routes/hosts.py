@@ -2,14 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 import vmferry
 from vmferry.agent import show
 from vmferry.agent.acquaintance import try_pair
-from vmferry.agent.callers import May, ThisAgent, Viewer
+from vmferry.agent.callers import Anybody, May, ThisAgent, Viewer
 from vmferry.agent.neighbours import Neighbours
-from vmferry.agent.origin import Origin, Stranger
 from vmferry.core.api import (
     Host,
     Invitation,
@@ -99,8 +98,6 @@ def invite_host(request: InvitationRequest, caller: Pairer, agent: ThisAgent) ->
 
 
 @router.post("/pairing")
-def accept_host(body: PairingRequest, request: Request, agent: ThisAgent) -> PairingAnswer:
+def accept_host(body: PairingRequest, origin: Anybody, agent: ThisAgent) -> PairingAnswer:
     """Redeem a pairing token. Open to strangers: the secret is what admits them."""
-    origin: Origin = request.state.origin
-    assert isinstance(origin, Stranger), "the gate lets nobody else come here"
     return agent.pairing.accept(body, origin.address)

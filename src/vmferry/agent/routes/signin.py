@@ -2,8 +2,7 @@
 
 from fastapi import APIRouter, Request
 
-from vmferry.agent.callers import ThisAgent
-from vmferry.agent.origin import Stranger
+from vmferry.agent.callers import Anybody, ThisAgent
 from vmferry.agent.routes.peer import PeerRoute
 from vmferry.core.offer import Caller
 from vmferry.core.signin import SignedIn, SignIn, Step, Stepped
@@ -12,20 +11,16 @@ router = APIRouter(tags=["peer"], route_class=PeerRoute)
 
 
 @router.post("/signin")
-def sign_in(asked: SignIn, request: Request, agent: ThisAgent) -> SignedIn:
+def sign_in(asked: SignIn, request: Request, origin: Anybody, agent: ThisAgent) -> SignedIn:
     """Say for whom a host acts, by tickets that the domain gave it for this one."""
-    origin = request.state.origin
-    assert isinstance(origin, Stranger), "the gate lets nobody else come here"
     answer = agent.services.sign_ins.take(asked, origin.address, origin.binding)
     request.state.caller = Caller(name=answer.caller, host=asked.name, method="kerberos")
     return answer
 
 
 @router.post("/signin/credssp")
-def sign_in_with_password(asked: Step, request: Request, agent: ThisAgent) -> Stepped:
+def sign_in_with_password(asked: Step, request: Request, origin: Anybody, agent: ThisAgent) -> Stepped:
     """Say for whom a host acts, by her password; each request carries one message of CredSSP."""
-    origin = request.state.origin
-    assert isinstance(origin, Stranger), "the gate lets nobody else come here"
     answer = agent.services.credssp.step(asked, origin.address, origin.binding)
     if answer.done is not None:
         request.state.caller = Caller(name=answer.done.caller, host=answer.done.name, method="credssp")

@@ -35,7 +35,7 @@ VM_NETWORK_UNKNOWN = UsageError.define(
 SAME_HOST = UsageError.define(
     "same-host", "{vm} is on {host} already.", "Name another host; `vmferry host list` shows the paired ones."
 )
-NOT_BUILT = UsageError.define("not-built", "{option} {value} is not built yet.", "Use {option} {instead}.", status=501)
+NOT_BUILT = UsageError.define("not-built", "{option} {value} is not built yet.", "Use {option} {instead}.")
 BAD_REQUEST = UsageError.define("bad-request", "The request is not valid: {detail}.", "Correct it and send it again.")
 STORAGE_PATH_NEEDS_STORAGE = UsageError.define(
     "storage-path-needs-storage",
