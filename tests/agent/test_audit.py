@@ -85,7 +85,7 @@ def test_every_changing_operation_leaves_one_record(kvm1: "Node") -> None:
     asked = 0
     for path, methods in json.loads(document())["paths"].items():
         for method in methods:
-            if method != "get":
+            if method != "get" and not path.endswith("/settings/try"):  # a question, which {} answers well
                 raw(kvm1, method.upper(), path.replace("{job}", "0001"), json={})
                 asked += 1
     assert asked >= 15

@@ -181,7 +181,7 @@ def test_a_name_must_be_spelled_out(kvm1: "Node", kvm2: "Node", authority: Autho
     ("wrong", "code"),
     [
         ({"names": ["*.test"]}, codes.SITE_NAME),
-        ({"names": []}, codes.SITE_NAME),
+        ({"names": []}, codes.SITE_UNNAMED),
         ({"usages": []}, codes.SITE_USAGE),
         ({"usages": BOTH[1:]}, codes.SITE_USAGE),
         ({"usages": BOTH[:1]}, codes.SITE_REFUSED),  # by TLS itself
@@ -341,7 +341,7 @@ def test_hosts_of_the_site_have_the_peer_api_only(kvm1: "Node", kvm2: "Node", au
     [
         ({"end": timedelta(0)}, codes.SITE_EXPIRED),
         ({"start": DAY, "end": 2 * DAY}, codes.SITE_NOT_YET_VALID),
-        ({"names": []}, codes.SITE_NAME),
+        ({"names": []}, codes.SITE_UNNAMED),
         ({"usages": []}, codes.SITE_USAGE),
     ],
 )

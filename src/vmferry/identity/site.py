@@ -230,7 +230,7 @@ def _read(certificate: x509.Certificate, host: str) -> Certificate:
     try:
         san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound as error:
-        raise AccessError(codes.SITE_NAME, host=host, name=host, names="nobody") from error
+        raise AccessError(codes.SITE_UNNAMED, host=host) from error
     names = [name.lower() for name in san.get_values_for_type(x509.DNSName) if "*" not in name]
     names += [str(address) for address in san.get_values_for_type(x509.IPAddress)]
     if not names:

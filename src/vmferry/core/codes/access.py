@@ -158,6 +158,12 @@ SITE_NAME = AccessError.define(
     "The certificate that {host} shows does not name {name}, but {names}.",
     "Use a name that is in it, or request one with that name: `vmferry host certificate request --name`.",
 )
+SITE_UNNAMED = AccessError.define(
+    "site-certificate-names-missing",
+    "The certificate of {host} names no host: the authority left out the names that were asked for.",
+    "Have the request signed again with its names kept (`openssl x509 -req` drops them without "
+    "`-copy_extensions copy`): docs/settings.md has the commands.",
+)
 SITE_USAGE = AccessError.define(
     "site-certificate-usage-wrong",
     "The certificate of {host} does not say that it is for TLS servers and clients (extended key usage).",

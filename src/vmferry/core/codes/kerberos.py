@@ -62,7 +62,9 @@ KEYTAB_STALE = AccessError.define(
     status=401,
 )
 TICKET_MISSING = AccessError.define(
-    "ticket-missing", "There is no Kerberos ticket here: {why}.", "Get one: `kinit {user}`."
+    "ticket-missing",
+    "There is no Kerberos ticket here: {why}.",
+    "In a domain, get one: `kinit {user}`. Without a domain, pair hosts instead: `vmferry host pair`.",
 )
 
 # --- acting for her at another host -----------------------------------------------------------------------------
