@@ -1,11 +1,13 @@
 """What others use stays, and what is there already is used: files that several VMs of a host share."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.lab.harness import Pair, begin, vmferry
+from tests.lab.harness import LIMIT, Pair, begin, vmferry, wait
 from tests.lab.steps import move
 from vmferry.lab.host import Host
 from vmferry.lab.vm import IMAGES, Disk, Guest, state
@@ -42,6 +44,23 @@ def findings(host: Host, vm: str, *options: str) -> dict[str, Any]:
     words = ["vmferry", "--output", "json", "vm", "check", vm, "kvm2", "--include-storage", *options]
     done = host.run(*words, check=False)
     return {finding["code"]: finding for finding in json.loads(done.stdout)["findings"]}
+
+
+@contextmanager
+def pools(pair: Pair) -> Iterator[None]:
+    """Have a storage pool on both hosts in which the disks are."""
+    for host in pair.hosts:
+        host.run("virsh", "pool-create-as", "images", "dir", "--target", IMAGES)
+    try:
+        yield
+    finally:
+        for host in pair.hosts:
+            host.run("virsh", "pool-destroy", "images", check=False)
+
+
+def volumes(host: Host) -> set[str]:
+    lines = host.run("virsh", "-q", "vol-list", "images").stdout.splitlines()
+    return {line.split()[0] for line in lines}
 
 
 def test_files_of_others_and_files_that_are_gone_are_found(pair: Pair) -> None:
@@ -107,7 +126,10 @@ def test_a_medium_that_others_use_stays_and_one_that_is_there_is_used(pair: Pair
     # The same file: neither sent nor written.
     (two.images / iso).write_bytes((one.images / iso).read_bytes())
     before = [(host.images / iso).stat().st_ino for host in pair.hosts]
-    summary = vmferry(one, "job", "show", move(pair, GUEST, one))["summary"]
+    with pools(pair):
+        summary = vmferry(one, "job", "show", move(pair, GUEST, one))["summary"]
+        wait(lambda: volumes(two) == {iso, "web01-vda.qcow2"}, LIMIT, "the pool to show the VM's disk")
+        wait(lambda: volumes(one) == {iso}, LIMIT, "the pool to show it no more")
     assert summary["left"] == [f"{ISO}: it is a medium (--remove-source-media)"]
     assert summary["disk_bytes"] < 40 << 20
     pair.check(GUEST, two)

@@ -54,6 +54,24 @@ def identity(path: str) -> Identity:
     return status.st_dev, status.st_ino
 
 
+def open_image(path: str) -> int | None:
+    """Open what a path leads to for reading, if it is a file or a block device; None: it is something else.
+
+    To open other things (a FIFO, a watchdog's device) can do something.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(found).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            return None
+        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(found)
+
+
 def below(path: str, format_: str | None) -> Chain:
     """Return the files below an image.
 
@@ -129,12 +147,10 @@ def _named(path: str, format_: str | None) -> Iterator[tuple[str, str | None]]:
     if format_ not in (None, "qcow2", "qcow", "qed"):
         yield from _asked(path, str(format_))
         return
-    # Not blocking: a FIFO must not make us wait for a writer.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = open_image(path)
+    if handle is None:
+        return
     try:
-        mode = os.fstat(handle).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-            return
         head = os.pread(handle, _HEAD, 0)
         if head.startswith(_QCOW2) and format_ in (None, "qcow2", "qcow"):
             yield from _qcow2(head, lambda size, offset: os.pread(handle, size, offset))

@@ -10,7 +10,7 @@ import os
 import struct
 from pathlib import Path
 
-from vmferry.hypervisor.chains import Identity
+from vmferry.hypervisor.chains import Identity, open_image
 
 _PID_FILES = Path("/run/libvirt/qemu")
 # QEMU's block/file-posix.c: one byte for each permission that is taken (100 on) and for each not shared (200 on).
@@ -31,7 +31,9 @@ def has_open(vm: str, path: str) -> bool | None:
     Raises:
         OSError: there is no such file, or it cannot be opened.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = open_image(path)
+    if handle is None:
+        return False
     try:
         status = os.fstat(handle)
         seen = _opened((status.st_dev, status.st_ino), _pid(vm))

@@ -55,7 +55,9 @@ def digest(path: str, key: str, going_on: Callable[[int], bool], *, format_: str
     Raises:
         OSError: the file cannot be read, was replaced or changed meanwhile, or names another file.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = chains.open_image(path)
+    if handle is None:
+        raise OSError(f"{path} is no regular file")
     with os.fdopen(handle, "rb", buffering=0) as file:
         before = os.fstat(handle)
         if not stat.S_ISREG(before.st_mode):

@@ -18,7 +18,7 @@ import libvirt
 from vmferry.core import domainxml, xmltree
 from vmferry.core.errors import VmferryError
 from vmferry.core.use import By, Surroundings, Use
-from vmferry.hypervisor import chains
+from vmferry.hypervisor import chains, pools
 from vmferry.hypervisor.chains import Identity
 from vmferry.hypervisor.connection import is_gone, sentence
 
@@ -150,25 +150,17 @@ def _volume(connection: Any, pool: str, volume: str) -> str | None:
     try:
         return str(found.storageVolLookupByName(volume).path())
     except libvirt.libvirtError:
-        folder = _folder(found)
+        folder = pools.folder(found)
         return f"{folder}/{volume}" if folder else None
-
-
-def _folder(pool: Any) -> str | None:
-    try:
-        tree = xmltree.parse(pool.XMLDesc(0))
-    except (libvirt.libvirtError, VmferryError):
-        return None
-    return tree.findtext("target/path") if tree.get("type") in ("dir", "fs", "netfs") else None
 
 
 def _folders_of_pools(connection: Any, found: _Found) -> None:
     """Add the folders of the storage pools: templates and clones that no VM names lie there."""
     try:
-        pools = connection.listAllStoragePools()
+        found_pools = connection.listAllStoragePools()
     except libvirt.libvirtError:
         return  # a libvirt without its storage part has none
-    found.folders |= {os.path.realpath(folder) for pool in pools if (folder := _folder(pool))}
+    found.folders |= {os.path.realpath(folder) for pool in found_pools if (folder := pools.folder(pool))}
 
 
 # --- what the files are -----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, InternalError, PreflightError, UnreachableError, VmferryError
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.request import Sockets
-from vmferry.hypervisor import safefiles
+from vmferry.hypervisor import pools, safefiles
 from vmferry.hypervisor.domains import Domains
 from vmferry.identity.peer import PeerClient
 from vmferry.store.database import Database
@@ -95,6 +95,8 @@ class Endpoint:
         """Let go of what this process holds; what is on record stays."""
         if self.session is not None:
             self.session.close(linger=2.0)
+        files = {disk.path for disk in (self.offer if self.spec.role is Role.SOURCE else self.spec.grant).disks}
+        pools.refresh(self.config.libvirt_uri, self.config.name, files)
         self.domains.close()
         self.database.close()
 

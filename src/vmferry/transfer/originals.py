@@ -9,16 +9,15 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from vmferry.core import codes, domainxml
 from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.offer import DiskPlan, Offer
 from vmferry.core.use import Surroundings
-from vmferry.hypervisor import holders
+from vmferry.hypervisor import holders, safefiles
+from vmferry.hypervisor.safefiles import Identity
 
 _PATIENCE = 3.0  # seconds for others to close a file that they look at for a moment: a pool's refresh, `qemu-img info`
 
@@ -30,7 +29,7 @@ class Original:
     Arguments:
         path: by which the VM names it; a symbolic link, perhaps.
         file: where it really is.
-        device, inode: of the file.
+        device, inode, born: of the file (hypervisor/safefiles.py).
         link: inode of the symbolic link at `path`; 0 where it is none.
     """
 
@@ -38,7 +37,13 @@ class Original:
     file: str
     device: int
     inode: int
+    born: int = 0
     link: int = 0
+
+    @property
+    def identity(self) -> Identity:
+        """Which file it is."""
+        return Identity(self.device, self.inode, self.born)
 
 
 def note(offer: Offer, plans: Sequence[DiskPlan]) -> dict[str, Any]:
@@ -57,7 +62,7 @@ def note(offer: Offer, plans: Sequence[DiskPlan]) -> dict[str, Any]:
             continue
         try:
             seen = holders.has_open(offer.vm, disk.path)
-            status, own = Path(disk.path).stat(), os.lstat(disk.path)
+            which, own = _identity(disk.path), os.lstat(disk.path)
         except OSError as error:
             left.append(f"{disk.path}: {error.strerror}")
             continue
@@ -70,7 +75,7 @@ def note(offer: Offer, plans: Sequence[DiskPlan]) -> dict[str, Any]:
             left.append(f"{disk.path}: whether it is the file that the VM has open is not known")
             continue
         link = own.st_ino if stat.S_ISLNK(own.st_mode) else 0
-        found.append(Original(disk.path, os.path.realpath(disk.path), status.st_dev, status.st_ino, link))
+        found.append(Original(disk.path, os.path.realpath(disk.path), which.device, which.inode, which.born, link))
     left += [f"{path}: it is a medium (--remove-source-media)" for path in _media(offer, plans)]
     return {"originals": [asdict(original) for original in found], "left": left}
 
@@ -109,14 +114,14 @@ def remove(noted: Mapping[str, Any], ask: Callable[[list[str]], Surroundings]) -
 
 def _remove(original: Original) -> str | None:
     """Remove one file and the link that led to it; returns why it stays."""
+    replaced = "it is not the file that the VM had; that one was replaced"
+    place, name = safefiles.split(original.file)
     try:
-        with _folder(original.file) as folder:
-            name = Path(original.file).name
-            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        with safefiles.folder(place) as folder:
+            handle = safefiles.open_in(folder, name)
             try:
-                status = os.fstat(handle)
-                if (status.st_dev, status.st_ino) != (original.device, original.inode):
-                    return "it is not the file that the VM had; that one was replaced"
+                if Identity.of(handle) != original.identity:
+                    return replaced
                 alone = _wait_alone(handle)
             finally:
                 os.close(handle)
@@ -125,26 +130,32 @@ def _remove(original: Original) -> str | None:
             if not alone:
                 who = ", ".join(holders.openers((original.device, original.inode))) or "some process"
                 return f"{who} has it open"
-            again = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if (again.st_dev, again.st_ino) != (original.device, original.inode):
-                return "it is not the file that the VM had; that one was replaced"
-            os.unlink(name, dir_fd=folder)
+            if not safefiles.remove(folder, name, original.identity):
+                return replaced
         if original.link:
             _remove_link(original)
     except FileNotFoundError:
         return None
     except OSError as error:
-        return str(error.strerror)
+        return error.strerror or str(error)
     return None
 
 
 def _remove_link(original: Original) -> None:
-    with _folder(original.path) as folder:
-        name = Path(original.path).name
+    place, name = safefiles.split(original.path)
+    with safefiles.folder(place) as folder:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         same = stat.S_ISLNK(status.st_mode) and status.st_ino == original.link
         if same and os.path.realpath(original.path) == original.file:
             os.unlink(name, dir_fd=folder)
+
+
+def _identity(path: str) -> Identity:
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return Identity.of(handle)
+    finally:
+        os.close(handle)
 
 
 def _wait_alone(handle: int) -> bool | None:
@@ -154,15 +165,6 @@ def _wait_alone(handle: int) -> bool | None:
         if alone is not False or time.monotonic() > limit:
             return alone
         time.sleep(0.1)  # the kernel tells nobody when a file is closed
-
-
-@contextmanager
-def _folder(path: str) -> Iterator[int]:
-    handle = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
 
 
 def _candidates(offer: Offer, plans: Sequence[DiskPlan]) -> Iterator[str]:
