@@ -2,13 +2,15 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.lab.harness import Pair
+from tests.lab.harness import Pair, begin, wait_phase
+from tests.lab.steps import slow
 from vmferry.core import domainxml
 from vmferry.lab.host import Host
 
@@ -209,11 +211,55 @@ def test_a_definition_that_differs_is_carried_as_what_it_is(pair: Pair) -> None:
     assert live(two)[:2] == [("vda", prepared), ("vdb", attached)]
 
 
-def test_a_transient_vm_stays_transient(pair: Pair) -> None:
-    image(pair.one, ROOT)
-    virsh(pair.one, "create", "/dev/stdin", text=_XML.format(name=VM, number=1, devices=disk(ROOT, "vda")))
-    pair.one.run("vmferry", "vm", "move", VM, "kvm2", "--include-storage")
-    assert "Persistent:     no" in virsh(pair.two, "dominfo", VM)
-    assert "State:          running" in virsh(pair.two, "dominfo", VM)
-    virsh(pair.two, "destroy", VM)
-    assert virsh(pair.two, "list", "--all", "--name").strip() == ""
+CHANGES = ("described", "undefined", "later", "transient")
+
+
+def test_what_is_defined_while_a_vm_is_copied_arrives_and_transient_vms_stay_that(pair: Pair) -> None:
+    """Four VMs move at once; of each another thing changes in mid-copy, and the last one has no definition at all."""
+    one, two = pair.hosts
+    paths = {name: f"{FOLDER}/{name}.qcow2" for name in CHANGES}
+    for number, (name, path) in enumerate(paths.items(), 1):
+        image(one, path, size="32M")
+        one.run("qemu-io", "-c", "write -q -P 5 0 24M", path)
+        xml = _XML.format(name=name, number=number, devices=disk(path, "vda"))
+        if name == "transient":
+            virsh(one, "create", "/dev/stdin", text=xml)
+        else:
+            virsh(one, "define", "/dev/stdin", text=xml)
+            virsh(one, "start", name)
+    one.run("vmferry", "host", "set", "--max-migrations", "4", "--max-storage-migrations", "4")
+    two.run("vmferry", "host", "set", "--max-migrations", "4", "--max-storage-migrations", "4")
+    slow(pair, "16mbit")
+    jobs = {name: begin(one, name, "kvm2", "--include-storage") for name in CHANGES}
+    for job in jobs.values():
+        wait_phase(one, job, "copying")
+    # libvirt lets `define` through while it moves a VM; undefine and autostart wait for the end of what it does.
+    waiting = [
+        subprocess.Popen(one.command("virsh", *words), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        for words in (("undefine", "undefined"), ("autostart", "described"))
+    ]
+    text = virsh(one, "dumpxml", "--inactive", "described").replace("</uuid>", "</uuid><title>changed</title>")
+    virsh(one, "define", "/dev/stdin", text=text)
+    image(one, f"{FOLDER}/new.qcow2")
+    text = virsh(one, "dumpxml", "--inactive", "later")
+    text = text.replace("<devices>", "<devices>" + disk(f"{FOLDER}/new.qcow2", "vdb"))
+    virsh(one, "define", "/dev/stdin", text=text)
+    slow(pair, None)
+    assert [process.wait(90.0) for process in waiting] == [0, 0]
+    ended = {name: pair.wait_end(one, job, 90.0) for name, job in jobs.items()}
+    assert {name: end["state"] for name, end in ended.items()} == dict.fromkeys(CHANGES, "done")
+
+    about = {name: virsh(two, "dominfo", name) for name in CHANGES}
+    assert all("State:          running" in said for said in about.values())
+    persistent = {name for name, said in about.items() if "Persistent:     yes" in said}
+    assert persistent == {"described", "later"}
+    assert virsh(two, "desc", "described", "--config", "--title").strip() == "changed"
+    assert "Autostart:      enable" in about["described"]
+    # A disk that came too late to be copied is in the definition that is kept, and the job says where that is.
+    assert defined(two, "later") == [("vda", paths["later"])]
+    (left,) = ended["later"]["summary"]["left"]
+    kept = re.search(r"kept in (/\S+\.xml)", left)
+    assert kept, left
+    assert f"{FOLDER}/new.qcow2" in one.run("cat", kept[1]).stdout
+    assert one.run("stat", "-c", "%a", kept[1]).stdout.strip() == "600"
+    assert virsh(one, "list", "--all", "--name").strip() == ""

@@ -144,6 +144,29 @@ class Domains:
         """Return who uses files besides one VM."""
         return self._call(uuid, lambda connection: users.find(connection, paths, uuid))
 
+    def definition(self, uuid: str) -> tuple[str, bool] | None:
+        """Return the VM's persistent configuration, as an offer has it, and its autostart; None: it has none.
+
+        Whoever waits for libvirt's job on the VM, to change or remove its definition, has their turn first: metadata
+        that it does not have is removed, which takes the same lock.
+        """
+        flags = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_INACTIVE
+
+        def ask(connection: Any) -> tuple[str, bool] | None:
+            try:
+                domain = _lookup(connection, uuid)
+                if domain is None or not domain.isPersistent():
+                    return None
+                element, config = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+                domain.setMetadata(element, None, "vmferry", "urn:vmferry:none", config)
+                return str(domain.XMLDesc(flags)), bool(domain.autostart())
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return None  # it was undefined at the same moment
+                raise
+
+        return self._call(uuid, ask)
+
     def xml(self, uuid: str, *, inactive: bool) -> str:
         """Give the VM's configuration: of its next start, or of the running VM."""
         flags = libvirt.VIR_DOMAIN_XML_SECURE | (libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0)

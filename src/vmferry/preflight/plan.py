@@ -75,13 +75,14 @@ def _definition(vm: Proposal) -> Mapping[str, str]:
     """Return which of the VM's disks those of its definition are: target there -> target among its disks."""
     if vm.definition is not None:
         return vm.definition
-    live = {disk.target: (disk.path, disk.pool, disk.volume) for disk in domainxml.disks(vm.live_xml)}
-    defined = domainxml.disks(vm.persistent_xml)
-    return {
-        disk.target: disk.target
-        for disk in defined
-        if not disk.empty and live.get(disk.target) == (disk.path, disk.pool, disk.volume)
-    }
+    known = [(disk.target, (disk.path, disk.pool, disk.volume)) for disk in domainxml.disks(vm.live_xml)]
+    known += [(disk.target, (disk.path, None, None)) for disk in vm.disks if disk.idle]
+    found = {}
+    for disk in domainxml.disks(vm.persistent_xml):
+        same = [target for target, place in known if place == (disk.path, disk.pool, disk.volume)]
+        if same and not disk.empty:
+            found[disk.target] = disk.target if disk.target in same else same[0]
+    return found
 
 
 def _require_alike(vm: Proposal) -> None:

@@ -17,6 +17,7 @@ from vmferry.transfer import interfaces, newdisks
 from vmferry.transfer.comparison import Comparison
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Verdict
+from vmferry.transfer.definition import take
 from vmferry.transfer.endpoint import Endpoint, wait_for_libvirt
 from vmferry.transfer.guard import Authorised
 from vmferry.transfer.localsockets import dial
@@ -342,6 +343,8 @@ class Destination(Endpoint):
         limit = time.monotonic() + 5.0
         while self.session is not None and time.monotonic() < limit:
             kind, value = self.next_event(0.5)
+            if kind == "message" and value.get("do") == "define":
+                self.say(**take(self.config, self.domains, self.spec, value))
             if kind == "broken" or (kind == "message" and value.get("do") == "bye"):
                 break
         if self._listener is not None:

@@ -16,7 +16,7 @@ from vmferry.hypervisor import media
 from vmferry.hypervisor.activity import Activities
 from vmferry.hypervisor.domains import Presence
 from vmferry.hypervisor.migration import Migration, Statistics
-from vmferry.transfer import files, interfaces, originals, startlock
+from vmferry.transfer import definition, files, interfaces, originals, startlock
 from vmferry.transfer.connect import connect
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Decision, Verdict, from_journal
@@ -310,6 +310,7 @@ class Source(Endpoint):
         if stuck is not None:
             self.end(State.FAILED, stuck)
             return
+        self._tell_definition()
         self.journal(Phase.SETTLING)
         self.domains.forget(self.offer.uuid)
         self._lock.lift()
@@ -411,11 +412,18 @@ class Source(Endpoint):
 
     # --- small parts ---------------------------------------------------------------------------------------------
 
+    def _tell_definition(self) -> None:
+        """Tell the destination of a definition that was changed meanwhile, while there still is one here."""
+        if self.jobs.last(self.job, Phase.SETTLING) is not None:
+            return  # an earlier worker was here, and may have taken the definition away since
+        left = definition.tell(self.config.state_folder, self.spec, self.domains, self.say, self.next_event)
+        self._left += [] if left is None else [left]
+
     def _remove_disks(self) -> None:
         """Remove the files that are the VM's alone; what stays is said in the job."""
         noted = self.jobs.last(self.job, Phase.CONNECTING)
         if noted is not None:
-            self._left = originals.remove(noted.detail, lambda files: self.domains.around(files, self.offer.uuid))
+            self._left += originals.remove(noted.detail, lambda files: self.domains.around(files, self.offer.uuid))
 
     def _remove_nonces(self) -> None:
         for disk in self.offer.disks:

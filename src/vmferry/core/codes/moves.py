@@ -67,6 +67,11 @@ PEER_LIMIT = PreflightError.define(
 MOVE_FAILED = VmferryError.define(
     "move-failed", "The move of {vm} failed in phase {phase}: {why}.", "{vm} runs on {host}; {advice}."
 )
+DEFINITION_REFUSED = VmferryError.define(
+    "definition-refused",
+    "{host} does not accept the definition that {vm} was given while it was copied: {why}.",
+    "Define it anew on {host}: `virsh edit {vm}`.",
+)
 LINK_LOST = VmferryError.define(
     "link-lost",
     "The connection to {peer} broke in phase {phase}: {why}.",
