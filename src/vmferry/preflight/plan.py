@@ -51,7 +51,7 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
     for disk in vm.disks:
         place = places[disk.target]
         copied_by = "none" if place.shared else "file" if disk.readonly or disk.idle else "mirror"
-        if copied_by == "file" and place.present:
+        if disk.readonly and not place.shared and place.present:
             copied_by = "present"
         disks.append(DiskPlan(target=disk.target, path=place.path, shared=place.shared, copied_by=copied_by))
     granted = {disk.target: (places[disk.target].path, disk.format) for disk in vm.disks}

@@ -98,8 +98,10 @@ def _take(config: Config, domains: Domains, work: Spec, message: Message) -> Non
     here = snapshots.destination(offer, plan.paths(offer))
     granted = [Place(target=one.target, path=one.path, shared=one.shared) for one in work.grant.disks]
     planned = plan.make(offer, here.model_copy(update={"places": granted}))
-    reasons = hostpolicy.violations(planned.persistent_xml, here.policy)
-    reasons += hostpolicy.strays(planned.persistent_xml, planned.defined)
+    reasons = [
+        *hostpolicy.violations(planned.persistent_xml, here.policy),
+        *hostpolicy.strays(planned.persistent_xml, planned.defined),
+    ]
     names = {"host": config.name, "vm": offer.vm}
     if reasons:
         raise VmferryError(codes.DEFINITION_REFUSED, why="; ".join(reasons), **names)
