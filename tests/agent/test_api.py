@@ -257,3 +257,11 @@ def test_the_document_says_what_a_caller_shows_and_which_methods_there_are(kvm1:
             assert {"400", "401", "403", "404", "409"} <= set(operation["responses"])
     answer = raw(kvm1, "OPTIONS", "/api/v1/host/networks/x")
     assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, PATCH")
+
+
+def test_head_is_get_without_the_body(kvm1: "Node") -> None:
+    for path in ("/host", "/vms", "/no-such-thing", "/host/migration/enable"):
+        whole, head = (raw(kvm1, method, f"/api/v1{path}") for method in ("GET", "HEAD"))
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        assert head.headers["content-length"] == whole.headers["content-length"]
+        assert head.headers["content-type"] == whole.headers["content-type"]

@@ -24,8 +24,8 @@ def test_trust_set(vmferry: Run, daemon: FakeClient, file: str) -> None:
     assert code == 0
     assert changes(daemon) == [("set_trust", "PEM", ["*"], ["*"])]
     assert "CN=Site CA until 2026-03-04 05:06:07, SHA-256 ef" in out
-    assert "hosts        all" in out
-    assert "may act for  anybody" in out
+    assert "hosts                all" in out
+    assert "may start moves for  any user" in out
     assert err == "A note.\n"
     vmferry("host", "trust", "set", file, "--for", "ann", "--for", "bob", "--names", "*.kvm.example.org")
     assert changes(daemon)[-1] == ("set_trust", "PEM", ["ann", "bob"], ["*.kvm.example.org"])

@@ -11,6 +11,7 @@ from vmferry.agent import problems
 from vmferry.agent.audit import Audit
 from vmferry.agent.callers import Agent
 from vmferry.agent.gate import API, OPEN_PATHS, Gate
+from vmferry.agent.head import Head
 from vmferry.agent.routes import audit, doctor, hosts, jobs, peer, settings, signin, site, tokens, vms
 from vmferry.core.api import Problem
 
@@ -45,7 +46,8 @@ def application(agent: Agent) -> ASGIApp:
     name = agent.services.config.name
     app = _routes(name)
     app.state.agent = agent
-    return Audit(Gate(app, agent.services.stores.tokens, agent.services.keys, name), agent.trail, name)
+    gate = Gate(app, agent.services.stores.tokens, agent.services.keys, name)
+    return Audit(Head(gate), agent.trail, name)
 
 
 def document() -> str:

@@ -79,8 +79,7 @@ def show_(settings: Settings, hosts: tuple[str, ...], reach: Reach) -> None:
     _show_matrix(settings, found)
     for one in found.hosts:
         if one.unconstrained:
-            warning = f"{one.name} may act for everybody everywhere (unconstrained delegation): turn that off."
-            settings.message(click.style(warning, fg="red"))
+            settings.message(f"{one.name} may act for everybody everywhere (unconstrained delegation): turn that off.")
         for fault in one.names:
             held = f", {' and '.join(fault.holders)} have it" if fault.holders else ""
             settings.message(

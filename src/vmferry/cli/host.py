@@ -39,7 +39,7 @@ def list_(settings: Settings) -> None:
             "name": lambda host: host.name,
             "address": lambda host: host.address,
             "port": lambda host: str(host.port),
-            "may act for": lambda host: _callers(host.callers),
+            "for": lambda host: _callers(host.callers),
             "known by": lambda host: host.known_by,
             "since": lambda host: moment(host.paired_at),
             "by": lambda host: host.paired_by,
@@ -138,7 +138,7 @@ def _pair(settings: Settings, client: Client, token: str, other: str | None, cal
 
 
 def _callers(callers: list[str]) -> str:
-    return "anybody" if callers == ["*"] else ", ".join(callers)
+    return "any user" if callers == ["*"] else ", ".join(callers)
 
 
 def _host(host: Host) -> dict[str, str]:
@@ -157,6 +157,6 @@ def _peer(host: PairedHost) -> dict[str, str]:
         "name": host.name,
         "address": f"{host.address} port {host.port}",
         "certificate": f"SHA-256 {host.fingerprint}",
-        "may act for": _callers(host.callers),
+        "may start moves for": _callers(host.callers),
         "known by": f"{host.known_by} since {moment(host.paired_at)}, by {host.paired_by}",
     }

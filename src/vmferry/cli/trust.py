@@ -67,6 +67,6 @@ def _show(settings: Settings, answer: TrustAnswer) -> None:
     shown = {"authorities": "\n".join(lines) or "none"}
     if answer.authorities:
         shown["hosts"] = "all" if answer.names == ["*"] else ", ".join(answer.names)
-        shown["may act for"] = "anybody" if answer.callers == ["*"] else ", ".join(answer.callers)
+        shown["may start moves for"] = "any user" if answer.callers == ["*"] else ", ".join(answer.callers)
         shown["set by"] = answer.set_by or "-"
     show(settings, answer, shown)
