@@ -82,7 +82,7 @@ def test_a_file_of_the_right_size_that_only_root_and_qemu_can_change_will_do(iso
 @pytest.mark.parametrize(
     ("what", "why"),
     [
-        ("size", "bytes, not"),
+        ("size", "another size"),
         ("link", "no regular file"),
         ("fifo", "no regular file"),
         ("mode", "can write to it"),

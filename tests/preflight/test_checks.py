@@ -145,7 +145,7 @@ FAULTS: list[tuple[str, Severity, Case]] = [
         Severity.BLOCKS,
         case(
             proposal(READ_ONLY, disks=[MEDIUM]),
-            places=[PLACE.model_copy(update={"taken": True, "differs": "it has 8 bytes, not 9"})],
+            places=[PLACE.model_copy(update={"taken": True, "differs": "it has another size"})],
         ),
     ),
     (

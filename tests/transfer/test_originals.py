@@ -41,6 +41,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "1M"], check=True)
     monkeypatch.setattr(holders, "_PID_FILES", tmp_path)
     monkeypatch.setattr(originals, "_PATIENCE", 0.2)
+    monkeypatch.setattr(originals, "_AWAY", 0.0)
     return path
 
 
@@ -126,6 +127,20 @@ def test_what_cannot_be_found_out_stays(image: Path) -> None:
     (left,) = originals.remove(record, lambda _files: Surroundings(unknown=["VM db01: no answer"]))
     assert "VM db01: no answer" in left
     assert image.exists()
+
+
+def test_a_libvirt_that_comes_back_is_asked_again(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(originals, "_AWAY", 10.0)
+    record, asked = noted(image), []
+
+    def ask(files: list[str]) -> Surroundings:
+        asked.append(files)
+        if len(asked) == 1:
+            raise UnreachableError(codes.LIBVIRT_UNREACHABLE, host="kvm1", why="it is being restarted")
+        return NOBODY
+
+    assert originals.remove(record, ask) == []
+    assert not image.exists()
 
 
 @pytest.mark.parametrize("options", [["-f", "qcow2"], ["-f", "raw", "--read-only"]])

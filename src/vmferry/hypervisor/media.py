@@ -30,7 +30,7 @@ def trouble(path: str, size: int, trusted: int) -> str | None:
         if not stat.S_ISREG(status.st_mode):
             return "it is no regular file"
         if status.st_size != size:
-            return f"it has {status.st_size} bytes, not {size}"
+            return "it has another size"
         if status.st_uid not in (0, trusted) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return "other users than root can write to it"
         for folder in Path(os.path.realpath(path)).parents:

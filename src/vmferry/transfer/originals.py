@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vmferry.core import codes, domainxml
-from vmferry.core.errors import PreflightError, VmferryError
+from vmferry.core.errors import PreflightError, UnreachableError, VmferryError
 from vmferry.core.offer import DiskPlan, Offer
 from vmferry.core.use import Surroundings
 from vmferry.hypervisor import holders, safefiles
 from vmferry.hypervisor.safefiles import Identity
 
+_AWAY = 30.0  # seconds for which libvirt may be away
 _PATIENCE = 3.0  # seconds for others to close a file that they look at for a moment: a pool's refresh, `qemu-img info`
 
 
@@ -96,7 +97,7 @@ def remove(noted: Mapping[str, Any], ask: Callable[[list[str]], Surroundings]) -
     if not there:
         return left
     try:
-        around = ask([original.file for original in there])
+        around = _answer(lambda: ask([original.file for original in there]))
     except VmferryError as error:
         return left + [f"{original.path}: {error.reason}" for original in there]
     for original in there:
@@ -110,6 +111,18 @@ def remove(noted: Mapping[str, Any], ask: Callable[[list[str]], Surroundings]) -
             if why is not None:
                 left.append(f"{original.path}: {why}")
     return left
+
+
+def _answer(ask: Callable[[], Surroundings]) -> Surroundings:
+    """Ask until libvirt answers, for some time: it may just be restarted."""
+    limit = time.monotonic() + _AWAY
+    while True:
+        try:
+            return ask()
+        except UnreachableError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.2)  # libvirtd gives no sign when it is back
 
 
 def _remove(original: Original) -> str | None:
