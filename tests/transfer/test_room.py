@@ -54,6 +54,13 @@ def test_a_move_that_takes_more_is_ended_before_others_go_short(small: Path) -> 
     assert raised.value.fields["free"] < 4 * MIB
 
 
+def test_a_file_that_is_still_being_received_counts(small: Path) -> None:
+    seen = room(small, MIB)
+    (small / ".vmferry-5a5a").write_bytes(b"\1" * (62 * MIB))
+    with pytest.raises(PreflightError):
+        seen.check()
+
+
 def test_full_space_books_the_whole_size(small: Path) -> None:
     seen = room(small, MIB, full=True)
     fill(small, 59 * MIB)

@@ -8,6 +8,7 @@ from pathlib import Path
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError
 from vmferry.core.offer import DiskPlan, Offer
+from vmferry.core.paths import RESERVED
 
 _FLOOR = 1 << 30  # bytes that a move leaves free if it takes more than it booked,
 _SHARE = 20  # or the file system's size divided by this, whichever is less
@@ -48,6 +49,7 @@ class Room:
         """
         for device, folder in self._folders.items():
             taken = sum(_taken(path) for path in self._files[device])
+            taken += sum(_taken(path) for path in self._drafts(device))
             if taken <= self._booked[device]:
                 continue
             usage = shutil.disk_usage(folder)
@@ -60,6 +62,11 @@ class Room:
                     needed=taken,
                     disk=self._names[device],
                 )
+
+    def _drafts(self, device: int) -> list[str]:
+        """Return files that are being received beside the final ones; those of other moves do no harm here."""
+        folders = {str(Path(path).parent) for path in self._files[device]}
+        return [str(draft) for folder in folders for draft in Path(folder).glob(f"{RESERVED}*")]
 
 
 def _taken(path: str) -> int:
