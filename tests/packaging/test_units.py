@@ -122,7 +122,7 @@ def installation() -> list[str]:
 def test_installation_makes_its_folders_and_the_group(tmp_path: Path) -> None:
     """On a fresh Debian there is neither /etc/sysusers.d nor /etc/bash_completion.d."""
     lines = installation()
-    assert len(lines) == 9
+    assert len(lines) == 10
     root = tmp_path / "root"
     (root / "etc/vmferry").mkdir(parents=True)  # systemd-tmpfiles makes it
     for line in lines:
@@ -145,5 +145,6 @@ def test_installation_makes_its_folders_and_the_group(tmp_path: Path) -> None:
         "etc/bash_completion.d/vmferry",
         "usr/share/zsh/vendor-completions/_vmferry",
         "etc/fish/completions/vmferry.fish",
+        "usr/local/share/man/man1/vmferry.1",
     } <= found
     assert all((root / name).stat().st_size for name in found if "vmferry" in name)

@@ -77,10 +77,14 @@ def version() -> None:
     click.echo(f"vmferry {__version__}")
 
 
-@top.command("help", example="vmferry help vm move")
+@top.command("help", example="vmferry help vm move\nvmferry help --man")
 @click.argument("words", metavar="[COMMAND]...", nargs=-1)
-def help_(words: tuple[str, ...]) -> int:
+@click.option("--man", is_flag=True, help="Print the manual page, for man(1) to read.")
+def help_(words: tuple[str, ...], man: bool) -> int:
     """Print the help of a command, as --help does."""
+    if man:
+        click.echo(importlib.import_module("vmferry.cli.manual").page(), nl=False)
+        return int(Exit.DONE)
     return run([*words, "--help"])
 
 
