@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.lab.faults import restart_libvirt, stopped
-from tests.lab.harness import Pair, begin, kill, vmferry, wait
+from tests.lab.harness import Failed, Pair, begin, kill, vmferry, wait
 from tests.lab.steps import check_only_on, move
 from tests.lab.tap import Tap
 from tests.lab.test_doctor import doctor, found
@@ -18,8 +18,27 @@ pytestmark = pytest.mark.lab
 _GUEST = Guest(memory=128, busy=8, rate=1, disks=())
 
 
+def _silenced(pair: Pair, stack: ExitStack) -> str:
+    """Move, and have the destination fall silent as `go` is on its way: nothing starts its worker again until `stack`
+    is left; gives the job."""
+    one, two = pair.hosts
+
+    def action() -> bool:
+        stack.enter_context(stopped(two))
+        kill(two, "bin/vmferry-transfer")
+        return True
+
+    tap = Tap(one, two, "control>go", before=True, action=action)
+    with tap.running():
+        job = begin(one, _GUEST.name, two.name, "--encryption", "off")
+        wait(tap.acted.is_set, 60.0, f"the switch; there were {tap.events}")
+    wait(lambda: vmferry(one, "job", "show", job)["state"] == "in-doubt", 30.0, "the job to be in doubt")
+    wait(lambda: state(one, _GUEST.name) == "shut off", 10.0, "the source's copy to end")
+    assert state(two, _GUEST.name) == "paused"
+    return job
+
+
 def test_the_copy_that_was_handed_over_is_not_started(pair: Pair) -> None:
-    """The destination falls silent as `go` is on its way: its worker is killed, and nothing starts it again."""
     one, two = pair.hosts
     pair.start(_GUEST)
     one.run("virsh", "autostart", _GUEST.name)
@@ -32,19 +51,7 @@ def test_the_copy_that_was_handed_over_is_not_started(pair: Pair) -> None:
         assert state(one, _GUEST.name) == "shut off"
 
     with ExitStack() as stack:
-
-        def action() -> bool:
-            stack.enter_context(stopped(two))
-            kill(two, "bin/vmferry-transfer")
-            return True
-
-        tap = Tap(one, two, "control>go", before=True, action=action)
-        with tap.running():
-            job = begin(one, _GUEST.name, two.name, "--encryption", "off")
-            wait(tap.acted.is_set, 60.0, f"the switch; there were {tap.events}")
-        wait(lambda: vmferry(one, "job", "show", job)["state"] == "in-doubt", 30.0, "the job to be in doubt")
-        wait(lambda: state(one, _GUEST.name) == "shut off", 10.0, "the source's copy to end")
-        assert state(two, _GUEST.name) == "paused"
+        job = _silenced(pair, stack)
         refused()
         wait(lambda: "disable" in one.run("virsh", "dominfo", _GUEST.name).stdout, 10.0, "autostart to be off")
         one.run("virsh", "autostart", _GUEST.name)
@@ -75,3 +82,28 @@ def test_a_hook_that_is_missing_or_not_executable(pair: Pair) -> None:
         pair.two.run("sh", "-c", said.split("`")[1])  # the way out, as it is written
         assert found(doctor(pair.two)[1]) == []
         assert pair.two.run("cat", place).stdout == text
+
+
+@pytest.mark.parametrize("way", ["--keep", "--give-up"])
+def test_a_move_whose_destination_is_gone_for_good_is_settled_by_hand(pair: Pair, way: str) -> None:
+    one, two = pair.hosts
+    pair.start(_GUEST)
+    with ExitStack() as stack:
+        job = _silenced(pair, stack)
+        shown = vmferry(one, "job", "resolve", job)
+        assert (shown["presence"], shown["answers"]) == ("off", False)
+        assert (shown["keep"]["refusal"], shown["give_up"]["refusal"]) == (None, None)
+        with pytest.raises(Failed) as caught:
+            vmferry(one, "job", "resolve", job, way)
+        assert caught.value.problem["code"] == "confirmation-needed"
+        settled = vmferry(one, "job", "resolve", job, way, "--yes")
+        assert (settled["state"], settled["error"]["code"]) == ("failed", "settled-by-hand")
+        assert list(startlock.locks(one.home / "vmferry")) == []
+        two.run("virsh", "destroy", _GUEST.name)  # gone for good, as was said
+        if way == "--keep":
+            one.run("virsh", "start", _GUEST.name)
+            pair.observer.wait_ticking("kvm1")
+        else:
+            assert state(one, _GUEST.name) == "absent"
+    ended = pair.wait_end(two, job)  # it came back after all, and asks whose the VM is
+    assert ended["state"] == "failed", ended

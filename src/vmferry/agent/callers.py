@@ -11,6 +11,7 @@ from vmferry.agent.neighbours import Neighbours
 from vmferry.agent.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
 from vmferry.agent.pairing import Pairing
 from vmferry.agent.queue import Queue
+from vmferry.agent.resolutions import Resolutions
 from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
 from vmferry.agent.site import Site
@@ -39,6 +40,7 @@ class Agent:
     queue: Queue
     trail: Trail
     endings: Endings
+    resolutions: Resolutions
 
 
 def agent(request: Request) -> Agent:

@@ -12,6 +12,7 @@ from vmferry.agent.endings import Endings
 from vmferry.agent.events import Live
 from vmferry.agent.pairing import Pairing
 from vmferry.agent.queue import Queue
+from vmferry.agent.resolutions import Resolutions
 from vmferry.agent.server import Server
 from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
@@ -43,7 +44,15 @@ class Daemon:
         trail = services.trail
         site = Site(services.config, services.identity, services.stores, contexts.refresh)
         endings = Endings(services.config, services.stores.jobs, services.outgoing, services.launcher)
-        agent = Agent(services, pairing, control, site, self._live, self._queue, trail, endings)
+        self._resolutions = Resolutions(
+            services.config,
+            services.stores.database,
+            services.stores.jobs,
+            services.stores.peers,
+            services.incoming,
+            services.domains,
+        )
+        agent = Agent(services, pairing, control, site, self._live, self._queue, trail, endings, self._resolutions)
         self._server = Server(application(agent), services.config, contexts)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -93,6 +93,7 @@ def compose(config: Config) -> Services:
     from vmferry.agent.quiet import Quiet
     from vmferry.agent.signins import SignIns
     from vmferry.hypervisor.activity import Activities
+    from vmferry.hypervisor.domains import Domains
     from vmferry.hypervisor.inventory import Inventory
     from vmferry.hypervisor.snapshot import Snapshots
     from vmferry.transfer.control import watch
@@ -177,6 +178,7 @@ def compose(config: Config) -> Services:
         credssp=CredSsps(sign_ins),
         keys=keys,
         group_sid=domain.sid,
+        domains=functools.partial(Domains, config.libvirt_uri, config.name),
         trail=trail,
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from vmferry.agent import nonces
 from vmferry.agent.prospects import Prospects
+from vmferry.agent.resolutions import settled
 from vmferry.agent.services import Launcher
 from vmferry.agent.trail import Trail
 from vmferry.config import Config
@@ -24,6 +25,7 @@ from vmferry.core.errors import (
 from vmferry.core.finding import Finding, require_none
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller, Grant, MoveOptions, Offer
+from vmferry.core.resolution import Owner
 from vmferry.core.settings import require_enabled
 from vmferry.identity import certificates
 from vmferry.identity.peer import PROOF_PURPOSE
@@ -204,6 +206,9 @@ class Moves:
         `committing` alone is no answer: the worker is finding out, and journals what it finds.
         """
         row = self.jobs.get(job)
+        owner = settled(self.jobs, job)
+        if owner is not None:  # an administrator has had the last word
+            return (decision.Verdict.ABORT if owner is Owner.HERE else decision.Verdict.GO).value
         said = decision.from_journal([step.phase for step in self.jobs.steps(job)])
         if said in (decision.Verdict.GO, decision.Verdict.ABORT):
             return said.value

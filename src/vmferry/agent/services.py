@@ -138,6 +138,34 @@ class Inventory(Protocol):
         ...
 
 
+class Domains(Protocol):
+    """The VMs of this host by UUID, as a job needs them (hypervisor/domains.py). Every method blocks."""
+
+    def presence(self, uuid: str) -> str:
+        """Return how a VM stands: running, paused, busy, off or absent."""
+        ...
+
+    def resume(self, uuid: str) -> None:
+        """Let a paused VM run."""
+        ...
+
+    def destroy(self, uuid: str) -> None:
+        """End a VM's process at once."""
+        ...
+
+    def forget(self, uuid: str) -> None:
+        """Take autostart and definition away."""
+        ...
+
+    def autostart(self, uuid: str, *, on: bool) -> None:
+        """Set whether libvirt starts the VM with the host."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection to libvirt."""
+        ...
+
+
 class Launcher(Protocol):
     """Starts transfer processes."""
 
@@ -239,4 +267,5 @@ class Services:
     credssp: CredSsp
     keys: HostKeys
     group_sid: Callable[[str], str]
+    domains: Callable[[], Domains]
     trail: Trail

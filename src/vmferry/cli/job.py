@@ -13,6 +13,7 @@ from vmferry.cli.follow import Detached, conclude, detach, follow
 from vmferry.cli.output import ago, show_job, show_list, table
 from vmferry.cli.pick import newest_first, pick, short
 from vmferry.cli.progress import words
+from vmferry.cli.resolve import EXAMPLE, resolve
 from vmferry.cli.units import duration, parse_span, parsed
 from vmferry.client import Client
 from vmferry.core import codes
@@ -135,6 +136,9 @@ def cancel(settings: Settings, word: str, force: bool) -> None:
         f"Job {found.id} ({found.vm} to {found.destination}) was asked to end; "
         f"`vmferry job watch {found.id}` shows when it has."
     )
+
+
+job.command("resolve", example=EXAMPLE)(resolve)
 
 
 def _wait(client: Client, job: Job, limit: float | None, timeout: float) -> Job:

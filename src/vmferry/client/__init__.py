@@ -26,6 +26,7 @@ from vmferry.core.api import (
     PairedHost,
     PairTest,
     PhaseEvent,
+    Resolution,
     SettingsAnswer,
     TokenRequest,
     TrustAnswer,
@@ -37,6 +38,7 @@ from vmferry.core.chain import Verification
 from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.offer import MoveOptions, Report
 from vmferry.core.redaction import token_identifier
+from vmferry.core.resolution import Owner
 from vmferry.core.restrictions import Restriction
 from vmferry.core.settings import HostSettings, SettingsChange
 from vmferry.core.vm import VmDetail, VmSummary
@@ -275,6 +277,20 @@ class Client(Connection):
             force: whatever the other host does; takes an administrator.
         """
         self._call("POST", f"/jobs/{quote(id, safe='')}/cancel{'?force=true' if force else ''}")
+
+    def resolution(self, id: str) -> Resolution:  # noqa: A002
+        """Show both ways to settle a move whose other host is gone for good."""
+        return Resolution.model_validate(self._call("GET", f"/jobs/{quote(id, safe='')}/resolution"))
+
+    def resolve(self, found: Resolution, owner: Owner) -> Job:
+        """Settle a move whose other host is gone for good.
+
+        Arguments:
+            found: what was shown of it.
+            owner: whose the VM is.
+        """
+        body = {"owner": owner.value, "vm": found.vm, "peer": found.peer}
+        return Job.model_validate(self._call("POST", f"/jobs/{quote(found.job, safe='')}/resolution", body))
 
     def events(self, id: str, after: int = 0) -> Iterator[Event]:  # noqa: A002
         """Follow a job to its end; goes on where it was when the daemon is restarted meanwhile.

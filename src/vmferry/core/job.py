@@ -62,6 +62,7 @@ class Phase(StrEnum):
     GOING = "going"  # (d too) `go` is decided: from here the VM is the destination's
     SETTLING = "settling"  # (d too) definitions, autostart, source's disks
     UNDOING = "undoing"  # (d too) the move is given up: what was made is removed
+    RESOLVING = "resolving"  # (source) an administrator has settled whose the VM is, where the other host is gone
     ENDED = "ended"
 
 

@@ -10,12 +10,15 @@ from starlette.concurrency import run_in_threadpool
 
 from vmferry.agent import show
 from vmferry.agent.callers import JobId, Limited, May, ThisAgent, Viewer
-from vmferry.core.api import Job
+from vmferry.core import codes
+from vmferry.core.api import Job, Resolution, ResolveRequest
+from vmferry.core.errors import UsageError
 from vmferry.core.offer import Caller
 from vmferry.identity.access import Role
 
 router = APIRouter(tags=["jobs"])
 Force = Annotated[bool, Query(description="whatever the other host does; takes an administrator")]
+Administrator = Annotated[Caller, Depends(May(Role.ADMINISTRATOR, "settle jobs by hand"))]
 Canceller = Annotated[Caller, Depends(May(Role.OPERATOR, "cancel jobs"))]
 
 log = logging.getLogger("vmferry.agent")
@@ -74,4 +77,20 @@ def cancel_job(job: JobId, caller: Canceller, limits: Limited, agent: ThisAgent,
         agent.services.outgoing.cancel(job, caller)
     log.info("job %s: %s asked to cancel it", job, caller.name)
     from_thread.run_sync(agent.live.follow, job)
+    return show_job(job, caller, agent)
+
+
+@router.get("/jobs/{job}/resolution")
+def show_resolution(job: JobId, caller: Administrator, agent: ThisAgent) -> Resolution:
+    """Show both ways to settle a move whose other host is gone for good, and what is against each."""
+    return agent.resolutions.look(job)
+
+
+@router.post("/jobs/{job}/resolution")
+def resolve_job(request: ResolveRequest, job: JobId, caller: Administrator, agent: ThisAgent) -> Job:
+    """Settle a move whose other host is gone for good: the VM is this host's, or the other one's."""
+    row = agent.services.stores.jobs.get(job)
+    if (request.vm, request.peer) != (row.vm, row.peer):
+        raise UsageError(codes.BAD_REQUEST, detail=f"job {job} moves {row.vm}, and the other host is {row.peer}")
+    agent.resolutions.resolve(job, request.owner, caller)
     return show_job(job, caller, agent)

@@ -59,6 +59,16 @@ PAST_FORCE = UsageError.define(
     "Let it finish. If {peer} is gone for good, settle it by hand: `vmferry job resolve {job}`.",
     409,
 )
+RESOLVE_REFUSED = PreflightError.define(
+    "resolve-refused",
+    "Job {job} cannot be settled that way, {vm} might run twice or nowhere: {why}.",
+    "`vmferry job resolve {job}` shows both ways, and changes nothing.",
+)
+SETTLED_BY_HAND = VmferryError.define(
+    "settled-by-hand",
+    "{caller} settled job {job}: {vm} is {host}'s.",
+    "See that no other host ever starts its copy of {vm}.",
+)
 PEER_LIMIT = PreflightError.define(
     "peer-limit",
     "{host} keeps {what} of {peer} already, and no host may have more there.",
