@@ -1,8 +1,10 @@
 """The supervisor with real processes: what it keeps, what it leaves alone, what it adopts."""
 
+import asyncio
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from vmferry import supervisor
 
 LIMIT = 10.0  # seconds that an event may take
 
@@ -246,13 +250,15 @@ def test_worker_that_died_while_the_supervisor_was_away_is_started_again(host: H
     assert host.event("j1") != worker
 
 
-def test_never_two_workers_even_when_the_pid_file_says_nothing(host: Host) -> None:
+@pytest.mark.parametrize("written", ["", "17\n", f"{os.getpid()} 1\n", "\0\0 x\n"])
+def test_never_two_workers_even_when_the_pid_file_says_nothing(host: Host, written: str) -> None:
     worker = host.start_job("j1")
     host.process.kill()
     host.process.wait(LIMIT)
-    (host.run / "supervisor" / "vmferry-transfer@j1.pid").write_text("")  # killed before it wrote the pid
+    # Killed before it wrote the pid, or there was no space for it.
+    (host.run / "supervisor" / "vmferry-transfer@j1.pid").write_text(written)
     host.start()
-    assert wait_for_status(host)["workers"]["j1"]["state"] == "waiting"
+    assert wait_for_status(host)["workers"]["j1"] == {"state": "running", "pid": worker, "starts": 0}
     os.kill(worker, signal.SIGKILL)
     assert host.event("j1") != worker  # no sooner than the first has ended
     assert not alive(worker)
@@ -297,3 +303,34 @@ def test_output_of_the_programs_is_logged(tmp_path: Path, host: Host) -> None:
     host.exit("vmferryd", 1)
     host.event("vmferryd")
     assert (tmp_path / "state" / "log" / "vmferryd.log").read_text() == "hello\ntrouble\n"
+
+
+def test_a_process_that_cannot_be_written_down_is_watched(tmp_path: Path) -> None:
+    """A full file system under the run folder must not leave a process that nobody looks after."""
+    place = tmp_path / "small"
+    place.mkdir()
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+
+    async def run() -> tuple[str, int | None]:
+        child = supervisor.Child("p", [str(program)], place, tmp_path, forever=False)
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))  # each write to a file fails, as on a full disk
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            child.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+            signal.signal(signal.SIGXFSZ, before)
+        state, pid = child.state, child.pid
+        assert pid is not None
+        assert (place / "p.pid").read_text() == ""
+        child.stop()
+        await asyncio.wait_for(child.ended.wait(), LIMIT)
+        return state, pid
+
+    state, pid = asyncio.run(run())
+    assert state == "running"
+    assert pid is not None
+    assert not alive(pid)

@@ -114,22 +114,27 @@ class Child:
                 pass_fds=[lock],
             )
         pid = self._process.pid
-        os.pwrite(lock, f"{pid} {_start_time(pid)}\n".encode(), 0)
         self.starts += 1
-        self._watch(pid)
+        self._watch(pid)  # before anything that can fail: it runs now
+        try:
+            os.pwrite(lock, f"{pid} {_start_time(pid)}\n".encode(), 0)
+        except OSError as error:  # no space left: the next supervisor finds it by the lock that it holds
+            _log.warning("the process of %s cannot be written down: %s", self.name, error)
         _log.info("%s started, process %d", self.name, pid)
 
     def _adopt(self, words: list[str]) -> None:
-        """Watch the process that holds the lock.
+        """Watch the process that holds the lock: the one that was written down, else the one that has the file open.
 
         Raises:
-            OSError: it is not the one that was written down, or it has just ended.
+            OSError: there is none such, or it has just ended.
         """
-        if len(words) != 2 or _start_time(int(words[0])) != words[1]:
-            raise ProcessLookupError("its pid file is held by a process that is not named in it")
+        if len(words) == 2 and words[0].isdigit() and _start_time(int(words[0])) == words[1]:
+            pid = int(words[0])
+        else:  # what started it died, or had no space, before it wrote the pid down
+            pid = _holder(self._file)
         self._process = None
-        self._watch(int(words[0]))
-        _log.info("%s adopted, process %s", self.name, words[0])
+        self._watch(pid)
+        _log.info("%s adopted, process %d", self.name, pid)
 
     def _watch(self, pid: int) -> None:
         self._pidfd = os.pidfd_open(pid)
@@ -263,6 +268,20 @@ def _start_time(pid: int) -> str:
         OSError: there is no such process.
     """
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _holder(file: Path) -> int:
+    """Return the process that leads a session of its own and has a file open, as each that is started here does.
+
+    Raises:
+        OSError: there is none.
+    """
+    for place in Path("/proc").glob("[0-9]*"):
+        pid = int(place.name)
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if pid == os.getsid(pid) and any(file.samefile(link) for link in (place / "fd").iterdir()):
+                return pid
+    raise ProcessLookupError("its pid file is held by a process that cannot be found")
 
 
 def _program(name: str) -> str:
