@@ -1,5 +1,7 @@
 """The queue in a daemon: it asks for what waits until it has begun, in a later life too, and at once when told to."""
 
+import sqlite3
+
 import pytest
 from tests.agent.conftest import LIMIT, Node
 
@@ -57,3 +59,25 @@ def test_a_changed_setting_is_looked_at_at_once(kvm1: Node, monkeypatch: pytest.
     assert begun(kvm1) == job.id
     kvm1.client.change_settings(SettingsChange(max_migrations=9))
     assert begun(kvm1) == job.id
+
+
+def test_whatever_fails_the_queue_goes_on_by_itself(kvm1: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A locked database or a full disk is not for ever, and nobody may be there to ask for a move again."""
+    monkeypatch.setattr(queue, "AGAIN", 0.05)
+    kvm1.made.full = True
+    failures = [
+        sqlite3.OperationalError("database is locked"),
+        OSError("No space left"),
+        RuntimeError("a fault of ours"),
+    ]
+    real = kvm1.made.begin
+
+    def begin(job: str) -> bool:
+        if failures:
+            raise failures.pop()
+        return real(job)
+
+    monkeypatch.setattr(kvm1.made, "begin", begin)
+    job = kvm1.client.move("web01", "kvm2")
+    assert begun(kvm1) == job.id
+    assert not failures

@@ -12,6 +12,8 @@ from vmferry.agent.services import Outgoing
 from vmferry.core.admission import AGAIN
 from vmferry.store.jobs import JobRow, Jobs
 
+LONGEST = 20.0  # seconds between two tries where something fails
+
 log = logging.getLogger("vmferry.agent")
 
 
@@ -39,7 +41,14 @@ class Queue:
         try:
             while True:
                 news = self._news
-                for destination in {row.peer for row in await run_in_threadpool(self._jobs.waiting)}:
+                try:
+                    waiting = {row.peer for row in await run_in_threadpool(self._jobs.waiting)}
+                except Exception:
+                    log.exception("which moves wait cannot be read; it is tried again")
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(news.wait(), AGAIN)
+                    continue
+                for destination in waiting:
                     if destination not in self._serving:
                         self._serving[destination] = asyncio.create_task(self._serve(destination))
                 await news.wait()
@@ -53,21 +62,24 @@ class Queue:
 
     async def _serve(self, destination: str) -> None:
         """Begin the moves to one destination, until none waits: a host that does not answer holds up no other."""
+        pause = AGAIN
         try:
             while True:
                 news = self._news
-                first = await run_in_threadpool(self._first, destination)
-                if first is None:
-                    break
-                if await run_in_threadpool(self._outgoing.begin, first.id):
-                    self._begun(first.id)
-                    continue
+                try:
+                    first = await run_in_threadpool(self._first, destination)
+                    if first is None:
+                        break
+                    if await run_in_threadpool(self._outgoing.begin, first.id):
+                        self._begun(first.id)
+                        continue
+                    pause = AGAIN
+                except Exception:  # the database is locked, a disk is full, ...: none of it is for ever
+                    log.exception("a move to %s cannot be begun; it is tried again within %d s", destination, LONGEST)
+                    pause = min(2 * pause, LONGEST)
                 # At random, so that two hosts that each held what the other wanted do not do so again.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), AGAIN * random.uniform(0.5, 1.5))  # noqa: S311
-        except Exception:
-            log.exception("the queue for %s stands still until a move is asked for or a setting changed", destination)
-            return
+                    await asyncio.wait_for(news.wait(), pause * random.uniform(0.5, 1.5))  # noqa: S311
         finally:
             del self._serving[destination]
         self._ring()  # a move may have come between the last look and now
