@@ -144,6 +144,9 @@ class Config(BaseModel):
         default_factory=_launcher,
         description="What starts transfer processes. Default: systemd where it runs, else supervisor.",
     )
+    jobs_kept: int = Field(
+        default=730, ge=31, le=36500, description="Days after which a move that has ended is forgotten."
+    )
     connections: int = Field(
         default=2, ge=1, le=16, description="TCP connections that carry a migration's data forward."
     )

@@ -96,7 +96,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 def code(host: Host) -> str | None:
     error = host.jobs.get(JOB).error
-    return error and error["code"]
+    return str(error["code"]) if error else None
 
 
 def test_the_source_keeps_the_vm(host: Host) -> None:

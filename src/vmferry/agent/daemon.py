@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import time
 
 from starlette.concurrency import run_in_threadpool
@@ -17,10 +18,11 @@ from vmferry.agent.server import Server
 from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
 from vmferry.agent.site import Site
+from vmferry.agent.sweep import Sweep
 from vmferry.agent.tls import Contexts
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import State
-from vmferry.transfer import spec
+from vmferry.transfer import spec, startlock
 
 _DAY = 86400.0  # seconds
 _TIDY = 10.0  # seconds between looks at what waits for its source
@@ -52,6 +54,7 @@ class Daemon:
             services.incoming,
             services.domains,
         )
+        self._sweep = Sweep(services.config, services.stores.jobs, self._resolutions, services.domains)
         agent = Agent(services, pairing, control, site, self._live, self._queue, trail, endings, self._resolutions)
         self._server = Server(application(agent), services.config, contexts)
         self._tasks: list[asyncio.Task[None]] = []
@@ -74,6 +77,10 @@ class Daemon:
         await self._server.stop()
 
     async def _adopt(self) -> None:
+        try:
+            await run_in_threadpool(self._sweep.run, first=True)
+        except Exception:
+            log.exception("what earlier jobs left was not looked at")
         for row in await run_in_threadpool(self._services.stores.jobs.active):
             log.info("job %s (%s, %s) goes on", row.id, row.vm, row.phase)
             self._live.follow(row.id)
@@ -86,13 +93,23 @@ class Daemon:
 
     async def _keep_house(self) -> None:
         while True:
-            await run_in_threadpool(spec.prune, self._services.config.state_folder, time.time() - _KEYS_KEPT)
+            await run_in_threadpool(self._prune)
             await asyncio.sleep(_DAY)
+
+    def _prune(self) -> None:
+        config, now = self._services.config, time.time()
+        try:
+            spec.prune(config.state_folder, now - _KEYS_KEPT)
+            held = [lock.holder() or "" for lock in startlock.locks(config.state_folder)]
+            self._services.stores.jobs.prune(now - config.jobs_kept * _DAY, held)
+        except (OSError, VmferryError, sqlite3.Error) as error:
+            log.warning("what is old cannot be removed yet: %s", error)
 
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(_TIDY)
             try:
                 await run_in_threadpool(self._services.incoming.tidy)
+                await run_in_threadpool(self._sweep.run)
             except Exception:
-                log.exception("jobs that wait here were not looked at")
+                log.exception("jobs that wait here, or have ended, were not looked at")

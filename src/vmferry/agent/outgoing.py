@@ -93,7 +93,7 @@ class Moves:
             if refusal is None:
                 self.launcher.start(job)  # it takes as long to start as the hosts to agree: it waits for what to do
             certificate, private_key = certificates.create(f"{self.config.name} job {job}")
-            disks = nonces.write(found.disks, job)
+            disks = nonces.write(found.disks, job, nonces.records(self.config.state_folder) / job)
             try:
                 offer = Offer(
                     **dict(self.prospects.proposal(found, disks, options, end, peer, entry.caller)),
@@ -250,7 +250,7 @@ class Moves:
         end, found, findings = self.prospects.look(row.vm, work.offer.options, row.id)
         require_none(findings)
         nonces.remove(work.offer.disks)
-        disks = nonces.write(found.disks, row.id)
+        disks = nonces.write(found.disks, row.id, nonces.records(self.config.state_folder) / row.id)
         proposal = self.prospects.proposal(found, disks, work.offer.options, end, peer, work.offer.caller)
         offer = work.offer.model_copy(update=dict(proposal))
         grant = client.renew(row.id, self._proof(work), offer)

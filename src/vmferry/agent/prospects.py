@@ -81,14 +81,15 @@ class Prospects:
         limits = end.settings.limits
         refusal = self.admissions.refusal("", storage=options.include_storage, limits=limits)
         findings += case.run(checks.OF_ROOM, Room(self.config.name, source=True, refusal=refusal))
-        disks = nonces.write(found.disks, secrets.token_hex(6))
+        record = nonces.records(self.config.state_folder) / secrets.token_hex(6)
+        disks = nonces.write(found.disks, record.name, record)
         client = self.client(self.config, peer)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reach") as pool:
             reached = pool.submit(self.reach, client, end, peer.name)  # takes its two seconds beside the other checks
             try:
                 report = client.check(self.proposal(found, disks, options, end, peer, entry.caller), entry.secret)
             finally:
-                nonces.remove(disks)
+                nonces.remove(disks, record)
         findings += report.findings + self.leaving(found, report.disks, options, peer.name)
         if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
             findings += case.run(checks.OF_WAY, Way(end, peer.name, report.addresses)) + reached.result()

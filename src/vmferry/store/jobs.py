@@ -232,6 +232,18 @@ class Jobs:
             _append(connection, job, now, Phase.ENDED, {"state": state})
             return True
 
+    def prune(self, before: float, keep: Sequence[str] = ()) -> int:
+        """Remove the jobs that ended before a time, with their journals; returns how many.
+
+        Arguments:
+            before: Unix time.
+            keep: jobs that stay all the same.
+        """
+        marks = ", ".join("?" * len(keep))
+        with self._database.transaction() as connection:
+            query = f"DELETE FROM jobs WHERE ended_at < ? AND id NOT IN ({marks})"  # noqa: S608 (question marks)
+            return connection.execute(query, (before, *keep)).rowcount
+
 
 def _append(connection: sqlite3.Connection, job: str, at: float, phase: Phase, detail: dict[str, Any]) -> None:
     connection.execute(

@@ -1,0 +1,134 @@
+"""Removes what jobs that have ended left behind: files that this host's own records name, and nothing else."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmferry.agent import nonces
+from vmferry.agent.resolutions import Resolutions, settled
+from vmferry.agent.services import Domains
+from vmferry.config import Config
+from vmferry.core.errors import VmferryError
+from vmferry.core.job import State
+from vmferry.core.resolution import Owner
+from vmferry.hypervisor import safefiles
+from vmferry.store.jobs import JobRow, Jobs
+from vmferry.transfer import control, decision, spec, startlock
+
+_KEPT = ("key", "ends")  # outlive a job: the other host may ask how it ended
+
+log = logging.getLogger("vmferry.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Removes leftovers. What cannot be removed now is tried again the next time."""
+
+    config: Config
+    jobs: Jobs
+    resolutions: Resolutions
+    domains: Callable[[], Domains]
+
+    def run(self, *, first: bool = False) -> None:
+        """Remove what is left of jobs that have ended.
+
+        Arguments:
+            first: vmferryd has just started: no check of its own is under way, so that what checks left goes, too.
+        """
+        for row in self._ended():
+            self._finish(row)
+        for lock in startlock.locks(self.config.state_folder):
+            self._release(lock)
+        for record in _entries(nonces.records(self.config.state_folder)):
+            job = self.jobs.find(record.name)
+            if job.state.ended if job is not None else first:
+                self._remove_proofs(record)
+
+    def _ended(self) -> list[JobRow]:
+        """Return the jobs that have ended and of which more is left than the key."""
+        found = []
+        for place in _entries(self.config.state_folder / "jobs"):
+            row = self.jobs.find(place.name)
+            socket_folder = control.folder(self.config.run_folder, place.name)
+            if (
+                row
+                and row.state.ended
+                and (socket_folder.exists() or any(file.name not in _KEPT for file in _entries(place)))
+            ):
+                found.append(row)
+        return found
+
+    def _finish(self, row: JobRow) -> None:
+        place = spec.folder(self.config.state_folder, row.id)
+        if not spec.is_negotiated(self.config.state_folder, row.id) or not _free(place / "lock"):
+            return  # somebody is at the end of it at this moment
+        if not self.resolutions.carry_out(row):
+            return
+        try:
+            shutil.rmtree(control.folder(self.config.run_folder, row.id), ignore_errors=True)
+            spec.forget(self.config.state_folder, row.id)
+        except OSError as error:
+            log.warning("what job %s left cannot be removed yet: %s", row.id, error)
+
+    def _release(self, lock: startlock.StartLock) -> None:
+        """Lift a lock whose VM is this host's after all, or is not defined here any more."""
+        row = self.jobs.find(lock.holder() or "")
+        if row is None or not row.state.ended:
+            return
+        said = decision.from_journal([step.phase for step in self.jobs.steps(row.id)])
+        if (
+            row.state is State.DONE
+            or said is not decision.Verdict.GO
+            or settled(self.jobs, row.id) is Owner.HERE
+            or self._absent(lock.uuid)
+        ):
+            log.info("job %s has ended: its VM may be started here again", row.id)
+            lock.lift()
+
+    def _absent(self, uuid: str) -> bool:
+        domains = self.domains()
+        try:
+            return str(domains.presence(uuid)) == "absent"
+        except VmferryError:
+            return False  # libvirt is away, and starts nothing either
+        finally:
+            domains.close()
+
+    def _remove_proofs(self, record: Path) -> None:
+        try:
+            for place in nonces.noted(record):
+                folder, name = safefiles.split(place)
+                with contextlib.suppress(FileNotFoundError), safefiles.folder(folder) as inside:
+                    made = safefiles.identity(inside, name)
+                    if made is not None:
+                        safefiles.remove(inside, name, made)
+            record.unlink()
+        except (OSError, VmferryError) as error:
+            log.warning("what %s names cannot be removed yet: %s", record, error)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _free(place: Path) -> bool:
+    """Return whether no worker holds its lock."""
+    try:
+        handle = os.open(place, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
