@@ -179,7 +179,7 @@ def test_move_that_fails_says_why(vmferry: Run, daemon: FakeClient) -> None:
     assert (code, out) == (1, "")
     assert err.endswith(
         "Error: The move of web01 failed in phase copying: no space.\n"
-        "web01 runs on kvm1; free some space. (move-failed)\n"
+        "web01 stays on kvm1; free some space. (move-failed)\n"
     )
     code, out, err = vmferry("vm", "move", "web01", "kvm2", "--output", "json")
     assert code == 1

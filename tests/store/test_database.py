@@ -4,12 +4,14 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from vmferry.core import codes
-from vmferry.core.errors import VmferryError
+from vmferry.core.errors import InternalError, VmferryError
 from vmferry.store import database
 from vmferry.store.database import Database
 
@@ -73,7 +75,7 @@ def test_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytes
     Database(path).close()
     broken = ["CREATE TABLE a (x);", "CREATE TABLE b (x); INSERT INTO none VALUES (1);"]
     monkeypatch.setattr(database, "_migrations", lambda: broken)
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(InternalError, match="no such table"):
         Database(path)
     assert version(path) == 1
     monkeypatch.setattr(database, "_migrations", lambda: broken[:1])
@@ -100,6 +102,8 @@ def test_inner_transaction_belongs_to_the_outer(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
+import threading
+import time
 from pathlib import Path
 from vmferry.core.job import Phase
 from vmferry.store.database import Database
@@ -137,3 +141,52 @@ def test_processes_make_the_file_at_once(tmp_path: Path) -> None:
     makers = [subprocess.Popen([sys.executable, "-W", "error", "-c", program, str(path)]) for _ in range(4)]
     assert [maker.wait(60) for maker in makers] == [0] * 4
     assert version(path) > 0
+
+
+def test_a_database_that_is_locked_is_named_after_the_wait_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "vmferry.db"
+    with Database(path, "kvm1") as opened:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with pytest.raises(InternalError) as caught, opened.transaction(0.2):
+            pytest.fail("it is locked")
+        assert time.monotonic() - began < database.BUSY / 2
+        assert caught.value.code is codes.DATABASE_FAILED
+        assert caught.value.reason == f"The database {path} on kvm1 cannot be used: database is locked."
+        other.execute("ROLLBACK")
+        with opened.transaction(0.2) as connection:
+            connection.execute("INSERT INTO settings VALUES ('a', '1')")
+        assert opened.rows("PRAGMA busy_timeout")[0][0] == database.BUSY * 1000
+        other.close()
+
+
+def test_a_thread_does_not_wait_longer_for_another_than_it_wants(tmp_path: Path) -> None:
+    with Database(tmp_path / "vmferry.db") as opened:
+        inside, leave = threading.Event(), threading.Event()
+
+        def write() -> None:
+            with opened.transaction():
+                inside.set()
+                leave.wait(30)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert inside.wait(30)
+        with pytest.raises(InternalError, match="another thread"), opened.transaction(0.1):
+            pytest.fail("another thread has it")
+        leave.set()
+        thread.join()
+
+
+def test_what_fails_in_a_transaction_or_a_query_is_one_error(tmp_path: Path) -> None:
+    with Database(tmp_path / "vmferry.db") as opened:
+        with pytest.raises(InternalError, match="no such table"), opened.transaction() as connection:
+            connection.execute("INSERT INTO none VALUES (1)")
+        with pytest.raises(InternalError, match="no such table"):
+            opened.rows("SELECT * FROM none")
+        with opened.transaction() as connection:
+            connection.execute("INSERT INTO settings VALUES ('a', '1')")
+    (tmp_path / "text.db").write_text("no database at all, but a text that is long enough to be taken for one")
+    with pytest.raises(InternalError, match="not a database"):
+        Database(tmp_path / "text.db")

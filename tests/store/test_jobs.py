@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vmferry.core import codes
-from vmferry.core.errors import InternalError, VmferryError
+from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.offer import Caller
 from vmferry.store.database import Database
@@ -73,21 +73,21 @@ def test_end_closes_the_journal_once(jobs: Jobs) -> None:
     problem = VmferryError(codes.LINK_LOST, peer="kvm2", phase="copying", why="x", vm="v", host="h").problem()
     assert jobs.end("0001", State.FAILED, problem, Summary(total_time=1.5))
     assert not jobs.end("0001", State.DONE)
-    jobs.mark("0001", State.IN_DOUBT, "too late")
+    assert not jobs.mark("0001", State.IN_DOUBT, "too late")
     job = jobs.get("0001")
     assert (job.state, job.phase, job.error) == (State.FAILED, Phase.COPYING, problem)
     assert job.reason == problem["detail"]
     assert job.summary == Summary(total_time=1.5)
     assert job.ended_at is not None
     assert jobs.steps("0001")[-1].phase is Phase.ENDED
-    with pytest.raises(InternalError):
+    with pytest.raises(UsageError, match="has ended already"):
         jobs.step("0001", Phase.SETTLING)
     assert jobs.active() == []
 
 
 def test_doubt_blocks_the_vm_and_the_peer(jobs: Jobs) -> None:
     add(jobs)
-    jobs.mark("0001", State.IN_DOUBT, "libvirt does not answer")
+    assert jobs.mark("0001", State.IN_DOUBT, "libvirt does not answer")
     job = jobs.active_with("kvm2")
     assert job is not None
     assert (job.state, job.reason) == (State.IN_DOUBT, "libvirt does not answer")
@@ -100,5 +100,5 @@ def test_unknown_job(jobs: Jobs) -> None:
     with pytest.raises(VmferryError) as caught:
         jobs.get("0009")
     assert caught.value.code is codes.JOB_UNKNOWN
-    with pytest.raises(InternalError):
+    with pytest.raises(UsageError):
         jobs.step("0009", Phase.GOING)

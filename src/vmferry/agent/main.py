@@ -99,7 +99,7 @@ def compose(config: Config) -> Services:
     from vmferry.transfer.control import watch
 
     identity = host_identity(config)
-    database = Database(config.database)
+    database = Database(config.database, config.name)
     keys = HostKeys(config.keytab, config.name)
     domain = Domain(config.name, keys)
     stores = Stores(

@@ -23,6 +23,8 @@ from typing import Any, ClassVar
 
 from vmferry.core.text import cleaned, printable
 
+# What is said of a VM on its host as long as nobody has looked whether it runs there.
+_ASSUMED = {"stands": "stays"}
 _STOPS = re.compile(r"(?<=[^./\s])\.\.(?=\s|$)")
 
 
@@ -63,6 +65,7 @@ class Code:
         Raises:
             LookupError, TypeError, ValueError: a field is missing, or is not of the kind that the pattern wants.
         """
+        fields = {**_ASSUMED, **fields}
         words = {key: value for key, value in fields.items() if isinstance(value, str) and key != "command"}
         quoted = {**fields, **{key: shlex.quote(value) for key, value in words.items()}}
         parts = self.remedy.split("`")

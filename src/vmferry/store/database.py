@@ -13,7 +13,7 @@ from typing import Any, Self
 from vmferry.core import codes
 from vmferry.core.errors import InternalError
 
-BUSY = 10.0  # seconds to wait for another process's transaction
+BUSY = 10.0  # seconds to wait for another process's transaction, or another thread's
 Row = sqlite3.Row
 
 
@@ -22,27 +22,32 @@ class Database:
 
     Arguments:
         path: the file; it and its folder are made, for the owner only.
+        host: this host's name, for errors.
 
     Raises:
-        InternalError: the file was written by a newer vmferry (DATABASE_NEWER).
-        sqlite3.Error: it cannot be opened, or is not a database.
+        InternalError: the file was written by a newer vmferry (DATABASE_NEWER), or it cannot be opened or is not a
+            database (DATABASE_FAILED). Every method raises the latter when SQLite fails: the file is locked, read-only,
+            on a full disk, damaged.
+        OSError: the folder or the file cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, host: str = "this host") -> None:
         self.path = path
+        self._host = host
         self._lock = threading.RLock()
         self._depth = 0
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # SQLite gives its -wal and -shm files the mode of this one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        try:
-            self._connection.row_factory = sqlite3.Row
-            with _exclusive(path.parent):
-                self._prepare()
-        except BaseException:
-            self._connection.close()
-            raise
+        with self._translating():
+            self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+            try:
+                self._connection.row_factory = sqlite3.Row
+                with _exclusive(path.parent):
+                    self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
 
     def _prepare(self) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
@@ -62,34 +67,73 @@ class Database:
                 raise
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write: all or nothing, on disk when the block is left. Transactions inside it become part of it."""
-        with self._lock:
+    def transaction(self, wait: float = BUSY) -> Iterator[sqlite3.Connection]:
+        """Write: all or nothing, on disk when the block is left. Transactions inside it become part of it.
+
+        Arguments:
+            wait: seconds to wait for other transactions, of this process and of others.
+
+        Raises:
+            InternalError: database-failed; nothing was written, as far as SQLite can tell.
+        """
+        with self._translating(), self._held(wait):
             if self._depth == 0:
-                self._connection.execute("BEGIN IMMEDIATE")
+                self._begin(wait)
             self._depth += 1
             try:
                 yield self._connection
             except BaseException:
                 self._depth -= 1
                 if self._depth == 0:
-                    self._connection.execute("ROLLBACK")
+                    self._roll_back()
                 raise
             self._depth -= 1
             if self._depth == 0:
                 self._commit()
 
+    def _begin(self, wait: float) -> None:
+        if wait == BUSY:
+            self._connection.execute("BEGIN IMMEDIATE")
+            return
+        self._connection.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY * 1000)}")
+
     def _commit(self) -> None:
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error:  # a full disk: the transaction may still be open
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._roll_back()
             raise
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:  # SQLite ends some by itself, e.g. when the disk is full
+            self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _held(self, wait: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=wait):
+            raise self._failure("another thread is writing to it")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._failure(str(error)) from error
+
+    def _failure(self, why: str) -> InternalError:
+        return InternalError(codes.DATABASE_FAILED, path=str(self.path), host=self._host, why=why)
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:
         """Read."""
-        with self._lock:
+        with self._translating(), self._held(BUSY):
             return self._connection.execute(query, values).fetchall()
 
     def row(self, query: str, values: Sequence[Any] = ()) -> Row | None:

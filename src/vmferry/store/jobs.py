@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmferry.core import codes
-from vmferry.core.errors import InternalError, PreflightError, UsageError
+from vmferry.core.errors import PreflightError, UsageError
 from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.offer import Caller
-from vmferry.store.database import Database, Row
+from vmferry.store.database import BUSY, Database, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +162,24 @@ class Jobs:
         row = self._database.row(f"{_SELECT} WHERE ended_at IS NULL AND peer = ? LIMIT 1", (peer,))
         return _job(row) if row else None
 
-    def step(self, job: str, phase: Phase, **detail: Any) -> None:
+    def step(self, job: str, phase: Phase, wait: float = BUSY, **detail: Any) -> None:
         """Append to the journal and make it the job's phase; on disk when this returns.
 
+        Arguments:
+            wait: seconds to wait for others who write to the database.
+
         Raises:
-            InternalError: the job has ended, or there is none: its journal is closed.
+            UsageError: the job has ended, or there is none: its journal is closed (JOB_ENDED, JOB_UNKNOWN).
+            InternalError: DATABASE_FAILED.
         """
         now = self._clock()
-        with self._database.transaction() as connection:
+        with self._database.transaction(wait) as connection:
             changed = connection.execute(
                 "UPDATE jobs SET phase = ?, updated_at = ? WHERE id = ? AND ended_at IS NULL",
                 (phase, now, job),
             )
             if changed.rowcount == 0:
-                raise InternalError(codes.INTERNAL, why=f"the journal of job {job} is closed, and step {phase} came")
+                raise UsageError(codes.JOB_ENDED, job=job, state=self.get(job).state.value)
             _append(connection, job, now, phase, detail)
 
     def steps(self, job: str, after: int = 0) -> Sequence[Step]:
@@ -190,14 +194,22 @@ class Jobs:
         )
         return _step(row) if row else None
 
-    def mark(self, job: str, state: State, reason: str | None) -> None:
-        """Set a state that is not an end, such as in-doubt, and why; does nothing to a job that has ended."""
+    def mark(self, job: str, state: State, reason: str | None, wait: float = BUSY) -> bool:
+        """Set a state that is not an end, such as in-doubt, and why; does nothing to a job that has ended.
+
+        Arguments:
+            wait: seconds to wait for others who write to the database.
+
+        Returns:
+            Whether the job has not ended.
+        """
         assert not state.ended, "use end()"
-        with self._database.transaction() as connection:
-            connection.execute(
+        with self._database.transaction(wait) as connection:
+            changed = connection.execute(
                 "UPDATE jobs SET state = ?, reason = ?, updated_at = ? WHERE id = ? AND ended_at IS NULL",
                 (state, reason, self._clock(), job),
             )
+            return changed.rowcount > 0
 
     def end(
         self,

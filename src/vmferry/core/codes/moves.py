@@ -35,12 +35,12 @@ LIBVIRT_FAILED = PreflightError.define(
 
 # --- a move that ended otherwise ------------------------------------------------------------------------------------
 CANCELLED = CancelledError.define(
-    "cancelled", "Job {job} was cancelled by {caller}.", "{vm} runs on {host}; move it again when you like."
+    "cancelled", "Job {job} was cancelled by {caller}.", "{vm} {stands} on {host}; move it again when you like."
 )
 DEADLINE_PASSED = VmferryError.define(
     "deadline-passed",
     "{vm} was not on {peer} {seconds} s after its move was asked for, and the move was given up as --deadline wants.",
-    "{vm} runs on {host}; `vmferry vm check {vm} {peer} --predict` shows what takes so long.",
+    "{vm} {stands} on {host}; `vmferry vm check {vm} {peer} --predict` shows what takes so long.",
 )
 JOB_ENDED = UsageError.define(
     "job-ended", "Job {job} has ended already ({state}).", "See how: `vmferry job show {job}`.", 409
@@ -75,7 +75,7 @@ PEER_LIMIT = PreflightError.define(
     "Wait until some of these moves have begun or ended; see `vmferry job list` on {peer}.",
 )
 MOVE_FAILED = VmferryError.define(
-    "move-failed", "The move of {vm} failed in phase {phase}: {why}.", "{vm} runs on {host}; {advice}."
+    "move-failed", "The move of {vm} failed in phase {phase}: {why}.", "{vm} {stands} on {host}; {advice}."
 )
 DEFINITION_REFUSED = VmferryError.define(
     "definition-refused",
@@ -85,12 +85,17 @@ DEFINITION_REFUSED = VmferryError.define(
 LINK_LOST = VmferryError.define(
     "link-lost",
     "The connection to {peer} broke in phase {phase}: {why}.",
-    "{vm} runs on {host}; see to the network between the hosts, then move again.",
+    "{vm} {stands} on {host}; see to the network between the hosts, then move again.",
 )
 WORKER_DIED = VmferryError.define(
     "worker-died",
     "The transfer process of job {job} on {host} ended unexpectedly in phase {phase}.",
-    "{vm} runs on {owner}; see `journalctl -u vmferry-transfer@{job}`, then move again.",
+    "{vm} {stands} on {owner}; see `journalctl -u vmferry-transfer@{job}`, then move again.",
+)
+VM_LOST_AT_SWITCH = VmferryError.define(
+    "vm-lost-at-switch",
+    "{vm} ended on {host} at the switch of its move from {source}, and what it had in memory is lost.",
+    "{host} has it now, shut off, and its disks there are whole: {advice}.",
 )
 START_LOCK_FAILED = InternalError.define(
     "start-lock-failed",
@@ -114,6 +119,11 @@ DATABASE_NEWER = InternalError.define(
     "database-newer",
     "The database {path} has schema {found}, and this program knows up to {known}.",
     "Install the newer release of vmferry again.",
+)
+DATABASE_FAILED = InternalError.define(
+    "database-failed",
+    "The database {path} on {host} cannot be used: {why}.",
+    "See there whether its file system is full or read-only, and whether a program holds it locked: `fuser -v {path}`.",
 )
 PORTS_TAKEN = InternalError.define(
     "ports-taken",
