@@ -1,10 +1,12 @@
 """Texts of others, made so that they can be shown on a terminal and written into a log."""
 
+import re
 from typing import Any
 
 LONGEST = 4000  # characters of one sentence
 _DEEPEST = 20  # levels of a JSON value; nothing that we say has more than a few
 _MOST = 10_000  # values in it
+_COMMAND_LINE = re.compile(r"(?:\b[A-Z][A-Z0-9_]*=\S*\s+(?:\\\s+)?){2}|/\S*qemu-system-\S+\s")
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
@@ -21,6 +23,28 @@ def printable(text: str, longest: int = LONGEST) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def shortened(text: str, longest: int = 300) -> str:
+    """Return what a program said as one short line: its beginning and its end, without environments and command lines.
+
+    libvirt quotes QEMU's whole command line and log in some of its errors: kilobytes that name nothing a reader needs,
+    and that are none of another host's business.
+
+    Arguments:
+        longest: characters that are kept.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    whole = " ".join(lines)
+    quoted = _COMMAND_LINE.search(whole)
+    if quoted:
+        end = lines[-1] if len(lines) > 1 and not _COMMAND_LINE.search(lines[-1]) else whole.rpartition(") ")[2]
+        kept = "" if _COMMAND_LINE.search(end) else end
+        whole = f"{whole[: quoted.start()].rstrip(' (')} ... {kept}".rstrip()
+    if len(whole) <= longest:
+        return whole
+    half = longest // 2 - 3
+    return f"{whole[:half].rstrip()} ... {whole[-half:].lstrip()}"
 
 
 def cleaned(value: Any) -> Any:

@@ -13,6 +13,7 @@ import libvirt
 
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
+from vmferry.core.text import shortened
 
 # Error codes of libvirt that mean "libvirtd is not there (any more)", not "the call was refused".
 _GONE = frozenset(
@@ -78,8 +79,8 @@ def close(connection: Any) -> None:
 
 
 def sentence(error: "libvirt.libvirtError") -> str:
-    """Give libvirt's message without its full stop, to stand inside a sentence of ours."""
-    return str(error).strip().rstrip(".")
+    """Return libvirt's message, shortened and without its full stop, to stand inside a sentence of ours."""
+    return shortened(str(error)).rstrip(".")
 
 
 def is_gone(error: "libvirt.libvirtError", connection: Any) -> bool:

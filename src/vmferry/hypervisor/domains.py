@@ -21,16 +21,24 @@ class Presence(StrEnum):
 
     RUNNING = "running"
     PAUSED = "paused"  # and no libvirt job is at work on it
-    BUSY = "busy"  # paused, but a libvirt job is at work on it: it may run or go any moment
+    BUSY = "busy"  # libvirt is at work on it: it may run or go any moment
+    CRASHED = "crashed"  # the guest ended by a fault of its own, and libvirt keeps its process for a person to look at
     OFF = "off"  # defined, not active
     ABSENT = "absent"
 
 
-_ACTIVE_STATES = {
+# A state that is not among these is one of a newer libvirt: nothing is concluded from it.
+_STATES = {
+    libvirt.VIR_DOMAIN_RUNNING: Presence.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: Presence.RUNNING,  # it waits for a device
+    libvirt.VIR_DOMAIN_PMSUSPENDED: Presence.RUNNING,  # the guest sleeps by its own wish, and wakes by it
     libvirt.VIR_DOMAIN_PAUSED: Presence.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN: Presence.BUSY,  # on its way to SHUTOFF; libvirt 11 shows it for a VM that has gone
+    libvirt.VIR_DOMAIN_NOSTATE: Presence.BUSY,
     libvirt.VIR_DOMAIN_SHUTOFF: Presence.OFF,
-    libvirt.VIR_DOMAIN_CRASHED: Presence.OFF,
+    libvirt.VIR_DOMAIN_CRASHED: Presence.CRASHED,
 }
+_NO_METADATA = "urn:vmferry:none"
 
 
 class Domains:
@@ -39,14 +47,16 @@ class Domains:
     Arguments:
         uri: libvirt's URI, e.g. `qemu:///system`.
         host: this host's name, for errors.
+        vm: the VM's name, for errors.
 
     Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away, and PreflightError
     (libvirt-refused) when libvirt says no.
     """
 
-    def __init__(self, uri: str, host: str) -> None:
+    def __init__(self, uri: str, host: str, vm: str) -> None:
         self._uri = uri
         self._host = host
+        self._vm = vm
         self._lock = threading.Lock()
         self._connection: Any = None
 
@@ -58,25 +68,28 @@ class Domains:
                 self._connection = None
 
     def presence(self, uuid: str) -> Presence:
-        """Tell how the VM stands."""
+        """Return how the VM stands."""
 
         def ask(connection: Any) -> Presence:
             domain = _lookup(connection, uuid)
             if domain is None:
                 return Presence.ABSENT
             state, _reason = domain.state()
-            presence = _ACTIVE_STATES.get(state, Presence.RUNNING)
+            presence = _STATES.get(state, Presence.BUSY)
+            if presence is Presence.CRASHED and not domain.isActive():
+                return Presence.OFF
             if presence is Presence.PAUSED and domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
                 return Presence.BUSY
             return presence
 
-        return self._call(uuid, ask)
+        return self._call(ask)
 
     def settle(self, uuid: str) -> None:
         """Wait until no libvirt job works on the VM, by asking for a change that has to wait for it.
 
-        Setting autostart to what it is takes libvirt's modify job, which a migration keeps out to its very end; what
-        a job's statistics say ends earlier. A VM without a definition has no autostart: nothing is waited for then.
+        Such a change takes libvirt's modify job, which a migration keeps out to its very end; what a job's statistics
+        say ends earlier. Autostart is set to what it is; of a VM without a definition, metadata that it does not have
+        is removed.
 
         Raises:
             PreflightError: libvirt-refused; the job was not over within libvirt's own 30 s.
@@ -84,20 +97,25 @@ class Domains:
 
         def act(connection: Any) -> None:
             domain = _lookup(connection, uuid)
-            if domain is not None and domain.isPersistent():
+            if domain is None:
+                return
+            if domain.isPersistent():
                 domain.setAutostart(domain.autostart())
+            elif domain.isActive():
+                element, live = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
+                domain.setMetadata(element, None, "vmferry", _NO_METADATA, live)
 
-        self._call(uuid, act)
+        self._call(act)
 
     def resume(self, uuid: str) -> None:
-        """Let a paused VM run; one that runs already is left alone."""
+        """Let a paused VM run; one that is not paused is left alone."""
 
         def act(connection: Any) -> None:
             domain = connection.lookupByUUIDString(uuid)
-            if domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
+            if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
                 domain.resume()
 
-        self._call(uuid, act)
+        self._call(act)
 
     def destroy(self, uuid: str) -> None:
         """End the VM's process at once; its definition, if any, stays. Nothing happens when it is not active."""
@@ -107,7 +125,7 @@ class Domains:
             if domain is not None and domain.isActive():
                 domain.destroy()
 
-        self._call(uuid, act)
+        self._call(act)
 
     def define(self, xml: str, *, autostart: bool) -> None:
         """Give the VM its persistent configuration; a running VM keeps running."""
@@ -115,7 +133,17 @@ class Domains:
         def act(connection: Any) -> None:
             connection.defineXML(xml).setAutostart(int(autostart))
 
-        self._call("VM", act)
+        self._call(act)
+
+    def disarm(self, uuid: str) -> None:
+        """See that the VM is not started with the host. Nothing happens when it has no definition."""
+
+        def act(connection: Any) -> None:
+            domain = _lookup(connection, uuid)
+            if domain is not None and domain.isPersistent() and domain.autostart():
+                domain.setAutostart(0)
+
+        self._call(act)
 
     def autostart(self, uuid: str, *, on: bool) -> None:
         """Set whether libvirt starts the VM with the host. Nothing happens where it is not defined."""
@@ -128,7 +156,13 @@ class Domains:
         self._call(uuid, act)
 
     def forget(self, uuid: str) -> None:
-        """Take autostart and the definition of a VM away; its disks stay. Nothing happens when there is none."""
+        """Take autostart and the definition of a VM away; its disks stay. Nothing happens when there is none.
+
+        A managed save image goes too: the VM has run since, so that its memory is stale, and a start would take it.
+
+        Raises:
+            PreflightError: libvirt-refused; the definition is needed, e.g. for snapshots.
+        """
 
         def act(connection: Any) -> None:
             domain = _lookup(connection, uuid)
@@ -136,13 +170,16 @@ class Domains:
                 return
             if domain.autostart():
                 domain.setAutostart(0)
-            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+            flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+            if domain.hasManagedSaveImage():
+                flags |= libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+            domain.undefineFlags(flags)
 
-        self._call(uuid, act)
+        self._call(act)
 
     def around(self, paths: list[str], uuid: str) -> Surroundings:
         """Return who uses files besides one VM."""
-        return self._call(uuid, lambda connection: users.find(connection, paths, uuid))
+        return self._call(lambda connection: users.find(connection, paths, uuid))
 
     def definition(self, uuid: str) -> tuple[str, bool] | None:
         """Return the VM's persistent configuration, as an offer has it, and its autostart; None: it has none.
@@ -170,9 +207,9 @@ class Domains:
     def xml(self, uuid: str, *, inactive: bool) -> str:
         """Give the VM's configuration: of its next start, or of the running VM."""
         flags = libvirt.VIR_DOMAIN_XML_SECURE | (libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0)
-        return self._call(uuid, lambda connection: str(connection.lookupByUUIDString(uuid).XMLDesc(flags)))
+        return self._call(lambda connection: str(connection.lookupByUUIDString(uuid).XMLDesc(flags)))
 
-    def _call(self, vm: str, action: Callable[[Any], T]) -> T:
+    def _call(self, action: Callable[[Any], T]) -> T:
         """Run a call; when libvirtd was restarted since the last one, connect again and run it once more."""
         for attempt in (1, 2):
             with self._lock:
@@ -183,7 +220,7 @@ class Domains:
                 return action(connection)
             except libvirt.libvirtError as error:
                 if not is_gone(error, connection):
-                    raise refused(error, self._host, vm) from error
+                    raise refused(error, self._host, self._vm) from error
                 with self._lock:
                     if self._connection is connection:
                         close(connection)

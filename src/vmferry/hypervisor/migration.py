@@ -8,7 +8,7 @@ from typing import Any
 import libvirt
 
 from vmferry.core.request import Request
-from vmferry.hypervisor.connection import close, connect, sentence
+from vmferry.hypervisor.connection import close, connect, sentence, translating
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +32,24 @@ class Migration:
         uri: libvirt's URI.
         host: this host's name, for errors.
         request: what to ask for.
+        vm: the VM's name, for errors.
+
+    Raises:
+        UnreachableError: libvirt-unreachable.
+        UsageError: vm-unknown; it has been undefined, or has ended.
 
     The call blocks in a thread of its own; `done` is set when it returned, `error` then says why it failed, or is
     None. `stopped_at` is the monotonic time at which QEMU stopped the guest for the switch, once it did.
     """
 
-    def __init__(self, uri: str, host: str, request: Request) -> None:
+    def __init__(self, uri: str, host: str, request: Request, vm: str) -> None:
         self._request = request
         self._connection = connect(uri, host)
-        self._domain = self._connection.lookupByUUIDString(request.uuid)
-        self._watch = self._connection.domainEventRegisterAny(
-            self._domain, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
-        )
+        with translating(self._connection, host, vm):
+            self._domain = self._connection.lookupByUUIDString(request.uuid)
+            self._watch = self._connection.domainEventRegisterAny(
+                self._domain, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
+            )
         self._last = Statistics()
         self.done = threading.Event()
         self.error: str | None = None
