@@ -131,7 +131,7 @@ def test_a_job_whose_worker_does_not_start_ends_too(world: World) -> None:
     row = world.jobs.get("1")
     assert (row.state, row.error and row.error["code"]) == (State.CANCELLED, "cancelled")
     assert world.launcher.started
-    with pytest.raises(InternalError):  # a worker that comes back takes no further step
+    with pytest.raises(UsageError, match="has ended already"):  # a worker that comes back takes no further step
         world.jobs.step("1", Phase.FINISHING)
 
 

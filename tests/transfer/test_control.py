@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vmferry.core import codes
-from vmferry.core.errors import UsageError
+from vmferry.core.errors import UsageError, VmferryError
 from vmferry.transfer import control
 
 
@@ -69,5 +69,15 @@ def test_nonsense_does_not_stop_the_server(run_folder: Path) -> None:
             caller.sendall(b"\xff\xfe{nonsense\n")
             assert caller.recv(10) == b""
         assert control.call(run_folder, "j1", "go")["heard"]["do"] == "go"
+    finally:
+        server.close()
+
+
+def test_whatever_goes_wrong_is_answered_with_its_reason(run_folder: Path) -> None:
+    server = control.ControlServer(control.path(run_folder, "j1"), lambda request: {"heard": request["nothing"]})
+    try:
+        for _ in range(2):
+            with pytest.raises(VmferryError, match="KeyError: 'nothing'"):
+                control.call(run_folder, "j1", "go")
     finally:
         server.close()

@@ -1,15 +1,23 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vmferry.core import codes
+from vmferry.core.errors import InternalError
 from vmferry.core.job import Phase
-from vmferry.transfer.decision import Decision, Verdict, from_journal
+from vmferry.transfer.decision import COMMIT_LIMIT, Decision, Verdict, from_journal
 
 
 class Journal:
     def __init__(self) -> None:
         self.phases: list[Phase] = []
+        self.locked = False
+        self.waits: list[float] = []
 
-    def __call__(self, phase: Phase, **_detail: str) -> None:
+    def __call__(self, phase: Phase, wait: float = 10.0, **_detail: str) -> None:
+        self.waits.append(wait)
+        if self.locked:
+            raise InternalError(codes.DATABASE_FAILED, path="vmferry.db", host="kvm1", why="database is locked")
         self.phases.append(phase)
 
 
@@ -31,6 +39,29 @@ def test_abort_bars_the_commit() -> None:
     assert decision.abort("cancelled")
     assert not decision.commit()
     assert journal.phases == [Phase.UNDOING]
+
+
+def test_a_commit_that_cannot_be_journaled_was_none_and_keeps_the_guest_waiting_no_longer() -> None:
+    journal = Journal()
+    decision = Decision(journal)
+    journal.locked = True
+    with pytest.raises(InternalError):
+        decision.commit()
+    assert decision.abort("the journal cannot be written")
+    assert journal.waits == [COMMIT_LIMIT, COMMIT_LIMIT]
+    assert COMMIT_LIMIT <= 2.0
+    journal.locked = False
+    assert not decision.commit()
+    assert from_journal(journal.phases) is Verdict.OPEN  # a later life gives it up as well
+
+
+def test_no_step_is_noted_once_the_move_is_given_up() -> None:
+    journal = Journal()
+    decision = Decision(journal)
+    assert decision.note(Phase.CONNECTING)
+    decision.abort("cancelled")
+    assert not decision.note(Phase.COPYING)
+    assert journal.phases == [Phase.CONNECTING, Phase.UNDOING]
 
 
 ACTIONS = {

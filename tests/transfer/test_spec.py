@@ -90,4 +90,4 @@ def test_a_deadline_counts_from_the_request() -> None:
     error = over.lateness()
     assert error.code.name == "deadline-passed"
     assert "web01 was not on kvm2 90 s after" in error.reason
-    assert "web01 runs on kvm1" in error.remedy
+    assert "web01 stays on kvm1" in error.remedy

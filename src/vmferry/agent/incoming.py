@@ -239,7 +239,7 @@ class Arrivals:
         if not row.state.ended:
             self._tell(job, "go")
             row = self.jobs.get(job)
-        return Outcome(ended=row.state.ended, problem=row.error)
+        return Outcome(ended=row.state.ended, problem=row.error, reason=row.reason)
 
     # --- parts ------------------------------------------------------------------------------------------------
 

@@ -393,6 +393,7 @@ class Outcome(Message):
 
     ended: bool
     problem: Values | None = None
+    reason: Line | None = Field(default=None, description="what it waits for; null: for nothing that is known")
 
 
 class Abort(Message):

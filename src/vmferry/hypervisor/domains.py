@@ -135,16 +135,6 @@ class Domains:
 
         self._call(act)
 
-    def disarm(self, uuid: str) -> None:
-        """See that the VM is not started with the host. Nothing happens when it has no definition."""
-
-        def act(connection: Any) -> None:
-            domain = _lookup(connection, uuid)
-            if domain is not None and domain.isPersistent() and domain.autostart():
-                domain.setAutostart(0)
-
-        self._call(act)
-
     def autostart(self, uuid: str, *, on: bool) -> None:
         """Set whether libvirt starts the VM with the host. Nothing happens where it is not defined."""
 
@@ -153,7 +143,7 @@ class Domains:
             if domain is not None and domain.isPersistent() and bool(domain.autostart()) != on:
                 domain.setAutostart(int(on))
 
-        self._call(uuid, act)
+        self._call(act)
 
     def forget(self, uuid: str) -> None:
         """Take autostart and the definition of a VM away; its disks stay. Nothing happens when there is none.
@@ -195,14 +185,14 @@ class Domains:
                 if domain is None or not domain.isPersistent():
                     return None
                 element, config = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_CONFIG
-                domain.setMetadata(element, None, "vmferry", "urn:vmferry:none", config)
+                domain.setMetadata(element, None, "vmferry", _NO_METADATA, config)
                 return str(domain.XMLDesc(flags)), bool(domain.autostart())
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return None  # it was undefined at the same moment
                 raise
 
-        return self._call(uuid, ask)
+        return self._call(ask)
 
     def xml(self, uuid: str, *, inactive: bool) -> str:
         """Give the VM's configuration: of its next start, or of the running VM."""

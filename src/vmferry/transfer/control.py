@@ -6,14 +6,19 @@ ends, everything else by one line.
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from vmferry.core.errors import VmferryError
+from vmferry.core import codes
+from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.job import folder_name
+from vmferry.transfer.persist import why
+
+log = logging.getLogger("vmferry.transfer")
 
 Message = dict[str, Any]
 _LINE_LIMIT = 1 << 20
@@ -80,6 +85,8 @@ class ControlServer:
         try:
             with caller.makefile("rb") as lines:
                 request = json.loads(lines.readline(_LINE_LIMIT) or b"{}")
+            if not isinstance(request, dict):
+                raise ValueError("a request is an object")
             if request.get("do") == "watch":
                 with self._lock:
                     self._watchers.add(caller)
@@ -90,6 +97,9 @@ class ControlServer:
                 answer = self._handle(request)
             except VmferryError as error:
                 answer = {"problem": error.problem()}
+            except Exception as error:
+                log.exception("the request %s failed", request.get("do"))
+                answer = {"problem": InternalError(codes.INTERNAL, why=why(error)).problem()}
             caller.sendall(json.dumps(answer).encode() + b"\n")
         except (OSError, ValueError):
             pass  # the caller went away or spoke nonsense: it gets nothing

@@ -8,11 +8,18 @@ While OPEN, anyone may abort. In COMMITTING the source's libvirt may have had th
 its state can tell (docs/design.md, The commit). GO and ABORT never change.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
+from vmferry.core.errors import VmferryError
 from vmferry.core.job import Phase
+
+COMMIT_LIMIT = 1.5  # seconds for a step of the journal while the guest may stand still
+
+log = logging.getLogger("vmferry.transfer")
 
 
 class Verdict(StrEnum):
@@ -55,20 +62,37 @@ class Decision:
         """Where it stands."""
         return self._verdict
 
-    def commit(self) -> bool:
-        """Go from OPEN to COMMITTING; False when it was given up before."""
+    def note(self, phase: Phase, **detail: Any) -> bool:
+        """Journal a step that is taken before the commit; False when the move was given up: none is taken then."""
         with self._lock:
             if self._verdict is Verdict.OPEN:
-                self._journal(Phase.COMMITTING)
+                self._journal(phase, **detail)
+            return self._verdict is Verdict.OPEN
+
+    def commit(self) -> bool:
+        """Go from OPEN to COMMITTING; False when it was given up before.
+
+        Raises:
+            InternalError: database-failed; the guest stands still, so that nobody waits for the journal for long.
+        """
+        with self._lock:
+            if self._verdict is Verdict.OPEN:
+                self._journal(Phase.COMMITTING, wait=COMMIT_LIMIT)
                 self._verdict = Verdict.COMMITTING
             return self._verdict is not Verdict.ABORT
 
     def abort(self, why: str) -> bool:
-        """Give it up while OPEN; True when it is given up, now or before."""
+        """Give it up while OPEN; True when it is given up, now or before.
+
+        It holds also when it cannot be journaled: a later life that finds no commit gives the move up by itself.
+        """
         with self._lock:
             if self._verdict is Verdict.OPEN:
-                self._journal(Phase.UNDOING, why=why)
                 self._verdict = Verdict.ABORT
+                try:
+                    self._journal(Phase.UNDOING, wait=COMMIT_LIMIT, why=why)
+                except VmferryError as error:
+                    log.warning("the move is given up, and that is not in the journal yet: %s", error.reason)
             return self._verdict is Verdict.ABORT
 
     def read(self) -> None:

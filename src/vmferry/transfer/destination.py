@@ -1,27 +1,30 @@
 """The destination's end of a move: makes the disks, lets the guarded migration in, resumes the VM on `go`."""
 
-import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from vmferry.core import codes
-from vmferry.core.errors import CancelledError, PreflightError, UnreachableError, UsageError, VmferryError
+from vmferry.core.errors import CancelledError, PreflightError, UsageError, VmferryError
 from vmferry.core.job import Phase, State, Summary
 from vmferry.core.networks import Local
 from vmferry.core.request import build
 from vmferry.core.settings import listening, require_network
 from vmferry.hypervisor.domains import Presence
+from vmferry.store.jobs import Step
 from vmferry.transfer import interfaces, newdisks
+from vmferry.transfer.arrival import Arrival
 from vmferry.transfer.comparison import Comparison
 from vmferry.transfer.control import Message
-from vmferry.transfer.decision import Verdict
+from vmferry.transfer.decision import COMMIT_LIMIT, Verdict
 from vmferry.transfer.definition import take
-from vmferry.transfer.endpoint import Endpoint, wait_for_libvirt
+from vmferry.transfer.endpoint import Endpoint
 from vmferry.transfer.guard import Authorised
 from vmferry.transfer.localsockets import dial
 from vmferry.transfer.newdisks import Made, NewDisks
+from vmferry.transfer.persist import tried, why
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.room import Room
 from vmferry.transfer.rpcrelay import GuardedRelay
@@ -32,14 +35,14 @@ from vmferry.transfer.stream import Stream
 _CONNECT_LIMIT = 60.0
 _LIBVIRT_LIMIT = 20.0
 _ASK_AGAIN = 1.0
-
-log = logging.getLogger("vmferry.transfer")
+_LOOK_AGAIN = 0.05
 
 
 class Destination(Endpoint):
     """One incoming move."""
 
     def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._listener: Listener | None = None
         self._addresses_known = threading.Event()
         self._trouble: VmferryError | None = None
@@ -47,9 +50,7 @@ class Destination(Endpoint):
         self._finishing = False
         self._given_up = False
         self._ended = threading.Event()
-        self._resumed_at: float | None = None
         self._comparison: Comparison | None = None
-        super().__init__(*arguments)
         self._request = build(self.offer, self.spec.grant, str(self.folder))
         self._disks = NewDisks(
             self.offer.disks,
@@ -70,16 +71,17 @@ class Destination(Endpoint):
             self._receive()
         except VmferryError as error:
             self._trouble = self._trouble or error
-        except OSError as error:
-            self._trouble = self._trouble or self.failure(str(error))
+        except Exception as error:
+            self._trouble = self._trouble or self.unexpected(error)
         self._conclude()
 
-    def recover(self, phases: list[Phase]) -> None:
-        """Go on after an earlier worker of this job died."""
-        self._trouble = self.died(phases[-1] if phases else Phase.ADMITTED)
-        self._finishing = Phase.FINISHING in phases
-        if Phase.GOING in phases:
-            self._go()
+    def recover(self, steps: Sequence[Step]) -> None:
+        """Go on after an earlier worker of this job died; the last phase of its journal counts."""
+        phases = [step.phase for step in steps]
+        self._trouble = self._trouble or self.died(phases[-1] if phases else Phase.ADMITTED)
+        self._finishing = self._finishing or Phase.FINISHING in phases
+        if {Phase.GOING, Phase.SETTLING} & set(phases):
+            self._go({})
         elif Phase.UNDOING in phases:
             self._undo()
         else:
@@ -114,6 +116,7 @@ class Destination(Endpoint):
             wire_bytes=self.session.received if self.session else 0,
             connections=self.session.connections if self.session else [],
             interface=self.interface,
+            left=self.left,
         )
 
     # --- before the commit -------------------------------------------------------------------------------------
@@ -125,6 +128,9 @@ class Destination(Endpoint):
             self._listener = Listener(self._places(), self.config.data_ports, self.credentials())
         except VmferryError as error:
             self._trouble = error
+            raise
+        except Exception as error:
+            self._trouble = self.unexpected(error)
             raise
         finally:
             self._addresses_known.set()
@@ -181,28 +187,24 @@ class Destination(Endpoint):
             else:
                 stream.reset(f"there is no kind {kind}")
         except OSError as error:
-            stream.reset(str(error))
-        except VmferryError as error:
-            stream.reset(error.reason)
-            self.events.put(("trouble", error))
+            stream.reset(str(error))  # QEMU or libvirtd went away, and libvirt's call says why
+        except Exception as error:
+            self.failed(error)
+            stream.reset(why(error))
 
     def _take_rpc(self, stream: Stream) -> None:
         request = self._request
         authorised = Authorised.of(request, host=self.config.name)
         relay = GuardedRelay(stream, dial(str(self.config.libvirt_socket), os.geteuid()), authorised)
         relay.on_finish = self._finish_called
-        relay.on_refused = lambda error: self.events.put(("trouble", error))
+        relay.on_failed = self.failed
         relay.start()
 
     def _take_file(self, stream: Stream) -> None:
         try:
             self.say(do="file", target=self._disks.receive(stream))
-        except VmferryError as error:
-            self.events.put(("trouble", error))
-        except Exception as error:
-            # Whatever it is, the source waits for this file, and must hear of it.
-            log.exception("job %s: a file was not received", self.job)
-            self.events.put(("trouble", self.failure(str(error))))
+        except Exception as error:  # whatever it is, the source waits for this file, and must hear of it
+            self.failed(error)
 
     def _compared(self, target: str, error: VmferryError | None) -> None:
         """Tell the source that a medium that is here is the same, or end the move."""
@@ -210,7 +212,7 @@ class Destination(Endpoint):
             self._disks.found(target)
             self.say(do="file", target=target)
         else:
-            self.events.put(("trouble", error))
+            self.failed(error)
 
     def _give_up(self, caller: str) -> None:
         """End the move on this host's own word, as long as the VM cannot be its: the source is not asked.
@@ -233,7 +235,7 @@ class Destination(Endpoint):
         with self._lock:
             if self._given_up:
                 raise self.failure("it was given up before its last step")
-            self.journal(Phase.FINISHING)
+            self.journal(Phase.FINISHING, wait=COMMIT_LIMIT)
             self._finishing = True
 
     # --- the verdict, and what follows from it ------------------------------------------------------------------
@@ -243,35 +245,40 @@ class Destination(Endpoint):
             self._comparison.stop()
         with self._lock:
             self._given_up = not self._finishing
-        verdict = self._verdict()
-        if verdict is Verdict.GO:
-            self._go()
+        go = self._verdict()
+        if go is not None:
+            self._go(go)
         else:
             self._undo()
 
-    def _verdict(self) -> Verdict:
-        """Wait for the source's decision; before Finish was called here there can be only one."""
-        doubted = False
+    def _verdict(self) -> Message | None:
+        """Wait for the source's decision; before Finish was called here there can be only one.
+
+        Returns:
+            The source's word `go`; None: the move is given up.
+        """
         while True:
-            kind, value = self.next_event(0.0 if not self._finishing else _ASK_AGAIN)
+            kind, value = self.next_event(_ASK_AGAIN if self._finishing else 0.0)
             if kind == "message" and value.get("do") == "abort":
-                self._trouble = self._trouble or self._given_up_there(value)
-                return Verdict.ABORT
+                said = self._given_up_there(value)
+                if self._trouble is None or isinstance(said, CancelledError):
+                    self._trouble = said
+                return None
             if kind == "message" and value.get("do") == "go" and self._finishing:
-                return Verdict.GO
-            if not self._finishing and kind == "tick":
-                return Verdict.ABORT
+                return dict(value)
+            if not self._finishing and (kind in ("tick", "broken") or self.session is None):
+                return None
             if kind not in ("tick", "broken"):
                 continue
             try:
-                said = self.peer().verdict(self.job, self.proof())
+                said_there = self.peer().verdict(self.job, self.proof())
             except VmferryError as error:
-                if not doubted:
-                    self.doubt(f"{self.spec.peer} alone can tell whether the VM may run here: {error.reason}")
-                    doubted = True
+                self.doubt(f"{self.spec.peer} alone can tell whether the VM may run here: {why(error)}")
                 continue
-            if said in (Verdict.GO, Verdict.ABORT):
-                return Verdict(said)
+            if said_there == Verdict.GO:
+                return {}
+            if said_there == Verdict.ABORT:
+                return None
 
     def _given_up_there(self, message: Message) -> VmferryError:
         """Return why the source gave the move up: it was cancelled, or it failed."""
@@ -282,57 +289,55 @@ class Destination(Endpoint):
             return CancelledError(codes.CANCELLED, job=self.job, caller=who, vm=vm, host=host)
         return self.failure(str(message.get("why") or "the source gave it up"))
 
-    def _go(self) -> None:
-        """Make the VM ours: resume, then define. Idempotent."""
-        self.journal(Phase.GOING)
+    def _go(self, _said: Message) -> None:
+        """Make the VM this host's own. Idempotent, and never fails: it is done, or waits, or the VM has ended."""
         self._trouble = None
-        while not wait_for_libvirt(self.domains, self.offer.uuid, _LIBVIRT_LIMIT):
-            self.doubt("libvirt does not answer, so the VM, which belongs here now, cannot be resumed yet")
-        try:
-            self.domains.resume(self.offer.uuid)
-            self._resumed_at = time.monotonic()
-            self.say(do="went")
-            self.journal(Phase.SETTLING)
-            if self.offer.persistent:
-                self.domains.define(self.spec.grant.persistent_xml, autostart=self.offer.autostart)
-        except VmferryError as error:
-            self.say(do="stuck", problem=error.problem())
-            self.end(State.FAILED, error)
-        else:
-            self.end(State.DONE, None)
-            self.say(do="defined")
+        settling = self.jobs.last(self.job, Phase.SETTLING)
+        ran = None if settling is None else bool(settling.detail.get("ran", True))
+        noted = self.jobs.last(self.job, Phase.GOING) is not None
+        lost = self._arrival().take(noted=noted, ran=ran)
+        self.end(State.FAILED if lost else State.DONE, lost)
+        self.say(do="stuck", problem=lost.problem()) if lost else self.say(do="defined")
         self._ended.set()
         self._linger()
+
+    def _arrival(self) -> Arrival:
+        grant = self.spec.grant
+        return Arrival(self, self.domains, self.offer, self.config.name, grant.persistent_xml, grant.disks)
 
     def _undo(self) -> None:
         """Remove what was made here. Idempotent."""
         trouble = self._trouble or self.failure("the source gave it up")
-        self.journal(Phase.UNDOING, why=trouble.reason)
+        if self.phase is not Phase.UNDOING:
+            self.persistence.take("the journal cannot be written", lambda: self._note_undoing(trouble))
         self.say(do="failed", problem=trouble.problem())
         if self._listener is not None:
             self._listener.close()
         if self.session is not None:
             self.session.abort(trouble.reason)
-        while not self._remove_copy():
-            self.doubt("libvirt does not answer, so the unfinished copy cannot be removed")
+        self.persistence.take("the unfinished copy cannot be removed", self._remove_copy)
         self._disks.close()
-        for line in newdisks.remove(self._made()):
-            log.warning("job %s: what was made here stays: %s", self.job, line)
+        self.left += tried(lambda: newdisks.remove(self._made()))
         self.end(State.CANCELLED if isinstance(trouble, CancelledError) else State.FAILED, trouble)
         self._ended.set()
 
-    def _remove_copy(self) -> bool:
-        if not wait_for_libvirt(self.domains, self.offer.uuid, _LIBVIRT_LIMIT):
-            return False
+    def _note_undoing(self, trouble: VmferryError) -> None:
+        self.journal(Phase.UNDOING, why=trouble.reason)
+
+    def _remove_copy(self) -> None:
+        """End the copy, which is paused or not complete.
+
+        Raises:
+            VmferryError: libvirt is away, or at work on it.
+        """
         limit = time.monotonic() + _LIBVIRT_LIMIT
-        while time.monotonic() < limit:
+        while self.domains.presence(self.offer.uuid) not in (Presence.ABSENT, Presence.OFF):
             try:
-                if self.domains.presence(self.offer.uuid) in (Presence.ABSENT, Presence.OFF):
-                    return True
                 self.domains.destroy(self.offer.uuid)
-            except (UnreachableError, PreflightError):
-                time.sleep(0.2)  # libvirt removes it itself at the same time, or was just restarted
-        return False
+            except PreflightError:  # libvirt removes it itself at the same time
+                if time.monotonic() > limit:
+                    raise
+            time.sleep(_LOOK_AGAIN)
 
     def _made(self) -> list[Made]:
         step = self.jobs.last(self.job, Phase.ADMITTED)

@@ -12,21 +12,23 @@ from typing import Any
 
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
-from vmferry.core.errors import AccessError, InternalError, PreflightError, UnreachableError, VmferryError
+from vmferry.core.errors import AccessError, InternalError, PreflightError, UsageError, VmferryError
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.request import Sockets
 from vmferry.hypervisor import pools, safefiles
 from vmferry.hypervisor.domains import Domains
 from vmferry.identity.peer import PeerClient
-from vmferry.store.database import Database
+from vmferry.store.database import BUSY, Database
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peers
 from vmferry.store.settings import Settings
 from vmferry.transfer import control, interfaces, spec
+from vmferry.transfer.persist import Persistence, why
 from vmferry.transfer.session import Credentials, Session
 from vmferry.transfer.spec import Spec
 
 log = logging.getLogger("vmferry.transfer")
+_MARK_LIMIT = 2.0
 
 
 class Endpoint:
@@ -35,6 +37,8 @@ class Endpoint:
     Arguments:
         config: this host's configuration.
         work: the job, as the daemon wrote it down.
+
+    Nobody can reach it before `listen`: each end has fields of its own, made after these.
     """
 
     def __init__(self, config: Config, work: Spec) -> None:
@@ -42,10 +46,10 @@ class Endpoint:
         self.spec = work
         self.offer = work.offer
         self.job = work.job
-        self.database = Database(config.database)
+        self.database = Database(config.database, config.name)
         self.jobs = Jobs(self.database, config.name)
         self.settings = Settings(self.database).host()
-        self.domains = Domains(config.libvirt_uri, config.name)
+        self.domains = Domains(config.libvirt_uri, config.name, work.offer.vm)
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.session: Session | None = None
         self.interface: str | None = None  # that carries the session
@@ -53,43 +57,73 @@ class Endpoint:
         self.phase = Phase.ADMITTED
         self.folder = control.folder(config.run_folder, self.job)
         self.sockets = Sockets(str(self.folder))
+        self.left: list[str] = []  # what stays here though it should not, and why
+        self.persistence = Persistence(self.doubt)
+        self.control: control.ControlServer | None = None
+        self._doubted = ""
         self._make_folder()
-        self.control = control.ControlServer(control.path(config.run_folder, self.job), self.answer)
+
+    def listen(self) -> None:
+        """Serve the control socket from now on."""
+        self.control = control.ControlServer(control.path(self.config.run_folder, self.job), self.answer)
 
     def answer(self, request: control.Message) -> control.Message:
         """Answer a request on the control socket; each end knows its own."""
         raise NotImplementedError
 
-    def journal(self, phase: Phase, **detail: Any) -> None:
-        """Write a step down, durably, before it is taken."""
-        self.jobs.step(self.job, phase, **detail)
+    def journal(self, phase: Phase, wait: float = BUSY, **detail: Any) -> None:
+        """Write a step down, durably, before it is taken.
+
+        Arguments:
+            wait: seconds to wait for others who write to the database.
+
+        Raises:
+            UsageError: job-ended; somebody else ended the job.
+            InternalError: database-failed.
+        """
+        self.jobs.step(self.job, phase, wait, **detail)
         self.phase = phase
         carried = max(self.session.sent, self.session.received) if self.session else 0
         log.info("%s: %s, %d bytes carried", self._label(), phase.value, carried)
-        self.control.publish("phase", phase.value)
+        self._publish("phase", phase.value)
 
     def report(self, **numbers: Any) -> None:
         """Publish progress."""
         progress = Progress(phase=self.phase, elapsed=round(time.monotonic() - self.started, 1), **numbers)
-        self.control.publish("progress", progress.model_dump(mode="json"))
+        self._publish("progress", progress.model_dump(mode="json"))
 
     def doubt(self, reason: str) -> None:
-        """Record that nobody can tell yet where the VM is; nothing is guessed meanwhile."""
-        log.warning("%s: in doubt: %s", self._label(), reason)
-        self.jobs.mark(self.job, State.IN_DOUBT, reason)
+        """Record what has to be waited for; nothing is guessed meanwhile.
+
+        Raises:
+            UsageError: job-ended; somebody else ended the job.
+        """
+        if reason != self._doubted:
+            log.warning("%s: in doubt: %s", self._label(), reason)
+        self._doubted = reason
+        try:
+            active = self.jobs.mark(self.job, State.IN_DOUBT, reason, wait=_MARK_LIMIT)
+        except VmferryError as error:
+            log.warning("%s: %s", self._label(), error.reason)  # what is waited for may be the database itself
+            return
+        if not active:
+            raise UsageError(codes.JOB_ENDED, job=self.job, state=self.jobs.get(self.job).state.value)
 
     def summary(self) -> Summary:
         """Say how it went, as far as it came; each end knows its own."""
         raise NotImplementedError
 
     def end(self, state: State, error: VmferryError | None) -> None:
-        """Record the end, and remove what was only this job's: sockets and secrets."""
-        self.jobs.end(self.job, state, error.problem() if error else None, self.summary())
+        """Record the end, however long that takes, and remove what was only this job's: sockets and secrets."""
+        problem, summary = error.problem() if error else None, self.summary()
+        self.persistence.take(
+            "the end of the job cannot be written down", lambda: self.jobs.end(self.job, state, problem, summary)
+        )
         log.info("%s: ended, %s%s", self._label(), state.value, f": {error.reason}" if error else "")
-        self.control.publish("phase", Phase.ENDED.value)
-        self.control.close()
-        self._remove_folder()
-        spec.forget(self.config.state_folder, self.job)
+        self._publish("phase", Phase.ENDED.value)
+        if self.control is not None:
+            self.control.close()
+        clear(self.config, self.job)
 
     def close(self) -> None:
         """Let go of what this process holds; what is on record stays."""
@@ -99,6 +133,10 @@ class Endpoint:
         pools.refresh(self.config.libvirt_uri, self.config.name, files)
         self.domains.close()
         self.database.close()
+
+    def _publish(self, kind: str, value: Any) -> None:
+        if self.control is not None:
+            self.control.publish(kind, value)
 
     def _label(self) -> str:
         """Name the job in the log."""
@@ -156,19 +194,28 @@ class Endpoint:
         )
 
     def failure(self, why: str) -> VmferryError:
-        """Give the error of a move that failed before the commit."""
-        source = self.offer.source
+        """Return the error of a move that failed before the commit."""
         return VmferryError(
             codes.MOVE_FAILED,
             vm=self.offer.vm,
             phase=self.phase.value,
             why=why,
-            host=source,
+            host=self.offer.source,
             advice="mend the cause, then move it again",
         )
 
+    def failed(self, error: Exception) -> None:
+        """Have whatever ended a thread end the copying, with its reason."""
+        self.events.put(("trouble", error if isinstance(error, VmferryError) else self.unexpected(error)))
+
+    def unexpected(self, error: Exception) -> VmferryError:
+        """Return the error of a move that failed before the commit by an exception of any kind."""
+        if not isinstance(error, OSError):
+            log.error("%s: failed", self._label(), exc_info=error)
+        return self.failure(why(error))
+
     def lost(self, why: str) -> VmferryError:
-        """Give the error of a connection that broke before the commit."""
+        """Return the error of a connection that broke before the commit."""
         return VmferryError(
             codes.LINK_LOST,
             peer=self.spec.peer,
@@ -179,7 +226,7 @@ class Endpoint:
         )
 
     def died(self, phase: Phase) -> VmferryError:
-        """Give the error of a job whose worker died before the commit."""
+        """Return the error of a job whose worker died before the commit."""
         return VmferryError(
             codes.WORKER_DIED,
             job=self.job,
@@ -237,20 +284,13 @@ class Endpoint:
         finally:
             os.close(handle)
 
-    def _remove_folder(self) -> None:
-        with suppress(OSError), safefiles.folder(str(self.folder.parent)) as jobs:
-            shutil.rmtree(self.folder.name, ignore_errors=True, dir_fd=jobs)
 
-
-def wait_for_libvirt(domains: Domains, uuid: str, seconds: float) -> bool:
-    """Wait until libvirt answers again; False when it does not within `seconds`."""
-    limit = time.monotonic() + seconds
-    while True:
-        try:
-            domains.presence(uuid)
-        except UnreachableError:
-            if time.monotonic() > limit:
-                return False
-            time.sleep(0.2)  # libvirtd gives no sign when it is back
-        else:
-            return True
+def clear(config: Config, job: str) -> None:
+    """Remove the sockets and secrets of a job that has ended; what cannot be removed now goes at vmferryd's start."""
+    place = control.folder(config.run_folder, job)
+    with suppress(OSError), safefiles.folder(str(place.parent)) as jobs:
+        shutil.rmtree(place.name, ignore_errors=True, dir_fd=jobs)
+    try:
+        spec.forget(config.state_folder, job)
+    except OSError as error:
+        log.warning("job %s: %s", job, why(error))

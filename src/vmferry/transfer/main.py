@@ -9,18 +9,20 @@ import logging
 import os
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from vmferry import config as configuration
 from vmferry.config import Config
 from vmferry.core import codes, redaction
-from vmferry.core.errors import InternalError
+from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.job import Phase, Role, State
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 from vmferry.transfer import spec
 from vmferry.transfer.destination import Destination
+from vmferry.transfer.endpoint import clear
+from vmferry.transfer.persist import ended, pauses, why
 from vmferry.transfer.source import Source
 from vmferry.transfer.spec import Spec
 
@@ -45,35 +47,58 @@ def main() -> None:
 
 def work(config: Config, job: str) -> int:
     """Carry the job to its end; returns the exit code."""
-    with closing(Database(config.database)) as database:
-        jobs = Jobs(database)
+    with closing(Database(config.database, config.name)) as database:
+        jobs = Jobs(database, config.name)
         row = jobs.find(job)
         if row is None:
             log.error("there is no job %s", job)
             return 0
         if row.state.ended:
-            spec.forget(config.state_folder, job)
+            clear(config, job)
             return 0
         todo = _await_spec(config, jobs, job)
         if todo is None:
             return 0
-        phases = [step.phase for step in jobs.steps(job)]
-    lock = os.open(spec.folder(config.state_folder, job) / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("job %s has a worker already", job)
-        return 0
-    end = (Source if todo.role is Role.SOURCE else Destination)(config, todo)
-    try:
-        if set(phases) <= _FRESH[todo.role]:
-            end.run()
-        else:
-            log.warning("job %s: going on after phase %s", job, phases[-1])
-            end.recover(phases)
-    finally:
-        end.close()
+        place = spec.folder(config.state_folder, job) / "lock"
+        lock = os.open(place, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("job %s has a worker already", job)
+            return 0
+        end = (Source if todo.role is Role.SOURCE else Destination)(config, todo)
+        try:
+            end.listen()
+            _carry(end, jobs, todo)
+        finally:
+            end.close()
     return 0
+
+
+def _carry(end: Source | Destination, jobs: Jobs, todo: Spec) -> None:
+    """Carry one end until the job has ended, whatever goes wrong on the way."""
+    began = False
+    for pause in pauses():
+        try:
+            steps = jobs.steps(todo.job)
+            if began or not {step.phase for step in steps} <= _FRESH[todo.role]:
+                log.warning("job %s: going on after phase %s", todo.job, steps[-1].phase)
+                began = True
+                end.recover(steps)
+            else:
+                began = True
+                end.run()
+        except Exception as error:
+            if ended(error):
+                log.warning("job %s was ended by somebody else", todo.job)
+                clear(end.config, todo.job)
+                return
+            log.exception("job %s: a step failed", todo.job)
+            with suppress(VmferryError):
+                end.doubt(f"a step failed, and is tried again: {why(error)}")
+            time.sleep(pause)
+        else:
+            return
 
 
 def _await_spec(config: Config, jobs: Jobs, job: str) -> Spec | None:
@@ -100,5 +125,6 @@ def _await_spec(config: Config, jobs: Jobs, job: str) -> Spec | None:
             # vmferryd died between the job's row and its spec: nothing had been made.
             error = InternalError(codes.INTERNAL, why="vmferryd ended before the job had begun")
             jobs.end(job, State.FAILED, error.problem(), None)
+            clear(config, job)
             return None
         time.sleep(0.005)  # a file that appears; soon, or not at all

@@ -5,6 +5,7 @@ reply to Finish back until the commit is on record.
 """
 
 import fcntl
+import logging
 import socket
 import struct
 import threading
@@ -13,20 +14,27 @@ from collections.abc import Callable
 
 from vmferry.core.errors import VmferryError
 from vmferry.transfer.guard import Authorised, Guard, Watcher
+from vmferry.transfer.persist import why
 from vmferry.transfer.rpc import Message, Splitter
 from vmferry.transfer.stream import Stream
+
+log = logging.getLogger("vmferry.transfer")
 
 _SIOCOUTQ = 0x5411  # linux/sockios.h; on a unix socket: what the other end has not read yet
 _READ = 64 * 1024
 
 
 class _Relay:
-    """Two threads, one for each direction; the end of either ends both."""
+    """Two threads, one for each direction; the end of either ends both.
+
+    `on_failed` hears of whatever ended one that was neither end's closing: nothing ends without a word.
+    """
 
     def __init__(self, stream: Stream, libvirtd: socket.socket) -> None:
         self._stream = stream
         self._libvirtd = libvirtd
         self._write = threading.Lock()
+        self.on_failed: Callable[[Exception], None] = lambda _error: None
         stream.on_reset(lambda _reason: self.close())
 
     def start(self) -> None:
@@ -44,15 +52,14 @@ class _Relay:
     def _run(self, carry: Callable[[], None]) -> None:
         try:
             carry()
-        except VmferryError as error:
-            self._stream.reset(error.reason)
-            self._refused(error)
         except OSError as error:
-            self._stream.reset(str(error))
+            self._stream.reset(str(error))  # an end went away: libvirt's call, or the session, says why
+        except Exception as error:
+            if not isinstance(error, VmferryError):
+                log.exception("a libvirt call could not be passed on")
+            self.on_failed(error)
+            self._stream.reset(why(error))
         self.close()
-
-    def _refused(self, error: VmferryError) -> None:
-        pass
 
     def _from_libvirtd(self) -> None:
         splitter = Splitter()
@@ -81,19 +88,16 @@ class _Relay:
 class GuardedRelay(_Relay):
     """The destination's end: nothing reaches libvirtd that was not authorised.
 
-    `on_finish` is called before Finish reaches libvirtd and runs beside it; Finish's reply waits for it.
-    `on_refused` hears why a call was refused.
+    `on_finish` is called when Finish has been passed to libvirtd and runs beside it; Finish's reply waits for it, and
+    does not pass when it fails.
     """
 
     def __init__(self, stream: Stream, libvirtd: socket.socket, authorised: Authorised) -> None:
         super().__init__(stream, libvirtd)
         self._guard = Guard(authorised)
         self._finish_noted = threading.Event()
+        self._noted = False
         self.on_finish: Callable[[], None] = lambda: None
-        self.on_refused: Callable[[VmferryError], None] = lambda _error: None
-
-    def _refused(self, error: VmferryError) -> None:
-        self.on_refused(error)
 
     def _incoming(self, message: Message) -> None:
         answer = self._guard.check_call(message)
@@ -103,8 +107,11 @@ class GuardedRelay(_Relay):
         if self._guard.finish_called and not self._finish_noted.is_set():
             # The guest stands still: let libvirtd work while the disk does.
             self._to_libvirtd(message.raw)
-            self.on_finish()
-            self._finish_noted.set()
+            try:
+                self.on_finish()
+                self._noted = True
+            finally:
+                self._finish_noted.set()
             return
         self._to_libvirtd(message.raw)
 
@@ -115,6 +122,8 @@ class GuardedRelay(_Relay):
             return
         if self._guard.finish_called:
             self._finish_noted.wait()
+            if not self._noted:
+                return
         self._stream.send(message.raw)
 
 
@@ -138,8 +147,10 @@ class CommittingRelay(_Relay):
         self._stream.send(message.raw)
         if self._watcher.finish_wanted and not self._asked.is_set():
             # Journaled while the destination works on Finish; conservative, since COMMITTING decides nothing itself.
-            self._allowed = self.on_commit()
-            self._asked.set()
+            try:
+                self._allowed = self.on_commit()
+            finally:
+                self._asked.set()
 
     def _incoming(self, message: Message) -> None:
         self._watcher.check_reply(message)

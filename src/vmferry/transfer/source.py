@@ -1,9 +1,8 @@
 """The source's end of a move: connects, lets libvirt copy, decides, and settles or undoes."""
 
-import contextlib
 import threading
 import time
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from vmferry.core import codes
@@ -16,23 +15,25 @@ from vmferry.hypervisor import media
 from vmferry.hypervisor.activity import Activities
 from vmferry.hypervisor.domains import Presence
 from vmferry.hypervisor.migration import Migration, Statistics
+from vmferry.store.jobs import Step
 from vmferry.transfer import definition, files, interfaces, originals, startlock
 from vmferry.transfer.connect import connect
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Decision, Verdict, from_journal
+from vmferry.transfer.departure import Departure
 from vmferry.transfer.doors import Doors
 from vmferry.transfer.endpoint import Endpoint
 from vmferry.transfer.meter import Meter
+from vmferry.transfer.persist import tried, unlinked, why
 from vmferry.transfer.relay import Relay
+from vmferry.transfer.retreat import keep_running, standing
 from vmferry.transfer.rpcrelay import CommittingRelay
 from vmferry.transfer.stream import Stream
 from vmferry.transfer.thin import ThinRelay
 
 _TICK = 0.5
 _LIBVIRT_LIMIT = 20.0
-_ANSWER_LIMIT = 10.0
 _CONNECT_LIMIT = 6.0
-_ASK_AGAIN = 0.5
 
 
 class Source(Endpoint):
@@ -47,11 +48,18 @@ class Source(Endpoint):
         self._migration: Migration | None = None
         self._doors: Doors | None = None
         self._first_byte_at: float | None = None
-        self._went_at: float | None = None
         self._go_sent = False
         self._trouble: VmferryError | None = None
         self._unanswered: list[str] = []
-        self._left: list[str] = []
+        self._departure = Departure(
+            self,
+            self.domains,
+            self._lock,
+            self.offer,
+            self.spec.peer,
+            self.next_event,
+            lambda: self.peer().go(self.job, self.proof()),
+        )
         self._meter = Meter()
         self._streams: dict[str, list[Stream]] = {"memory": [], "disk": [], "file": []}
 
@@ -68,16 +76,23 @@ class Source(Endpoint):
             self._copy()
         except VmferryError as error:
             self._trouble = error
-        except OSError as error:
-            self._trouble = self.failure(str(error))
+        except Exception as error:
+            self._trouble = self.unexpected(error)
         alarm.cancel()
         self._conclude()
 
-    def recover(self, phases: list[Phase]) -> None:
-        """Go on after an earlier worker of this job died."""
-        self._trouble = self.died(phases[-1] if phases else Phase.ADMITTED)
+    def recover(self, steps: Sequence[Step]) -> None:
+        """Go on after an earlier worker of this job died; the last phase of its journal counts."""
+        phases = [step.phase for step in steps]
+        self._trouble = self._trouble or self.died(phases[-1] if phases else Phase.ADMITTED)
         self._decision = Decision(self.journal, from_journal(phases))
         self._conclude()
+
+    def close(self) -> None:
+        """Let go of what this process holds; what is on record stays."""
+        if self._migration is not None:
+            self._migration.close()
+        super().close()
 
     def answer(self, request: Message) -> Message:
         """Answer vmferryd: a person's wish to cancel."""
@@ -87,27 +102,28 @@ class Source(Endpoint):
         return {}
 
     def summary(self) -> Summary:
-        """Say how it went."""
+        """Return how it went."""
         carried = {kind: sum(stream.sent for stream in streams) for kind, streams in self._streams.items()}
         stopped = self._migration.stopped_at if self._migration else None
+        went = self._departure.went_at
         return Summary(
             total_time=time.time() - self.spec.requested_at,
-            downtime=self._went_at - stopped if self._went_at and stopped else None,
+            downtime=went - stopped if went and stopped else None,
             wire_bytes=self.session.sent if self.session else 0,
             memory_bytes=carried["memory"],
             disk_bytes=carried["disk"] + carried["file"],
             overhead_before=self._first_byte_at - self.spec.requested_at if self._first_byte_at else None,
-            overhead_after=time.monotonic() - self._went_at if self._went_at else None,
+            overhead_after=time.monotonic() - went if went else None,
             connections=self.session.connections if self.session else [],
             interface=self.interface,
-            left=self._left,
+            left=self.left,
             unanswered=self._unanswered,
         )
 
     # --- before the commit -------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        self.journal(Phase.CONNECTING, **originals.note(self.offer, self.spec.grant.disks))
+        self._step(Phase.CONNECTING, **originals.note(self.offer, self.spec.grant.disks))
         theirs = [(address.host, address.port) for address in self.spec.addresses]
         routes = ways(self.settings, interfaces.addresses(), theirs, self.config.name, self.spec.peer)
         limit = time.monotonic() + _CONNECT_LIMIT
@@ -121,6 +137,15 @@ class Source(Endpoint):
             else:
                 self.adopt(session)
                 return
+
+    def _step(self, phase: Phase, **detail: Any) -> None:
+        """Take the next step, unless the move was given up meanwhile.
+
+        Raises:
+            VmferryError: why it was given up.
+        """
+        if not self._decision.note(phase, **detail):
+            self._wait_for("trouble")  # whoever gave it up says why, right after
 
     def _expect(self) -> None:
         """Tell the meter what has to be sent."""
@@ -138,7 +163,7 @@ class Source(Endpoint):
         if not plans:
             return
         assert self.session is not None
-        self.journal(Phase.COPYING_FILES)
+        self._step(Phase.COPYING_FILES)
         disks = {disk.target: disk for disk in self.offer.disks}
         for plan in plans:
             if plan.copied_by == "present":
@@ -165,7 +190,7 @@ class Source(Endpoint):
     def _copy(self) -> None:
         """Let libvirt copy until the decision has fallen."""
         assert self.session is not None
-        self.journal(Phase.COPYING)
+        self._step(Phase.COPYING)
         self._lock.prepare()
         self._doors = Doors(self.sockets, self.qemu_uid())
         self._doors.open(
@@ -173,7 +198,7 @@ class Source(Endpoint):
             memory=lambda connection: Relay(self._open("memory"), connection),
             disk=lambda connection: ThinRelay(self._open("disk"), connection),
         )
-        self._migration = Migration(self.config.libvirt_uri, self.config.name, self._request)
+        self._migration = Migration(self.config.libvirt_uri, self.config.name, self._request, self.offer.vm)
         self._migration.start()
         threading.Thread(target=self._await_migration, name="migration-end", daemon=True).start()
         self._first_byte_at = time.time()
@@ -198,6 +223,7 @@ class Source(Endpoint):
         relay = CommittingRelay(self.session.open("rpc"), connection)
         relay.on_commit = self._commit
         relay.on_read = self._reply_read
+        relay.on_failed = self.failed
         relay.start()
 
     def _commit(self) -> bool:
@@ -267,18 +293,26 @@ class Source(Endpoint):
         """
         if self._migration is not None and not self._migration.done.wait(_TICK):
             return
-        if not self._lock_here():
+        try:
+            self._lock.hold()  # as `_commit` did unless this worker died
+        except VmferryError as error:
+            self.doubt(error.reason)
+            time.sleep(0.2)  # a file system gives no sign when it can be written again
             return
         try:
             self.domains.settle(self.offer.uuid)
             presence = self.domains.presence(self.offer.uuid)
         except UnreachableError as error:
-            self.doubt(f"only libvirt can tell whether the VM was handed over: {error.reason}")
+            self.doubt(f"only libvirt can tell whether the VM was handed over: {why(error)}")
             time.sleep(0.2)  # libvirtd gives no sign when it is back
             return
-        except VmferryError:
-            return  # libvirt's job on the VM is not over
-        if presence is Presence.RUNNING:
+        except VmferryError as error:
+            self.doubt(f"libvirt is still at work on the VM that may have been handed over: {why(error)}")
+            return
+        self.persistence.take("what became of the VM cannot be written down", lambda: self._decide(presence))
+
+    def _decide(self, presence: Presence) -> None:
+        if presence in (Presence.RUNNING, Presence.CRASHED):
             self._decision.decide(Verdict.ABORT, "libvirt runs the VM here")
         elif presence in (Presence.OFF, Presence.ABSENT):
             self._decision.decide(Verdict.GO, "libvirt handed the VM over")
@@ -288,147 +322,61 @@ class Source(Endpoint):
         else:
             time.sleep(0.05)  # libvirt is still at work on it
 
-    def _lock_here(self) -> bool:
-        """Keep the VM from being started here, as `_commit` did unless this worker died; False: that cannot be now."""
-        try:
-            self._lock.hold()
-        except VmferryError as error:
-            self.doubt(error.reason)
-            time.sleep(0.2)  # a file system gives no sign when it can be written again
-            return False
-        return True
-
     def _settle(self) -> None:
         """The VM is the destination's: see that it runs there, then take it away here."""
-        if self.phase is not Phase.GOING:
-            self.journal(Phase.GOING)
-        if not self._go_sent:
-            self._end_here()
-        stuck = self._deliver_go()
-        self._end_here()
-        self._lock_here()
-        if stuck is not None:
-            self.end(State.FAILED, stuck)
-            return
-        self._tell_definition()
-        self.journal(Phase.SETTLING)
-        self.domains.forget(self.offer.uuid)
-        self._lock.lift()
-        self._remove_disks()
-        self._remove_nonces()
+        noted = self.jobs.last(self.job, Phase.GOING) is not None
+        steps = {"tell": self._tell_definition, "remove": self._remove_disks}
+        problem = self._departure.take(noted=noted, said=self._go_sent, go={"do": "go"}, **steps)
+        self.left += self._departure.left + self._remove_nonces()
         self.say(do="bye")
-        self.end(State.DONE, None)
-
-    def _end_here(self) -> None:
-        """Wait until this host's copy is off; libvirt ends it, unless it was killed on the way there."""
-        doubted = False
-        while True:
-            try:
-                presence = self.domains.presence(self.offer.uuid)
-                if presence in (Presence.OFF, Presence.ABSENT):
-                    return
-                if presence is Presence.PAUSED:
-                    self.domains.destroy(self.offer.uuid)
-                if presence is Presence.RUNNING and not doubted:
-                    # Nothing of ours lets it run again: a person did. Killing what she runs is hers to decide.
-                    self.doubt(f"the VM was handed to {self.spec.peer} and yet runs here; stop one of the two")
-                    doubted = True
-            except UnreachableError as error:
-                self.doubt(f"the VM is {self.spec.peer}'s; what is left of it here waits for libvirt: {error.reason}")
-                time.sleep(0.2)  # libvirtd gives no sign when it is back
-            except VmferryError:
-                pass  # libvirt ended it at the same moment
-            time.sleep(0.02)
-
-    def _stay_off(self) -> None:
-        """Take autostart away while the destination is silent: without vmferry's hook only this keeps the VM off."""
-        with contextlib.suppress(VmferryError):  # the next round tries again
-            self.domains.autostart(self.offer.uuid, on=False)
-
-    def _deliver_go(self) -> VmferryError | None:
-        """See to it that the destination has `go`; returns what kept it from resuming, if anything did."""
-        limit = time.monotonic() + _ANSWER_LIMIT
-        while self.session is not None and time.monotonic() < limit:
-            kind, value = self.next_event(_TICK)
-            if kind == "broken":
-                break
-            if kind == "message" and value.get("do") == "went":
-                self._went_at = time.monotonic()
-            elif kind == "message" and value.get("do") == "defined":
-                return None
-            elif kind == "message" and value.get("do") == "stuck":
-                return VmferryError.from_problem(value.get("problem"))
-        while True:  # only the destination's own word ends this: whatever else is wrong, the VM is waiting there
-            try:
-                outcome = self.peer().go(self.job, self.proof())
-            except VmferryError as error:
-                self.doubt(f"{self.spec.peer} has to be told that the VM is its own: {error.reason}")
-                self._stay_off()
-            else:
-                if outcome.ended:
-                    return VmferryError.from_problem(outcome.problem) if outcome.problem else None
-            time.sleep(_ASK_AGAIN)
+        self.end(State.FAILED if problem else State.DONE, problem)
 
     def _undo(self) -> None:
         """The VM stays here: end the migration, tell the destination, see that the VM runs."""
         trouble = self._trouble or self.failure("it was given up")
         if self._migration is not None:
             self._migration.abort()
-        self._tell_abort(trouble)
+        by = str(trouble.fields["caller"]) if isinstance(trouble, CancelledError) else ""
+        told = self.say(do="abort", why=trouble.reason, cancelled_by=by)
         if self._doors is not None:
             self._doors.close()
         if self.session is not None:
             self.session.close(linger=1.0)
         if self._migration is not None:
             self._migration.done.wait(_LIBVIRT_LIMIT)
-        self._keep_running()
+        trouble = standing(trouble, keep_running(self.domains, self.offer, self.doubt))
         self._lock.lift()
-        self._remove_nonces()
-        cancelled = isinstance(trouble, CancelledError)
-        self.end(State.CANCELLED if cancelled else State.FAILED, trouble)
+        if not told:
+            self._tell_abort(trouble, by)
+        self.left += self._remove_nonces()
+        self.end(State.CANCELLED if isinstance(trouble, CancelledError) else State.FAILED, trouble)
 
-    def _tell_abort(self, trouble: VmferryError) -> None:
-        by = str(trouble.fields["caller"]) if isinstance(trouble, CancelledError) else ""
-        if self.say(do="abort", why=trouble.reason, cancelled_by=by):
-            return
+    def _tell_abort(self, trouble: VmferryError, by: str) -> None:
         try:
             self.peer().abort(self.job, self.proof(), trouble.reason, by)
         except VmferryError:
             pass  # it asks for the verdict itself as soon as it can
 
-    def _keep_running(self) -> None:
-        """Let the VM run on when libvirt left it paused: the verdict is abort, so no other copy ever will."""
-        limit = time.monotonic() + _LIBVIRT_LIMIT
-        while time.monotonic() < limit:
-            try:
-                presence = self.domains.presence(self.offer.uuid)
-                if presence is Presence.PAUSED:
-                    self.domains.resume(self.offer.uuid)
-                elif presence is not Presence.BUSY:
-                    return
-            except VmferryError:
-                pass  # libvirtd was restarted, or changed the VM's state at the same moment
-            time.sleep(0.1)
-
     # --- small parts ---------------------------------------------------------------------------------------------
 
-    def _tell_definition(self) -> None:
+    def _tell_definition(self) -> list[str]:
         """Tell the destination of a definition that was changed meanwhile, while there still is one here."""
         if self.jobs.last(self.job, Phase.SETTLING) is not None:
-            return  # an earlier worker was here, and may have taken the definition away since
+            return []  # an earlier worker was here, and may have taken the definition away since
         left = definition.tell(self.config.state_folder, self.spec, self.domains, self.say, self.next_event)
-        self._left += [] if left is None else [left]
+        return [] if left is None else [left]
 
-    def _remove_disks(self) -> None:
-        """Remove the files that are the VM's alone; what stays is said in the job."""
+    def _remove_disks(self) -> list[str]:
+        """Remove the files that are the VM's alone; returns what stays, with the reasons."""
         noted = self.jobs.last(self.job, Phase.CONNECTING)
-        if noted is not None:
-            self._left += originals.remove(noted.detail, lambda files: self.domains.around(files, self.offer.uuid))
+        if noted is None:
+            return []
+        return originals.remove(noted.detail, lambda files: self.domains.around(files, self.offer.uuid))
 
-    def _remove_nonces(self) -> None:
-        for disk in self.offer.disks:
-            if disk.nonce_file:
-                Path(disk.nonce_file).unlink(missing_ok=True)
+    def _remove_nonces(self) -> list[str]:
+        """Remove the files that proved what storage both hosts see; returns what stays, with the reasons."""
+        paths = [disk.nonce_file for disk in self.offer.disks if disk.nonce_file]
+        return tried(lambda: unlinked(paths))
 
     def _open(self, kind: str) -> Stream:
         assert self.session is not None

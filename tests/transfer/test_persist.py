@@ -1,0 +1,59 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.transfer.ends import away, locked
+
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+from vmferry.transfer.persist import Persistence, tried, unlinked, why
+
+
+def test_a_step_is_taken_until_it_succeeds_at_pauses_that_grow_to_seconds() -> None:
+    slept: list[float] = []
+    doubts: list[str] = []
+    errors = [away(), locked(), KeyError("x"), PermissionError(1, "not permitted", "/srv/a"), *[away()] * 20]
+
+    def step() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "done"
+
+    assert Persistence(doubts.append, slept.append).take("it waits", step) == "done"
+    assert slept == sorted(slept)
+    assert (slept[0] < 0.2, 1.0 < slept[-1] < 5.0) == (True, True)
+    assert doubts[0] == "it waits: libvirt on kvm2 does not answer: Connection refused"
+    assert doubts[2:4] == ["it waits: KeyError: 'x'", "it waits: /srv/a: not permitted"]
+
+
+def test_a_job_that_has_ended_ends_the_tries() -> None:
+    def step() -> None:
+        raise UsageError(codes.JOB_ENDED, job="j1", state="failed")
+
+    with pytest.raises(UsageError):
+        Persistence(lambda _reason: None).take("it waits", step)
+
+
+def test_what_a_program_says_is_the_reason() -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        subprocess.run(["qemu-img", "info", "/none"], check=True, capture_output=True)
+    assert why(caught.value).startswith("qemu-img failed: qemu-img: Could not open '/none'")
+
+
+def test_a_file_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    path, other = tmp_path / "disk", tmp_path / "other"
+    path.mkdir()  # unlink refuses it, also for root
+    other.touch()
+    tries: list[float] = []
+
+    def remove() -> list[str]:
+        return unlinked([str(path), str(other)])
+
+    assert tried(remove, tries.append) == [f"{path}: Is a directory"]
+    assert len(tries) > 2
+    assert not other.exists()
+    path.rmdir()
+    path.touch()
+    tries.clear()
+    assert tried(remove, tries.append) == []
+    assert (tries, path.exists()) == ([], False)
