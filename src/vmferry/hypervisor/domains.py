@@ -47,13 +47,13 @@ class Domains:
     Arguments:
         uri: libvirt's URI, e.g. `qemu:///system`.
         host: this host's name, for errors.
-        vm: the VM's name, for errors.
+        vm: the name of the VM that it is about, for errors.
 
     Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away, and PreflightError
     (libvirt-refused) when libvirt says no.
     """
 
-    def __init__(self, uri: str, host: str, vm: str) -> None:
+    def __init__(self, uri: str, host: str, vm: str = "a VM") -> None:
         self._uri = uri
         self._host = host
         self._vm = vm

@@ -90,8 +90,7 @@ def _carry(end: Source | Destination, jobs: Jobs, todo: Spec) -> None:
                 end.run()
         except Exception as error:
             if ended(error):
-                log.warning("job %s was ended by somebody else", todo.job)
-                clear(end.config, todo.job)
+                log.warning("job %s was ended by somebody else, who sees to the rest", todo.job)
                 return
             log.exception("job %s: a step failed", todo.job)
             with suppress(VmferryError):
