@@ -25,8 +25,8 @@ def folder(version: str) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         _fetch(cache, RELEASES[version])
         (archive,) = cache.glob(f"libvirt_{version}.*.orig.tar.xz")
-        unpack = ["tar", "--extract", "--file", str(archive), "--directory", str(cache), "--wildcards", "*/tests/*data/*.xml"]
-        subprocess.run(unpack, check=True, timeout=300)
+        where = ["--file", str(archive), "--directory", str(cache)]
+        subprocess.run(["tar", "-x", *where, "--wildcards", "*/tests/*data/*.xml"], check=True, timeout=300)
     return found
 
 
