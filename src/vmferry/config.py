@@ -158,6 +158,12 @@ class Config(BaseModel):
         "Default: 2, or 0 on a host with less than four processors.",
     )
 
+    silence_limit: float = Field(
+        default=600.0,
+        ge=30.0,
+        description="Seconds without a byte from its source after which an incoming migration is given up.",
+    )
+
     @field_validator("data_ports")
     @classmethod
     def _in_order(cls, ports: tuple[int, int]) -> tuple[int, int]:

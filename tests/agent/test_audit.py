@@ -304,3 +304,17 @@ def test_a_whole_token_is_revoked_and_not_written_down(kvm1: "Node") -> None:
     other = kvm1.client.create_token(TokenRequest(role="operator", expires_in=3600))
     kvm1.client.revoke_token(other.token)
     assert f"DELETE /api/v1/tokens/{other.id}" in kvm1.config.audit_log.read_text()
+
+
+def test_a_host_cannot_fill_the_disk_with_records(kvm1: "Node", kvm2: "Node", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "HOST", 3)
+    monkeypatch.setattr(audit, "_MINUTE", 1e12)
+    kvm1.pair(kvm2)
+    before = len(lines(kvm2))
+    for number in range(8):
+        with pytest.raises(VmferryError):
+            kvm1.peer(kvm2).go(f"{number:04}", "")
+    kvm2.client.invite(["*"])
+    written = lines(kvm2)[before:]
+    assert [line["action"] for line in written] == ["commit_job"] * 3 + ["invite_host"]
+    assert written[-1]["left_out"] == 5

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from vmferry.agent import events
 from vmferry.core.api import Job, PhaseEvent, StateEvent
+from vmferry.core.errors import VmferryError
 from vmferry.core.job import Phase, Progress, State
 
 if TYPE_CHECKING:
@@ -124,3 +126,14 @@ def test_restart_hands_jobs_to_the_launcher(kvm1: "Node") -> None:
     assert progress in kvm1.client.events("0002")  # and it is watched again
     assert kvm1.made.started.get(timeout=LIMIT) == "0002"
     assert kvm1.made.started.empty()
+
+
+def test_one_caller_follows_so_many_jobs_at_once(kvm1: "Node", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "STREAMS", 1)
+    kvm1.client.move("web01", "kvm2")
+    held = kvm1.client.events("0001")
+    next(held)
+    with pytest.raises(VmferryError) as refused:
+        next(kvm1.client.events("0001"))
+    assert refused.value.code.name == "too-many-streams"
+    del held

@@ -6,6 +6,7 @@ agent/trail.py has the file.
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +36,7 @@ QUESTIONS = frozenset(  # that take a body and change nothing, or only keep a pl
     | {"release_place", "greet_back"}
 )
 STRANGERS = 60  # records a minute of refused strangers: anybody could fill the disk with them
+HOST = 600  # records a minute of one host: a move leaves some ten
 _MINUTE = 60.0
 _JOBS = "/api/v1/jobs/"
 
@@ -53,7 +55,7 @@ class Audit:
         self._host = host
         self._clock = clock
         self._minute = 0
-        self._strangers = 0
+        self._written: Counter[str] = Counter()  # in this minute, by who caused it
         self._left_out = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +72,9 @@ class Audit:
     def _write(self, scope: Scope, exchange: "_Exchange") -> None:
         values = read(bytes(exchange.asked))
         who = _who(scope["state"])
-        if who["method"] == "none" and exchange.result != "ok" and self._too_many():
+        if who["method"] == "none" and exchange.result != "ok" and self._too_many("", STRANGERS):
+            return
+        if who["method"] == "certificate" and self._too_many(str(who["caller"]), HOST):
             return
         parameters = scope.get("path_params", {})
         endpoint = scope.get("endpoint")
@@ -96,12 +100,13 @@ class Audit:
         self._left_out = 0
         self._trail.append(record)
 
-    def _too_many(self) -> bool:
+    def _too_many(self, who: str, limit: int) -> bool:
         minute = int(self._clock() / _MINUTE)
         if minute != self._minute:
-            self._minute, self._strangers = minute, 0
-        self._strangers += 1
-        if self._strangers > STRANGERS:
+            self._minute = minute
+            self._written.clear()
+        self._written[who] += 1
+        if self._written[who] > limit:
             self._left_out += 1
             return True
         return False

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -11,12 +12,15 @@ from starlette.concurrency import run_in_threadpool
 
 from vmferry.agent import show
 from vmferry.agent.services import Services
+from vmferry.core import codes
 from vmferry.core.api import PhaseEvent, StateEvent
+from vmferry.core.errors import UsageError
 from vmferry.core.job import Progress, State
 
 HEARTBEAT = 10.0  # seconds without anything to say, after which a comment is sent
 GLANCE = 1.0  # seconds between looks at the journal where no transfer process tells of news
 AGAIN = 0.5  # seconds before a transfer process that is gone is looked for again
+STREAMS = 100  # of one caller at once
 PATIENCE = 6  # looks in vain, after which it is started
 
 log = logging.getLogger("vmferry.agent")
@@ -42,6 +46,25 @@ class Live:
         self._channels: dict[str, _Channel] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
         self._stopped = False
+        self._following: Counter[str] = Counter()
+
+    async def stream_to(self, caller: str, job: str, after: int) -> AsyncIterator[str]:
+        """Give a job's events to somebody, as `stream` does; see `require_room`."""
+        self._following[caller] += 1
+        try:
+            async for event in self.stream(job, after):
+                yield event
+        finally:
+            self._following[caller] -= 1
+
+    def require_room(self, caller: str) -> None:
+        """Hold somebody to so many streams at once.
+
+        Raises:
+            UsageError: too-many-streams.
+        """
+        if self._following[caller] >= STREAMS:
+            raise UsageError(codes.TOO_MANY_STREAMS, caller=caller, most=STREAMS)
 
     def follow(self, job: str) -> None:
         """Begin to watch a job, unless it is watched."""

@@ -53,7 +53,10 @@ class AuditRecord(BaseModel):
     peer_head: PeerHead | None = Field(default=None, description="head of the other host's audit log, as it told it")
     result: str = Field(description="ok, or the error's code")
     status: int | None = Field(description="the HTTP status; null: it was never answered")
-    left_out: int = Field(default=0, description="strangers' refused requests before this one that have no record")
+    left_out: int = Field(
+        default=0,
+        description="requests before this one that were too many to have a record each",
+    )
 
 
 def read(body: bytes) -> dict[str, Any]:

@@ -27,9 +27,8 @@ from vmferry.identity.certificates import write
 from vmferry.store.peers import Kind, Peer
 
 ALPN = "vmferry-site/1"  # said in the ClientHello, so that the host shows the right certificate and asks for one
-_NAME = re.compile(
-    r"(?!.{254})[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
-)
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_NAME = re.compile(rf"(?!.{{254}})(\*\.)?{_LABEL}(\.{_LABEL})*")  # RFC 1123, 2.1; RFC 6125, 6.4.3
 _USAGES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 # Of OpenSSL's X509_V_ERR (openssl-verification-options(1)); anything else is the issuer's matter.
 _VERIFY = {

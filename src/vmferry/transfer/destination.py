@@ -29,6 +29,7 @@ from vmferry.transfer.relay import Relay
 from vmferry.transfer.room import Room
 from vmferry.transfer.rpcrelay import GuardedRelay
 from vmferry.transfer.session import Listener
+from vmferry.transfer.silence import Silence
 from vmferry.transfer.stream import Stream
 
 # How long a worker waits for the source to connect: after that the source has died or thought better of it.
@@ -155,6 +156,7 @@ class Destination(Endpoint):
             self.qemu_uid(),
             self._compared,
         )
+        silence = Silence(self.config.silence_limit)
         room = Room(self.offer, self.spec.grant.disks, self.config.name)
         while True:
             kind, value = self.next_event(1.0)
@@ -170,6 +172,8 @@ class Destination(Endpoint):
             if kind == "tick":
                 self.report(wire_bytes=session.received)
                 room.check()
+                if silence.too_long(session.arrived) and not self._finishing:
+                    raise self.failure(f"{self.spec.peer} has sent nothing for {self.config.silence_limit:g} s")
 
     def _take(self, kind: str, stream: Stream) -> None:
         """Connect a stream that the source opened to its end here."""

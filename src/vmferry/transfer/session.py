@@ -146,6 +146,11 @@ class Session:
         with self._lock:
             return self._received + sum(carrier.bytes for carrier in self._incoming)
 
+    @property
+    def arrived(self) -> int:
+        """Bytes of streams and messages that have come so far, more or less; it grows with each."""
+        return self._switch.arrived
+
     # --- streams and messages -----------------------------------------------------------------------------------
 
     def open(self, kind: str) -> Stream:

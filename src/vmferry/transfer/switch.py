@@ -24,6 +24,7 @@ class Switch:
 
     def __init__(self, *, source: bool, on_broken: Callable[[str], None], on_opened: Callable[[Stream], None]) -> None:
         self.pool = Pool()
+        self.arrived = 0  # bytes of streams and messages
         self.outlet = Outlet(self.pool, self._say_again, on_broken)
         self.acker = Acker(self.outlet.passing)
         self._table = Table(source=source, make=self._make)
@@ -59,6 +60,7 @@ class Switch:
                 self.acker.gone(number)
             return False
         if kind == _DATA:
+            self.arrived += length  # by several threads: who reads it wants to know whether it grows
             return stream.inbox.deliver(offset, length, buffer, bool(flags))
         payload = buffer.payload[:length]
         if kind == Type.ACK:

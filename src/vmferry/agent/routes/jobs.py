@@ -59,7 +59,8 @@ async def follow_job(
     row = await run_in_threadpool(agent.services.stores.jobs.get, job)
     if row.ended_at is None:
         agent.live.follow(job)
-    stream = agent.live.stream(job, max(last_event_id, after))
+    agent.live.require_room(caller.name)
+    stream = agent.live.stream_to(caller.name, job, max(last_event_id, after))
     return _EventStream(stream, headers={"Cache-Control": "no-store"})
 
 

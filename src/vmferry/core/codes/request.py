@@ -81,6 +81,12 @@ NETWORK_UNKNOWN = UsageError.define(
 SETTINGS_FILE = UsageError.define(
     "settings-file-invalid", "The settings in {path} cannot be used: {why}.", "Correct it; see docs/settings.md."
 )
+TOO_MANY_STREAMS = UsageError.define(
+    "too-many-streams",
+    "{caller} follows {most} jobs at once already.",
+    "End some of them; `vmferry job list --watch` follows all jobs at once.",
+    status=429,
+)
 METHOD_WRONG = UsageError.define("method-wrong", "{detail}.", "See docs/api.md.", status=405)
 NOT_FOUND = UsageError.define("not-found", "There is nothing at {path}.", "See docs/api.md.", status=404)
 
