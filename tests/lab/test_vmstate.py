@@ -170,6 +170,19 @@ def test_a_disk_of_a_storage_pool_that_was_stopped(pair: Pair, pool: str) -> Non
             one.run("virsh", *words, check=False)
 
 
+def test_a_display_needs_its_port_and_its_address(pair: Pair) -> None:
+    vnc = "<graphics type='vnc' port='5950' autoport='no' listen='{}'/>"
+    define(pair.two, vnc.format("127.0.0.2"), "other", 2)
+    virsh(pair.two, "start", "other")
+    with running(pair, vnc.format("127.0.0.1")):
+        assert set(look(pair)) == {"display-port-taken"}
+        virsh(pair.two, "destroy", "other")
+        assert look(pair) == {}
+        virsh(pair.one, "destroy", VM)
+    define(pair.one, vnc.format("192.0.2.1"))
+    assert set(look(pair)) == {"vm-not-running", "display-address-missing"}
+
+
 def defined(host: Host, name: str = VM) -> list[tuple[str, str | None]]:
     """Return the disks of a VM's definition: target and path."""
     found = domainxml.disks(virsh(host, "dumpxml", "--inactive", name))

@@ -10,6 +10,7 @@ from tests.preflight.make import DISK, MEDIUM, ON, PLACE, READ_ONLY, THERE, UUID
 
 from vmferry.core.codes import checks as check_codes
 from vmferry.core.codes import doctor as doctor_codes
+from vmferry.core.displays import Obstacle
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.finding import Finding, Severity, blocker
 from vmferry.core.networks import Network
@@ -125,6 +126,12 @@ FAULTS: list[tuple[str, Severity, Case]] = [
         case(proposal(persistent=xml(device="<interface type='network'><source network='lan'/></interface>"))),
     ),
     ("network-missing", Severity.BLOCKS, case(bridges=["br1"])),
+    (
+        "display-port-taken",
+        Severity.BLOCKS,
+        case(displays=[Obstacle("vnc", "127.0.0.1", 5950, "VM db01")]),
+    ),
+    ("display-address-missing", Severity.BLOCKS, case(displays=[Obstacle("vnc", "192.0.2.1", 5950, "")])),
     ("network-inactive", Severity.BLOCKS, case(networks={"default": False})),
     ("disk-not-shared", Severity.BLOCKS, case(proposal(options=MoveOptions()))),
     (

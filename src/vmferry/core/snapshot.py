@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vmferry.core.displays import Obstacle
 from vmferry.core.hostpolicy import Policy
 from vmferry.core.identifiers import Uuid
 from vmferry.core.message import Document, Line, Value
@@ -65,6 +66,7 @@ class DestinationSnapshot(HostSnapshot):
     memory: int = Field(default=0, description="bytes that a new VM could have")
     huge_pages: dict[int, int] = Field(default={}, description="page size in bytes -> free bytes")
     places: list[Place] = Field(default=[])
+    displays: list[Obstacle] = Field(default=[], description="what keeps the VM's displays from listening")
     policy: Policy = Field(description="what the host lets incoming VMs have")
 
 

@@ -17,7 +17,7 @@ from vmferry.config import Config
 from vmferry.core import capabilities, domainxml, hostpolicy
 from vmferry.core.offer import Disk, Proposal
 from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
-from vmferry.hypervisor import folders, media
+from vmferry.hypervisor import displays, folders, media
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
 _APPARMOR_RULES = Path("/etc/apparmor.d/local/abstractions/libvirt-qemu")
@@ -75,6 +75,7 @@ class Snapshots:
                 memory=_memory(),
                 huge_pages=_huge_pages(),
                 places=places.result(),
+                displays=displays.obstacles(vm.live_xml, _running(connection)),
                 policy=policy(self._config),
             )
 
@@ -239,6 +240,16 @@ def policy(config: Config) -> hostpolicy.Policy:
         networks=tuple(config.allowed_networks),
         ports=(config.data_ports, (config.port, config.port)),
     )
+
+
+def _running(connection: Any) -> Iterator[tuple[str, str]]:
+    """Yield name and XML of each VM that runs here."""
+    for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        try:
+            yield domain.name(), domain.XMLDesc()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+                raise  # else it is gone meanwhile
 
 
 def _loses_writes(domain: Any, qemu: int) -> bool:

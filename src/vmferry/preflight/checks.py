@@ -4,6 +4,7 @@ from vmferry.core.vm import VmSnapshot
 from vmferry.preflight import (
     cpu,
     devices,
+    displays,
     firmware,
     forecast,
     hosts,
@@ -53,6 +54,7 @@ OF_MOVE: tuple[Check[Case], ...] = (
     memory.AMOUNTS,
     storage.STORAGE,
     networks.NETWORKS,
+    displays.DISPLAYS,
     firmware.FILES,
     firmware.TPM,
     devices.BOUND,

@@ -210,6 +210,16 @@ NETWORK_MISSING = PreflightError.define(
     "{host} has no network or bridge {network}, which {vm} would be on.",
     "Make it there, or name another with --map-network {here}=NAME ({known}), or unplug it: --map-network {here}=none.",
 )
+PORT_TAKEN = PreflightError.define(
+    "display-port-taken",
+    "The {kind} display of {vm} wants TCP port {port}, which {by} has on {host}.",
+    "Free it there, or let libvirt choose the port: set autoport='yes' (`virsh edit {vm}`) and start the VM anew.",
+)
+LISTEN_ADDRESS = PreflightError.define(
+    "display-address-missing",
+    "The {kind} display of {vm} listens on {address}, which is no address of {host}.",
+    "Have it listen on one that both hosts have, such as 127.0.0.1 (`virsh edit {vm}`), and start the VM anew.",
+)
 NETWORK_INACTIVE = PreflightError.define(
     "network-inactive",
     "The network {network} of {vm} is not active on {host}.",
