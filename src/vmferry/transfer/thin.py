@@ -35,9 +35,8 @@ class ThinRelay(Relay):
                 pool.give(buffer)
                 break
             parts = self._requests.feed(buffer.payload[:size])
-            if len(parts) == 1 and len(parts[0]) == size:
-                buffer.payload[:size] = parts[0]
-                stream.push(buffer, size)
+            if len(parts) == 1 and len(parts[0]) == size and parts[0].obj is buffer.view.obj:
+                stream.push(buffer, size)  # all of it goes as it came
                 continue
             for part in parts:
                 stream.send(part)
