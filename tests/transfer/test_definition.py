@@ -11,6 +11,7 @@ from tests.transfer.test_spec import make
 from vmferry.core import codes
 from vmferry.core.errors import VmferryError
 from vmferry.core.offer import Offer
+from vmferry.core.text import cleaned
 from vmferry.transfer import definition
 from vmferry.transfer.spec import Spec
 
@@ -35,6 +36,9 @@ class Side:
         return self._seen.popleft() if len(self._seen) > 1 else self._seen[0]
 
     def say(self, **message: Any) -> bool:
+        if message["xml"] is not None:
+            assert cleaned(message) == message, "what reaches the other host is made printable"
+            message["xml"] = definition._unpacked(message["xml"])
         self.said.append(message)
         return bool(self._answers)
 

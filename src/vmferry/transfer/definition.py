@@ -4,6 +4,7 @@ The source reads it once more when the VM is the destination's, before it takes 
 newer one as it judged the first. What it does not take over is kept in a file at the source, and the job says so.
 """
 
+import base64
 import os
 import shlex
 import time
@@ -26,6 +27,7 @@ from vmferry.transfer.spec import Spec
 
 _ANSWER_LIMIT = 10.0
 _TICK = 0.5
+_PART = 2000  # characters
 _TIMES = 3  # that a definition may change anew while the destination is told of it
 
 
@@ -71,7 +73,20 @@ class Definition:
 
     def message(self) -> Message:
         """Return what the source tells the destination's worker."""
-        return {"do": "define", "xml": self.xml, "autostart": self.autostart}
+        return {"do": "define", "xml": None if self.xml is None else _packed(self.xml), "autostart": self.autostart}
+
+
+def _packed(text: str) -> list[str]:
+    """Return a text so that it passes a message as it is: what is shown to people is one printable line there."""
+    raw = base64.b64encode(text.encode()).decode()
+    return [raw[start : start + _PART] for start in range(0, len(raw), _PART)]
+
+
+def _unpacked(parts: object) -> str:
+    try:
+        return base64.b64decode("".join(str(part) for part in list(parts)), validate=True).decode()  # type: ignore[call-overload]
+    except (TypeError, ValueError) as error:
+        raise UsageError(codes.BAD_REQUEST, detail="a definition is no text") from error
 
 
 def take(config: Config, domains: Domains, work: Spec, message: Message) -> Message:
@@ -88,8 +103,7 @@ def _take(config: Config, domains: Domains, work: Spec, message: Message) -> Non
     if xml is None:
         domains.forget(work.offer.uuid)
         return
-    if not isinstance(xml, str):
-        raise UsageError(codes.BAD_REQUEST, detail="a definition is no text")
+    xml = _unpacked(xml)
     paths = [disk.path for disk in domainxml.disks(xml)]
     disks = [disk for disk in work.offer.disks if not disk.idle or disk.path in paths]
     newer = {"persistent_xml": xml, "persistent": True, "definition": None, "disks": disks}
