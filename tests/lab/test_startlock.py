@@ -10,6 +10,7 @@ from tests.lab.steps import check_only_on, move
 from tests.lab.tap import Tap
 from tests.lab.test_doctor import doctor, found
 from vmferry.core.errors import Exit
+from vmferry.lab import network
 from vmferry.lab.vm import Guest, state
 from vmferry.transfer import startlock
 
@@ -82,6 +83,34 @@ def test_a_hook_that_is_missing_or_not_executable(pair: Pair) -> None:
         pair.two.run("sh", "-c", said.split("`")[1])  # the way out, as it is written
         assert found(doctor(pair.two)[1]) == []
         assert pair.two.run("cat", place).stdout == text
+
+
+def test_the_copy_that_is_not_handed_over_yet_is_not_resumed(pair: Pair) -> None:
+    """Its links are cut as libvirt's last reply is on its way, so that it waits, paused; somebody resumes it there."""
+    one, two = pair.hosts
+    pair.start(_GUEST)
+
+    def action() -> bool:
+        for link in ("management", "migration"):
+            network.set_link(pair.lab.layout, "kvm2", link, up=False)
+        return True
+
+    tap = Tap(one, two, "rpc<306", before=True, action=action)
+    with tap.running():
+        job = begin(one, _GUEST.name, two.name, "--encryption", "off")
+        wait(tap.acted.is_set, 60.0, f"the switch; there were {tap.events}")
+    wait(lambda: state(two, _GUEST.name) == "paused", 20.0, "the copy to be there, paused")
+    for _ in range(2):
+        two.run("virsh", "resume", _GUEST.name)
+        wait(lambda: state(two, _GUEST.name) == "paused", 5.0, "the copy to be suspended again")
+    said = (two.home / "vmferry" / "log" / f"vmferry-transfer@{job}.log").read_text()
+    assert said.count(f"somebody resumed {_GUEST.name} here before kvm1 had handed it over") >= 1
+    for link in ("management", "migration"):
+        network.set_link(pair.lab.layout, "kvm2", link, up=True)
+    for host in pair.hosts:
+        pair.wait_end(host, job)
+    assert {state(host, _GUEST.name) for host in pair.hosts} == {"running", "absent"}
+    pair.listen_again()  # the copy ran for a moment, as was made to happen here
 
 
 @pytest.mark.parametrize("way", ["--keep", "--give-up"])

@@ -1,5 +1,6 @@
 """The destination's end of a move: makes the disks, lets the guarded migration in, resumes the VM on `go`."""
 
+import logging
 import os
 import threading
 import time
@@ -13,6 +14,7 @@ from vmferry.core.networks import Local
 from vmferry.core.request import build
 from vmferry.core.settings import listening, require_network
 from vmferry.hypervisor.domains import Presence
+from vmferry.hypervisor.vigil import Vigil
 from vmferry.store.jobs import Step
 from vmferry.transfer import interfaces, newdisks
 from vmferry.transfer.arrival import Arrival
@@ -38,6 +40,8 @@ _LIBVIRT_LIMIT = 20.0
 _ASK_AGAIN = 1.0
 _LOOK_AGAIN = 0.05
 
+log = logging.getLogger("vmferry.transfer")
+
 
 class Destination(Endpoint):
     """One incoming move."""
@@ -53,6 +57,7 @@ class Destination(Endpoint):
         self._ended = threading.Event()
         self._comparison: Comparison | None = None
         self._request = build(self.offer, self.spec.grant, str(self.folder))
+        self._vigil = Vigil(self.config.libvirt_uri, self.config.name, self.offer.uuid, self._resumed_by_hand)
         self._disks = NewDisks(
             self.offer.disks,
             self.spec.grant.disks,
@@ -86,6 +91,7 @@ class Destination(Endpoint):
         elif Phase.UNDOING in phases:
             self._undo()
         else:
+            self._vigil.start()
             self._conclude()
 
     def answer(self, request: Message) -> Message:
@@ -148,6 +154,7 @@ class Destination(Endpoint):
         session.on_open(self._take)
         self.adopt(session)
         self.journal(Phase.COPYING)
+        self._vigil.start()
         self._comparison = Comparison(
             self.offer,
             self.spec.grant.disks,
@@ -234,6 +241,14 @@ class Destination(Endpoint):
         if self.session is None and self._listener is not None:
             self._listener.close()  # wakes a worker that still waits for the source to connect
 
+    def _resumed_by_hand(self) -> None:
+        """Tell that somebody resumed the copy before it was this host's, and that it was suspended again."""
+        why = (
+            f"somebody resumed {self.offer.vm} here before {self.spec.peer} had handed it over; it was suspended again"
+        )
+        log.warning("job %s: %s", self.job, why)
+        self.jobs.mark(self.job, self.jobs.get(self.job).state, why)
+
     def _finish_called(self) -> None:
         """Journal that libvirt's Finish is called: from here on only the source can tell whose the VM is."""
         with self._lock:
@@ -295,6 +310,7 @@ class Destination(Endpoint):
 
     def _go(self, _said: Message) -> None:
         """Make the VM this host's own. Idempotent, and never fails: it is done, or waits, or the VM has ended."""
+        self._vigil.end()
         self._trouble = None
         settling = self.jobs.last(self.job, Phase.SETTLING)
         ran = None if settling is None else bool(settling.detail.get("ran", True))
@@ -320,6 +336,7 @@ class Destination(Endpoint):
         if self.session is not None:
             self.session.abort(trouble.reason)
         self.persistence.take("the unfinished copy cannot be removed", self._remove_copy)
+        self._vigil.end()
         self._disks.close()
         self.left += tried(lambda: newdisks.remove(self._made()))
         self.end(State.CANCELLED if isinstance(trouble, CancelledError) else State.FAILED, trouble)

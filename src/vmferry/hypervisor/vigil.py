@@ -1,0 +1,88 @@
+"""Watches over a copy that must not run yet: whoever resumes it by hand, it is suspended again at once.
+
+No hook of libvirt is asked before a VM is resumed (https://libvirt.org/hooks.html), so its events have to tell.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import libvirt
+
+from vmferry.core.errors import VmferryError
+from vmferry.hypervisor.connection import close, connect
+
+_LOOK = 1.0  # seconds between two looks without an event: libvirtd may have been away
+
+log = logging.getLogger("vmferry.hypervisor")
+
+
+class Vigil:
+    """Keeps one VM from running until `end` is called.
+
+    Arguments:
+        uri: of libvirt.
+        host: this host's name, for errors.
+        uuid: of the VM; it need not be there yet.
+        suspended: called each time after the VM was suspended, in a thread of its own.
+    """
+
+    def __init__(self, uri: str, host: str, uuid: str, suspended: Callable[[], None]) -> None:
+        self._uri, self._host, self._uuid = uri, host, uuid
+        self._suspended = suspended
+        self._lock = threading.Lock()
+        self._over = False
+        self._news = threading.Event()
+
+    def start(self) -> None:
+        """Watch from now on."""
+        threading.Thread(target=self._run, name="vigil", daemon=True).start()
+
+    def end(self) -> None:
+        """Let the VM run: when this returns, nothing suspends it any more."""
+        with self._lock:
+            self._over = True
+        self._news.set()
+
+    def _run(self) -> None:
+        while not self._over:
+            try:
+                connection = connect(self._uri, self._host)
+            except VmferryError:  # libvirtd is away, and resumes nothing
+                self._news.wait(_LOOK)
+                continue
+            try:
+                self._watch(connection)
+            except libvirt.libvirtError as error:
+                log.debug("the vigil over %s begins anew: %s", self._uuid, error)
+                self._news.wait(_LOOK)
+            finally:
+                close(connection)
+
+    def _watch(self, connection: Any) -> None:
+        connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
+        while not self._over and connection.isAlive():
+            self._news.clear()
+            self._look(connection)
+            self._news.wait(_LOOK)
+
+    def _look(self, connection: Any) -> None:
+        try:
+            domain = connection.lookupByUUIDString(self._uuid)
+            if domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
+                return
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return
+            raise
+        with self._lock:
+            if self._over:
+                return
+            domain.suspend()
+        log.warning("%s was resumed on %s before it was handed over, and is suspended again", self._uuid, self._host)
+        self._suspended()
+
+    def _on_lifecycle(self, _connection: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
+        if event == libvirt.VIR_DOMAIN_EVENT_RESUMED and domain.UUIDString() == self._uuid:
+            self._news.set()
