@@ -26,7 +26,18 @@ from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.errors import UsageError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Role, State
-from vmferry.core.offer import Address, Admission, Caller, Grant, Hold, MoveOptions, Offer, Report
+from vmferry.core.offer import (
+    Address,
+    Admission,
+    Caller,
+    Challenge,
+    ChallengeRequest,
+    Grant,
+    Hold,
+    MoveOptions,
+    Offer,
+    Report,
+)
 from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.settings import Protection
 from vmferry.core.snapshot import HostSnapshot
@@ -148,6 +159,10 @@ class Made:
         return self.said
 
     # Incoming
+    def challenge(self, request: ChallengeRequest, peer: Peer) -> Challenge:
+        self._note("challenge", request, peer)
+        return Challenge(nonce="5a" * 16)
+
     def offer(self, offer: Offer, peer: Peer) -> Grant:
         self._note("offer", offer, peer)
         self.jobs.create(offer.job, Role.DESTINATION, offer.vm, peer.name, offer.caller, {})

@@ -13,7 +13,7 @@ from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Role, State
 from vmferry.core.networks import Local, Network
-from vmferry.core.offer import Encryption, MoveOptions, Offer, Proposal
+from vmferry.core.offer import ChallengeRequest, Encryption, MoveOptions, Offer, Proposal
 from vmferry.core.settings import HostSettings
 from vmferry.core.snapshot import DestinationSnapshot
 from vmferry.store.admissions import Admissions
@@ -36,13 +36,17 @@ class Seen:
     """A host as a test has it, in the place of hypervisor.snapshot.Snapshots."""
 
     def __init__(self) -> None:
+        self.nonces: list[str | None] = []
         self.here = HERE
         self.refuses: str | None = None
         self.asked: list[str] = []
         self.taken: dict[str, int] = {}
         self.says: str | Exception = "undecided"
 
-    def destination(self, vm: Proposal, paths: dict[str, str]) -> DestinationSnapshot:
+    def destination(
+        self, vm: Proposal, paths: dict[str, str], nonce: str | None, *_rest: object
+    ) -> DestinationSnapshot:
+        self.nonces.append(nonce)
         return self.here.model_copy(
             update={"places": [PLACE.model_copy(update={"path": path}) for path in paths.values()]}
         )
@@ -99,6 +103,20 @@ def test_a_check_says_how_the_vm_would_be(arrivals: Arrivals, seen: Seen) -> Non
     assert report.addresses == ["10.91.0.2"]
     assert seen.asked == [report.live_xml, report.persistent_xml]
     assert arrivals.jobs.list() == []
+
+
+def test_only_what_was_drawn_for_the_source_and_the_vm_is_looked_for(arrivals: Arrivals, seen: Seen) -> None:
+    def check(nonce: str) -> str | None:
+        disk = proposal().disks[0].model_copy(update={"nonce": nonce, "nonce_file": "/srv/.vmferry-1-vda"})
+        arrivals.check(proposal(disks=[disk]), PEER)
+        return seen.nonces[-1]
+
+    drawn = arrivals.challenge(ChallengeRequest(uuid=proposal().uuid), PEER).nonce
+    assert check("5a" * 16) is None, "the source has made it up"
+    assert check(arrivals.challenge(ChallengeRequest(uuid=proposal().uuid), KVM3).nonce) is None
+    assert check(arrivals.challenge(ChallengeRequest(uuid="0" * 36), PEER).nonce) is None
+    assert check(drawn) == drawn
+    assert check(drawn) is None, "it is used up"
 
 
 def test_libvirt_sees_nothing_in_which_something_was_found(arrivals: Arrivals, seen: Seen) -> None:

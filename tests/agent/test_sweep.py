@@ -13,6 +13,7 @@ from vmferry.agent import nonces
 from vmferry.agent.sweep import Sweep
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller
+from vmferry.hypervisor import safefiles
 from vmferry.store.database import Database
 from vmferry.transfer import control, spec, startlock
 
@@ -31,16 +32,17 @@ def sweep(host: Host, *, first: bool = False) -> None:
 
 
 def files(folder: Path) -> list[str]:
-    return (
-        sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
-    )
+    """Return the files below a folder, but for the disk."""
+    found = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    return sorted(name for name in found if name != "web01.qcow2")
 
 
 def proofs(host: Host, images: Path, job: str) -> Path:
     images.mkdir(exist_ok=True)
+    (images / "web01.qcow2").touch()
     disk = DISK.model_copy(update={"path": str(images / "web01.qcow2")})
     record = nonces.records(host.config.state_folder) / job
-    nonces.write([disk], job, record)
+    nonces.write([disk], job, "5a" * 16, record)
     return record
 
 
@@ -94,14 +96,13 @@ def test_what_a_check_left_goes_when_the_daemon_starts_and_not_in_its_midst(host
 
 def test_the_record_is_there_before_the_first_file(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    real = Path.write_text
+    real = safefiles.make
 
-    def write(place: Path, *words: Any, **more: Any) -> int:
-        if place.name.startswith(".vmferry-"):
-            seen.append(nonces.noted(nonces.records(host.config.state_folder) / JOB))
-        return real(place, *words, **more)
+    def make(folder: int, name: str) -> int:
+        seen.append(nonces.noted(nonces.records(host.config.state_folder) / JOB))
+        return real(folder, name)
 
-    monkeypatch.setattr(Path, "write_text", write)
+    monkeypatch.setattr(safefiles, "make", make)
     proofs(host, tmp_path / "images", JOB)
     assert seen == [[str(tmp_path / "images" / f".vmferry-{JOB}-vda")]]
 

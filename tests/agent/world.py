@@ -66,6 +66,7 @@ class World:
     """The VM, this host, its workers and the other host, in the place of libvirt, processes and the network."""
 
     def __init__(self, folder: Path) -> None:
+        (folder / "web01.qcow2").touch()
         self.vm = VM.model_copy(update={"disks": [DISK.model_copy(update={"path": str(folder / "web01.qcow2")})]})
         self.surroundings = Surroundings()
         self.on_describe: Callable[[], None] = lambda: None
@@ -82,6 +83,7 @@ class World:
         self.cancelled_by = ""
         self.proposed: list[Proposal] = []
         self.nonces: list[str] = []
+        self.drawn: list[str] = []
         self.tried: list[str] = []
         self.unreached: list[Finding] = []
 
@@ -97,6 +99,10 @@ class World:
 
     def start(self, job: str) -> None:
         self.asked.append("start")
+
+    def challenge(self, uuid: str) -> str:
+        self.drawn.append(uuid)
+        return "5a" * 16
 
     def check(self, vm: Proposal, secret: str) -> Report:
         self.asked.append("check")

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 def see(folder: Path, disk: Disk, path: Path | None = None, **options: Any) -> Place:
     vm = proposal(disks=[disk], options=MoveOptions(**options))
-    return Snapshots(Config(name="kvm2", disk_folders=[folder]))._place(disk, str(path or disk.path), vm)
+    return Snapshots(Config(name="kvm2", disk_folders=[folder]))._place(disk, str(path or disk.path), vm, NONCE)
 
 
 def disk(path: Path, nonce: str | None = None, nonce_name: str = ".vmferry-1-vda") -> Disk:
@@ -64,8 +64,9 @@ def test_a_disk_that_is_seen_here_too(folder: Path) -> None:
     (folder / ".vmferry-1-vda").write_text(NONCE)
     assert see(folder, ours).shared
     assert not see(folder, ours, folder / "b.qcow2", include_storage=True, storage_path=str(folder)).shared
+    other = disk(folder / "a.qcow2", "another")
     (folder / ".vmferry-1-vda").write_text("another")
-    assert not see(folder, ours).shared
+    assert not see(folder, other).shared, "the source wrote what nobody here has drawn"
 
 
 def test_a_nonce_must_lie_beside_the_disk_and_be_named_as_one(folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.harness import LIMIT, Pair, begin, kill, processes, vmferry, wait
+from tests.lab.harness import LIMIT, Failed, Pair, begin, kill, processes, vmferry, wait
 from tests.lab.steps import (
     GUEST,
     SLOW_GUEST,
@@ -188,6 +188,15 @@ def test_leaves_a_disk_that_both_hosts_see_where_it_is(pair: Pair) -> None:
     pair.start(guest)
     file = shared / "web01-vda.qcow2"
     before = file.stat().st_ino
+    other = "<domain type='qemu'><name>other</name><memory>65536</memory><os><type>hvm</type></os><devices><disk "
+    other += f"type='file'><driver type='qcow2'/><source file='{file}'/><target dev='vdc'/></disk></devices></domain>"
+    pair.two.run("virsh", "define", "/dev/stdin", text=other)
+    try:
+        with pytest.raises(Failed) as refused:
+            vmferry(pair.one, "vm", "move", guest.name, "kvm2")
+        assert refused.value.problem["code"] == "shared-disk-in-use"
+    finally:
+        pair.two.run("virsh", "undefine", "other")
     job = move(pair, guest, pair.one, storage=False)
     check_only_on(pair, guest, pair.two)
     check_filled(guest, pair.two)

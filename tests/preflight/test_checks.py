@@ -143,6 +143,11 @@ FAULTS: list[tuple[str, Severity, Case]] = [
     ("storage-full", Severity.BLOCKS, case(places=[PLACE.model_copy(update={"free": 1 << 30})])),
     ("disk-exists", Severity.BLOCKS, case(places=[PLACE.model_copy(update={"taken": True})])),
     (
+        "shared-disk-in-use",
+        Severity.BLOCKS,
+        case(places=[PLACE.model_copy(update={"shared": True, "used": "its disk vda, VM db01"})]),
+    ),
+    (
         "disk-path-unusable",
         Severity.BLOCKS,
         case(places=[PLACE.model_copy(update={"path": "/var/lib/libvirt/images/.vmferry-1-vda"})]),

@@ -33,7 +33,7 @@ QUESTIONS = frozenset(  # that take a body and change nothing, or only keep a pl
         "hold_place",
         "try_settings",
     }
-    | {"release_place", "greet_back"}
+    | {"release_place", "greet_back", "draw_challenge"}
 )
 STRANGERS = 60  # records a minute of refused strangers: anybody could fill the disk with them
 HOST = 600  # records a minute of one host: a move leaves some ten

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vmferry.agent.nonces import Challenges
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
@@ -23,7 +24,7 @@ from vmferry.core.errors import (
 )
 from vmferry.core.finding import blocker, ordered, require_none
 from vmferry.core.job import Phase, Role, State
-from vmferry.core.offer import Address, Admission, Grant, Hold, Offer, Proposal, Report
+from vmferry.core.offer import Address, Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.settings import HostSettings, listening, require_enabled
 from vmferry.core.snapshot import DestinationSnapshot
 from vmferry.hypervisor.snapshot import Snapshots
@@ -62,7 +63,12 @@ class Arrivals:
     launcher: Launcher
     fingerprint: str
     client: Callable[[Config, Peer], PeerClient] = PeerClient
+    challenges: Challenges = field(default_factory=Challenges)
     booking: threading.Lock = field(default_factory=threading.Lock)
+
+    def challenge(self, request: ChallengeRequest, peer: Peer) -> Challenge:
+        """Draw what a source is to write beside a VM's disks, so that this host can look whether it sees them."""
+        return Challenge(nonce=self.challenges.draw(peer.name, request.uuid))
 
     def check(self, vm: Proposal, peer: Peer) -> Report:
         """Say whether and how a VM could come here; nothing is made.
@@ -72,7 +78,7 @@ class Arrivals:
         """
         if vm.source != peer.name:
             raise UsageError(codes.BAD_REQUEST, detail="the proposal is not from the host that sends it")
-        report, _ = self._judge(vm)
+        report, _ = self._judge(vm, peer.name)
         storage = any(disk.made for disk in report.disks)
         refusal = self.admissions.refusal("", storage=storage, limits=self.settings.host().limits)
         room = case.run(checks.OF_ROOM, Room(self.config.name, source=False, refusal=refusal))
@@ -91,7 +97,7 @@ class Arrivals:
             return self._take(offer, peer, certificate, private_key)
 
     def _take(self, offer: Offer, peer: Peer, certificate: str, private_key: str) -> Grant:
-        report, here = self._judge(offer)
+        report, here = self._judge(offer, peer.name)
         require_none(report.findings)
         grant = Grant(
             job_key=jobkey.new(),
@@ -165,7 +171,7 @@ class Arrivals:
         if any(getattr(offer, name) != getattr(work.offer, name) for name in _FIXED) or row.state is not State.WAITING:
             raise UsageError(codes.BAD_REQUEST, detail=f"the offer is not that of job {job}, or comes too late")
         with self.booking:
-            report, here = self._judge(offer, job)
+            report, here = self._judge(offer, row.peer, job)
             require_none(report.findings)
             told = {"live_xml", "persistent_xml", "disks", "addresses", "findings"}
             grant = work.grant.model_copy(update={name: getattr(report, name) for name in told} | {"refusal": None})
@@ -337,15 +343,17 @@ class Arrivals:
                 space[device] = space.get(device, 0) + disk.space(full=offer.options.full_space)
         self.admissions.book(offer.job, offer.memory, space)
 
-    def _judge(self, vm: Proposal, job: str | None = None) -> tuple[Report, DestinationSnapshot]:
+    def _judge(self, vm: Proposal, peer: str, job: str | None = None) -> tuple[Report, DestinationSnapshot]:
         """Plan how a VM would be here, and check whether it can.
 
         Arguments:
+            peer: the source.
             job: whose own booking does not count; None: it has none.
         """
         config, settings, addresses = self.config, self.settings.host(), interfaces.addresses()
         end = End(config.name, settings, addresses, vm.options.encryption, source=False)
-        here = self._unbooked(self.snapshots.destination(vm, plan.paths(vm)), job)
+        nonce = self.challenges.take(peer, vm.uuid, {disk.nonce for disk in vm.disks if disk.nonce})
+        here = self._unbooked(self.snapshots.destination(vm, plan.paths(vm), nonce, self._files(job)), job)
         planned = plan.make(vm, here)
         findings = case.run(checks.OF_MOVE, Case(vm, here, planned))
         if blocker(findings) is None:
@@ -381,6 +389,16 @@ class Arrivals:
                 ],
             }
         )
+
+    def _files(self, job: str | None) -> dict[tuple[int, int], str]:
+        """Return the files that other moves have made here: device and inode -> whose."""
+        found = {}
+        for row in self.jobs.active():
+            step = self.jobs.last(row.id, Phase.ADMITTED) if row.id != job else None
+            for made in newdisks.recorded(step.detail) if step else []:
+                if made.identity:
+                    found[made.identity.device, made.identity.inode] = f"a disk of {row.vm}, which job {row.id} moves"
+        return found
 
     def _occupied(self, job: str) -> dict[str, int]:
         """Return the bytes that the files which a job has made take already, by file system."""

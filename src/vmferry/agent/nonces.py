@@ -1,31 +1,63 @@
-"""Nonces beside a VM's disks: a host that can read one back sees the very same storage."""
+"""Nonces by which a source shows that both hosts see the same storage: drawn here, each for one time."""
 
 import json
 import os
 import secrets
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from vmferry.core.offer import Disk
+from vmferry.hypervisor import proofs
+
+_LIFE = 60.0  # seconds from drawing one until the source's proposal comes
+_MOST = 32  # of one host at a time
 
 
-def write(disks: list[Disk], job: str, record: Path) -> list[Disk]:
-    """Write a nonce file beside each disk; gives the disks with what was written where.
+class Challenges:
+    """Draws nonces for other hosts and remembers them for a moment.
+
+    Arguments:
+        clock: gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._drawn: dict[str, tuple[str, str, float]] = {}
+
+    def draw(self, peer: str, uuid: str) -> str:
+        """Return a new nonce for a host and a VM; the host's oldest gives way where it has too many."""
+        nonce = secrets.token_hex(16)
+        with self._lock:
+            now = self._clock()
+            self._drawn = {key: value for key, value in self._drawn.items() if now - value[2] < _LIFE}
+            own = [key for key, (host, _, _) in self._drawn.items() if host == peer]
+            for key in own[: len(own) - _MOST + 1]:
+                del self._drawn[key]
+            self._drawn[nonce] = (peer, uuid, now)
+        return nonce
+
+    def take(self, peer: str, uuid: str, nonces: set[str]) -> str | None:
+        """Return the one of some nonces that was drawn for a host and a VM, and forget it; None when none was."""
+        with self._lock:
+            for nonce in nonces:
+                drawn = self._drawn.get(nonce)
+                if drawn is not None and drawn[:2] == (peer, uuid):
+                    del self._drawn[nonce]
+                    return nonce if self._clock() - drawn[2] < _LIFE else None
+        return None
+
+
+def write(disks: list[Disk], job: str, nonce: str, record: Path) -> list[Disk]:
+    """Write a proof beside each disk (hypervisor/proofs.py); returns the disks with what was written where.
 
     Arguments:
         record: where the names of the files are written down first, so that they are found if this process ends.
     """
-    places = {disk.target: Path(disk.path).parent / f"{_prefix(job)}{disk.target}" for disk in disks}
-    _note(record, [str(place) for place in places.values()])
-    marked = []
-    for disk in disks:
-        nonce, place = secrets.token_hex(16), places[disk.target]
-        try:
-            place.write_text(nonce)
-        except OSError:
-            marked.append(disk)  # a folder that cannot be written holds no disk that could be shared for writing
-        else:
-            marked.append(disk.model_copy(update={"nonce_file": str(place), "nonce": nonce}))
-    return marked
+    _note(record, [str(Path(disk.path).parent / f"{_prefix(job)}{disk.target}") for disk in disks])
+    return proofs.write(disks, job, nonce)
 
 
 def remove(disks: list[Disk], record: Path | None = None) -> None:
@@ -34,9 +66,7 @@ def remove(disks: list[Disk], record: Path | None = None) -> None:
     Arguments:
         record: as for write(); None: it stays, until the job has ended and `agent/sweep.py` comes by.
     """
-    for disk in disks:
-        if disk.nonce_file:
-            Path(disk.nonce_file).unlink(missing_ok=True)
+    proofs.remove(disks)
     if record is not None:
         record.unlink(missing_ok=True)
 

@@ -93,8 +93,10 @@ class Moves:
             if refusal is None:
                 self.launcher.start(job)  # it takes as long to start as the hosts to agree: it waits for what to do
             certificate, private_key = certificates.create(f"{self.config.name} job {job}")
-            disks = nonces.write(found.disks, job, nonces.records(self.config.state_folder) / job)
+            disks = found.disks
+            client = self.prospects.client(self.config, peer)
             try:
+                disks = self.prospects.marked(found, job, options, client)
                 offer = Offer(
                     **dict(self.prospects.proposal(found, disks, options, end, peer, entry.caller)),
                     job=job,
@@ -103,7 +105,7 @@ class Moves:
                     place=refusal is None,
                     audit_head=self.trail.head() if self.trail else None,
                 )
-                grant = self.prospects.client(self.config, peer).offer(offer, entry.secret)
+                grant = client.offer(offer, entry.secret)
             except VmferryError as error:
                 self.jobs.end(job, State.FAILED, error.problem(), None)
                 spec.forget(self.config.state_folder, job, key=True)
@@ -250,7 +252,7 @@ class Moves:
         end, found, findings = self.prospects.look(row.vm, work.offer.options, row.id)
         require_none(findings)
         nonces.remove(work.offer.disks)
-        disks = nonces.write(found.disks, row.id, nonces.records(self.config.state_folder) / row.id)
+        disks = self.prospects.marked(found, row.id, work.offer.options, client)
         proposal = self.prospects.proposal(found, disks, work.offer.options, end, peer, work.offer.caller)
         offer = work.offer.model_copy(update=dict(proposal))
         grant = client.renew(row.id, self._proof(work), offer)

@@ -13,7 +13,7 @@ from vmferry.agent.forecast import Forecasts
 from vmferry.agent.probes import Reacher
 from vmferry.config import Config
 from vmferry.core import codes, domainxml, identifiers
-from vmferry.core.errors import UsageError
+from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.finding import Finding, ordered, require_none
 from vmferry.core.offer import Caller, Disk, DiskPlan, MoveOptions, Proposal, Report
 from vmferry.core.settings import keeps_to, require_built
@@ -82,8 +82,8 @@ class Prospects:
         refusal = self.admissions.refusal("", storage=options.include_storage, limits=limits)
         findings += case.run(checks.OF_ROOM, Room(self.config.name, source=True, refusal=refusal))
         record = nonces.records(self.config.state_folder) / secrets.token_hex(6)
-        disks = nonces.write(found.disks, record.name, record)
         client = self.client(self.config, peer)
+        disks = self.marked(found, record.name, options, client)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="reach") as pool:
             reached = pool.submit(self.reach, client, end, peer.name)  # takes its two seconds beside the other checks
             try:
@@ -141,6 +141,22 @@ class Prospects:
         require_none(report.findings)
         foretold = [code.name for check in checks.OF_FORECAST for code in check.causes]
         return [finding for finding in report.findings if finding.code in foretold]
+
+    def marked(self, vm: VmSnapshot, job: str, options: MoveOptions, client: PeerClient) -> list[Disk]:
+        """Write a proof beside each disk that the destination may see too; returns the disks with it.
+
+        Raises:
+            VmferryError: the destination does not answer.
+        """
+        if options.storage_path or all(disk.target in options.disk_paths for disk in vm.disks):
+            return vm.disks  # all are to be elsewhere there
+        try:
+            nonce = client.challenge(vm.uuid)
+        except VmferryError as error:
+            if error.code.name != codes.NOT_FOUND.name:
+                raise
+            nonce = secrets.token_hex(16)  # an older release, which takes the source's own
+        return nonces.write(vm.disks, job, nonce, nonces.records(self.config.state_folder) / job)
 
     def peer(self, vm: str, destination: str) -> Peer:
         """Find the destination.

@@ -11,7 +11,18 @@ from vmferry.core.api import Outcome
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.finding import Finding
-from vmferry.core.offer import Admission, Caller, Grant, Hold, MoveOptions, Offer, Proposal, Report
+from vmferry.core.offer import (
+    Admission,
+    Caller,
+    Challenge,
+    ChallengeRequest,
+    Grant,
+    Hold,
+    MoveOptions,
+    Offer,
+    Proposal,
+    Report,
+)
 from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.signin import SignedIn, SignIn, Step, Stepped
 from vmferry.core.vm import VmDetail, VmSummary
@@ -84,6 +95,10 @@ class Incoming(Protocol):
 
     The API has checked the peer's certificate, and its callers (offer) or the proof of the job key (others).
     """
+
+    def challenge(self, request: ChallengeRequest, peer: Peer) -> Challenge:
+        """Draw what a source is to write beside a VM's disks."""
+        ...
 
     def check(self, vm: Proposal, peer: Peer) -> Report:
         """Say whether and how a VM could come; makes nothing."""

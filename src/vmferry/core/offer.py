@@ -86,7 +86,8 @@ class Disk(Value):
         default_factory=dict, description="options of qemu-img create for its like"
     )
     nonce_file: Exact | None = Field(default=None, description="file beside the disk that proves that both see it")
-    nonce: Exact | None = None
+    nonce: Exact | None = Field(default=None, description="what is in that file; the destination has drawn it")
+    inode: int | None = Field(default=None, ge=0, description="number of the file, which both see; null: not told")
 
     @property
     def copied(self) -> int:
@@ -130,6 +131,18 @@ class Proposal(Message):
     networks: list[Subnet] = Field(
         default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
     )
+
+
+class ChallengeRequest(Message):
+    """Source -> destination: a VM is to be proposed, whose storage both hosts may see."""
+
+    uuid: Exact
+
+
+class Challenge(Message):
+    """Destination -> source: what to write beside the VM's disks, for this one time."""
+
+    nonce: Hex
 
 
 class Offer(Proposal):

@@ -34,6 +34,7 @@ class Place(BaseModel):
     target: str
     path: str
     shared: bool = Field(default=False, description="it is the source's own file, seen here too")
+    used: str = Field(default="", description="whose it is, when it is seen here and is another VM's or move's too")
     folder_exists: bool = True
     allowed: bool = Field(default=True, description="the folder, links followed, is below one of disk_folders")
     taken: bool = Field(default=False, description="something is at the path already")

@@ -1,5 +1,6 @@
 """Gathers how this host stands, for the checks before a move (preflight/); nothing is changed."""
 
+import errno
 import os
 import shutil
 import socket
@@ -17,7 +18,8 @@ from vmferry.config import Config
 from vmferry.core import capabilities, domainxml, hostpolicy
 from vmferry.core.offer import Disk, Proposal
 from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
-from vmferry.hypervisor import displays, folders, media
+from vmferry.hypervisor import displays, folders, media, proofs, safefiles, shared
+from vmferry.hypervisor.chains import Identity
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
 _APPARMOR_RULES = Path("/etc/apparmor.d/local/abstractions/libvirt-qemu")
@@ -36,12 +38,20 @@ class Snapshots:
         with self._libvirt() as connection:
             return HostSnapshot(**self._common(connection, connection.getCapabilities()))
 
-    def destination(self, vm: Proposal, paths: Mapping[str, str]) -> DestinationSnapshot:
+    def destination(
+        self,
+        vm: Proposal,
+        paths: Mapping[str, str],
+        nonce: str | None = None,
+        made: Mapping[Identity, str] | None = None,
+    ) -> DestinationSnapshot:
         """Give how this host stands for one VM.
 
         Arguments:
             paths: where each disk would be copied to, target -> path; those that may not be shared are not looked
                 for at their own.
+            nonce: that was drawn here for the source to write beside the disks; None: it has asked for none.
+            made: files that other moves have made here: identity -> whose.
         """
         came = time.time()  # as near as can be to when the source read its own clock
         # Each asks libvirt or the file system on its own; what is slow (CPU, capabilities) goes on beside the rest.
@@ -53,7 +63,7 @@ class Snapshots:
             cpu = pool.submit(self._cpu, connection, vm)
             networks = pool.submit(_networks, connection)
             tpm = pool.submit(self._tpm, connection, vm)
-            places = pool.submit(lambda: [self._place(disk, paths[disk.target], vm) for disk in vm.disks])
+            places = pool.submit(self._places, connection, vm, paths, nonce, made or {})
             return DestinationSnapshot(
                 **self._common(connection, found.result()) | {"clock": came},
                 name=self._config.name,
@@ -178,28 +188,48 @@ class Snapshots:
             path for path in domainxml.boot_files(xml) if hostpolicy.inside(path, folders) and not Path(path).exists()
         ]
 
-    def _place(self, disk: Disk, path: str, vm: Proposal) -> Place:
-        shared = self._shared(disk, vm)
-        path = disk.path if shared else path
-        folder = Path(path).parent
-        if not path.startswith("/") or not folder.is_dir():
+    def _places(
+        self,
+        connection: Any,
+        vm: Proposal,
+        paths: Mapping[str, str],
+        nonce: str | None,
+        made: Mapping[Identity, str],
+    ) -> list[Place]:
+        places = [self._place(disk, paths[disk.target], vm, nonce) for disk in vm.disks]
+        used = shared.used(connection, places, vm.live_xml, vm.uuid, made)
+        return [place.model_copy(update={"used": used.get(place.target, "")}) for place in places]
+
+    def _place(self, disk: Disk, path: str, vm: Proposal, nonce: str | None = None) -> Place:
+        seen = self._shared(disk, vm, nonce)
+        path = disk.path if seen else path
+        try:
+            folder, name = safefiles.split(path)
+            with safefiles.folder(folder) as inside:
+                return self._look(disk, path, inside, name, seen=seen)
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link that may lead anywhere
+                return Place(target=disk.target, path=path, allowed=False)
             return Place(target=disk.target, path=path, folder_exists=False)
-        if not self._allowed(folder):  # of other folders nobody is told more
-            return Place(target=disk.target, path=path, shared=shared, allowed=False)
+
+    def _look(self, disk: Disk, path: str, inside: int, name: str, *, seen: bool) -> Place:
+        if not folders.inside(inside, self._config.disk_folders):  # of other folders nobody is told more
+            return Place(target=disk.target, path=path, shared=seen, allowed=False)
+        folder = Path(f"/proc/self/fd/{inside}")
         writable, direct = folders.probe(folder)
-        taken = os.path.lexists(path)
-        differs = self._differs(disk, path) if taken and disk.readonly and not shared else None
+        taken = safefiles.exists(inside, name)
+        differs = self._differs(disk, path) if taken and disk.readonly and not seen else None
         return Place(
             target=disk.target,
             path=path,
-            shared=shared,
+            shared=seen,
             taken=taken,
             present=differs == "",
             differs=differs or "",
-            device=folder.stat().st_dev,
+            device=os.fstat(inside).st_dev,
             free=shutil.disk_usage(folder).free,
             writable=writable,
-            reachable=folders.passes(self._config.qemu_user, folder.resolve()),
+            reachable=folders.passes(self._config.qemu_user, Path(safefiles.real(inside))),
             direct=direct,
         )
 
@@ -209,24 +239,10 @@ class Snapshots:
             return "the source does not tell its size"
         return media.trouble(path, disk.size, folders.uid(self._config.qemu_user)) or ""
 
-    def _allowed(self, folder: Path) -> bool:
-        """Hold a folder to the host's policy by where it really is, links followed."""
-        real = folder.resolve()
-        places = [place.resolve() for place in self._config.disk_folders]
-        return any(real == place or place in real.parents for place in places)
-
-    def _shared(self, disk: Disk, vm: Proposal) -> bool:
-        """Tell whether this host sees the very disk: by the nonce that the source wrote beside it."""
+    def _shared(self, disk: Disk, vm: Proposal, nonce: str | None) -> bool:
+        """Tell whether this host sees the very disk: by what it has drawn, and the source wrote beside it."""
         asked = vm.options.storage_path or disk.target in vm.options.disk_paths
-        if asked or not disk.nonce_file or not disk.nonce or Path(disk.nonce_file).parent != Path(disk.path).parent:
-            return False
-        if not Path(disk.nonce_file).name.startswith(".vmferry-"):
-            return False
-        try:
-            seen = Path(disk.nonce_file).read_text()
-        except (OSError, UnicodeDecodeError):
-            return False
-        return seen == disk.nonce and Path(disk.path).exists()
+        return not asked and nonce is not None and disk.nonce == nonce and proofs.shows(disk, nonce)
 
 
 def policy(config: Config) -> hostpolicy.Policy:

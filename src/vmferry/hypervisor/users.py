@@ -87,7 +87,7 @@ def _claims_of_domains(connection: Any, found: _Found, uuid: str) -> list[str]:
         name = "?"
         try:
             name = domain.name()
-            for xml in _configurations(domain):
+            for xml in configurations(domain):
                 tree = xmltree.parse(xml)
                 if domain.UUIDString() == uuid:
                     own += [path for _element, path in _paths(tree)]
@@ -103,7 +103,7 @@ def _claims_of_domains(connection: Any, found: _Found, uuid: str) -> list[str]:
     return own
 
 
-def _configurations(domain: Any) -> Iterator[str]:
+def configurations(domain: Any) -> Iterator[str]:
     """Return every configuration that libvirt keeps of a domain."""
     if domain.isActive():
         yield domain.XMLDesc(0)

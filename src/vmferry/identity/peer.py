@@ -19,7 +19,7 @@ from vmferry.core.chain import HeadsKept
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.message import Kind as Said
-from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
+from vmferry.core.offer import Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.signin import PASS_HEADER
 from vmferry.identity.deadline import deadline
@@ -51,6 +51,11 @@ class PeerClient:
     def hello(self) -> dict[str, Any]:
         """Ask the host who it is: shows that it answers and that the pairing holds."""
         return self._call("GET", "/peer/hello")
+
+    def challenge(self, uuid: str) -> str:
+        """Ask the host for what is to be written beside a VM's disks, before it is proposed."""
+        request = ChallengeRequest(uuid=uuid)
+        return self._read(Challenge, self._call("POST", "/peer/challenges", request.wire())).nonce
 
     def check(self, vm: Proposal, secret: str = "") -> Report:
         """Ask whether a VM could come to the host.

@@ -42,6 +42,10 @@ def _storage(case: Case) -> Iterator[Finding]:
             )
         else:
             yield from _file_system(case, disk, place, folder, caches.get(disk.target, ""))
+            if place.used:
+                yield Finding.blocks(
+                    codes.SHARED_DISK_USED, (disk.path, place.used), vm=vm.vm, path=place.path, uses=place.used, **names
+                )
             if place.shared or place.present:
                 continue
             needed[place.device] = needed.get(place.device, 0) + disk.space(full=vm.options.full_space)
@@ -81,6 +85,7 @@ STORAGE = Check(
     _storage,
     {
         codes.DISK_PATH_UNUSABLE: "The path can be read in two ways, or its name is kept for vmferry's own files.",
+        codes.SHARED_DISK_USED: "Two VMs that write to one file, or one that reads what another writes, damage it.",
         codes.DISK_NOT_SHARED: "Only the memory was to move, and the disk's file is not one that both hosts see.",
         codes.STORAGE_PATH_MISSING: "A disk goes into the folder that it is in here, unless another is named.",
         codes.STORAGE_PATH_FORBIDDEN: "A host takes disks only into the folders that its administrator has named.",

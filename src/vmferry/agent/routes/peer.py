@@ -14,7 +14,7 @@ from vmferry.core.api import Abort, Back, Hello, Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.chain import HeadsKept
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
-from vmferry.core.offer import Admission, Grant, Hold, Offer, Proposal, Report
+from vmferry.core.offer import Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.signin import PASS_HEADER
 from vmferry.identity.access import require_peer
@@ -47,6 +47,12 @@ def greet_back(peer: KnownPeer, agent: ThisAgent) -> Back:
 def part(peer: KnownPeer, agent: ThisAgent) -> None:
     """Forget the host that calls."""
     agent.pairing.left(peer)
+
+
+@router.post("/challenges")
+def draw_challenge(request: ChallengeRequest, peer: KnownPeer, agent: ThisAgent) -> Challenge:
+    """Draw what to write beside a VM's disks, so that this host can look whether it sees the same storage."""
+    return agent.services.incoming.challenge(request, peer)
 
 
 @router.post("/checks")

@@ -28,3 +28,8 @@ DISK_PATH_UNUSABLE = PreflightError.define(
     "{path} on {host} cannot be the path of the disk {disk}: {why}.",
     "Name another path with --disk {disk}=PATH.",
 )
+SHARED_DISK_USED = PreflightError.define(
+    "shared-disk-in-use",
+    "{path}, the disk {disk} of {vm}, is used on {host} already: it is {uses}.",
+    "Let only one of the two have it (`virsh detach-disk`), or mark it <shareable/> or <readonly/> in both.",
+)
