@@ -250,7 +250,9 @@ def test_worker_that_died_while_the_supervisor_was_away_is_started_again(host: H
     assert host.event("j1") != worker
 
 
-@pytest.mark.parametrize("written", ["", "17\n", f"{os.getpid()} 1\n", "\0\0 x\n"])
+@pytest.mark.parametrize(
+    "written", ["", "17\n", f"{os.getpid()} 1\n", "\0\0 x\n"], ids=["nothing", "gone", "ours", "nonsense"]
+)
 def test_never_two_workers_even_when_the_pid_file_says_nothing(host: Host, written: str) -> None:
     worker = host.start_job("j1")
     host.process.kill()

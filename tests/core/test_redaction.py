@@ -19,7 +19,7 @@ API_TOKEN = f"vmft1-0a1b2c3d-{SECRET}"
 PAIRING_TOKEN = Token.new("10.0.0.1", 6601, "ab" * 32).encode()
 
 
-@pytest.mark.parametrize("token", [API_TOKEN, PAIRING_TOKEN])
+@pytest.mark.parametrize("token", [API_TOKEN, PAIRING_TOKEN], ids=["API", "pairing"])
 def test_secrets_are_found_wherever_they_stand(token: str) -> None:
     everywhere = "".join(f"%{byte:02X}" for byte in token.encode())
     for text in (token, f"/hosts/{token}/test", f'{{"name":"{token}"}}', f"Bearer {token}, {token}", token[:-20]):
@@ -42,7 +42,7 @@ def test_a_whole_token_names_itself() -> None:
         assert token_identifier(word) == word
 
 
-@pytest.mark.parametrize("token", [API_TOKEN, PAIRING_TOKEN])
+@pytest.mark.parametrize("token", [API_TOKEN, PAIRING_TOKEN], ids=["API", "pairing"])
 def test_a_secret_is_no_name(token: str) -> None:
     for made in (
         lambda: SettingsChange(operators=[token]),
