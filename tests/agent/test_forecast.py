@@ -65,7 +65,9 @@ def test_what_was_measured_is_in_the_report() -> None:
 
 
 def test_a_disk_that_both_hosts_see_is_not_copied() -> None:
-    shared = REPORT.model_copy(update={"disks": [REPORT.disks[0].model_copy(update={"shared": True})]})
+    shared = REPORT.model_copy(
+        update={"disks": [REPORT.disks[0].model_copy(update={"shared": True, "copied_by": "none"})]}
+    )
     report = foretell(Line(), report=shared)
     assert report.prediction is not None
     assert report.prediction.measured.disk == 0

@@ -11,6 +11,11 @@ def test_no_command_line_is_shown() -> None:
     assert shortened(log).endswith("No space left")
 
 
+def test_the_name_of_an_emulator_is_no_command_line() -> None:
+    said = "unsupported configuration: Emulator '/usr/bin/qemu-system-x86_64' does not support machine type 'pc-1'"
+    assert shortened(said) == said
+
+
 def test_what_is_short_stays_and_what_is_long_keeps_both_ends() -> None:
     assert shortened("operation failed: domain is not running") == "operation failed: domain is not running"
     long = shortened("begin " + "word " * 400 + "end")

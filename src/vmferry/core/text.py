@@ -6,7 +6,7 @@ from typing import Any
 LONGEST = 4000  # characters of one sentence
 _DEEPEST = 20  # levels of a JSON value; nothing that we say has more than a few
 _MOST = 10_000  # values in it
-_COMMAND_LINE = re.compile(r"(?:\b[A-Z][A-Z0-9_]*=\S*\s+(?:\\\s+)?){2}|/\S*qemu-system-\S+\s")
+_COMMAND_LINE = re.compile(r"(?:\b[A-Z][A-Z0-9_]*=\S*\s+(?:\\\s+)?){2}|/\S*qemu-system-\S+\s+-")
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
