@@ -117,13 +117,13 @@ def test_an_operator_moves_a_vm_there_and_back_from_her_workstation(pair: Pair) 
     pair.assert_only_on(GUEST, pair.one)
     mend(pair, caught)
     move(pair, pair.one)
-    job = vmferry(pair.two, "job", "list")[-1]
+    job = vmferry(pair.two, "job", "list")[0]
     assert (job["caller"]["name"], job["role"]) == (OPERATOR, "destination")
     with refused("delegation-absent", "vmferry delegation grant kvm2 kvm1") as caught:
         ask(pair, "operator", pair.two, *MOVE, "kvm1", "--include-storage")
     mend(pair, caught)
     move(pair, pair.two)
-    job = vmferry(pair.one, "job", "list")[-1]["id"]
+    job = vmferry(pair.one, "job", "list")[0]["id"]
     offer = next(one for one in vmferry(pair.one, "audit", "list", "--job", job) if one["action"] == "offer_vm")
     assert (offer["caller"], offer["on_behalf_of"], offer["result"]) == ("kvm2", OPERATOR, "ok")
     asked = next(one for one in vmferry(pair.two, "audit", "list", "--job", job) if one["action"] == "move_vm")
@@ -137,7 +137,7 @@ def test_a_move_with_storage_takes_both_services(pair: Pair, given: str, missing
     with refused("delegation-absent", "vmferry delegation grant kvm1 kvm2") as caught:
         ask(pair, "operator", pair.one, *MOVE, "kvm2", "--include-storage")
     assert f"`{missing}`" in caught.value.problem["detail"]
-    assert vmferry(pair.two, "job", "list") == [] or vmferry(pair.two, "job", "list")[-1]["state"] != "running"
+    assert vmferry(pair.two, "job", "list") == [] or vmferry(pair.two, "job", "list")[0]["state"] != "running"
     mend(pair, caught)
     assert ask(pair, "operator", pair.one, "vm", "check", GUEST.name, "kvm2", "--include-storage")["findings"] == []
 
@@ -365,7 +365,7 @@ def test_who_is_signed_in_moves_a_vm_with_her_password(credssp: Pair) -> None:
     with_password(pair, "operator", *MOVE, "kvm2", "--include-storage")
     pair.assert_only_on(GUEST, pair.two)
     pair.check(GUEST, pair.two)
-    job = vmferry(pair.two, "job", "list")[-1]
+    job = vmferry(pair.two, "job", "list")[0]
     assert job["caller"] == {"name": OPERATOR, "host": "kvm1", "method": "credssp"}
     password = (dc(pair.lab).passwords / "operator").read_text().strip()
     for host in pair.hosts:

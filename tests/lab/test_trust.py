@@ -56,7 +56,7 @@ def test_a_user_of_the_other_domain_moves_a_vm_with_her_ticket(pair: Pair) -> No
         assert said(pair.two.run(*command, check=False))["state"] == "done"
     pair.assert_only_on(GUEST, pair.two)
     pair.check(GUEST, pair.two)
-    job = vmferry(pair.two, "job", "list")[-1]
+    job = vmferry(pair.two, "job", "list")[0]
     assert job["caller"] == {"name": PARTNER, "host": "kvm1", "method": "kerberos"}
 
 
