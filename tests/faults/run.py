@@ -145,7 +145,8 @@ class Campaign:
         owner = have[0]
         result.owner = owner.name
         record = records.get(result.source)
-        if record and record.ended and (record.state == "done") != (owner.name != result.source):
+        lost = record is not None and '"vm-lost-at-switch"' in record.error  # the destination has it, off
+        if record and record.ended and (record.state == "done" or lost) != (owner.name != result.source):
             broken.append(f"the VM is on {owner.name}, and the job is {record.state}")
         ends = [one.state for one in records.values()]
         if len(ends) == 2 and ends.count("done") == 1:

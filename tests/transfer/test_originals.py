@@ -1,5 +1,6 @@
 """What a VM leaves on its source: real files, opened and locked by real programs."""
 
+import errno
 import socket
 import subprocess
 import time
@@ -15,7 +16,7 @@ from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError
 from vmferry.core.offer import DiskPlan, MoveOptions, Offer
 from vmferry.core.use import By, Surroundings, Use
-from vmferry.hypervisor import holders
+from vmferry.hypervisor import holders, safefiles
 from vmferry.transfer import originals
 
 NOBODY = Surroundings()
@@ -42,6 +43,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(holders, "_PID_FILES", tmp_path)
     monkeypatch.setattr(originals, "_PATIENCE", 0.2)
     monkeypatch.setattr(originals, "_AWAY", 0.0)
+    monkeypatch.setattr(originals, "_TRIES", 3)
     return path
 
 
@@ -141,6 +143,25 @@ def test_a_libvirt_that_comes_back_is_asked_again(image: Path, monkeypatch: pyte
 
     assert originals.remove(record, ask) == []
     assert not image.exists()
+
+
+@pytest.mark.parametrize("refusals", [2, 3])
+def test_a_file_system_that_refuses_for_a_moment_is_asked_again(
+    image: Path, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    note = noted(image)
+    answers = [OSError(errno.EROFS, "Read-only file system") for _ in range(refusals)]
+    real = safefiles.remove
+
+    def remove(*arguments: Any) -> bool:
+        if answers:
+            raise answers.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(safefiles, "remove", remove)
+    left = originals.remove(note, lambda _: NOBODY)
+    assert left == ([] if refusals == 2 else [f"{image}: Read-only file system"])
+    assert image.exists() == (refusals == 3)
 
 
 @pytest.mark.parametrize("options", [["-f", "qcow2"], ["-f", "raw", "--read-only"]])

@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from vmferry.core import codes, domainxml
@@ -18,8 +19,10 @@ from vmferry.core.offer import DiskPlan, Offer
 from vmferry.core.use import Surroundings
 from vmferry.hypervisor import holders, safefiles
 from vmferry.hypervisor.safefiles import Identity
+from vmferry.transfer.persist import pauses
 
 _AWAY = 30.0  # seconds for which libvirt may be away
+_TRIES = 12  # of a file system that refuses: some 15 s
 _PATIENCE = 3.0  # seconds for others to close a file that they look at for a moment: a pool's refresh, `qemu-img info`
 
 
@@ -126,31 +129,47 @@ def _answer(ask: Callable[[], Surroundings]) -> Surroundings:
 
 
 def _remove(original: Original) -> str | None:
-    """Remove one file and the link that led to it; returns why it stays."""
+    """Remove one file and the link that led to it, with some tries; returns why it stays.
+
+    A folder may be read-only for a moment, and the VM runs elsewhere by now: nobody waits for this.
+    """
+    said = None
+    for pause in islice(pauses(), _TRIES):
+        try:
+            return _remove_now(original)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            said = error.strerror or str(error)
+        time.sleep(pause)
+    return said
+
+
+def _remove_now(original: Original) -> str | None:
+    """Remove one file and the link that led to it; returns why it has to stay.
+
+    Raises:
+        OSError: the file system refuses.
+    """
     replaced = "it is not the file that the VM had; that one was replaced"
     place, name = safefiles.split(original.file)
-    try:
-        with safefiles.folder(place) as folder:
-            handle = safefiles.open_in(folder, name)
-            try:
-                if Identity.of(handle) != original.identity:
-                    return replaced
-                alone = _wait_alone(handle)
-            finally:
-                os.close(handle)
-            if alone is None:
-                return "whether somebody has it open cannot be found out on its file system"
-            if not alone:
-                who = ", ".join(holders.openers((original.device, original.inode))) or "some process"
-                return f"{who} has it open"
-            if not safefiles.remove(folder, name, original.identity):
+    with safefiles.folder(place) as folder:
+        handle = safefiles.open_in(folder, name)
+        try:
+            if Identity.of(handle) != original.identity:
                 return replaced
-        if original.link:
-            _remove_link(original)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return error.strerror or str(error)
+            alone = _wait_alone(handle)
+        finally:
+            os.close(handle)
+        if alone is None:
+            return "whether somebody has it open cannot be found out on its file system"
+        if not alone:
+            who = ", ".join(holders.openers((original.device, original.inode))) or "some process"
+            return f"{who} has it open"
+        if not safefiles.remove(folder, name, original.identity):
+            return replaced
+    if original.link:
+        _remove_link(original)
     return None
 
 
