@@ -150,7 +150,7 @@ def test_a_disk_with_a_backing_file(pair: Pair) -> None:
     pair.one.run("virsh", "start", guest.name)
     pair.observer.wait_ticking("kvm1")
     problem = refused(pair, guest.name, "kvm2", "--include-storage")
-    expect(problem, "disk-unsupported", Exit.PREFLIGHT, ("vdb", "web01", base), ("qemu-img convert",))
+    expect(problem, "disk-unsupported", Exit.PREFLIGHT, ("vdb", "web01", base), ("virsh blockpull web01 vdb",))
 
 
 def test_a_path_without_storage(pair: Pair) -> None:

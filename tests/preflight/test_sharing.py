@@ -75,6 +75,7 @@ def test_snapshots_inside_an_image_are_named() -> None:
     assert "clean, before-upgrade" in found.detail
     assert said(find(vm=inside, keep_source_disks=True)) == [("disk-has-snapshots", "warns")]
     assert find(SHARED, vm=inside) == []
+    assert find(vm=inside | {"snapshots": 2}) == [], "libvirt knows of them: vm-has-snapshots"
 
 
 def test_a_link_is_named_with_its_file() -> None:

@@ -69,7 +69,7 @@ def _copied(case: Leaving, disk: Disk, entry: DiskEntry) -> Iterator[Finding]:
         why = why or f"whether somebody else uses it is not known ({'; '.join(vm.around.unknown[:3])})"
         yield Finding.warns(codes.DISK_STAYS, (said or "unknown", ""), why=why, **names)
     snapshots = vm.contents[disk.target].snapshots if disk.target in vm.contents else []
-    if snapshots:
+    if snapshots and not vm.snapshots:  # those that libvirt knows of block already, by their own code
         make = Finding.warns if keep or not _would_go(case, entry) else Finding.blocks
         yield make(codes.DISK_SNAPSHOTS, (f"{len(snapshots)} snapshots", ""), names=", ".join(snapshots), **names)
     if disk.target in vm.links and _would_go(case, entry):
