@@ -12,6 +12,7 @@ from vmferry.agent.resolutions import Resolutions, settled
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError, VmferryError
+from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller
 from vmferry.core.resolution import Owner
@@ -43,7 +44,7 @@ class Host:
     def job(self, *phases: Phase, role: Role = Role.SOURCE) -> None:
         self.jobs.create(JOB, role, "web01", "kvm2", ROOT, {})
         for phase in phases:
-            self.jobs.step(JOB, phase)
+            self.jobs.step(JOB, phase, **({"id": 7} if phase is Phase.COPYING else {}))
         spec.save(self.config.state_folder, WORK.model_copy(update={"role": role}))
         if role is Role.SOURCE:
             self.lock.hold()
@@ -55,16 +56,18 @@ class Host:
             raise UnreachableError(codes.LIBVIRT_UNREACHABLE, host="kvm1", why="Connection refused")
         return self.standing
 
-    def resume(self, _uuid: str) -> None:
+    def resume(self, vm: VmIdentity) -> None:
+        assert vm == VmIdentity(UUID, "web01")
         self.done.append("resume")
 
-    def destroy(self, _uuid: str) -> None:
+    def destroy(self, vm: VmIdentity) -> None:
+        assert vm == VmIdentity(UUID, "web01", 7)
         self.done.append("destroy")
 
-    def forget(self, _uuid: str) -> None:
+    def forget(self, _vm: VmIdentity) -> None:
         self.done.append("forget")
 
-    def autostart(self, _uuid: str, *, on: bool) -> None:
+    def autostart(self, _vm: VmIdentity, *, on: bool) -> None:
         self.done.append(("autostart", on))
 
     def close(self) -> None:
@@ -114,7 +117,7 @@ def test_the_source_keeps_the_vm(host: Host) -> None:
 
 
 def test_the_source_gives_the_vm_up(host: Host) -> None:
-    host.job(Phase.COMMITTING, Phase.GOING)
+    host.job(Phase.COPYING, Phase.COMMITTING, Phase.GOING)
     host.standing = "paused"
     host.resolutions.resolve(JOB, Owner.THERE, ROOT)
     assert host.done == ["destroy", "forget"]

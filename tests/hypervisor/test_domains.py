@@ -1,15 +1,20 @@
 """How a VM stands: libvirt's own test driver, and states that it has for some milliseconds only."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import libvirt
 import pytest
 
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError
-from vmferry.hypervisor.domains import _STATES, Domains, Presence
+from vmferry.core.identifiers import VmIdentity
+from vmferry.core.vm import Presence
+from vmferry.hypervisor.domains import _STATES, Domains
 
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"  # of the running VM that the driver begins with
+
+VM = VmIdentity(UUID, "test", 1)
 
 
 @pytest.fixture
@@ -47,14 +52,14 @@ def test_a_vm_runs_is_suspended_and_is_gone(domains: Domains, monkeypatch: pytes
     jobs = [libvirt.VIR_DOMAIN_JOB_UNBOUNDED, libvirt.VIR_DOMAIN_JOB_NONE]
     monkeypatch.setattr(libvirt.virDomain, "jobInfo", lambda _domain: [jobs.pop(0)])  # the driver has no jobs
     assert domains.presence(UUID) is Presence.RUNNING
-    domains.resume(UUID)  # runs already
+    domains.resume(VM)  # runs already
     domains._call(lambda connection: connection.lookupByUUIDString(UUID).suspend())
     assert [domains.presence(UUID) for _ in (1, 2)] == [Presence.BUSY, Presence.PAUSED]
-    domains.resume(UUID)
+    domains.resume(VM)
     assert domains.presence(UUID) is Presence.RUNNING
-    domains.destroy(UUID)
+    domains.destroy(VM)
     assert domains.presence(UUID) is Presence.OFF
-    domains.destroy(UUID)
+    domains.destroy(VM)
     assert domains.presence("00000000-0000-4000-8000-000000000000") is Presence.ABSENT
 
 
@@ -77,7 +82,43 @@ def test_a_stale_managed_save_image_does_not_keep_a_definition(
         domain.managedSave()
 
     domains._call(save)
-    domains.forget(UUID)
+    domains.forget(VM)
     assert domains.presence(UUID) is Presence.ABSENT
-    domains.forget(UUID)
-    domains.autostart(UUID, on=False)
+    domains.forget(VM)
+    domains.autostart(VM, on=False)
+
+
+@pytest.mark.parametrize("vm", [replace(VM, name="other"), replace(VM, id=2)], ids=["another name", "another run"])
+def test_another_vm_of_that_uuid_is_neither_ended_nor_resumed(domains: Domains, vm: VmIdentity) -> None:
+    for suspended in (False, True):
+        if suspended:
+            domains._call(lambda connection: connection.lookupByUUIDString(UUID).suspend())
+        for act in (domains.destroy, domains.resume):
+            with pytest.raises(PreflightError) as caught:
+                act(vm)
+            assert caught.value.code is codes.NOT_THIS_VM
+            assert UUID in caught.value.reason
+    states = domains._call(lambda connection: connection.lookupByUUIDString(UUID).state())
+    assert states[0] == libvirt.VIR_DOMAIN_PAUSED
+    domains.resume(VM)  # the driver's VMs live as long as anything holds a connection to them
+
+
+def test_a_vm_of_another_name_keeps_its_definition_and_autostart(domains: Domains) -> None:
+    other = replace(VM, name="other", id=None)
+    for act in (domains.forget, lambda vm: domains.autostart(vm, on=True)):
+        with pytest.raises(PreflightError, match="it is called test, not other"):
+            act(other)
+    assert domains.presence(UUID, "test") is Presence.RUNNING
+    assert domains.presence(UUID, "other") is Presence.ABSENT
+    assert domains._call(lambda connection: connection.lookupByUUIDString(UUID).autostart()) == 0
+
+
+def test_a_vm_that_runs_is_ended_only_by_its_id(domains: Domains) -> None:
+    with pytest.raises(PreflightError, match="it runs"):
+        domains.destroy(replace(VM, id=None))
+    assert domains.alike(UUID, "nobody") == domains.alike(UUID, "test") == [VM]
+    assert domains.alike("00000000-0000-4000-8000-000000000000", "test") == [VM]
+    assert domains.alike("00000000-0000-4000-8000-000000000000", "nobody") == []
+    domains.destroy(VM)
+    assert domains.alike(UUID, "test") == [replace(VM, id=None)]
+    domains._call(lambda connection: connection.lookupByUUIDString(UUID).create())

@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import libvirt
 import pytest
 
 from vmferry.hypervisor.connection import close, connect
+from vmferry.hypervisor.domains import identity
 from vmferry.hypervisor.vigil import Vigil
 
 URI = "test:///default"
@@ -26,7 +28,7 @@ def domain() -> Iterator[Any]:
 
 def test_it_is_suspended_at_once_and_again_until_the_vigil_ends(domain: Any) -> None:
     told = threading.Semaphore(0)
-    vigil = Vigil(URI, "kvm2", domain.UUIDString(), told.release)
+    vigil = Vigil(URI, "kvm2", lambda: identity(domain), told.release)
     domain.suspend()
     vigil.start()
     for _ in range(3):
@@ -41,16 +43,20 @@ def test_it_is_suspended_at_once_and_again_until_the_vigil_ends(domain: Any) -> 
 
 def test_one_that_runs_as_the_vigil_begins_is_suspended(domain: Any) -> None:
     told = threading.Semaphore(0)
-    vigil = Vigil(URI, "kvm2", domain.UUIDString(), told.release)
+    vigil = Vigil(URI, "kvm2", lambda: identity(domain), told.release)
     vigil.start()
     assert told.acquire(timeout=LIMIT)
     vigil.end()
     assert domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED
 
 
-def test_other_vms_are_left_alone(domain: Any) -> None:
+@pytest.mark.parametrize(
+    "change", [{"uuid": "0dfb1b2c-9d0c-4c38-8f9d-0c3a1a0c5a11"}, {"name": "web01"}, {"id": 99}, {"id": None}, None]
+)
+def test_other_vms_are_left_alone(domain: Any, change: dict[str, Any] | None) -> None:
     told = threading.Semaphore(0)
-    vigil = Vigil(URI, "kvm2", "0dfb1b2c-9d0c-4c38-8f9d-0c3a1a0c5a11", told.release)
+    own = None if change is None else replace(identity(domain), **change)
+    vigil = Vigil(URI, "kvm2", lambda: own, told.release)
     vigil.start()
     domain.suspend()
     domain.resume()
@@ -64,6 +70,18 @@ def test_a_suspension_that_is_under_way_ends_before_the_vigil_does(domain: Any) 
     entered, go_on, ended = threading.Event(), threading.Event(), threading.Event()
 
     class Slow:
+        def UUIDString(self) -> str:  # noqa: N802 (libvirt's names)
+            return own.uuid
+
+        def name(self) -> str:
+            return own.name
+
+        def isActive(self) -> bool:  # noqa: N802
+            return True
+
+        def ID(self) -> int | None:  # noqa: N802
+            return own.id
+
         def state(self) -> list[int]:
             return [libvirt.VIR_DOMAIN_RUNNING, 0]
 
@@ -74,7 +92,8 @@ def test_a_suspension_that_is_under_way_ends_before_the_vigil_does(domain: Any) 
         def lookupByUUIDString(self, _uuid: str) -> "Slow":  # noqa: N802 (libvirt's name)
             return self
 
-    vigil = Vigil(URI, "kvm2", domain.UUIDString(), lambda: None)
+    own = identity(domain)
+    vigil = Vigil(URI, "kvm2", lambda: own, lambda: None)
     look = threading.Thread(target=vigil._look, args=(Slow(),))
     look.start()
     assert entered.wait(LIMIT)

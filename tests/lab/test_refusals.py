@@ -8,9 +8,11 @@ import pytest
 
 from tests.lab.harness import Failed, Pair, begin, vmferry, wait
 from tests.lab.steps import SLOW_GUEST, SMALL, begin_slow, check_only_on, holdings
+from tests.lab.tap import Tap
 from vmferry.core.errors import Exit
 from vmferry.lab import network
-from vmferry.lab.vm import Disk, Guest
+from vmferry.lab.vm import Disk, Guest, state
+from vmferry.transfer.rpc import Procedure
 
 pytestmark = pytest.mark.lab
 
@@ -165,3 +167,28 @@ def test_a_refused_move_can_be_made_right_at_once(pair: Pair) -> None:
     job = begin(pair.one, GUEST.name, "kvm2", "--include-storage")
     assert pair.wait_end(pair.one, job, 120.0)["state"] == "done"
     check_only_on(pair, GUEST, pair.two)
+
+
+def test_a_vm_that_somebody_starts_with_the_uuid_after_the_admission(pair: Pair) -> None:
+    """It is nothing of the move's: no Prepare reaches libvirt, and the undo leaves it running."""
+    one, two = pair.hosts
+    pair.start(GUEST)
+    uuid = one.run("virsh", "domuuid", GUEST.name).stdout.strip()
+    victim = _TAKEN.replace("web01</name>", f"victim</name><uuid>{uuid}</uuid>")
+
+    def start() -> bool:
+        two.run("virsh", "create", "/dev/stdin", text=victim)
+        return False
+
+    tap = Tap(one, two, f"rpc>{int(Procedure.PREPARE)}", before=True, action=start)
+    try:
+        with tap.running():
+            job = begin(one, GUEST.name, two.name, "--include-storage", "--encryption", "off")
+            ended = [pair.wait_end(host, job) for host in pair.hosts]
+        assert tap.acted.is_set()
+        assert [job["state"] for job in ended] == ["failed", "failed"]
+        assert ended[1]["error"]["code"] == "uuid-taken"
+        assert state(two, "victim") == "running"
+    finally:
+        two.run("virsh", "destroy", "victim", check=False)
+    check_only_on(pair, GUEST, one)

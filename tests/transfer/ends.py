@@ -8,9 +8,10 @@ from tests.preflight.make import proposal
 from vmferry.core import codes
 from vmferry.core.api import Outcome
 from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError
+from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
 from vmferry.core.offer import Offer
-from vmferry.hypervisor.domains import Presence
+from vmferry.core.vm import Presence
 
 AWAY, AWAY_DONE = "libvirt or database away", "the same, after the step was taken"
 REFUSED = "refused"
@@ -105,11 +106,11 @@ class Host:
             self.end()
         return self._presence
 
-    def presence(self, uuid: str) -> Presence:
+    def presence(self, uuid: str, name: str | None = None) -> Presence:
         found: Presence = self._step("presence", self.now)
         return found
 
-    def resume(self, uuid: str) -> None:
+    def resume(self, vm: VmIdentity) -> None:
         def effect() -> None:
             if self._presence in (Presence.OFF, Presence.ABSENT):
                 raise PreflightError(codes.LIBVIRT_REFUSED, host="kvm2", vm="web01", detail="domain is not running")
@@ -117,7 +118,7 @@ class Host:
 
         self._step("resume", effect)
 
-    def destroy(self, uuid: str) -> None:
+    def destroy(self, vm: VmIdentity) -> None:
         self._step("destroy", self.end)
 
     def define(self, xml: str, *, autostart: bool) -> None:
@@ -135,13 +136,13 @@ class Host:
     def lift(self) -> None:
         self.barred = False
 
-    def autostart(self, uuid: str, *, on: bool) -> None:
+    def autostart(self, vm: VmIdentity, *, on: bool) -> None:
         def effect() -> None:
             self.starts = on
 
         self._step("autostart", effect)
 
-    def forget(self, uuid: str) -> None:
+    def forget(self, vm: VmIdentity) -> None:
         def effect() -> None:
             self.defined = self.starts = False
 

@@ -28,12 +28,15 @@ from tests.transfer.ends import (
 from vmferry.core import codes
 from vmferry.core.api import Outcome
 from vmferry.core.errors import CancelledError, PreflightError, UsageError, VmferryError
+from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
 from vmferry.core.offer import DiskPlan, Offer
-from vmferry.hypervisor.domains import Presence
+from vmferry.core.vm import Presence
 from vmferry.transfer.arrival import Arrival, lost
 from vmferry.transfer.departure import Departure
 from vmferry.transfer.retreat import keep_running, standing
+
+OWN = VmIdentity(offer().uuid, offer().vm, 7)
 
 
 def no_sleep(_seconds: float) -> None:
@@ -45,7 +48,7 @@ def arrive(record: Record, host: Host, vm: Offer, disks: list[DiskPlan] | None =
     while True:
         settling = record.detail(Phase.SETTLING)
         ran = None if settling is None else settling["ran"]
-        arrival = Arrival(record, host, vm, "kvm2", "<domain/>", disks or [], no_sleep)
+        arrival = Arrival(record, host, OWN, vm, "kvm2", "<domain/>", disks or [], no_sleep)
         try:
             return arrival.take(noted=record.has(Phase.GOING), ran=ran)
         except Died:
@@ -143,6 +146,36 @@ def test_a_job_that_somebody_ended_is_left_alone() -> None:
     assert host.calls == []
 
 
+def test_what_no_prepare_of_this_job_made_is_not_let_run() -> None:
+    host = Host(Failing([]), Presence.PAUSED, defined=False)
+    record = Record(Failing([]))
+    came = Arrival(record, host, None, offer(persistent=False), "kvm2", "<domain/>", [], no_sleep).take(
+        noted=True, ran=None
+    )
+    assert came is not None
+    assert (came.code, host.calls) == (codes.VM_LOST_AT_SWITCH, [])
+
+
+def test_a_copy_that_somebody_started_anew_is_waited_out_untouched() -> None:
+    host = Host(Failing([]), Presence.PAUSED, defined=False)
+    record = Record(Failing([]))
+    tries = 0
+
+    def resume(vm: VmIdentity) -> None:
+        nonlocal tries
+        assert vm == OWN
+        tries += 1
+        if tries == 3:
+            host.end()  # whoever it was has ended theirs
+        raise PreflightError(codes.NOT_THIS_VM, uuid=vm.uuid, host="kvm2", why="it was started anew")
+
+    host.resume = resume  # type: ignore[method-assign]
+    came = arrive(record, host, offer())
+    assert came is not None
+    assert came.code is codes.VM_LOST_AT_SWITCH
+    assert "it was started anew" in record.doubts[0]
+
+
 def depart(
     record: Record, host: Host, vm: Offer, *, ask: Callable[[], Outcome], heard: Callable[[float], tuple[str, Any]]
 ) -> tuple[VmferryError | None, list[str], list[str]]:
@@ -230,7 +263,7 @@ def test_a_definition_that_libvirt_keeps_keeps_its_disks_and_is_named() -> None:
     failing = Failing([])
     record, host = Record(failing), Host(failing, Presence.OFF, defined=True, autostart=True)
 
-    def refuse(uuid: str) -> None:
+    def refuse(vm: VmIdentity) -> None:
         raise PreflightError(codes.LIBVIRT_REFUSED, host="kvm1", vm="web01", detail="it has 1 snapshots")
 
     host.forget = refuse  # type: ignore[method-assign]
@@ -255,14 +288,43 @@ def test_a_vm_whose_move_is_given_up_runs_on_whatever_fails(faults: list[str | N
     failing = Failing(faults)
     record = Record(failing)
     host = Host(failing, Presence.PAUSED if paused else Presence.RUNNING, defined=True)
-    assert keep_running(host, offer(), record.doubt, no_sleep) is Presence.RUNNING
+    assert keep_running(host, OWN, record.doubt, no_sleep) is Presence.RUNNING
     assert host.now() is Presence.RUNNING
+
+
+def test_a_vm_that_was_started_anew_meanwhile_is_left_as_it_is() -> None:
+    host = Host(Failing([]), Presence.PAUSED, defined=True)
+
+    def resume(vm: VmIdentity) -> None:
+        raise PreflightError(codes.NOT_THIS_VM, uuid=vm.uuid, host="kvm1", why="it was started anew")
+
+    host.resume = resume  # type: ignore[method-assign]
+    doubts: list[str] = []
+    assert keep_running(host, OWN, doubts.append, no_sleep) is Presence.PAUSED
+    assert doubts == []
+
+
+def test_the_source_ends_only_what_ran_as_the_copying_began() -> None:
+    host = Host(Failing([]), Presence.PAUSED, defined=True)
+    record = Record(Failing([]))
+    ended: list[VmIdentity] = []
+
+    def destroy(vm: VmIdentity) -> None:
+        ended.append(vm)
+        host.end()
+
+    host.destroy = destroy  # type: ignore[method-assign]
+    departure = Departure(record, host, host, offer(), "kvm2", events({"do": "defined"}), outcome, no_sleep)
+    departure.vm = OWN
+    steps = {"tell": list, "remove": list}
+    assert departure.take(noted=True, said=False, go={"do": "go"}, **steps) is None
+    assert ended == [OWN]
 
 
 def test_a_vm_that_stops_again_by_itself_is_not_resumed_for_ever() -> None:
     host = Host(Failing([]), Presence.PAUSED, defined=True)
-    host.resume = lambda uuid: host.calls.append("resume")  # type: ignore[method-assign]
-    assert keep_running(host, offer(), lambda _reason: None, no_sleep) is Presence.PAUSED
+    host.resume = lambda vm: host.calls.append("resume")  # type: ignore[method-assign]
+    assert keep_running(host, OWN, lambda _reason: None, no_sleep) is Presence.PAUSED
     assert host.calls.count("resume") == 3
 
 

@@ -83,6 +83,50 @@ def test_a_commit_that_cannot_be_journaled_cuts_libvirt_off(
     assert failed.empty()
 
 
+@pytest.mark.parametrize("failing", ["prepare", "prepared", None])
+@pytest.mark.parametrize("move", ["plain", "taken"])
+def test_a_copy_is_announced_before_libvirt_makes_it(
+    pair: tuple[socket.socket, socket.socket], move: str, failing: str | None
+) -> None:
+    """What cannot be journaled does not pass: neither Prepare, nor its reply."""
+    ours, libvirtd = pair
+    capture = captured.load(move)
+    way = Way()
+    failed: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    noted: list[object] = []
+    relay = GuardedRelay(cast(Stream, way), ours, capture.authorised)
+
+    def note(what: object, step: str) -> None:
+        noted.append(what)
+        if step == failing:
+            raise locked()
+
+    relay.on_prepare = lambda: note("announced", "prepare")
+    relay.on_prepared = lambda made: note(made, "prepared")
+    relay.on_failed = failed.put
+    relay.start()
+    for way_there, message in capture.messages:
+        if message.program != rpc.REMOTE_PROGRAM:
+            continue
+        is_prepare = message.procedure == Procedure.PREPARE
+        if way_there == ">":
+            way.comes.put(message.raw)
+            passed = libvirtd.recv(len(message.raw), socket.MSG_WAITALL)
+            assert (passed == message.raw) is not (is_prepare and failing == "prepare")
+            assert noted == (["announced"] if is_prepare else [])
+        else:
+            libvirtd.sendall(message.raw)
+            if not (is_prepare and failing):
+                assert way.sent.get(timeout=LIMIT) == message.raw
+        if is_prepare and (way_there == "<" or failing == "prepare"):
+            break
+    if failing:
+        assert isinstance(failed.get(timeout=LIMIT), VmferryError)
+        assert "locked" in way.over.get(timeout=LIMIT)
+        assert way.sent.empty()
+    assert noted == (["announced"] if failing == "prepare" else ["announced", move != "taken"])
+
+
 def test_a_finish_that_cannot_be_journaled_is_not_answered(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, libvirtd = pair
     capture = captured.load("plain")

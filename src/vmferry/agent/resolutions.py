@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vmferry.agent import nonces
 from vmferry.agent.services import Domains, Incoming
@@ -13,6 +13,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Resolution, Way
 from vmferry.core.errors import AccessError, InternalError, PreflightError, UnreachableError, UsageError, VmferryError
+from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller
 from vmferry.core.resolution import Owner, Standing, outcomes, refusals
@@ -21,6 +22,7 @@ from vmferry.store.database import Database
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.transfer import spec, startlock
+from vmferry.transfer.owncopy import left
 from vmferry.transfer.spec import Spec
 
 PATIENCE = 30.0  # seconds for a worker to hear a verdict, or to end
@@ -111,7 +113,9 @@ class Resolutions:
         uuid = work.offer.uuid if work else lock.uuid if lock else None
         if uuid is not None:
             try:
-                self._take(uuid, owner, autostart=bool(work and work.offer.autostart))
+                self._take(
+                    left(self.jobs.steps(row.id), uuid, row.vm), owner, autostart=bool(work and work.offer.autostart)
+                )
             except VmferryError as error:
                 log.warning("job %s: %s", row.id, error.reason)
                 return False
@@ -131,19 +135,19 @@ class Resolutions:
             self.jobs.step(row.id, Phase.RESOLVING, owner=owner.value, caller=caller.name)
             self.jobs.end(row.id, State.FAILED, error.problem(), None)
 
-    def _take(self, uuid: str, owner: Owner, *, autostart: bool) -> None:
+    def _take(self, vm: VmIdentity, owner: Owner, *, autostart: bool) -> None:
         domains = self.domains()
         try:
-            presence = domains.presence(uuid)
+            presence = domains.presence(vm.uuid)
             if owner is Owner.THERE:
                 if presence in ("paused", "busy"):
-                    domains.destroy(uuid)  # what is left of the copy that was handed over
-                domains.forget(uuid)
+                    domains.destroy(vm)  # what is left of the copy that was handed over
+                domains.forget(vm)
                 return
             if autostart:
-                domains.autostart(uuid, on=True)
+                domains.autostart(vm, on=True)
             if presence == "paused":
-                domains.resume(uuid)
+                domains.resume(replace(vm, id=None))  # an administrator says so, also of one started anew
         finally:
             domains.close()
 

@@ -11,6 +11,7 @@ from vmferry.core.api import Outcome
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.finding import Finding
+from vmferry.core.identifiers import VmIdentity
 from vmferry.core.offer import (
     Admission,
     Caller,
@@ -154,25 +155,25 @@ class Inventory(Protocol):
 
 
 class Domains(Protocol):
-    """The VMs of this host by UUID, as a job needs them (hypervisor/domains.py). Every method blocks."""
+    """The VMs of this host, as a job needs them (hypervisor/domains.py). Every method blocks."""
 
     def presence(self, uuid: str) -> str:
         """Return how a VM stands: running, paused, busy, off or absent."""
         ...
 
-    def resume(self, uuid: str) -> None:
+    def resume(self, vm: VmIdentity) -> None:
         """Let a paused VM run."""
         ...
 
-    def destroy(self, uuid: str) -> None:
+    def destroy(self, vm: VmIdentity) -> None:
         """End a VM's process at once."""
         ...
 
-    def forget(self, uuid: str) -> None:
+    def forget(self, vm: VmIdentity) -> None:
         """Take autostart and definition away."""
         ...
 
-    def autostart(self, uuid: str, *, on: bool) -> None:
+    def autostart(self, vm: VmIdentity, *, on: bool) -> None:
         """Set whether libvirt starts the VM with the host."""
         ...
 

@@ -1,5 +1,6 @@
 """How VMs and hosts are named: one spelling of each, held to where a name comes in."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
@@ -10,6 +11,22 @@ from vmferry.core.message import Exact
 
 # libvirt keeps a VM in files that are named after it, with up to 12 bytes behind (`.xml`, `-agent.sock`...).
 _NAME_MAX = 240
+
+
+@dataclass(frozen=True, slots=True)
+class VmIdentity:
+    """Which VM something is done to.
+
+    Arguments:
+        uuid: of the VM; several VMs have it one after the other.
+        name: a VM of another name is not meant.
+        id: libvirt's number of this run of the VM: one that is started anew has another. None: it is not known, and
+            then one that runs is not ended.
+    """
+
+    uuid: str
+    name: str
+    id: int | None = None
 
 
 def name_problem(name: str) -> str | None:

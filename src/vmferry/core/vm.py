@@ -1,9 +1,22 @@
 """A VM as a host shows it."""
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from vmferry.core.offer import Disk
 from vmferry.core.use import Surroundings
+
+
+class Presence(StrEnum):
+    """How a VM stands on one host, as far as a move is concerned."""
+
+    RUNNING = "running"
+    PAUSED = "paused"  # and no libvirt job is at work on it
+    BUSY = "busy"  # libvirt is at work on it: it may run or go any moment
+    CRASHED = "crashed"  # the guest ended by a fault of its own, and libvirt keeps its process for a person to look at
+    OFF = "off"  # defined, not active
+    ABSENT = "absent"
 
 
 class VmSummary(BaseModel):

@@ -2,29 +2,19 @@
 
 import threading
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any, TypeVar
 
 import libvirt
 
 from vmferry.core import codes
-from vmferry.core.errors import UnreachableError
+from vmferry.core.errors import PreflightError, UnreachableError
+from vmferry.core.identifiers import VmIdentity
 from vmferry.core.use import Surroundings
+from vmferry.core.vm import Presence
 from vmferry.hypervisor import users
 from vmferry.hypervisor.connection import close, connect, is_gone, refused, sentence
 
 T = TypeVar("T")
-
-
-class Presence(StrEnum):
-    """How a VM stands on one host, as far as a move is concerned."""
-
-    RUNNING = "running"
-    PAUSED = "paused"  # and no libvirt job is at work on it
-    BUSY = "busy"  # libvirt is at work on it: it may run or go any moment
-    CRASHED = "crashed"  # the guest ended by a fault of its own, and libvirt keeps its process for a person to look at
-    OFF = "off"  # defined, not active
-    ABSENT = "absent"
 
 
 # A state that is not among these is one of a newer libvirt: nothing is concluded from it.
@@ -42,7 +32,7 @@ _NO_METADATA = "urn:vmferry:none"
 
 
 class Domains:
-    """VMs of this host, by UUID; connects again when libvirtd was restarted.
+    """VMs of this host; connects again when libvirtd was restarted.
 
     Arguments:
         uri: libvirt's URI, e.g. `qemu:///system`.
@@ -50,7 +40,8 @@ class Domains:
         vm: the name of the VM that it is about, for errors.
 
     Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away, and PreflightError
-    (libvirt-refused) when libvirt says no.
+    (libvirt-refused) when libvirt says no. What changes a VM raises PreflightError (not-this-vm), and changes nothing,
+    when the VM of that UUID has another name, or what ends it or lets it run: another id.
     """
 
     def __init__(self, uri: str, host: str, vm: str = "a VM") -> None:
@@ -67,15 +58,28 @@ class Domains:
                 close(self._connection)
                 self._connection = None
 
-    def presence(self, uuid: str) -> Presence:
-        """Return how the VM stands."""
+    def alike(self, uuid: str, name: str) -> list[VmIdentity]:
+        """Return the VMs that are here with that UUID or that name, active or defined."""
+
+        def ask(connection: Any) -> list[VmIdentity]:
+            found = (_lookup(connection, uuid), _named(connection, name))
+            known = (identity(domain) for domain in found if domain is not None)
+            return list(dict.fromkeys(known))
+
+        return self._call(ask)
+
+    def presence(self, uuid: str, name: str | None = None) -> Presence:
+        """Return how the VM stands.
+
+        Arguments:
+            name: a VM of another name with that UUID counts as absent; None: of any name.
+        """
 
         def ask(connection: Any) -> Presence:
             domain = _lookup(connection, uuid)
-            if domain is None:
+            if domain is None or name not in (None, domain.name()):
                 return Presence.ABSENT
-            state, _reason = domain.state()
-            presence = _STATES.get(state, Presence.BUSY)
+            presence = _state(domain)
             if presence is Presence.CRASHED and not domain.isActive():
                 return Presence.OFF
             if presence is Presence.PAUSED and domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
@@ -107,23 +111,28 @@ class Domains:
 
         self._call(act)
 
-    def resume(self, uuid: str) -> None:
+    def resume(self, vm: VmIdentity) -> None:
         """Let a paused VM run; one that is not paused is left alone."""
 
         def act(connection: Any) -> None:
-            domain = connection.lookupByUUIDString(uuid)
+            domain = connection.lookupByUUIDString(vm.uuid)
+            self._require_run(domain, vm)
             if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
                 domain.resume()
 
         self._call(act)
 
-    def destroy(self, uuid: str) -> None:
+    def destroy(self, vm: VmIdentity) -> None:
         """End the VM's process at once; its definition, if any, stays. Nothing happens when it is not active."""
 
         def act(connection: Any) -> None:
-            domain = _lookup(connection, uuid)
-            if domain is not None and domain.isActive():
-                domain.destroy()
+            domain = _lookup(connection, vm.uuid)
+            if domain is None or not domain.isActive():
+                return
+            self._require_run(domain, vm)
+            if vm.id is None and _state(domain) is Presence.RUNNING:
+                raise self._another(vm, "it runs, and nothing on record says that it is")
+            domain.destroy()
 
         self._call(act)
 
@@ -135,17 +144,18 @@ class Domains:
 
         self._call(act)
 
-    def autostart(self, uuid: str, *, on: bool) -> None:
+    def autostart(self, vm: VmIdentity, *, on: bool) -> None:
         """Set whether libvirt starts the VM with the host. Nothing happens where it is not defined."""
 
         def act(connection: Any) -> None:
-            domain = _lookup(connection, uuid)
+            domain = _lookup(connection, vm.uuid)
             if domain is not None and domain.isPersistent() and bool(domain.autostart()) != on:
+                self._require_name(domain, vm)
                 domain.setAutostart(int(on))
 
         self._call(act)
 
-    def forget(self, uuid: str) -> None:
+    def forget(self, vm: VmIdentity) -> None:
         """Take autostart and the definition of a VM away; its disks stay. Nothing happens when there is none.
 
         A managed save image goes too: the VM has run since, so that its memory is stale, and a start would take it.
@@ -155,9 +165,10 @@ class Domains:
         """
 
         def act(connection: Any) -> None:
-            domain = _lookup(connection, uuid)
+            domain = _lookup(connection, vm.uuid)
             if domain is None or not domain.isPersistent():
                 return
+            self._require_name(domain, vm)
             if domain.autostart():
                 domain.setAutostart(0)
             flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
@@ -199,6 +210,18 @@ class Domains:
         flags = libvirt.VIR_DOMAIN_XML_SECURE | (libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0)
         return self._call(lambda connection: str(connection.lookupByUUIDString(uuid).XMLDesc(flags)))
 
+    def _require_name(self, domain: Any, vm: VmIdentity) -> None:
+        if domain.name() != vm.name:
+            raise self._another(vm, f"it is called {domain.name()}, not {vm.name}")
+
+    def _require_run(self, domain: Any, vm: VmIdentity) -> None:
+        self._require_name(domain, vm)
+        if vm.id is not None and domain.isActive() and domain.ID() != vm.id:
+            raise self._another(vm, f"it was started anew, with the id {domain.ID()} instead of {vm.id}")
+
+    def _another(self, vm: VmIdentity, why: str) -> PreflightError:
+        return PreflightError(codes.NOT_THIS_VM, uuid=vm.uuid, host=self._host, why=why)
+
     def _call(self, action: Callable[[Any], T]) -> T:
         """Run a call; when libvirtd was restarted since the last one, connect again and run it once more."""
         for attempt in (1, 2):
@@ -227,3 +250,21 @@ def _lookup(connection: Any, uuid: str) -> Any:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
         raise
+
+
+def _named(connection: Any, name: str) -> Any:
+    try:
+        return connection.lookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+
+
+def identity(domain: Any) -> VmIdentity:
+    """Return what identifies a domain of libvirt."""
+    return VmIdentity(domain.UUIDString(), domain.name(), domain.ID() if domain.isActive() else None)
+
+
+def _state(domain: Any) -> Presence:
+    return _STATES.get(domain.state()[0], Presence.BUSY)

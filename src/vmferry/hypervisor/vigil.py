@@ -11,7 +11,9 @@ from typing import Any
 import libvirt
 
 from vmferry.core.errors import VmferryError
+from vmferry.core.identifiers import VmIdentity
 from vmferry.hypervisor.connection import close, connect
+from vmferry.hypervisor.domains import identity
 
 _LOOK = 1.0  # seconds between two looks without an event: libvirtd may have been away
 
@@ -24,12 +26,14 @@ class Vigil:
     Arguments:
         uri: of libvirt.
         host: this host's name, for errors.
-        uuid: of the VM; it need not be there yet.
+        own: returns what identifies the VM, with its id; None while there is none. No other one is suspended.
         suspended: called each time after the VM was suspended, in a thread of its own.
     """
 
-    def __init__(self, uri: str, host: str, uuid: str, suspended: Callable[[], None]) -> None:
-        self._uri, self._host, self._uuid = uri, host, uuid
+    def __init__(
+        self, uri: str, host: str, own: Callable[[], VmIdentity | None], suspended: Callable[[], None]
+    ) -> None:
+        self._uri, self._host, self._own = uri, host, own
         self._suspended = suspended
         self._lock = threading.Lock()
         self._over = False
@@ -55,7 +59,7 @@ class Vigil:
             try:
                 self._watch(connection)
             except libvirt.libvirtError as error:
-                log.debug("the vigil over %s begins anew: %s", self._uuid, error)
+                log.debug("the vigil on %s begins anew: %s", self._host, error)
                 self._news.wait(_LOOK)
             finally:
                 close(connection)
@@ -68,9 +72,12 @@ class Vigil:
             self._news.wait(_LOOK)
 
     def _look(self, connection: Any) -> None:
+        own = self._own()
+        if own is None:
+            return
         try:
-            domain = connection.lookupByUUIDString(self._uuid)
-            if domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
+            domain = connection.lookupByUUIDString(own.uuid)
+            if identity(domain) != own or domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
                 return
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
@@ -80,9 +87,9 @@ class Vigil:
             if self._over:
                 return
             domain.suspend()
-        log.warning("%s was resumed on %s before it was handed over, and is suspended again", self._uuid, self._host)
+        log.warning("%s was resumed on %s before it was handed over, and is suspended again", own.name, self._host)
         self._suspended()
 
-    def _on_lifecycle(self, _connection: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
-        if event == libvirt.VIR_DOMAIN_EVENT_RESUMED and domain.UUIDString() == self._uuid:
+    def _on_lifecycle(self, _connection: Any, _domain: Any, event: int, _detail: int, _opaque: object) -> None:
+        if event == libvirt.VIR_DOMAIN_EVENT_RESUMED:
             self._news.set()

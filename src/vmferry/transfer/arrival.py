@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from vmferry.core import codes
 from vmferry.core.errors import VmferryError
+from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
 from vmferry.core.offer import DiskPlan, Offer
-from vmferry.hypervisor.domains import Presence
+from vmferry.core.vm import Presence
 from vmferry.transfer.decision import COMMIT_LIMIT
 from vmferry.transfer.persist import Persistence, ended, pauses, why
 
@@ -37,10 +38,10 @@ class Ledger(Protocol):
 class Copies(Protocol):
     """What is done here to the VM on this host (hypervisor/domains.py)."""
 
-    def presence(self, uuid: str) -> Presence:
+    def presence(self, uuid: str, name: str | None = None) -> Presence:
         """Return how it stands."""
 
-    def resume(self, uuid: str) -> None:
+    def resume(self, vm: VmIdentity) -> None:
         """Let it run."""
 
     def define(self, xml: str, *, autostart: bool) -> None:
@@ -53,6 +54,7 @@ class Arrival:
     Arguments:
         ledger: the job's record.
         domains: the VMs of this host.
+        vm: what identifies the copy; None: the job made none, so that nothing here may be let run.
         offer: of the move.
         host: this host's name.
         xml: the VM's definition.
@@ -64,6 +66,7 @@ class Arrival:
         self,
         ledger: Ledger,
         domains: Copies,
+        vm: VmIdentity | None,
         offer: Offer,
         host: str,
         xml: str,
@@ -72,6 +75,7 @@ class Arrival:
     ) -> None:
         self._ledger = ledger
         self._domains = domains
+        self._vm = vm
         self._offer = offer
         self._host = host
         self._xml = xml
@@ -124,12 +128,15 @@ class Arrival:
 
     def _let_run(self, *, suspended: bool) -> bool:
         """Return whether the VM runs (or stays suspended, as a person wanted it); False: it has ended."""
+        vm = self._vm
+        if vm is None:
+            return False
         gone = busy = 0
         for pause in pauses():
             try:
-                presence = self._domains.presence(self._offer.uuid)
+                presence = self._domains.presence(vm.uuid, vm.name)
                 if presence is Presence.PAUSED and not suspended:
-                    self._domains.resume(self._offer.uuid)
+                    self._domains.resume(vm)
                     return True
                 if presence in (Presence.RUNNING, Presence.CRASHED, Presence.PAUSED):
                     return True

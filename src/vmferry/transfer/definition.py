@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from vmferry.config import Config
 from vmferry.core import codes, domainxml, hostpolicy
 from vmferry.core.errors import UsageError, VmferryError
+from vmferry.core.identifiers import VmIdentity
 from vmferry.core.offer import Offer
 from vmferry.core.snapshot import Place
 from vmferry.core.xmldiff import differences
@@ -101,7 +102,7 @@ def take(config: Config, domains: Domains, work: Spec, message: Message) -> Mess
 def _take(config: Config, domains: Domains, work: Spec, message: Message) -> None:
     xml = message.get("xml")
     if xml is None:
-        domains.forget(work.offer.uuid)
+        domains.forget(VmIdentity(work.offer.uuid, work.offer.vm))
         return
     xml = _unpacked(xml)
     paths = [disk.path for disk in domainxml.disks(xml)]

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from vmferry.core import codes
 from vmferry.core.api import Outcome
 from vmferry.core.errors import UnreachableError, VmferryError
+from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
 from vmferry.core.offer import Offer
-from vmferry.hypervisor.domains import Presence
+from vmferry.core.vm import Presence
 from vmferry.transfer.arrival import Ledger, lost
 from vmferry.transfer.persist import Persistence, ended, pauses, why
 
@@ -29,13 +30,13 @@ class Remains(Protocol):
     def presence(self, uuid: str) -> Presence:
         """Return how it stands."""
 
-    def destroy(self, uuid: str) -> None:
+    def destroy(self, vm: VmIdentity) -> None:
         """End it."""
 
-    def autostart(self, uuid: str, *, on: bool) -> None:
+    def autostart(self, vm: VmIdentity, *, on: bool) -> None:
         """Set whether it is started with the host."""
 
-    def forget(self, uuid: str) -> None:
+    def forget(self, vm: VmIdentity) -> None:
         """Take its definition away."""
 
 
@@ -61,6 +62,8 @@ class Departure:
         next_event: waits so many seconds for an event of the session.
         ask: tells the destination's daemon that the VM is its own, and returns what became of that.
         sleep: waits for so many seconds.
+
+    `vm` is what identifies it here, with its id as soon as that is known.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Departure:
         self._sleep = sleep
         self._persistence = Persistence(ledger.doubt, sleep)
         self._barred = False
+        self.vm = VmIdentity(offer.uuid, offer.vm)
         self.went_at: float | None = None
         self.left: list[str] = []
 
@@ -145,7 +149,7 @@ class Departure:
                 if presence in (Presence.OFF, Presence.ABSENT):
                     return
                 if presence is Presence.PAUSED:
-                    self._domains.destroy(self._offer.uuid)
+                    self._domains.destroy(self.vm)
                 if presence in (Presence.RUNNING, Presence.CRASHED) and not doubted:
                     # Nothing of ours lets it run again: a person did. Killing what they run is theirs to decide.
                     self._ledger.doubt(f"{vm} was handed to {peer} and yet runs here; stop one of the two")
@@ -196,7 +200,7 @@ class Departure:
         """See that nothing starts the VM here: the lock bars it where libvirt has the hook, no autostart elsewhere."""
         if not self._barred:
             self._lock.hold()
-            self._domains.autostart(self._offer.uuid, on=False)
+            self._domains.autostart(self.vm, on=False)
             self._barred = True
 
     def _try_to_bar(self) -> None:
@@ -212,7 +216,7 @@ class Departure:
         refusals = 0
         for pause in pauses():
             try:
-                self._domains.forget(self._offer.uuid)
+                self._domains.forget(self.vm)
             except VmferryError as error:
                 refusals += not isinstance(error, UnreachableError)
                 self._ledger.doubt(

@@ -4,16 +4,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vmferry.core import codes
-from vmferry.core.errors import CancelledError, PreflightError, UsageError, VmferryError
+from vmferry.core.errors import CancelledError, UsageError, VmferryError
 from vmferry.core.job import Phase, State, Summary
 from vmferry.core.networks import Local
 from vmferry.core.request import build
 from vmferry.core.settings import listening, require_network
-from vmferry.hypervisor.domains import Presence
 from vmferry.hypervisor.vigil import Vigil
 from vmferry.store.jobs import Step
 from vmferry.transfer import interfaces, newdisks
@@ -26,6 +25,7 @@ from vmferry.transfer.endpoint import Endpoint
 from vmferry.transfer.guard import Authorised
 from vmferry.transfer.localsockets import dial
 from vmferry.transfer.newdisks import Made, NewDisks
+from vmferry.transfer.owncopy import OwnCopy
 from vmferry.transfer.persist import tried, why
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.room import Room
@@ -36,9 +36,7 @@ from vmferry.transfer.stream import Stream
 
 # How long a worker waits for the source to connect: after that the source has died or thought better of it.
 _CONNECT_LIMIT = 60.0
-_LIBVIRT_LIMIT = 20.0
 _ASK_AGAIN = 1.0
-_LOOK_AGAIN = 0.05
 
 log = logging.getLogger("vmferry.transfer")
 
@@ -57,7 +55,16 @@ class Destination(Endpoint):
         self._ended = threading.Event()
         self._comparison: Comparison | None = None
         self._request = build(self.offer, self.spec.grant, str(self.folder))
-        self._vigil = Vigil(self.config.libvirt_uri, self.config.name, self.offer.uuid, self._resumed_by_hand)
+        self._copy = OwnCopy(
+            self.domains,
+            self.offer,
+            self.config.name,
+            journal=lambda **detail: self.journal(Phase.COPYING, **detail),
+            unless_given_up=self._unless_given_up,
+        )
+        self._vigil = Vigil(
+            self.config.libvirt_uri, self.config.name, lambda: self._copy.vm, suspended=self._resumed_by_hand
+        )
         self._disks = NewDisks(
             self.offer.disks,
             self.spec.grant.disks,
@@ -86,6 +93,7 @@ class Destination(Endpoint):
         phases = [step.phase for step in steps]
         self._trouble = self._trouble or self.died(phases[-1] if phases else Phase.ADMITTED)
         self._finishing = self._finishing or Phase.FINISHING in phases
+        self._copy.recall(steps)
         if {Phase.GOING, Phase.SETTLING} & set(phases):
             self._go({})
         elif Phase.UNDOING in phases:
@@ -207,6 +215,8 @@ class Destination(Endpoint):
         request = self._request
         authorised = Authorised.of(request, host=self.config.name)
         relay = GuardedRelay(stream, dial(str(self.config.libvirt_socket), os.geteuid()), authorised)
+        relay.on_prepare = self._copy.announce
+        relay.on_prepared = self._copy.made
         relay.on_finish = self._finish_called
         relay.on_failed = self.failed
         relay.start()
@@ -249,13 +259,20 @@ class Destination(Endpoint):
         log.warning("job %s: %s", self.job, why)
         self.jobs.mark(self.job, self.jobs.get(self.job).state, why)
 
-    def _finish_called(self) -> None:
-        """Journal that libvirt's Finish is called: from here on only the source can tell whose the VM is."""
+    def _unless_given_up(self, step: Callable[[], None]) -> None:
+        """Take a step that nothing may follow which undoes the move: the two would miss each other."""
         with self._lock:
             if self._given_up:
-                raise self.failure("it was given up before its last step")
-            self.journal(Phase.FINISHING, wait=COMMIT_LIMIT)
-            self._finishing = True
+                raise self.failure("it was given up meanwhile")
+            step()
+
+    def _finish_called(self) -> None:
+        """Journal that libvirt's Finish is called: from here on only the source can tell whose the VM is."""
+        self._unless_given_up(self._note_finishing)
+
+    def _note_finishing(self) -> None:
+        self.journal(Phase.FINISHING, wait=COMMIT_LIMIT)
+        self._finishing = True
 
     # --- the verdict, and what follows from it ------------------------------------------------------------------
 
@@ -323,7 +340,8 @@ class Destination(Endpoint):
 
     def _arrival(self) -> Arrival:
         grant = self.spec.grant
-        return Arrival(self, self.domains, self.offer, self.config.name, grant.persistent_xml, grant.disks)
+        vm = self._copy.vm
+        return Arrival(self, self.domains, vm, self.offer, self.config.name, grant.persistent_xml, grant.disks)
 
     def _undo(self) -> None:
         """Remove what was made here. Idempotent."""
@@ -335,7 +353,7 @@ class Destination(Endpoint):
             self._listener.close()
         if self.session is not None:
             self.session.abort(trouble.reason)
-        self.persistence.take("the unfinished copy cannot be removed", self._remove_copy)
+        self.left += self.persistence.take("the unfinished copy cannot be removed", self._copy.remove)
         self._vigil.end()
         self._disks.close()
         self.left += tried(lambda: newdisks.remove(self._made()))
@@ -344,21 +362,6 @@ class Destination(Endpoint):
 
     def _note_undoing(self, trouble: VmferryError) -> None:
         self.journal(Phase.UNDOING, why=trouble.reason)
-
-    def _remove_copy(self) -> None:
-        """End the copy, which is paused or not complete.
-
-        Raises:
-            VmferryError: libvirt is away, or at work on it.
-        """
-        limit = time.monotonic() + _LIBVIRT_LIMIT
-        while self.domains.presence(self.offer.uuid) not in (Presence.ABSENT, Presence.OFF):
-            try:
-                self.domains.destroy(self.offer.uuid)
-            except PreflightError:  # libvirt removes it itself at the same time
-                if time.monotonic() > limit:
-                    raise
-            time.sleep(_LOOK_AGAIN)
 
     def _made(self) -> list[Made]:
         step = self.jobs.last(self.job, Phase.ADMITTED)

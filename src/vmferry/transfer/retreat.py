@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from vmferry.core import codes
 from vmferry.core.errors import VmferryError
-from vmferry.core.offer import Offer
-from vmferry.hypervisor.domains import Presence
+from vmferry.core.identifiers import VmIdentity
+from vmferry.core.vm import Presence
 from vmferry.transfer.persist import ended, pauses, why
 
 _AT_WORK = 400  # looks at a VM that libvirt is at work on, before that is said
@@ -28,18 +29,18 @@ class Own(Protocol):
     def presence(self, uuid: str) -> Presence:
         """Return how it stands."""
 
-    def resume(self, uuid: str) -> None:
+    def resume(self, vm: VmIdentity) -> None:
         """Let it run."""
 
 
 def keep_running(
-    domains: Own, offer: Offer, doubt: Callable[[str], None], sleep: Callable[[float], object] = time.sleep
+    domains: Own, own: VmIdentity, doubt: Callable[[str], None], sleep: Callable[[float], object] = time.sleep
 ) -> Presence:
     """Let the VM run on when libvirt left it paused: the verdict is abort, so no other copy ever will.
 
     Arguments:
         domains: the VMs of this host.
-        offer: of the move.
+        own: what identifies it; one that was started anew meanwhile is left as it is.
         doubt: puts on record what is waited for.
         sleep: waits for so many seconds.
 
@@ -49,12 +50,12 @@ def keep_running(
     Raises:
         UsageError: job-ended; somebody else ended the job.
     """
-    vm, resumed, at_work = offer.vm, 0, 0
+    vm, resumed, at_work = own.name, 0, 0
     for pause in pauses():
         try:
-            presence = domains.presence(offer.uuid)
+            presence = domains.presence(own.uuid)
             if presence is Presence.PAUSED and resumed < _RESUMES:
-                domains.resume(offer.uuid)
+                domains.resume(own)
                 resumed += 1
             elif presence is not Presence.BUSY:
                 return presence
@@ -66,6 +67,8 @@ def keep_running(
         except VmferryError as error:
             if ended(error):
                 raise
+            if error.code is codes.NOT_THIS_VM:
+                return Presence.PAUSED
             doubt(f"the move of {vm} is given up; whether it runs on here is not known yet: {why(error)}")
             sleep(pause)
     raise AssertionError("the pauses have no end")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from vmferry.core.errors import VmferryError
 from vmferry.transfer.guard import Authorised, Guard, Watcher
 from vmferry.transfer.persist import why
-from vmferry.transfer.rpc import Message, Splitter
+from vmferry.transfer.rpc import Message, Procedure, Splitter
 from vmferry.transfer.stream import Stream
 
 log = logging.getLogger("vmferry.transfer")
@@ -88,8 +88,9 @@ class _Relay:
 class GuardedRelay(_Relay):
     """The destination's end: nothing reaches libvirtd that was not authorised.
 
-    `on_finish` is called when Finish has been passed to libvirtd and runs beside it; Finish's reply waits for it, and
-    does not pass when it fails.
+    `on_prepare` is called before Prepare is passed to libvirtd, which makes the copy; `on_prepared`, with whether it
+    did, before the reply passes. When either fails, what it is about does not pass. `on_finish` is called when Finish
+    has been passed to libvirtd and runs beside it; Finish's reply waits for it, and does not pass when it fails.
     """
 
     def __init__(self, stream: Stream, libvirtd: socket.socket, authorised: Authorised) -> None:
@@ -97,6 +98,9 @@ class GuardedRelay(_Relay):
         self._guard = Guard(authorised)
         self._finish_noted = threading.Event()
         self._noted = False
+        self._preparing = False
+        self.on_prepare: Callable[[], None] = lambda: None
+        self.on_prepared: Callable[[bool], None] = lambda _made: None
         self.on_finish: Callable[[], None] = lambda: None
 
     def _incoming(self, message: Message) -> None:
@@ -104,6 +108,9 @@ class GuardedRelay(_Relay):
         if answer is not None:
             self._stream.send(answer)
             return
+        if self._guard.prepare_called and not self._preparing:
+            self._preparing = True
+            self.on_prepare()
         if self._guard.finish_called and not self._finish_noted.is_set():
             # The guest stands still: let libvirtd work while the disk does.
             self._to_libvirtd(message.raw)
@@ -120,6 +127,8 @@ class GuardedRelay(_Relay):
         if answer is not None:
             self._to_libvirtd(answer)
             return
+        if message.procedure == Procedure.PREPARE:
+            self.on_prepared(self._guard.prepared)
         if self._guard.finish_called:
             self._finish_noted.wait()
             if not self._noted:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from vmferry.core import codes
@@ -11,9 +12,9 @@ from vmferry.core.job import Phase, State, Summary
 from vmferry.core.offer import Disk
 from vmferry.core.request import build
 from vmferry.core.settings import ways
+from vmferry.core.vm import Presence
 from vmferry.hypervisor import media
 from vmferry.hypervisor.activity import Activities
-from vmferry.hypervisor.domains import Presence
 from vmferry.hypervisor.migration import Migration, Statistics
 from vmferry.store.jobs import Step
 from vmferry.transfer import definition, files, interfaces, originals, startlock
@@ -24,6 +25,7 @@ from vmferry.transfer.departure import Departure
 from vmferry.transfer.doors import Doors
 from vmferry.transfer.endpoint import Endpoint
 from vmferry.transfer.meter import Meter
+from vmferry.transfer.owncopy import leaving, left
 from vmferry.transfer.persist import tried, unlinked, why
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.retreat import keep_running, standing
@@ -86,6 +88,7 @@ class Source(Endpoint):
         phases = [step.phase for step in steps]
         self._trouble = self._trouble or self.died(phases[-1] if phases else Phase.ADMITTED)
         self._decision = Decision(self.journal, from_journal(phases))
+        self._departure.vm = left(steps, self.offer.uuid, self.offer.vm)
         self._conclude()
 
     def close(self) -> None:
@@ -190,7 +193,8 @@ class Source(Endpoint):
     def _copy(self) -> None:
         """Let libvirt copy until the decision has fallen."""
         assert self.session is not None
-        self._step(Phase.COPYING)
+        self._departure.vm = leaving(self.domains, self.offer, self.config.name)
+        self._step(Phase.COPYING, id=self._departure.vm.id)
         self._lock.prepare()
         self._doors = Doors(self.sockets, self.qemu_uid())
         self._doors.open(
@@ -295,19 +299,11 @@ class Source(Endpoint):
             return
         try:
             self._lock.hold()  # as `_commit` did unless this worker died
-        except VmferryError as error:
-            self.doubt(error.reason)
-            time.sleep(0.2)  # a file system gives no sign when it can be written again
-            return
-        try:
             self.domains.settle(self.offer.uuid)
             presence = self.domains.presence(self.offer.uuid)
-        except UnreachableError as error:
-            self.doubt(f"only libvirt can tell whether the VM was handed over: {why(error)}")
-            time.sleep(0.2)  # libvirtd gives no sign when it is back
-            return
-        except VmferryError as error:
-            self.doubt(f"libvirt is still at work on the VM that may have been handed over: {why(error)}")
+        except VmferryError as error:  # libvirt is away or at work on it, or the lock cannot be written
+            self.doubt(f"whether the VM was handed over is not known yet: {why(error)}")
+            time.sleep(0.2)  # none of these gives a sign when it is over
             return
         self.persistence.take("what became of the VM cannot be written down", lambda: self._decide(presence))
 
@@ -344,18 +340,13 @@ class Source(Endpoint):
             self.session.close(linger=1.0)
         if self._migration is not None:
             self._migration.done.wait(_LIBVIRT_LIMIT)
-        trouble = standing(trouble, keep_running(self.domains, self.offer, self.doubt))
+        trouble = standing(trouble, keep_running(self.domains, self._departure.vm, self.doubt))
         self._lock.lift()
         if not told:
-            self._tell_abort(trouble, by)
+            with suppress(VmferryError):  # it asks for the verdict itself as soon as it can
+                self.peer().abort(self.job, self.proof(), trouble.reason, by)
         self.left += self._remove_nonces()
         self.end(State.CANCELLED if isinstance(trouble, CancelledError) else State.FAILED, trouble)
-
-    def _tell_abort(self, trouble: VmferryError, by: str) -> None:
-        try:
-            self.peer().abort(self.job, self.proof(), trouble.reason, by)
-        except VmferryError:
-            pass  # it asks for the verdict itself as soon as it can
 
     # --- small parts ---------------------------------------------------------------------------------------------
 

@@ -107,6 +107,11 @@ RPC_REFUSED = AccessError.define(
     "{host} refused a libvirt call that was not authorised for this move: {why}.",
     "If you did not change the VM during the move, treat the source host as compromised.",
 )
+NOT_THIS_VM = PreflightError.define(
+    "not-this-vm",
+    "The VM with the UUID {uuid} on {host} is not the one of this move: {why}.",
+    "It stays as it is. See who started it (`virsh dominfo {uuid}` on {host}); end it yourself if nobody needs it.",
+)
 PROTOCOL = InternalError.define(
     "protocol", "The peer broke the transfer protocol: {why}.", "Report it, with the log of both hosts."
 )
