@@ -62,7 +62,8 @@ def there_and_back(pair: Pair, guest: Guest, born: Host, *, storage: bool = True
         at = other(pair, at)
         check_only_on(pair, guest, at)
         check_filled(guest, at)
-    assert xml(born, guest.name) == definition
+    # A shared disk's definition says, from its first move on, that nothing lies below it: its header does not decide.
+    assert xml(born, guest.name).replace("      <backingStore/>\n", "") == definition
 
 
 @pytest.mark.parametrize("born", ["kvm1", "kvm2"])

@@ -83,7 +83,7 @@ def follow(pair: Pair, *codes: str) -> None:
     assert set(found) == set(codes)
     for finding in found.values():
         for command in re.findall(r"`(virsh [^`]+)`", finding["mend"]):
-            done = pair.one.run("sh", "-c", command, check=False)
+            done = pair.one.run("env", "EDITOR=true", "sh", "-c", command, check=False)  # `virsh edit` waits for one
             assert not done.returncode, (command, done.stderr)
 
 
