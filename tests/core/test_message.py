@@ -188,6 +188,12 @@ def test_cleaned_ends() -> None:
     assert cleaned({"a\n": [1, None, True, "b\n"]}) == {"a?": [1, None, True, "b?"]}
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "{", "9" * 5000, b"\xff", ""])
+def test_what_is_no_json(text: str | bytes) -> None:
+    with pytest.raises(ValueError):
+        message.load(text)
+
+
 def test_errors_of_peers_are_printable() -> None:
     error = VmferryError.from_problem({"code": "x", "detail": "a\x1b]2;b\nc", "fields": {"vm": "\u202e"}})
     assert str(error) == "a?]2;b?c"

@@ -10,6 +10,7 @@ from vmferry.client.tls import Pinned, certified
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
+from vmferry.core.message import load
 
 TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once the destination has admitted it
 
@@ -119,7 +120,7 @@ class Connection:
 
     def _error(self, response: httpx2.Response) -> VmferryError:
         try:
-            problem = response.json()
+            problem = load(response.content)
         except ValueError:
             problem = None
         if not isinstance(problem, dict) or "code" not in problem:

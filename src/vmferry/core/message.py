@@ -9,6 +9,7 @@ Two hosts need not have the same release. Therefore:
   to that.
 """
 
+import json
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
@@ -95,6 +96,18 @@ class Message(Value):
 
 
 Kind = TypeVar("Kind", bound=Message)
+
+
+def load(text: str | bytes | bytearray) -> Any:
+    """Return the JSON value that another host sent.
+
+    Raises:
+        ValueError: it is no JSON, or so deep that it cannot be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its JSON is too deep") from error
 
 
 def read(kind: type[Kind], value: Any, host: str) -> Kind:

@@ -103,7 +103,7 @@ def redeem(token: Token, request: PairingRequest) -> tuple[PairingAnswer, str]:
             body = json.dumps(request.wire())
             connection.request("POST", "/api/v1/pairing", body, {"Content-Type": "application/json"})
             response = connection.getresponse()
-            answer = json.loads(response.read(_LARGEST))
+            answer = message.load(response.read(_LARGEST))
         if response.status >= 400:
             raise VmferryError.from_problem(answer)
         return message.read(PairingAnswer, answer, request.name), ssl.DER_cert_to_PEM_cert(der)

@@ -177,7 +177,7 @@ class PeerClient:
             connection.close()
         if len(text) > LARGEST:
             raise ValueError("its answer is too long")
-        answer = json.loads(text) if text else {}
+        answer = message.load(text) if text else {}
         if not isinstance(answer, dict):
             raise ValueError("its answer is not an object")
         if response.status >= 400:

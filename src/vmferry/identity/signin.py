@@ -153,7 +153,7 @@ def _ask(kind: type[Kind], secure: ssl.SSLSocket, place: Place, path: str, reque
         text = response.read(LARGEST + 1)
     if len(text) > LARGEST:
         raise ValueError("its answer is too long")
-    answer = json.loads(text)
+    answer = message.load(text)
     if response.status >= 400:
         raise VmferryError.from_problem(answer)
     return message.read(kind, answer, config.name)

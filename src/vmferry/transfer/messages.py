@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from vmferry.core.message import load
 from vmferry.core.text import cleaned
 from vmferry.transfer import frames
 from vmferry.transfer.seal import SIZE, Seal
@@ -58,8 +59,8 @@ class Messages:
                 if self._seal and not self._seal.check(bytes(held[_LENGTH.size : body]), bytes(held[body:end])):
                     raise frames.broken("a message is not the peer's, or not its next one")
                 try:
-                    message = json.loads(held[_LENGTH.size : body])
-                except (ValueError, RecursionError):
+                    message = load(held[_LENGTH.size : body])
+                except ValueError:
                     raise frames.broken("a message is no JSON") from None
                 if not isinstance(message, dict):
                     raise frames.broken("a message is no JSON object")
