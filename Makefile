@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh Debian 12 machine, as root: make demo, make test.
-.PHONY: setup demo test lint unit lab-test campaign bench faults clean
+.PHONY: setup demo test lint unit lab-test campaign bench faults fuzz fuzz-setup clean
 PYTHON = .venv/bin/python
 
 setup:
@@ -25,7 +25,14 @@ lab-test: setup
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m "lab and not campaign and not quiet"
 	$(PYTHON) -m pytest -m "lab and quiet and not campaign"
 
+fuzz-setup: setup
+	$(PYTHON) -m pip install -q -c tools/constraints.txt --group fuzz
+
+fuzz: fuzz-setup
+	$(PYTHON) -m tests.fuzz.run $(if $(SECONDS),--seconds $(SECONDS))
+
 campaign: setup
+	-$(MAKE) fuzz-setup  # where atheris has no wheel, its tests are skipped
 	$(PYTHON) -m pytest -m campaign --timeout 3600
 
 faults: setup
