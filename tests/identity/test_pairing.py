@@ -1,20 +1,12 @@
 """Pairing tokens."""
 
-import hashlib
-import socket
-import ssl
-import threading
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vmferry.core import codes
-from vmferry.core.api import PairingRequest
-from vmferry.core.errors import UnreachableError, VmferryError
-from vmferry.identity import certificates
-from vmferry.identity.pairing import Token, redeem
+from vmferry.core.errors import VmferryError
+from vmferry.identity.pairing import Token
 
 TOKEN = Token("kvm1.example", 6601, "ab" * 32, b"0123456789abcdef")
 
@@ -63,29 +55,3 @@ def test_another_address(place: str, address: str, port: int) -> None:
 def test_what_is_no_address(place: str) -> None:
     with pytest.raises(VmferryError):
         TOKEN.at(place)
-
-
-@pytest.mark.parametrize("answer", [b"[" * 30_000, b"no JSON", b"\xff"])
-def test_a_host_that_answers_what_cannot_be_read(tmp_path: Path, answer: bytes) -> None:
-    pem, key = certificates.create("kvm1")
-    (tmp_path / "pem").write_text(pem + key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "pem")
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
-
-    def serve() -> None:
-        plain, _ = listener.accept()
-        with context.wrap_socket(plain, server_side=True) as secure:
-            asked = b""
-            while not asked.endswith(b"}"):
-                asked += secure.recv(65536)
-            secure.sendall(head + answer)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
-        token = Token("127.0.0.1", listener.getsockname()[1], fingerprint, bytes(16))
-        with pytest.raises(UnreachableError):
-            redeem(token, PairingRequest(secret="00", name="kvm2", port=4600, certificate=pem))
-        thread.join(10)
