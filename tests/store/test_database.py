@@ -16,6 +16,12 @@ from vmferry.store import database
 from vmferry.store.database import Database
 
 
+def sqlite_says(path: Path, query: str) -> int:
+    """Ask in a process of its own, so that nothing of this one matters."""
+    program = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])"
+    return int(subprocess.check_output([sys.executable, "-c", program, str(path), query], timeout=60))
+
+
 def version(path: Path) -> int:
     connection = sqlite3.connect(path)
     try:
@@ -132,6 +138,18 @@ def test_processes_write_at_once(tmp_path: Path) -> None:
     for name in ("one", "two"):
         numbers = [step.detail["number"] for step in steps if step.detail.get("writer") == name]
         assert numbers == list(range(100))
+
+
+def test_another_connection_of_this_process_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "vmferry.db"
+    program = "import sys; from pathlib import Path; from vmferry.store.database import Database\n"
+    passer_by = [sys.executable, "-W", "error", "-c", f"{program}Database(Path(sys.argv[1])).close()", str(path)]
+    with Database(path) as first:
+        with Database(path):
+            subprocess.run(passer_by, check=True, timeout=60)  # the last to close the file removes its log
+            with first.transaction() as connection:
+                connection.execute("INSERT INTO settings VALUES ('a', '1')")
+        assert sqlite_says(path, "SELECT count(*) FROM settings") == 1
 
 
 def test_processes_make_the_file_at_once(tmp_path: Path) -> None:

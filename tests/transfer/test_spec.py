@@ -1,8 +1,11 @@
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from vmferry.core import codes
 from vmferry.core.errors import AccessError
 from vmferry.core.job import Role
 from vmferry.core.offer import Caller, Grant, MoveOptions, Offer
@@ -91,3 +94,43 @@ def test_a_deadline_counts_from_the_request() -> None:
     assert error.code.name == "deadline-passed"
     assert "web01 was not on kvm2 90 s after" in error.reason
     assert "web01 stays on kvm1" in error.remedy
+
+
+def test_whoever_negotiates_next_is_seen_though_the_one_before_removed_its_sign(tmp_path: Path) -> None:
+    begun, done = threading.Event(), threading.Event()
+
+    def negotiate() -> None:
+        with spec.negotiating(tmp_path, "0123456789ab"):
+            begun.set()
+            done.wait(30)
+
+    assert spec.is_negotiated(tmp_path, "0123456789ab")
+    with spec.negotiating(tmp_path, "0123456789ab"):
+        assert not spec.is_negotiated(tmp_path, "0123456789ab")
+        spec.save(tmp_path, make())
+        next_one = threading.Thread(target=negotiate)
+        next_one.start()
+        wait(lambda: waits_for_a_lock(next_one), 30)
+    assert begun.wait(30)
+    assert not spec.is_negotiated(tmp_path, "0123456789ab")
+    done.set()
+    next_one.join()
+    assert spec.is_negotiated(tmp_path, "0123456789ab")
+
+
+def test_a_negotiation_that_came_to_nothing_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AccessError), spec.negotiating(tmp_path, "0123456789ab"):
+        raise AccessError(codes.JOB_KEY_WRONG, job="0123456789ab")
+    assert not spec.folder(tmp_path, "0123456789ab").exists()
+
+
+def waits_for_a_lock(thread: threading.Thread) -> bool:
+    """Return whether a thread of this process waits in flock(2), number 73 on x86-64."""
+    return Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().startswith("73 ")
+
+
+def wait(look: Callable[[], bool], limit: float) -> None:
+    until = time.monotonic() + limit
+    while not look():
+        assert time.monotonic() < until
+        time.sleep(0.001)

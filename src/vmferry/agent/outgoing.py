@@ -84,10 +84,10 @@ class Moves:
         require_none(findings)
         job = secrets.token_hex(6)
         asked = options.model_dump(mode="json", exclude_defaults=True)
-        with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
-            require_enabled(settings, self.config.name)
-            self.jobs.create(job, Role.SOURCE, vm, peer.name, entry.caller, asked)
-        with spec.negotiating(self.config.state_folder, job):
+        with spec.negotiating(self.config.state_folder, job):  # before the job is on record: a worker may be started
+            with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
+                require_enabled(settings, self.config.name)
+                self.jobs.create(job, Role.SOURCE, vm, peer.name, entry.caller, asked)
             row = self.jobs.get(job)
             refusal = self._refusal(row, storage=options.include_storage)
             if refusal is None:

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -37,8 +37,11 @@ class Database:
         self._lock = threading.RLock()
         self._depth = 0
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its -wal and -shm files the mode of this one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # SQLite gives its -wal and -shm files the mode of this one. It is opened here only where there is none yet:
+        # whoever closes a descriptor of the file drops every lock that this process has on it, also those of another
+        # connection (https://www.sqlite.org/howtocorrupt.html, 2.2); the next process to end then takes the log away.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with self._translating():
             self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
             try:

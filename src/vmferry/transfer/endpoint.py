@@ -37,16 +37,17 @@ class Endpoint:
     Arguments:
         config: this host's configuration.
         work: the job, as the daemon wrote it down.
+        database: this process's connection to this host's records; whoever made it closes it.
 
     Nobody can reach it before `listen`: each end has fields of its own, made after these.
     """
 
-    def __init__(self, config: Config, work: Spec) -> None:
+    def __init__(self, config: Config, work: Spec, database: Database) -> None:
         self.config = config
         self.spec = work
         self.offer = work.offer
         self.job = work.job
-        self.database = Database(config.database, config.name)
+        self.database = database
         self.jobs = Jobs(self.database, config.name)
         self.settings = Settings(self.database).host()
         self.domains = Domains(config.libvirt_uri, config.name, work.offer.vm)
@@ -132,7 +133,6 @@ class Endpoint:
         files = {disk.path for disk in (self.offer if self.spec.role is Role.SOURCE else self.spec.grant).disks}
         pools.refresh(self.config.libvirt_uri, self.config.name, files)
         self.domains.close()
-        self.database.close()
 
     def _publish(self, kind: str, value: Any) -> None:
         if self.control is not None:

@@ -66,7 +66,7 @@ def work(config: Config, job: str) -> int:
         except BlockingIOError:
             log.info("job %s has a worker already", job)
             return 0
-        end = (Source if todo.role is Role.SOURCE else Destination)(config, todo)
+        end = (Source if todo.role is Role.SOURCE else Destination)(config, todo, database)
         try:
             end.listen()
             _carry(end, jobs, todo)

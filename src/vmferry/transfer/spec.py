@@ -4,8 +4,9 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from pydantic import BaseModel, ConfigDict
 
@@ -89,22 +90,48 @@ def negotiating(state_folder: Path, job: str) -> Iterator[None]:
     """Hold the sign that this process is still agreeing with the other host on what the job's spec will be."""
     place = folder(state_folder, job)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (place / "negotiating").open("w") as sign:
-        fcntl.flock(sign, fcntl.LOCK_EX)  # gone with this process, however it ends
-        yield
-    (place / "negotiating").unlink(missing_ok=True)
+    sign = place / "negotiating"
+    with _locked(sign):  # gone with this process, however it ends
+        try:
+            yield
+        finally:
+            sign.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty: there is a spec
+                place.rmdir()
 
 
 def is_negotiated(state_folder: Path, job: str) -> bool:
-    """Tell whether nobody is at work on a job's spec any more: what is not there by now will not come."""
+    """Return whether nobody is at work on a job's spec any more: what is not there by now will not come."""
+    sign = folder(state_folder, job) / "negotiating"
+    while True:
+        try:
+            with sign.open() as found:
+                fcntl.flock(found, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                if _is_at(found, sign):
+                    return True
+        except FileNotFoundError:
+            return True
+        except BlockingIOError:
+            return False
+
+
+@contextmanager
+def _locked(sign: Path) -> Iterator[None]:
+    """Make a file and hold its lock: of the file that has the name, not of one that its last holder has removed."""
+    while True:
+        with sign.open("w") as made:
+            fcntl.flock(made, fcntl.LOCK_EX)
+            if _is_at(made, sign):
+                yield
+                return
+
+
+def _is_at(file: IO[str], place: Path) -> bool:
+    """Return whether a name still leads to an open file."""
     try:
-        with (folder(state_folder, job) / "negotiating").open() as sign:
-            fcntl.flock(sign, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), place.stat())
     except FileNotFoundError:
-        return True
-    except BlockingIOError:
         return False
-    return True
 
 
 def load(state_folder: Path, job: str) -> Spec:
