@@ -1,8 +1,10 @@
 """The API's client where no daemon is, or something else answers; agent/ tries it with real daemons."""
 
+import gc
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -13,11 +15,8 @@ from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import Job
-from vmferry.core.errors import Exit, UnreachableError, VmferryError
+from vmferry.core.errors import Exit, InternalError, UnreachableError, VmferryError
 from vmferry.core.job import Progress
-
-# httpcore2 leaves the socket of a connection that failed to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 
 JOB = {
     "id": "0001",
@@ -37,6 +36,7 @@ JOB = {
     "updated_at": "2026-01-01T00:00:00Z",
     "ended_at": "2026-01-01T00:00:00Z",
 }
+DEEP = pytest.param("[" * 100_000, id="deep")
 
 
 def scripted(*answers: httpx2.Response | Exception) -> tuple[Client, list[httpx2.Request]]:
@@ -58,6 +58,14 @@ def stream(text: str) -> httpx2.Response:
     return httpx2.Response(200, content=text.encode(), headers={"content-type": "text/event-stream"})
 
 
+@pytest.fixture
+def closed() -> Iterator[None]:
+    """What a test has left open is a warning of this test, not of one in which it happens to be collected."""
+    yield
+    gc.collect()
+
+
+@pytest.mark.usefixtures("closed")
 def test_no_daemon(tmp_path: Path) -> None:
     config = Config(run_folder=tmp_path)
     with Client.local(config) as client, pytest.raises(UnreachableError) as caught:
@@ -68,18 +76,39 @@ def test_no_daemon(tmp_path: Path) -> None:
     assert "No such file" in caught.value.reason
 
 
+@pytest.mark.usefixtures("closed")
 def test_no_daemon_to_follow_a_job_with(tmp_path: Path) -> None:
     with Client.local(Config(run_folder=tmp_path)) as client, pytest.raises(UnreachableError):
         next(client.events("0001"))
 
 
-@pytest.mark.parametrize("text", ["<html>", "[]", '{"a": 1}'])
+@pytest.mark.parametrize("text", ["<html>", "[]", '{"a": 1}', DEEP])
 def test_something_else_answers(text: str) -> None:
     client, _ = scripted(httpx2.Response(502, text=text))
     with pytest.raises(VmferryError) as caught:
         client.host()
     assert caught.value.code is codes.INTERNAL
     assert "502" in caught.value.reason
+
+
+@pytest.mark.parametrize("text", ["<html>", DEEP, "[]", '{"name": 1, "api": 1}', '[{"name": 1}]', "null", "", "NaN"])
+@pytest.mark.parametrize("ask", [Client.host, Client.hosts, Client.version, Client.vms, Client.jobs])
+def test_an_answer_that_is_none(ask: Callable[[Client], object], text: str) -> None:
+    client, _ = scripted(httpx2.Response(200, text=text))
+    if text == "[]" and ask in (Client.hosts, Client.vms, Client.jobs):
+        assert ask(client) == []
+        return
+    with pytest.raises(InternalError) as caught:
+        ask(client)
+    assert "/run/api.sock" in caught.value.reason
+
+
+@pytest.mark.parametrize("data", ["{cut", DEEP, "[]", "null", '{"phase": "sailing"}'])
+@pytest.mark.parametrize("kind", ["phase", "progress", "state", "end"])
+def test_an_event_that_is_none(kind: str, data: str) -> None:
+    client, _ = scripted(stream(f"event: {kind}\ndata: {data}\n\n"))
+    with pytest.raises(InternalError):
+        list(client.events("0001"))
 
 
 def test_events_go_on_where_they_were(monkeypatch: pytest.MonkeyPatch) -> None:

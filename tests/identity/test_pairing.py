@@ -1,12 +1,21 @@
 """Pairing tokens."""
 
+import hashlib
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vmferry.core import codes
+from vmferry.core.api import PairingRequest
 from vmferry.core.errors import VmferryError
-from vmferry.identity.pairing import Token
+from vmferry.identity import certificates
+from vmferry.identity.pairing import Token, redeem
 
 TOKEN = Token("kvm1.example", 6601, "ab" * 32, b"0123456789abcdef")
 
@@ -55,3 +64,43 @@ def test_another_address(place: str, address: str, port: int) -> None:
 def test_what_is_no_address(place: str) -> None:
     with pytest.raises(VmferryError):
         TOKEN.at(place)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"[" * 30_000, id="deep"),
+        pytest.param(b" " * 100_000, id="long"),
+        b"no JSON",
+        b"\xff",
+        b"[]",
+        b"null",
+        b'{"name": 1}',
+    ],
+)
+@pytest.mark.parametrize("head", ["Content-Length: %d", "Content-Length: %d\r\nConnection: close"])
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_host_that_answers_what_cannot_be_read(tmp_path: Path, answer: bytes, head: str, status: int) -> None:
+    pem, key = certificates.create("kvm1")
+    (tmp_path / "pem").write_text(pem + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+    said = f"HTTP/1.1 {status} so\r\n{head % len(answer)}\r\n\r\n".encode()
+
+    def serve() -> None:
+        plain, _ = listener.accept()
+        with context.wrap_socket(plain, server_side=True) as secure:
+            asked = b""
+            while not asked.endswith(b"}"):
+                asked += secure.recv(65536)
+            with suppress(OSError):  # whoever asked need not read all of it
+                secure.sendall(said + answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+        token = Token("127.0.0.1", listener.getsockname()[1], fingerprint, bytes(16))
+        with pytest.raises(VmferryError):
+            redeem(token, PairingRequest(secret="00", name="kvm2", port=4600, certificate=pem))
+        thread.join(10)

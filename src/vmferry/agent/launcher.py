@@ -10,6 +10,7 @@ from typing import Any
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import InternalError
+from vmferry.core.message import load
 
 LIMIT = 10.0  # seconds
 
@@ -81,9 +82,10 @@ class Launcher:
             connection.connect(str(self.config.run_folder / "supervisor.sock"))
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as lines:
-                answer = json.loads(lines.readline(64 << 10) or b"{}")
-        if not answer.get("ok"):
-            raise ValueError(str(answer.get("error", "the supervisor gave no answer")))
+                answer = load(lines.readline(64 << 10) or b"{}")
+        if not isinstance(answer, dict) or not answer.get("ok"):
+            said = answer.get("error") if isinstance(answer, dict) else None
+            raise ValueError(str(said or "the supervisor gave no answer"))
         return dict(answer)
 
 

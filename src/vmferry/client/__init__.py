@@ -57,15 +57,15 @@ class Client(Connection):
 
     def version(self) -> Version:
         """Ask what answers; needs no authentication."""
-        return Version.model_validate(self._call("GET", "/version"))
+        return self._ask(Version, "GET", "/version")
 
     def host(self) -> Host:
         """Show the host itself."""
-        return Host.model_validate(self._call("GET", "/host"))
+        return self._ask(Host, "GET", "/host")
 
     def settings(self) -> HostSettings:
         """Show the host's settings."""
-        return HostSettings.model_validate(self._call("GET", "/host/settings"))
+        return self._ask(HostSettings, "GET", "/host/settings")
 
     def change_settings(self, change: SettingsChange) -> SettingsAnswer:
         """Change settings; effective at once."""
@@ -85,11 +85,11 @@ class Client(Connection):
 
     def networks(self) -> list[MigrationNetwork]:
         """List the migration networks, in the order in which they are tried."""
-        return [MigrationNetwork.model_validate(network) for network in self._call("GET", "/host/networks")]
+        return self._list(MigrationNetwork, "GET", "/host/networks")
 
     def addresses(self) -> list[LocalAddress]:
         """List the host's addresses on which moves can travel."""
-        return [LocalAddress.model_validate(address) for address in self._call("GET", "/host/addresses")]
+        return self._list(LocalAddress, "GET", "/host/addresses")
 
     def add_network(self, subnet: str, priority: int | None = None) -> SettingsAnswer:
         """List a migration network."""
@@ -116,11 +116,11 @@ class Client(Connection):
         return self._changed("POST", "/host/migration/disable", DisableRequest(moves=moves))
 
     def _changed(self, method: str, path: str, body: BaseModel | None = None) -> SettingsAnswer:
-        return SettingsAnswer.model_validate(self._call(method, path, body and body.model_dump(mode="json")))
+        return self._ask(SettingsAnswer, method, path, body and body.model_dump(mode="json"))
 
     def hosts(self) -> list[PairedHost]:
         """List the hosts that it is paired with."""
-        return [PairedHost.model_validate(host) for host in self._call("GET", "/hosts")]
+        return self._list(PairedHost, "GET", "/hosts")
 
     def invite(self, callers: Sequence[str] = ("*",)) -> Invitation:
         """Make a pairing token for another host to use.
@@ -128,7 +128,7 @@ class Client(Connection):
         Arguments:
             callers: for whom that host may move VMs here.
         """
-        return Invitation.model_validate(self._call("POST", "/pairing/invitations", {"callers": list(callers)}))
+        return self._ask(Invitation, "POST", "/pairing/invitations", {"callers": list(callers)})
 
     def pair(self, token: str, address: str | None = None, callers: Sequence[str] = ("*",)) -> PairedHost:
         """Pair with the host that made the token.
@@ -138,7 +138,7 @@ class Client(Connection):
             callers: for whom that host may move VMs here.
         """
         body = {"token": token, "address": address, "callers": list(callers)}
-        return PairedHost.model_validate(self._call("POST", "/hosts", body))
+        return self._ask(PairedHost, "POST", "/hosts", body)
 
     def unpair(self, name: str, *, force: bool = False) -> None:
         """Forget a paired host, and tell it.
@@ -150,13 +150,13 @@ class Client(Connection):
 
     def try_host(self, name: str) -> PairTest:
         """Try whether the host and another reach and accept each other."""
-        return PairTest.model_validate(self._call("POST", f"/hosts/{quote(name, safe='')}/test"))
+        return self._ask(PairTest, "POST", f"/hosts/{quote(name, safe='')}/test")
 
     # --- doctor -----------------------------------------------------------------------------------------
 
     def examine(self) -> HostReport:
         """Examine the host; what is wrong is in the findings."""
-        return HostReport.model_validate(self._call("GET", "/doctor"))
+        return self._ask(HostReport, "GET", "/doctor")
 
     def diagnose(self, hosts: Sequence[str] = ()) -> Matrix:
         """Examine the host, others, and every way between two of them.
@@ -164,17 +164,17 @@ class Client(Connection):
         Arguments:
             hosts: names of paired hosts; none: all of them.
         """
-        return Matrix.model_validate(self._call("POST", "/doctor", {"hosts": list(hosts)}))
+        return self._ask(Matrix, "POST", "/doctor", {"hosts": list(hosts)})
 
     # --- the site's authority ---------------------------------------------------------------------------
 
     def trust(self) -> TrustAnswer:
         """Say whose hosts this one knows without pairing."""
-        return TrustAnswer.model_validate(self._call("GET", "/host/trust"))
+        return self._ask(TrustAnswer, "GET", "/host/trust")
 
     def set_trust(self, request: TrustRequest) -> TrustAnswer:
         """Trust these authorities, in place of those before."""
-        return TrustAnswer.model_validate(self._call("PUT", "/host/trust", request.model_dump(mode="json")))
+        return self._ask(TrustAnswer, "PUT", "/host/trust", request.model_dump(mode="json"))
 
     def remove_trust(self) -> None:
         """Trust no authority."""
@@ -182,7 +182,7 @@ class Client(Connection):
 
     def certificate(self) -> HostCertificate:
         """Show the host's certificate of the site."""
-        return HostCertificate.model_validate(self._call("GET", "/host/certificate"))
+        return self._ask(HostCertificate, "GET", "/host/certificate")
 
     def request_certificate(self, names: Sequence[str] = ()) -> CertificateRequest:
         """Make a request for a certificate of the host's key.
@@ -190,21 +190,21 @@ class Client(Connection):
         Arguments:
             names: what it is to name; none: what the host is called.
         """
-        return CertificateRequest.model_validate(self._call("POST", "/host/certificate/request", {"names": [*names]}))
+        return self._ask(CertificateRequest, "POST", "/host/certificate/request", {"names": [*names]})
 
     def install_certificate(self, chain: str) -> HostCertificate:
         """Show this certificate (PEM) to hosts of the site from now on."""
-        return HostCertificate.model_validate(self._call("PUT", "/host/certificate", {"chain": chain}))
+        return self._ask(HostCertificate, "PUT", "/host/certificate", {"chain": chain})
 
     # --- tokens -----------------------------------------------------------------------------------------
 
     def tokens(self) -> list[ApiToken]:
         """List the API tokens; those that have ended, for thirty days."""
-        return [ApiToken.model_validate(token) for token in self._call("GET", "/tokens")]
+        return self._list(ApiToken, "GET", "/tokens")
 
     def create_token(self, request: TokenRequest) -> NewToken:
         """Make an API token; its secret is in this answer only."""
-        return NewToken.model_validate(self._call("POST", "/tokens", request.model_dump(mode="json")))
+        return self._ask(NewToken, "POST", "/tokens", request.model_dump(mode="json"))
 
     def revoke_token(self, token: str) -> None:
         """End an API token, by its identifier or its name; of a whole token only the identifier is sent."""
@@ -214,11 +214,11 @@ class Client(Connection):
 
     def vms(self) -> list[VmSummary]:
         """List the host's VMs."""
-        return [VmSummary.model_validate(vm) for vm in self._call("GET", "/vms")]
+        return self._list(VmSummary, "GET", "/vms")
 
     def vm(self, name: str) -> VmDetail:
         """Show a VM."""
-        return VmDetail.model_validate(self._call("GET", f"/vms/{quote(name, safe='')}"))
+        return self._ask(VmDetail, "GET", f"/vms/{quote(name, safe='')}")
 
     def check(
         self,
@@ -238,7 +238,7 @@ class Client(Connection):
         body = {"destination": destination, "predict": predict, **(options or MoveOptions()).model_dump(mode="json")}
         if password is not None:
             body["password"] = password
-        return Report.model_validate(self._call("POST", f"/vms/{quote(vm, safe='')}/check", body))
+        return self._ask(Report, "POST", f"/vms/{quote(vm, safe='')}/check", body)
 
     def move(
         self,
@@ -258,17 +258,17 @@ class Client(Connection):
         body = {"destination": destination, "wait": wait, **(options or MoveOptions()).model_dump(mode="json")}
         if password is not None:
             body["password"] = password
-        return Job.model_validate(self._call("POST", f"/vms/{quote(vm, safe='')}/move", body))
+        return self._ask(Job, "POST", f"/vms/{quote(vm, safe='')}/move", body)
 
     # --- jobs -------------------------------------------------------------------------------------------
 
     def jobs(self) -> list[Job]:
         """List the jobs, the oldest first."""
-        return [Job.model_validate(job) for job in self._call("GET", "/jobs")]
+        return self._list(Job, "GET", "/jobs")
 
     def job(self, id: str) -> Job:  # noqa: A002
         """Show a job."""
-        return Job.model_validate(self._call("GET", f"/jobs/{quote(id, safe='')}"))
+        return self._ask(Job, "GET", f"/jobs/{quote(id, safe='')}")
 
     def cancel(self, id: str, *, force: bool = False) -> None:  # noqa: A002
         """Ask a job to end.
@@ -280,7 +280,7 @@ class Client(Connection):
 
     def resolution(self, id: str) -> Resolution:  # noqa: A002
         """Show both ways to settle a move whose other host is gone for good."""
-        return Resolution.model_validate(self._call("GET", f"/jobs/{quote(id, safe='')}/resolution"))
+        return self._ask(Resolution, "GET", f"/jobs/{quote(id, safe='')}/resolution")
 
     def resolve(self, found: Resolution, owner: Owner) -> Job:
         """Settle a move whose other host is gone for good.
@@ -290,7 +290,7 @@ class Client(Connection):
             owner: whose the VM is.
         """
         body = {"owner": owner.value, "vm": found.vm, "peer": found.peer}
-        return Job.model_validate(self._call("POST", f"/jobs/{quote(found.job, safe='')}/resolution", body))
+        return self._ask(Job, "POST", f"/jobs/{quote(found.job, safe='')}/resolution", body)
 
     def events(self, id: str, after: int = 0) -> Iterator[Event]:  # noqa: A002
         """Follow a job to its end; goes on where it was when the daemon is restarted meanwhile.
@@ -330,7 +330,11 @@ class Client(Connection):
                 response.read()
                 raise self._error(response)
             for message in messages(response.iter_lines()):
-                yield event(message) if message else None
+                try:
+                    found = event(message) if message else None
+                except ValueError as error:
+                    raise self._strange("with an event that cannot be read") from error
+                yield found
 
     # --- audit ------------------------------------------------------------------------------------------
 
@@ -343,7 +347,7 @@ class Client(Connection):
         """
         asked = {"since": since, "job": job}
         query = urlencode({name: value for name, value in asked.items() if value is not None})
-        return [AuditRecord.model_validate(record) for record in self._call("GET", f"/audit?{query}")]
+        return self._list(AuditRecord, "GET", f"/audit?{query}")
 
     def verify_audit(self, *, peers: bool = False) -> Verification:
         """Walk along the audit log's hash chain, and say where it breaks.
@@ -351,4 +355,4 @@ class Client(Connection):
         Arguments:
             peers: also see that the log has all heads that other hosts were told.
         """
-        return Verification.model_validate(self._call("GET", f"/audit/verification?peers={str(peers).lower()}"))
+        return self._ask(Verification, "GET", f"/audit/verification?peers={str(peers).lower()}")

@@ -1,9 +1,12 @@
 """The connection to one vmferryd: over its unix socket, or over HTTPS with a token or a ticket; its errors are ours."""
 
+import socket
 import ssl
-from typing import Any, Self
+import traceback
+from typing import Any, Self, TypeVar
 
 import httpx2
+from pydantic import BaseModel, ValidationError
 
 from vmferry.client.ticket import Ticket
 from vmferry.client.tls import Pinned, certified
@@ -13,6 +16,8 @@ from vmferry.core.errors import AccessError, InternalError, UnreachableError, Vm
 from vmferry.core.message import load
 
 TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once the destination has admitted it
+
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class Connection:
@@ -107,12 +112,41 @@ class Connection:
             raise self._unreachable(error) from error
         if response.status_code >= 400:
             raise self._error(response)
-        return response.json() if response.content else None
+        try:
+            return load(response.content) if response.content else None
+        except ValueError as error:
+            raise self._strange(f"with what cannot be read ({error})") from error
+
+    def _ask(self, kind: type[Kind], method: str, path: str, body: Any = None) -> Kind:
+        return self._read(kind, self._call(method, path, body))
+
+    def _list(self, kind: type[Kind], method: str, path: str) -> list[Kind]:
+        found = self._call(method, path)
+        if not isinstance(found, list):
+            raise self._strange(f"with no list of {kind.__name__}s")
+        return [self._read(kind, one) for one in found]
+
+    def _read(self, kind: type[Kind], value: Any) -> Kind:
+        """Read what the daemon said.
+
+        Raises:
+            InternalError: it is no such value.
+        """
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in (kind.__name__, *first["loc"]))
+            raise self._strange(f"with what cannot be read ({where}: {first['msg']})") from error
+
+    def _strange(self, what: str) -> InternalError:
+        return InternalError(codes.INTERNAL, why=f"{self._address} answered {what} and not in the way of vmferryd")
 
     def _unreachable(self, error: Exception) -> VmferryError:
         cause: BaseException = error
         while cause.__cause__ is not None or cause.__context__ is not None:
             cause = cause.__cause__ or cause.__context__ or cause
+        _close_socket(cause)
         if isinstance(cause, ssl.SSLCertVerificationError):
             return AccessError(codes.SERVER_CERTIFICATE, address=self._address, why=cause.verify_message)
         why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(error) or "no answer"
@@ -124,6 +158,17 @@ class Connection:
         except ValueError:
             problem = None
         if not isinstance(problem, dict) or "code" not in problem:
-            why = f"{self._address} answered {response.status_code} and not in the way of vmferryd"
-            return InternalError(codes.INTERNAL, why=why)
+            return self._strange(str(response.status_code))
         return VmferryError.from_problem(problem)
+
+
+def _close_socket(error: BaseException) -> None:
+    """Close the socket of a connection that failed; httpcore2 leaves that of a unix socket to the garbage collector.
+
+    Arguments:
+        error: what `connect` raised; the socket is known to the frames that it passed alone.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            if isinstance(value, socket.socket):
+                value.close()

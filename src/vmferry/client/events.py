@@ -1,11 +1,11 @@
 """The events of a job, as the API streams them."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vmferry.core.api import Job, PhaseEvent, StateEvent
 from vmferry.core.job import Progress
+from vmferry.core.message import load
 
 Event = PhaseEvent | Progress | StateEvent | Job
 """What happens to a job: a phase begins, progress, its state changes; a Job is the last, ended."""
@@ -39,8 +39,12 @@ def messages(lines: Iterator[str]) -> Iterator[Message | None]:
 
 
 def event(message: Message) -> Event | None:
-    """Read a message's data; None for one of a newer daemon."""
-    data = json.loads(message.data)
+    """Read a message's data; None for one of a newer daemon.
+
+    Raises:
+        ValueError: it is no JSON, or not of the kind that the message says.
+    """
+    data = load(message.data)
     match message.event:
         case "phase":
             return PhaseEvent.model_validate(data)

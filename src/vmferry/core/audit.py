@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vmferry.core.chain import PeerHead
-from vmferry.core.text import printable
+from vmferry.core.message import load
+from vmferry.core.text import cleaned, printable
 
 LONGEST = 200  # characters of one value
 _TOLD = frozenset(
@@ -62,8 +63,8 @@ class AuditRecord(BaseModel):
 def read(body: bytes) -> dict[str, Any]:
     """Read a request's body; one that is no JSON object says nothing."""
     try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):
+        values = cleaned(load(body))
+    except ValueError:
         return {}
     return values if isinstance(values, dict) else {}
 

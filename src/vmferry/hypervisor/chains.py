@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vmferry.core.message import load
+
 _DEPTH = 200  # QEMU itself refuses chains far shorter
 _NAME_MAX = 1023  # of a backing file, by both specifications
 _HEAD = 64 * 1024  # a qcow2 header's extensions end in the first cluster; those that are used are short
@@ -114,8 +116,8 @@ def resolve(name: str, image: str) -> list[str]:
     """
     if name.startswith("json:"):
         try:
-            told = json.loads(name.removeprefix("json:"))
-        except (ValueError, RecursionError):
+            told = load(name.removeprefix("json:"))
+        except ValueError:
             return []
         return [file for found in _file_names(told) for file in resolve(found, image)]
     if name.startswith("file:"):

@@ -16,6 +16,7 @@ from typing import Any
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.job import folder_name
+from vmferry.core.message import load
 from vmferry.transfer.persist import why
 
 log = logging.getLogger("vmferry.transfer")
@@ -84,7 +85,7 @@ class ControlServer:
     def _serve(self, caller: socket.socket) -> None:
         try:
             with caller.makefile("rb") as lines:
-                request = json.loads(lines.readline(_LINE_LIMIT) or b"{}")
+                request = load(lines.readline(_LINE_LIMIT) or b"{}")
             if not isinstance(request, dict):
                 raise ValueError("a request is an object")
             if request.get("do") == "watch":
