@@ -95,6 +95,15 @@ TEXTS = [
 ]
 
 
+NUMBERS = [
+    (kind, name, field, number)
+    for kind in MODELS
+    for name, field in kind.model_fields.items()
+    for number, type_ in ((float("nan"), float), (float("inf"), float), (-float("inf"), float), (1 << 63, int))
+    if type_ in (field.annotation, *get_args(field.annotation))
+]
+
+
 def test_all_messages_are_here() -> None:
     """The peer routes name no model that is not held to these rules."""
     from vmferry.agent.app import _routes
@@ -174,6 +183,25 @@ def test_no_text_of_a_peer_can_harm_a_terminal(kind: type[BaseModel], name: str,
             assert seen.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "field", "number"),
+    NUMBERS,
+    ids=[f"{kind.__name__}-{name}-{number}" for kind, name, _, number in NUMBERS],
+)
+def test_no_number_of_a_peer_is_beyond_what_can_be_kept(
+    kind: type[BaseModel], name: str, field: Any, number: float
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        kind.model_validate({name: number})
+    assert (field.validation_alias or name,) in [error["loc"] for error in refused.value.errors()]
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_no_port_of_a_peer_is_beyond_what_a_socket_takes(port: int) -> None:
+    with pytest.raises(ValidationError):
+        offer.Address(host="10.0.0.1", port=port)
+
+
 def test_printable() -> None:
     assert printable("plain ünïcode") == "plain ünïcode"
     assert printable("a\nb\tc\x1b[0m\u202e") == "a?b?c?[0m?"
@@ -185,10 +213,13 @@ def test_cleaned_ends() -> None:
     for _ in range(100):
         deep = [deep, {"\n": deep}] if len(str(deep)) < 2000 else [deep]
     assert "\x1b" not in json.dumps(cleaned(deep), ensure_ascii=False)
+    assert cleaned([float("nan"), float("inf"), 1.5]) == [None, None, 1.5]
     assert cleaned({"a\n": [1, None, True, "b\n"]}) == {"a?": [1, None, True, "b?"]}
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "{", "9" * 5000, b"\xff", ""])
+@pytest.mark.parametrize(
+    "text", ["{", b"\xff", "", "NaN", '{"a": -Infinity}', "[" * 100_000, '{"a":' * 100_000, "9" * 5000], ids=range(8)
+)
 def test_what_is_no_json(text: str | bytes) -> None:
     with pytest.raises(ValueError):
         message.load(text)

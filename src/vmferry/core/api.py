@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
-from vmferry.core.message import Document, Exact, Line, Message, Values
+from vmferry.core.message import Document, Exact, Line, Message, Value, Values
 from vmferry.core.offer import Caller, MoveOptions
 from vmferry.core.resolution import Owner
 from vmferry.core.settings import Difference, HostSettings
@@ -21,10 +21,10 @@ class _Answer(BaseModel):
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Problem(_Answer):
+class Problem(Value):
     """An RFC 9457 problem; `code` is stable, the sentences are for people."""
 
     type: Line = Field(description="urn:vmferry:error: and the code")

@@ -35,6 +35,7 @@ UNDERSTOOD: frozenset[str] = frozenset()
 
 _REQUIREMENT = "requirement-unknown"
 _DOCUMENT = 2 << 20  # characters
+_BITS = 63
 _PATH_MAX = 4096  # limits.h
 
 
@@ -72,7 +73,14 @@ Values = Annotated[dict[str, Any], BeforeValidator(cleaned)]
 class Value(BaseModel):
     """A part of a message."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _sized(cls, value: Any) -> Any:
+        if isinstance(value, int) and value.bit_length() > _BITS:  # neither a file nor SQLite has a larger one
+            raise PydanticCustomError("too-large", "the number is too large")
+        return value
 
 
 class Message(Value):
@@ -98,14 +106,18 @@ class Message(Value):
 Kind = TypeVar("Kind", bound=Message)
 
 
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 def load(text: str | bytes | bytearray) -> Any:
     """Return the JSON value that another host sent.
 
     Raises:
-        ValueError: it is no JSON, or so deep that it cannot be read.
+        ValueError: it is no JSON (RFC 8259 has neither NaN nor Infinity), or so deep that it cannot be read.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_constant)
     except RecursionError as error:
         raise ValueError("its JSON is too deep") from error
 

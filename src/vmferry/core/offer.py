@@ -221,7 +221,7 @@ class Address(Value):
     """One place where the destination's worker listens."""
 
     host: Exact
-    port: int
+    port: int = Field(ge=1, le=65535)
 
 
 class Admission(Message):

@@ -9,9 +9,9 @@ With auto-converge it slows the guest down, step by step, where that writes more
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from vmferry.core.message import Line
+from vmferry.core.message import Line, Value
 
 DOWNTIME = 0.3  # seconds: QEMU's downtime-limit where nobody asks for another
 ITERATION = 0.05  # seconds: QEMU looks no more often whether the rest is small enough (MAX_WAIT in migration/ram.c)
@@ -42,10 +42,8 @@ class Verdict(StrEnum):
     NEVER = "will-not-converge"
 
 
-class Measured(BaseModel):
+class Measured(Value):
     """What was measured for a prediction. Sizes in bytes, rates in bytes a second."""
-
-    model_config = ConfigDict(frozen=True)
 
     memory: int = Field(ge=0, description="of the VM, all of it")
     used: int = Field(ge=0, description="of its memory, what was ever written: only that is sent")
@@ -71,10 +69,8 @@ class Wish:
     auto_converge: bool = False
 
 
-class Prediction(BaseModel):
+class Prediction(Value):
     """What a move will be like. Times in seconds; they hold for the verdict: with auto-converge, if it takes that."""
-
-    model_config = ConfigDict(frozen=True)
 
     verdict: Verdict
     reason: Line = Field(description="why, in one sentence")

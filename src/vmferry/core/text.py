@@ -1,5 +1,6 @@
 """Texts of others, made so that they can be shown on a terminal and written into a log."""
 
+import math
 import re
 from typing import Any
 
@@ -68,5 +69,7 @@ class _Cleaner:
             case dict():
                 parts = list(value.items())[:_MOST]
                 return {printable(str(name)): self.clean(one, depth - 1) for name, one in parts}
+            case float() if not math.isfinite(value):
+                return None  # no JSON could be made of it again
             case _:
                 return value
