@@ -232,7 +232,13 @@ def _descriptor(data: bytes) -> None:
 
 
 def _qcow2(data: bytes) -> None:
-    qcow2.parse(lambda at, length: data[at : at + length])
+    def read(at: int, length: int) -> bytes:
+        return data[at : at + length]
+
+    header = qcow2.parse(read)
+    for holds in (None, bytes(7)):
+        for piece in qcow2.pieces(read, header, holds):
+            assert piece.start + piece.unit * (len(piece.flags) - 1) < header.virtual_size
 
 
 def _chain(data: bytes) -> None:
@@ -364,12 +370,13 @@ def _images() -> Iterator[bytes]:
         struct.pack(">II", 0xE2792ACA, 5) + b"qcow2\0\0\0" + struct.pack(">II", 0x44415441, 4) + b"data\0\0\0\0"
     )
     extensions += struct.pack(">IIIIQQ", 0x23852875, 24, 1, 0, 32, 512) + bytes(8)
-    begin = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 3, 300, len(name), 9, 1 << 20, 0, 1, 0, 0, 1, 1, 600)
+    begin = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 3, 300, len(name), 9, 1 << 20, 0, 32, 1024, 0, 1, 1, 600)
     head = begin + struct.pack(">QQQII", 0b100, 0, 0, 4, 104) + extensions
     bitmap = struct.pack(">QIIBBHI", 0, 0, 0, 1, 16, 3, 0) + b"one"
     snapshot = struct.pack(">QIHHIIQII", 0, 0, 1, 4, 0, 0, 0, 0, 0) + b"1snap"
-    whole = bytearray(1024)
-    for at, part in ((0, head), (300, name), (512, bitmap), (600, snapshot)):
+    table = struct.pack(">Q", 1 << 63 | 512)
+    whole = bytearray(1536)
+    for at, part in ((0, head), (300, name), (512, bitmap), (600, snapshot), (1024, table)):
         whole[at : at + len(part)] = part
     yield bytes(whole)
     yield struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 100, 5, 16, 1 << 20, 0, 1, 0, 0, 1, 0, 0) + bytes(28) + b"/base"

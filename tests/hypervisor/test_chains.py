@@ -63,6 +63,50 @@ def test_other_formats_have_backing_files_too(tmp_path: Path, kind: str) -> None
     assert base in chains.below(str(top), kind).files
 
 
+@pytest.mark.parametrize("kind", ["monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat"])
+def test_an_image_of_several_files_names_them_all(tmp_path: Path, kind: str) -> None:
+    top = Path(make(tmp_path / "top.vmdk", "-f", "vmdk", "-o", f"subformat={kind}", size="3G"))
+    parts = {str(path) for path in tmp_path.iterdir() if path != top}
+    assert parts
+    for format_ in ("vmdk", None):
+        assert set(chains.below(str(top), format_).files) == parts
+
+
+@pytest.mark.parametrize("kind", ["vdi", "vhdx", "vpc", "parallels"])
+def test_formats_without_backing_files_name_none(tmp_path: Path, kind: str) -> None:
+    top = make(tmp_path / "top.img", "-f", kind)
+    for format_ in (kind, None):
+        assert chains.below(top, format_) == chains.Chain()
+
+
+def test_what_an_unknown_format_names_is_not_known(tmp_path: Path) -> None:
+    top = make(tmp_path / "top.img", "-f", "raw")
+    (why,) = chains.below(top, "ploop").unknown
+    assert "format ploop" in why
+
+
+def test_an_image_with_features_of_a_newer_qemu_names_its_files(tmp_path: Path) -> None:
+    base = make(tmp_path / "base.qcow2", "-f", "qcow2")
+    top = Path(over(tmp_path / "top.qcow2", base))
+    raw = top.read_bytes()
+    top.write_bytes(raw[:72] + (1 << 20).to_bytes(8, "big") + raw[80:])
+    assert chains.below(str(top), "qcow2").files == [base]
+
+
+def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a guest's QEMU has written is read here and nowhere else: not even by a qemu-img with fewer rights."""
+    images = [make(tmp_path / kind, "-f", kind) for kind in ("qcow2", "vmdk", "vdi", "vhdx", "qed", "qcow", "raw")]
+
+    def start(*_words: object, **_more: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(os, "posix_spawn", start)
+    for image in images:
+        chains.below(image, Path(image).name)
+        chains.below(image, None)
+
+
 def test_a_guest_that_writes_a_header_into_its_raw_disk_names_nothing(tmp_path: Path) -> None:
     base = make(tmp_path / "base.qcow2", "-f", "qcow2")
     top = over(tmp_path / "top.qcow2", base)

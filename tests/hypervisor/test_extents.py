@@ -62,3 +62,21 @@ def test_a_list_that_takes_too_long_is_cut_off_and_guessed(tmp_path: Path, monke
     path = make(tmp_path / "disk.qcow2", "qcow2", "64M", "write -q -P 7 0 30M")
     monkeypatch.setattr(extents, "_LIMIT", 0.0)
     assert 30 * MIB <= needed(path, "qcow2", 64 * MIB) < 32 * MIB
+
+
+def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(tmp_path / "disk.qcow2", "qcow2", "64M", "write -q -P 7 0 30M")
+
+    def start(*_words: object, **_more: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert 30 * MIB <= needed(path, "qcow2", 64 * MIB) < 31 * MIB
+
+
+@pytest.mark.parametrize("format_", ["raw", "qcow2"])
+def test_what_is_no_image_is_guessed(tmp_path: Path, format_: str) -> None:
+    (tmp_path / "link").symlink_to("nothing")
+    assert extents.needed(str(tmp_path / "link"), format_, 64 * MIB, 3 * MIB) >= 3 * MIB
+    (tmp_path / "damaged").write_bytes(b"QFI\xfb" + bytes(200))
+    assert extents.needed(str(tmp_path / "damaged"), "qcow2", 64 * MIB, 3 * MIB) >= 3 * MIB

@@ -1,33 +1,34 @@
 """The files that a disk image is made of: backing files and data files, read from the images' headers.
 
-Nothing is opened but for reading, no format is guessed where it is known, and no program is started for the usual
-formats: a header is untrusted, and only names are taken from it (QEMU's docs/interop/qcow2.rst and qed_spec.rst).
+Nothing is opened but for reading, no format is guessed where it is known, and no program is started: a header is
+untrusted, and only names are taken from it (QEMU's docs/interop/qcow2.rst and qed_spec.rst).
 """
 
-import json
 import os
 import re
 import stat
 import struct
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vmferry.core import qcow2
 from vmferry.core.message import load
 
 _DEPTH = 200  # QEMU itself refuses chains far shorter
-_NAME_MAX = 1023  # of a backing file, by both specifications
-_HEAD = 64 * 1024  # a qcow2 header's extensions end in the first cluster; those that are used are short
+_NAME_MAX = 1023  # of a backing file, by the specification of QED
+_QED = b"QED\0"
+_SPARSE, _VMDK = b"KDMV", struct.Struct("<4sIIQQQQ")
+_TEXT_MAX = 1 << 20  # bytes of a VMDK's description, as QEMU's
 _FAR = 1 << 40
-_LIMIT = 10.0  # seconds for qemu-img
-_QCOW2, _QED = b"QFI\xfb", b"QED\0"
-_DATA_FILE = 0x44415441
-_FORMAT = 0xE2792ACA
+_PARENT = re.compile(rb'^parentFileNameHint="([^"\r\n]*)"', re.MULTILINE)
+_EXTENT = re.compile(rb'^\s*(?:RW|RDONLY|NOACCESS) +[0-9]+ +[A-Z]+ +"([^"\r\n]+)"', re.MULTILINE)
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-# No file of these names another one.
-_PLAIN = frozenset({"raw", "luks", "bochs", "dmg", "iso", "dir", "fat"})
+# No file of these names another one that QEMU would open.
+_PLAIN = frozenset(
+    {"raw", "luks", "bochs", "cloop", "dmg", "iso", "dir", "fat", "parallels", "vdi", "vhd", "vhdx", "vpc"}
+)
 
 Identity = tuple[int, int]
 """Device and inode of a file: the same for all of its names."""
@@ -94,7 +95,7 @@ def below(path: str, format_: str | None) -> Chain:
             found = list(_named(place, kind))
         except FileNotFoundError:
             continue  # a name that leads nowhere uses nothing
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError) as error:
             chain.unknown.append(f"{place}: {error}")
             continue
         for name, its_format in found:
@@ -146,65 +147,53 @@ def _named(path: str, format_: str | None) -> Iterator[tuple[str, str | None]]:
     """Return the names of the files right below an image, each with its format where it is said."""
     if format_ in _PLAIN:
         return
-    if format_ not in (None, "qcow2", "qcow", "qed"):
-        yield from _asked(path, str(format_))
-        return
+    if format_ is not None and format_ not in _READERS:
+        raise ValueError(f"what an image of the format {format_} is made of is not known here")
     handle = open_image(path)
     if handle is None:
         return
     try:
-        head = os.pread(handle, _HEAD, 0)
-        if head.startswith(_QCOW2) and format_ in (None, "qcow2", "qcow"):
-            yield from _qcow2(head, lambda size, offset: os.pread(handle, size, offset))
-        elif head.startswith(_QED) and format_ in (None, "qed"):
-            offset, size = struct.unpack_from("<II", head, 56)
-            if offset and 0 < size <= _NAME_MAX:
-                yield _text(os.pread(handle, size, offset)), None
-    except struct.error:
-        return  # its header is cut off: QEMU cannot use it either
+        for reader in dict.fromkeys(_READERS.values() if format_ is None else [_READERS[format_]]):
+            for name, kind in reader(lambda at, size: os.pread(handle, size, at)):
+                yield os.fsdecode(name.rstrip(b"\0")), kind
     finally:
         os.close(handle)
 
 
-def _qcow2(head: bytes, read: Callable[[int, int], bytes]) -> Iterator[tuple[str, str | None]]:
-    version, offset, size = struct.unpack_from(">IQI", head, 4)
-    extensions = dict(_extensions(head, version))
-    if offset and 0 < size <= _NAME_MAX and offset < _FAR:  # QEMU opens no image with another name
-        format_ = _text(extensions[_FORMAT]) if _FORMAT in extensions else None
-        yield _text(read(size, offset)), format_
-    if _DATA_FILE in extensions:
-        yield _text(extensions[_DATA_FILE]), "raw"
+def _qcow2(read: qcow2.Read) -> list[tuple[bytes, str | None]]:
+    try:
+        return qcow2.named(read)
+    except ValueError:  # cut off, or a lie: QEMU cannot use it either
+        return []
 
 
-def _extensions(head: bytes, version: int) -> Iterator[tuple[int, bytes]]:
-    if version < 2:
-        return  # the first version has none
-    at = 72 if version == 2 else struct.unpack_from(">I", head, 100)[0]
-    while at + 8 <= len(head):
-        kind, length = struct.unpack_from(">II", head, at)
-        if kind == 0 or at + 8 + length > len(head):
-            return
-        yield kind, head[at + 8 : at + 8 + length]
-        at += 8 + (length + 7) // 8 * 8
+def _qed(read: qcow2.Read) -> list[tuple[bytes, str | None]]:
+    head = read(0, 64)
+    if len(head) < 64 or not head.startswith(_QED):
+        return []
+    offset, size = struct.unpack_from("<II", head, 56)
+    return [(read(offset, size), None)] if offset and 0 < size <= _NAME_MAX else []
 
 
-def _asked(path: str, format_: str) -> Iterator[tuple[str, str | None]]:
-    """Ask qemu-img, for the formats of other hypervisors."""
-    done = subprocess.run(
-        ["qemu-img", "info", "--force-share", "--output=json", "-f", format_, path],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=_LIMIT,
-    )
-    info = json.loads(done.stdout)
-    names = [info.get("backing-filename")]
-    extents = info.get("format-specific", {}).get("data", {}).get("extents", [])
-    names += [extent.get("filename") for extent in extents if isinstance(extent, dict)]
-    for name in names:
-        if isinstance(name, str) and name != path:
-            yield name, None
+def _vmdk(read: qcow2.Read) -> list[tuple[bytes, str | None]]:
+    """Read the description of a VMDK image (VMware's Virtual Disk Format 5.0), which is text."""
+    head = read(0, _VMDK.size)
+    at, length, is_list = 0, _TEXT_MAX, True
+    if head.startswith(_SPARSE) and len(head) == _VMDK.size:
+        _, _, _, capacity, _, start, sectors = _VMDK.unpack(head)
+        at, length, is_list = start * 512, min(sectors * 512, _TEXT_MAX), not capacity
+        if at > _FAR:
+            return []
+    elif not head.lstrip().startswith(b"# Disk D"):
+        return []
+    text = read(at, length)
+    found: list[tuple[bytes, str | None]] = [(name, "vmdk") for name in _PARENT.findall(text) if name]
+    return found + [(name, "raw") for name in _EXTENT.findall(text) if is_list]
 
 
-def _text(raw: bytes) -> str:
-    return os.fsdecode(raw.rstrip(b"\0"))
+_READERS: dict[str, Callable[[qcow2.Read], list[tuple[bytes, str | None]]]] = {
+    "qcow2": _qcow2,
+    "qcow": _qcow2,
+    "qed": _qed,
+    "vmdk": _vmdk,
+}

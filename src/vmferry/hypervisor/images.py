@@ -1,14 +1,12 @@
 """Disk images: what one is, and making an empty one like it.
 
-What an image says of itself is read here (core/qcow2.py): no program with root's rights looks at bytes that a guest or
-another host has written. qemu-img only makes images, in files of vmferry's own, within bounds of time and size.
+No program is started for either: core/qcow2 reads what an image says of itself, and has the bytes of an empty one.
 """
 
 import errno
 import grp
 import os
 import pwd
-import subprocess
 from dataclasses import dataclass
 
 from vmferry.core import codes, qcow2
@@ -18,18 +16,6 @@ from vmferry.core.text import printable
 from vmferry.hypervisor import safefiles
 
 SECTOR = 512  # bytes, in which QEMU counts: a raw file that ends within one is filled up
-
-# Options of `qemu-img create` that a copy must share with its original, and what each may be.
-_CREATE_OPTIONS = {
-    "cluster_size": frozenset(str(1 << bits) for bits in range(9, 22)),
-    "compat": frozenset({"0.10", "1.1"}),
-    "compression_type": frozenset({"zlib", "zstd"}),
-    "extended_l2": frozenset({"on", "off"}),
-    "lazy_refcounts": frozenset({"on", "off"}),
-    "refcount_bits": frozenset(str(1 << order) for order in range(7)),
-}
-_CREATE_SECONDS = 20
-_CREATE_BYTES = 256 << 20  # of an empty image: its tables
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -124,35 +110,25 @@ def complete(handle: int, disk: Disk, path: str, *, host: str, vm: str) -> None:
             os.ftruncate(handle, disk.virtual_size)
         else:
             _create(handle, disk)
-    except (OSError, OverflowError, subprocess.SubprocessError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise trouble(error, disk, path, host=host, vm=vm) from error
 
 
 def _create(handle: int, disk: Disk) -> None:
-    options = {key: value for key, value in disk.create_options.items() if value in _CREATE_OPTIONS.get(key, ())}
-    arguments = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-    limits = [f"--fsize={_CREATE_BYTES}", f"--cpu={_CREATE_SECONDS}", "--core=0"]
-    create = ["qemu-img", "create", "-q", "-f", "qcow2", *arguments, f"/proc/self/fd/{handle}", str(disk.virtual_size)]
-    subprocess.run(
-        ["prlimit", *limits, *create],
-        check=True,
-        pass_fds=(handle,),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=2 * _CREATE_SECONDS,
-    )
+    options = {key: value for key, value in disk.create_options.items() if value in qcow2.OPTIONS.get(key, ())}
+    head, length = qcow2.empty(disk.virtual_size, options)
+    os.ftruncate(handle, length)
+    at = 0
+    while at < len(head):
+        at += os.pwrite(handle, head[at:], at)
 
 
 def trouble(error: Exception, disk: Disk, path: str, *, host: str, vm: str) -> PreflightError:
     """Return the error of a disk that could not be made or written, with the reason."""
     why = printable(str(error), 300)
-    if isinstance(error, subprocess.CalledProcessError):
-        why = printable(" ".join(str(error.stderr).split()).removeprefix("qemu-img: "), 300) or "qemu-img failed"
-    elif isinstance(error, OSError):
+    if isinstance(error, OSError):
         why = error.strerror or str(error)
-    if (isinstance(error, OSError) and error.errno in _FULL) or os.strerror(errno.ENOSPC) in why:
+    if isinstance(error, OSError) and error.errno in _FULL:
         folder = path.rpartition("/")[0] or "/"
         names = {"path": folder, "host": host, "disk": disk.target}
         return PreflightError(codes.STORAGE_FULL, free=_free(folder), needed=disk.allocated, **names)

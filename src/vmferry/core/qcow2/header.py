@@ -1,8 +1,4 @@
-"""Reads what a qcow2 image says of itself (QEMU's docs/interop/qcow2.txt); never more of it than it needs.
-
-An image from another host is hostile: its header could name any file of this one for QEMU to open. It is read here, in
-memory-safe code and within bounds, and no program with more power sees it before.
-"""
+"""What a qcow2 image says of itself; never more of it is read than is needed."""
 
 import struct
 from collections.abc import Callable
@@ -11,7 +7,8 @@ from dataclasses import dataclass, field
 Read = Callable[[int, int], bytes]
 """read(offset, length): the bytes of the file there; fewer at its end."""
 
-_MAGIC = b"QFI\xfb"
+MAGIC = b"QFI\xfb"
+_FIRST = struct.Struct(">4sIQI")  # the same in all versions
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _MORE = struct.Struct(">QQQII")  # from offset 72, since version 3
 _SIZE_2, _SIZE_3 = 72, 104
@@ -25,14 +22,40 @@ _DATA_FILE, _COMPRESSION, _EXTENDED_L2 = 1 << 2, 1 << 3, 1 << 4
 _KNOWN = 0b11111
 _LAZY_REFCOUNTS = 1
 
-_DATA_FILE_NAME, _BITMAPS_EXTENSION = 0x44415441, 0x23852875
+_FORMAT_NAME, _DATA_FILE_NAME, _BITMAPS_EXTENSION = 0xE2792ACA, 0x44415441, 0x23852875
 _COMPRESSIONS = {0: "zlib", 1: "zstd"}
 
 # QEMU's own bounds (block/qcow2.h), and for texts what it lets them be.
 _CLUSTER_BITS = range(9, 22)
+_SUBCLUSTERS_MIN = 14  # bits of clusters that have parts (extended_l2)
+TABLE_L1_MAX = 32 << 20
+_TABLE_REFCOUNTS_MAX = 8 << 20
 _SNAPSHOTS_MAX, _BITMAPS_MAX = 65536, 65535
 _NAME_MAX = 1023
+_NO_IMAGE = "it does not begin as a qcow2 image"
 _TABLE_MAX = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """Where an image's content is.
+
+    Arguments:
+        bits: its clusters have 2^bits bytes.
+        tables: where the table of its tables (L1) begins in the file, in bytes.
+        count: entries in that.
+        extended: whether each cluster has 32 parts that are mapped one by one.
+    """
+
+    bits: int = 16
+    tables: int = 0
+    count: int = 0
+    extended: bool = False
+
+    @property
+    def region(self) -> int:
+        """Bytes of the guest's that one table (L2) maps."""
+        return (1 << 2 * self.bits) // (16 if self.extended else 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +69,7 @@ class Header:
         options: of `qemu-img create`, for another image like it.
         snapshots: names of its internal snapshots.
         bitmaps: names of its persistent bitmaps.
+        clusters: where its content is.
     """
 
     virtual_size: int
@@ -54,6 +78,35 @@ class Header:
     options: dict[str, str] = field(default_factory=dict)
     snapshots: tuple[str, ...] = ()
     bitmaps: tuple[str, ...] = ()
+    clusters: Clusters = field(default_factory=Clusters)
+
+
+def named(read: Read) -> list[tuple[bytes, str | None]]:
+    """Return the other files that QEMU opens with an image of any version, each with its format where that is said.
+
+    Arguments:
+        read: reads the image. One with features that are not known here names files all the same.
+
+    Raises:
+        ValueError: it is no image, or one that QEMU would not open.
+    """
+    magic, version, backing, length = _FIRST.unpack(_take(read, 0, _FIRST.size))
+    if magic != MAGIC:
+        raise ValueError(_NO_IMAGE)
+    extensions: dict[int, bytes] = {}
+    if version > 1:
+        (bits,) = struct.unpack(">I", _take(read, _FIRST.size, 4))
+        if bits not in _CLUSTER_BITS:
+            raise ValueError(f"no QEMU reads its header (clusters of 2^{bits} bytes)")
+        start = _SIZE_2 if version == 2 else struct.unpack(">I", _take(read, _SIZE_3 - 4, 4))[0]
+        extensions = _extensions(read, start, backing or 1 << bits)
+    found: list[tuple[bytes, str | None]] = []
+    if backing and length:
+        format_ = _text(extensions[_FORMAT_NAME]) if _FORMAT_NAME in extensions else None
+        found.append((_take(read, backing, min(length, _NAME_MAX)), format_))
+    if _DATA_FILE_NAME in extensions:
+        found.append((extensions[_DATA_FILE_NAME][:_NAME_MAX], "raw"))
+    return found
 
 
 def parse(read: Read) -> Header:
@@ -62,11 +115,11 @@ def parse(read: Read) -> Header:
     Raises:
         ValueError: it is none, or one that QEMU would not open.
     """
-    magic, version, backing, backing_size, bits, size, crypt, _, _, _, _, snapshots, at = _HEADER.unpack(
-        _take(read, 0, _SIZE_2)
+    magic, version, backing, backing_size, bits, size, crypt, l1_count, l1_at, counts_at, counts, snapshots, at = (
+        _HEADER.unpack(_take(read, 0, _SIZE_2))
     )
-    if magic != _MAGIC:
-        raise ValueError("it does not begin as a qcow2 image")
+    if magic != MAGIC:
+        raise ValueError(_NO_IMAGE)
     if version not in (2, 3) or bits not in _CLUSTER_BITS or size >= 1 << 63:
         raise ValueError(f"no QEMU reads its header (version {version}, clusters of 2^{bits} bytes)")
     incompatible = compatible = compression = 0
@@ -79,6 +132,10 @@ def parse(read: Read) -> Header:
             compression = _take(read, _SIZE_3, 1)[0]
     if compression not in _COMPRESSIONS or (compression != 0) != bool(incompatible & _COMPRESSION):
         raise ValueError("the type of its compression is not known here")
+    clusters = Clusters(bits, l1_at, l1_count, bool(incompatible & _EXTENDED_L2))
+    if clusters.extended and bits < _SUBCLUSTERS_MIN:
+        raise ValueError(f"no QEMU reads its header (parts of clusters of 2^{bits} bytes)")
+    _require_tables(clusters, size, counts_at, counts)
     extensions = _extensions(read, length, backing or 1 << bits)
     names = []
     if backing or backing_size:
@@ -97,7 +154,19 @@ def parse(read: Read) -> Header:
         options=options,
         snapshots=_snapshots(read, at, snapshots),
         bitmaps=_bitmaps(read, extensions.get(_BITMAPS_EXTENSION)),
+        clusters=clusters,
     )
+
+
+def _require_tables(clusters: Clusters, size: int, counts_at: int, counts: int) -> None:
+    """Hold the tables to what QEMU asks of them when it opens an image (qcow2_do_open)."""
+    cluster = 1 << clusters.bits
+    if (clusters.tables | counts_at) % cluster or max(clusters.tables, counts_at) >= 1 << 63:
+        raise ValueError("a table of its content does not begin where a cluster does")
+    if clusters.count * 8 > TABLE_L1_MAX or clusters.count < -(-size // clusters.region):
+        raise ValueError(f"it says that the table of its content has {clusters.count} entries")
+    if not counts or counts << clusters.bits > _TABLE_REFCOUNTS_MAX:
+        raise ValueError(f"it says that the table of its reference counts has {counts} clusters")
 
 
 def _extensions(read: Read, at: int, end: int) -> dict[int, bytes]:
