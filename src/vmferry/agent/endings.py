@@ -1,20 +1,20 @@
 """The end of a move on the word of an administrator of this host, whatever the other host does or leaves undone."""
 
-import contextlib
 import logging
 import time
 from dataclasses import dataclass
 
+from vmferry.agent import workers
 from vmferry.agent.services import Launcher, Outgoing
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.errors import CancelledError, InternalError, UsageError, VmferryError
+from vmferry.core.errors import CancelledError, InternalError, UsageError
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller
 from vmferry.store.jobs import JobRow, Jobs
-from vmferry.transfer import control, spec
+from vmferry.transfer import spec
 
-PATIENCE = 15.0  # seconds for a worker to hear the word, and again to end by it
+PATIENCE = workers.PATIENCE  # seconds for a worker to hear the word, and again to end by it
 _LOOK = 0.05  # seconds between two looks
 
 # From these on the VM may belong to the other host: only the source's journal knows.
@@ -48,7 +48,8 @@ class Endings:
             return
         self._require_undecided(row)
         log.warning("job %s: %s ends it, whatever %s does", job, caller.name, row.peer)
-        if self._tell(job, caller):
+        word = {"caller": caller.name, "force": True}
+        if workers.tell(self.config, self.jobs, self.launcher, job, "cancel", patience=self.patience, **word):
             return
         row = self.jobs.get(job)
         if row.state.ended:
@@ -79,21 +80,6 @@ class Endings:
                 why = f"job {busy.id} with {peer} does not end; see the log of vmferry-transfer@{busy.id}"
                 raise InternalError(codes.INTERNAL, why=why)
             time.sleep(_LOOK)
-
-    def _tell(self, job: str, caller: Caller) -> bool:
-        """Give the worker the word; returns whether it heard it."""
-        limit = time.monotonic() + self.patience
-        while True:
-            try:
-                control.call(self.config.run_folder, job, "cancel", caller=caller.name, force=True)
-            except OSError:
-                if self.jobs.get(job).state.ended or time.monotonic() > limit:
-                    return False
-                with contextlib.suppress(VmferryError):
-                    self.launcher.start(job)
-                time.sleep(_LOOK)
-            else:
-                return True
 
     def _require_undecided(self, row: JobRow) -> None:
         phases = {step.phase for step in self.jobs.steps(row.id)}

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmferry.agent import nonces
+from vmferry.agent import nonces, workers
 from vmferry.agent.prospects import Prospects
 from vmferry.agent.resolutions import settled
 from vmferry.agent.services import Launcher
@@ -52,6 +52,7 @@ class Moves:
     launcher: Launcher
     prospects: Prospects
     trail: Trail | None = None
+    patience: float = workers.PATIENCE
     turns: dict[str, threading.Lock] = field(default_factory=dict)
 
     def move(
@@ -188,11 +189,14 @@ class Moves:
                     return
         if row.state.ended:
             raise UsageError(codes.JOB_ENDED, job=job, state=row.state.value)
-        try:
-            control.call(self.config.run_folder, job, "cancel", caller=caller.name)
-        except OSError as error:
-            self.launcher.start(job)  # its worker died: started again, it gives the move up by itself
-            raise InternalError(codes.INTERNAL, why=f"the worker of job {job} does not answer") from error
+        # A worker that died gives the move up by itself once it is started again; one that starts has yet to listen.
+        if not workers.tell(
+            self.config, self.jobs, self.launcher, job, "cancel", patience=self.patience, caller=caller.name
+        ):
+            row = self.jobs.get(job)
+            if row.state.ended:
+                raise UsageError(codes.JOB_ENDED, job=job, state=row.state.value)
+            raise InternalError(codes.INTERNAL, why=f"the worker of job {job} does not answer")
 
     def key(self, job: str) -> str:
         """Give the job's key, to check a proof with.
