@@ -20,7 +20,7 @@ from vmferry.agent.trail import Trail
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.api import Outcome
+from vmferry.core.api import Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.errors import UsageError
@@ -154,9 +154,9 @@ class Made:
     def key(self, job: str) -> str:
         return KEY
 
-    def verdict(self, job: str) -> str:
+    def verdict(self, job: str) -> Verdict:
         self._note("verdict", job)
-        return self.said
+        return Verdict(verdict=self.said)
 
     # Incoming
     def challenge(self, request: ChallengeRequest, peer: Peer) -> Challenge:
@@ -197,8 +197,8 @@ class Made:
     def tidy(self) -> None:
         pass
 
-    def go(self, job: str) -> Outcome:
-        self._note("go", job)
+    def go(self, job: str, *, suspended: bool = False) -> Outcome:
+        self._note("go", (job, suspended))
         return Outcome(ended=False)
 
     # Launcher

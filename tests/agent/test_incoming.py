@@ -10,6 +10,7 @@ from tests.preflight.make import HERE, PLACE, proposal
 
 from vmferry.config import Config
 from vmferry.core import codes
+from vmferry.core.api import Verdict
 from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Role, State
 from vmferry.core.networks import Local, Network
@@ -51,10 +52,10 @@ class Seen:
             update={"places": [PLACE.model_copy(update={"path": path}) for path in paths.values()]}
         )
 
-    def verdict(self, job: str, proof: str) -> str:
+    def verdict(self, job: str, proof: str) -> Verdict:
         if isinstance(self.says, Exception):
             raise self.says
-        return self.says
+        return Verdict(verdict=self.says)
 
     def resident(self, vm: str) -> int:
         return self.taken.get(vm, 0)

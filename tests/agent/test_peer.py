@@ -58,8 +58,10 @@ def test_offer_admit_go(paired: tuple["Node", "Node"]) -> None:
     shown = proof(kvm1, kvm2)
     assert peer.admit("0001", shown).addresses[0].port == 6610
     peer.abort("0001", shown, "the link broke")
+    assert not peer.go("0001", shown, suspended=True).ended
     assert not peer.go("0001", shown).ended
-    assert kvm2.made.asked[1:] == [("admit", "0001"), ("abort", "0001", "the link broke"), ("go", "0001")]
+    assert kvm2.made.asked[1:3] == [("admit", "0001"), ("abort", "0001", "the link broke")]
+    assert kvm2.made.asked[3:] == [("go", ("0001", True)), ("go", ("0001", False))]
 
 
 def proposal(caller: str) -> Proposal:
@@ -100,9 +102,9 @@ def test_verdict(paired: tuple["Node", "Node"]) -> None:
     kvm1, kvm2 = paired
     kvm1.job()
     shown = proof(kvm1, kvm2)
-    assert kvm2.peer(kvm1).verdict("0001", shown) == "undecided"
+    assert kvm2.peer(kvm1).verdict("0001", shown).verdict == "undecided"
     kvm1.made.said = "go"
-    assert kvm2.peer(kvm1).verdict("0001", shown) == "go"
+    assert kvm2.peer(kvm1).verdict("0001", shown).verdict == "go"
 
 
 def test_errors_cross(paired: tuple["Node", "Node"]) -> None:

@@ -139,7 +139,7 @@ def test_the_destination_asks_back_for_the_verdict(kvm1: "Node", kvm2: "Node", a
     assert back is not None
     proof = jobkey.proof(KEY, "0001", kvm1.client.certificate().fingerprint, there.fingerprint, "control")
     client = PeerClient(kvm2.config, Peer(**{**_fields(back), "name": "localhost"}))
-    assert client.verdict("0001", proof) == "go"
+    assert client.verdict("0001", proof).verdict == "go"
 
 
 def _fields(peer: Peer) -> dict[str, Any]:

@@ -122,3 +122,32 @@ def test_a_vm_that_runs_is_ended_only_by_its_id(domains: Domains) -> None:
     domains.destroy(VM)
     assert domains.alike(UUID, "test") == [replace(VM, id=None)]
     domains._call(lambda connection: connection.lookupByUUIDString(UUID).create())
+
+
+def test_what_a_person_suspended_is_told_from_what_libvirt_left_paused(
+    domains: Domains, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libvirt.virDomain, "jobInfo", lambda _domain: [libvirt.VIR_DOMAIN_JOB_NONE])
+    (vm,) = domains.alike(UUID, "test")
+    assert not domains.suspended(UUID)
+    assert not domains.suspended("00000000-0000-4000-8000-000000000000")
+    assert not domains.suspend_after(vm)  # it runs, and not since libvirt let it
+    domains._call(lambda connection: connection.lookupByUUIDString(UUID).suspend())
+    assert domains.suspended(UUID)
+    assert not domains.resume_after(vm)
+    assert domains.presence(UUID) is Presence.PAUSED
+    with monkeypatch.context() as patched:
+        left = [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION]
+        patched.setattr(libvirt.virDomain, "state", lambda _domain, _flags=0: left)
+        assert not domains.suspended(UUID)
+        assert domains.resume_after(vm)
+    assert domains.presence(UUID) is Presence.RUNNING
+    with monkeypatch.context() as patched:
+        let_run = [libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATION_CANCELED]
+        patched.setattr(libvirt.virDomain, "state", lambda _domain, _flags=0: let_run)
+        assert domains.suspend_after(vm)
+        for act in (domains.suspend_after, domains.resume_after):
+            with pytest.raises(PreflightError):
+                act(replace(vm, id=99))
+    assert domains.suspended(UUID)
+    domains.resume(vm)

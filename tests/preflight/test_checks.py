@@ -16,7 +16,7 @@ from vmferry.core.finding import Finding, Severity, blocker
 from vmferry.core.networks import Network
 from vmferry.core.offer import Disk, Encryption, MoveOptions
 from vmferry.core.settings import HostSettings, Protection
-from vmferry.core.vm import Later, Unmovable
+from vmferry.core.vm import SUSPENDED, Later, Unmovable
 from vmferry.preflight import checks as all_checks
 from vmferry.preflight.case import Case, Way, run
 from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_VM, OF_WAY
@@ -422,3 +422,7 @@ def test_remedy_of_a_missing_network_names_the_vms_own() -> None:
     assert found.detail == "kvm2 has no network or bridge br-dmz, which web01 would be on."
     assert "--map-network br0=NAME" in found.mend
     assert "--map-network br0=none" in found.mend
+
+
+def test_a_vm_that_somebody_suspended_is_moved_as_it_is() -> None:
+    assert list(run(OF_VM, VM.model_copy(update={"state": "paused", "reason": SUSPENDED}))) == []

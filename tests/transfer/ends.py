@@ -91,6 +91,7 @@ class Host:
         self.starts = autostart
         self.barred = False
         self.ran = False
+        self.by_person = False  # whether the last to suspend or resume it was a person, after the move's end
         self.calls: list[str] = []
         failing.on_end = self.end
 
@@ -117,6 +118,25 @@ class Host:
             self._presence, self.ran = Presence.RUNNING, True
 
         self._step("resume", effect)
+
+    def settle(self, uuid: str) -> None:
+        self._step("settle", lambda: None)
+
+    def resume_after(self, vm: VmIdentity) -> bool:
+        if self.by_person:
+            return False
+        self.resume(vm)
+        return True
+
+    def suspend_after(self, vm: VmIdentity) -> bool:
+        def effect() -> bool:
+            if self.by_person:
+                return False
+            self._presence = Presence.PAUSED
+            return True
+
+        suspended: bool = self._step("suspend", effect)
+        return suspended
 
     def destroy(self, vm: VmIdentity) -> None:
         self._step("destroy", self.end)

@@ -32,7 +32,9 @@ from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
 from vmferry.core.offer import DiskPlan, Offer
 from vmferry.core.vm import Presence
+from vmferry.store.jobs import Step
 from vmferry.transfer.arrival import Arrival, lost
+from vmferry.transfer.decision import suspended
 from vmferry.transfer.departure import Departure
 from vmferry.transfer.retreat import keep_running, standing
 
@@ -290,6 +292,47 @@ def test_a_vm_whose_move_is_given_up_runs_on_whatever_fails(faults: list[str | N
     host = Host(failing, Presence.PAUSED if paused else Presence.RUNNING, defined=True)
     assert keep_running(host, OWN, record.doubt, no_sleep) is Presence.RUNNING
     assert host.now() is Presence.RUNNING
+
+
+@given(st.lists(st.sampled_from([None, AWAY, AWAY_DONE, REFUSED]), max_size=25), st.booleans())
+def test_a_suspended_vm_whose_move_is_given_up_stays_suspended(faults: list[str | None], paused: bool) -> None:
+    """libvirt resumes it as it ends the migration, or has not come to that."""
+    failing = Failing(faults)
+    record = Record(failing)
+    host = Host(failing, Presence.PAUSED if paused else Presence.RUNNING, defined=True)
+    assert keep_running(host, OWN, record.doubt, no_sleep, suspended=True) is Presence.PAUSED
+    assert host.now() is Presence.PAUSED
+    assert "resume" not in host.calls
+
+
+@pytest.mark.parametrize("presence", [Presence.PAUSED, Presence.RUNNING])
+def test_what_a_person_did_to_a_vm_after_its_move_was_given_up_stays(presence: Presence) -> None:
+    """Whatever they had done before: they suspended it only now, or let it run again."""
+    host = Host(Failing([]), presence, defined=True)
+    host.by_person = True
+    before = presence is Presence.RUNNING
+    assert keep_running(host, OWN, lambda _reason: None, no_sleep, suspended=before) is presence
+    assert host.now() is presence
+
+
+@given(faults, st.booleans())
+def test_a_vm_that_a_person_suspended_stays_so_at_the_destination(faults: list[str | None], persistent: bool) -> None:
+    failing = Failing(faults)
+    record, host = Record(failing), Host(failing, Presence.PAUSED, defined=False)
+    vm, said = offer(persistent=persistent), True
+    while True:
+        settling = record.detail(Phase.SETTLING)
+        ran = None if settling is None else settling["ran"]
+        if record.has(Phase.GOING):  # a later life has it from the journal
+            said = suspended([Step("0123456789ab", 1, 0.0, phase, detail) for phase, detail in record.steps])
+        arrival = Arrival(record, host, OWN, vm, "kvm2", "<domain/>", [], no_sleep)
+        try:
+            assert arrival.take(noted=record.has(Phase.GOING), ran=ran, suspended=said) is None
+        except Died:
+            continue
+        break
+    assert (host.now(), host.defined) == (Presence.PAUSED, persistent)
+    assert "resume" not in host.calls
 
 
 def test_a_vm_that_was_started_anew_meanwhile_is_left_as_it_is() -> None:

@@ -239,17 +239,21 @@ class Arrivals:
                 log.info("job %s is not known to %s any more: %s", row.id, row.peer, error)
             self._drop(row, f"{row.peer} has given it up")
 
-    def go(self, job: str) -> Outcome:
-        """Pass on that the VM is this host's; says whether it runs here and is defined, or why not."""
+    def go(self, job: str, *, suspended: bool = False) -> Outcome:
+        """Pass on that the VM is this host's; returns whether it runs here and is defined, or why not.
+
+        Arguments:
+            suspended: whether a person had suspended it, so that it stays so.
+        """
         row = self.jobs.get(job)
         if not row.state.ended:
-            self._tell(job, "go")
+            self._tell(job, "go", suspended=suspended)
             row = self.jobs.get(job)
         return Outcome(ended=row.state.ended, problem=row.error, reason=row.reason)
 
     # --- parts ------------------------------------------------------------------------------------------------
 
-    def _tell(self, job: str, do: str, **fields: str) -> bool:
+    def _tell(self, job: str, do: str, **fields: str | bool) -> bool:
         try:
             control.call(self.config.run_folder, job, do, timeout=14.0, **fields)
         except OSError:
@@ -332,7 +336,7 @@ class Arrivals:
         proof = jobkey.proof(
             work.grant.job_key, work.job, work.source_fingerprint, work.destination_fingerprint, PROOF_PURPOSE
         )
-        return self.client(self.config, peer).verdict(work.job, proof)
+        return self.client(self.config, peer).verdict(work.job, proof).verdict
 
     def _book(self, offer: Offer, here: DestinationSnapshot) -> None:
         """Book the memory and space of a job that has a place."""

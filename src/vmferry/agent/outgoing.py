@@ -14,6 +14,7 @@ from vmferry.agent.services import Launcher
 from vmferry.agent.trail import Trail
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
+from vmferry.core.api import Verdict
 from vmferry.core.errors import (
     CancelledError,
     InternalError,
@@ -206,23 +207,24 @@ class Moves:
         """
         return spec.key(self.config.state_folder, job)
 
-    def verdict(self, job: str) -> str:
-        """Tell the destination what this host's journal says of a job: `go`, `abort`, or `undecided`.
+    def verdict(self, job: str) -> Verdict:
+        """Return what this host's journal says of a job, for the destination: `go`, `abort`, or `undecided`.
 
         `committing` alone is no answer: the worker is finding out, and journals what it finds.
         """
         row = self.jobs.get(job)
         owner = settled(self.jobs, job)
         if owner is not None:  # an administrator has had the last word
-            return (decision.Verdict.ABORT if owner is Owner.HERE else decision.Verdict.GO).value
-        said = decision.from_journal([step.phase for step in self.jobs.steps(job)])
+            return Verdict(verdict=(decision.Verdict.ABORT if owner is Owner.HERE else decision.Verdict.GO).value)
+        steps = self.jobs.steps(job)
+        said = decision.from_journal([step.phase for step in steps])
         if said in (decision.Verdict.GO, decision.Verdict.ABORT):
-            return said.value
+            return Verdict(verdict=said.value, suspended=decision.suspended(steps))
         if row.state.ended:
-            return decision.Verdict.ABORT.value
+            return Verdict(verdict=decision.Verdict.ABORT.value)
         if row.state is not State.WAITING:
             self.launcher.start(job)
-        return "undecided"
+        return Verdict(verdict="undecided")
 
     # --- places -------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from vmferry.store.database import Database
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.transfer import spec, startlock
+from vmferry.transfer.decision import suspended
 from vmferry.transfer.owncopy import left
 from vmferry.transfer.spec import Spec
 
@@ -113,9 +114,9 @@ class Resolutions:
         uuid = work.offer.uuid if work else lock.uuid if lock else None
         if uuid is not None:
             try:
-                self._take(
-                    left(self.jobs.steps(row.id), uuid, row.vm), owner, autostart=bool(work and work.offer.autostart)
-                )
+                steps = self.jobs.steps(row.id)
+                was = {"autostart": bool(work and work.offer.autostart), "suspended": suspended(steps)}
+                self._take(left(steps, uuid, row.vm), owner, **was)
             except VmferryError as error:
                 log.warning("job %s: %s", row.id, error.reason)
                 return False
@@ -135,7 +136,7 @@ class Resolutions:
             self.jobs.step(row.id, Phase.RESOLVING, owner=owner.value, caller=caller.name)
             self.jobs.end(row.id, State.FAILED, error.problem(), None)
 
-    def _take(self, vm: VmIdentity, owner: Owner, *, autostart: bool) -> None:
+    def _take(self, vm: VmIdentity, owner: Owner, *, autostart: bool, suspended: bool) -> None:
         domains = self.domains()
         try:
             presence = domains.presence(vm.uuid)
@@ -146,7 +147,7 @@ class Resolutions:
                 return
             if autostart:
                 domains.autostart(vm, on=True)
-            if presence == "paused":
+            if presence == "paused" and not suspended:
                 domains.resume(replace(vm, id=None))  # an administrator says so, also of one started anew
         finally:
             domains.close()

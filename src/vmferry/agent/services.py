@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from vmferry.agent.trail import Trail
 from vmferry.config import Config
-from vmferry.core.api import Outcome
+from vmferry.core.api import Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.finding import Finding
@@ -86,8 +86,8 @@ class Outgoing(Protocol):
         """Give a job's key (hex), for the proof that the destination shows when it asks for the verdict."""
         ...
 
-    def verdict(self, job: str) -> str:
-        """Say what becomes of the VM: "go", "abort" or "undecided"."""
+    def verdict(self, job: str) -> Verdict:
+        """Return what becomes of the VM: "go", "abort" or "undecided"."""
         ...
 
 
@@ -133,8 +133,8 @@ class Incoming(Protocol):
         """End what waits here although its source has given it up and could not say so."""
         ...
 
-    def go(self, job: str) -> Outcome:
-        """Take the VM: the source has committed; says how far that came."""
+    def go(self, job: str, *, suspended: bool = False) -> Outcome:
+        """Take the VM, which stays suspended if it was: the source has committed; returns how far that came."""
         ...
 
     def key(self, job: str) -> str:

@@ -386,6 +386,13 @@ class Verdict(Message):
     """What becomes of a VM whose move broke: go, abort or undecided (host to host)."""
 
     verdict: Exact
+    suspended: bool = Field(default=False, description="whether a person had suspended the VM, which stays so")
+
+
+class Going(Message):
+    """That a VM is the destination's (host to host)."""
+
+    suspended: bool = Field(default=False, description="whether a person had suspended the VM, which stays so")
 
 
 class Outcome(Message):

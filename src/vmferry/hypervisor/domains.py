@@ -28,6 +28,8 @@ _STATES = {
     libvirt.VIR_DOMAIN_SHUTOFF: Presence.OFF,
     libvirt.VIR_DOMAIN_CRASHED: Presence.CRASHED,
 }
+SUSPENDED = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER)  # by a person; not while a job is at work
+_LET_RUN = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATION_CANCELED)
 _NO_METADATA = "urn:vmferry:none"
 
 
@@ -121,6 +123,42 @@ class Domains:
                 domain.resume()
 
         self._call(act)
+
+    def resume_after(self, vm: VmIdentity) -> bool:
+        """Let a VM run on that libvirt left paused after a migration; False: a person suspended it, and it stays so."""
+
+        def act(connection: Any) -> bool:
+            domain = connection.lookupByUUIDString(vm.uuid)
+            self._require_run(domain, vm)
+            if tuple(domain.state()) == SUSPENDED:
+                return False
+            if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+                domain.resume()
+            return True
+
+        return self._call(act)
+
+    def suspend_after(self, vm: VmIdentity) -> bool:
+        """Suspend a VM again that libvirt itself let run after a migration; False: somebody else let it run."""
+
+        def act(connection: Any) -> bool:
+            domain = connection.lookupByUUIDString(vm.uuid)
+            self._require_run(domain, vm)
+            if tuple(domain.state()) != _LET_RUN:
+                return False
+            domain.suspend()
+            return True
+
+        return self._call(act)
+
+    def suspended(self, uuid: str) -> bool:
+        """Return whether a person has suspended the VM."""
+
+        def ask(connection: Any) -> bool:
+            domain = _lookup(connection, uuid)
+            return domain is not None and tuple(domain.state()) == SUSPENDED
+
+        return self._call(ask)
 
     def destroy(self, vm: VmIdentity) -> None:
         """End the VM's process at once; its definition, if any, stays. Nothing happens when it is not active."""

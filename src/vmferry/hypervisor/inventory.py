@@ -15,7 +15,7 @@ from vmferry.core import domainxml
 from vmferry.core.errors import PreflightError
 from vmferry.core.offer import Disk
 from vmferry.core.use import Surroundings
-from vmferry.core.vm import Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
+from vmferry.core.vm import SUSPENDED, Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
 from vmferry.hypervisor import extents, holders, images, users
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
@@ -42,6 +42,7 @@ _OPERATIONS = {
 
 
 _PAUSED = {
+    libvirt.VIR_DOMAIN_PAUSED_USER: SUSPENDED,
     libvirt.VIR_DOMAIN_PAUSED_IOERROR: "I/O error",
     libvirt.VIR_DOMAIN_PAUSED_WATCHDOG: "watchdog",
     libvirt.VIR_DOMAIN_PAUSED_CRASHED: "crashed",

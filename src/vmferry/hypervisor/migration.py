@@ -1,14 +1,22 @@
 """The migration call itself: peer-to-peer, over unix sockets that vmferry's worker serves."""
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import libvirt
+import libvirt_qemu
 
 from vmferry.core.request import Request
 from vmferry.hypervisor.connection import close, connect, sentence, translating
+from vmferry.hypervisor.domains import SUSPENDED
+from vmferry.hypervisor.suspension import EVENTS, Suspension
+
+_ASKED = 3  # times at most, for whether it was a person who suspended the VM
+
+log = logging.getLogger("vmferry.hypervisor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ class Migration:
             self._watch = self._connection.domainEventRegisterAny(
                 self._domain, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
             )
+            self._suspension = Suspension(before=tuple(self._domain.state()) == SUSPENDED)
+        self._qemu_watch = self._watch_qemu()
         self._last = Statistics()
         self.done = threading.Event()
         self.error: str | None = None
@@ -68,12 +78,14 @@ class Migration:
 
     def statistics(self) -> Statistics:
         """Ask how far it is; the last answer stands when libvirt has none (any more)."""
+        asked = self._suspension.asked()
         try:
             stats = self._domain.jobStats()
         except libvirt.libvirtError:
             return self._last
         if not stats or stats.get("type") == libvirt.VIR_DOMAIN_JOB_NONE:
             return self._last
+        self._suspension.answered(asked)
         page = stats.get("memory_page_size", 4096)
         dirty = stats.get("memory_dirty_rate")
         self._last = Statistics(
@@ -88,13 +100,46 @@ class Migration:
         )
         return self._last
 
+    @property
+    def suspended(self) -> bool:
+        """Whether a person has suspended the VM, before the migration or during it."""
+        return self._suspension.by_person
+
+    def ask_suspended(self) -> bool:
+        """Return the same, and ask QEMU where that is not clear; before `abort`, which makes libvirt resume the VM."""
+        for _ in range(_ASKED):
+            if not self._suspension.unclear:
+                break
+            self.statistics()
+            self._suspension.settle()
+        return self.suspended
+
     def close(self) -> None:
         """Close the connection to libvirt."""
         try:
             self._connection.domainEventDeregisterAny(self._watch)
+            if self._qemu_watch is not None:
+                libvirt_qemu.qemuMonitorEventDeregister(self._connection, self._qemu_watch)
         except libvirt.libvirtError:
             pass  # the connection is dead already
         close(self._connection)
+
+    def _watch_qemu(self) -> int | None:
+        flags = libvirt_qemu.VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX
+        try:
+            return int(
+                libvirt_qemu.qemuMonitorEventRegister(
+                    self._connection, self._domain, EVENTS, self._on_qemu, None, flags
+                )
+            )
+        except libvirt.libvirtError as error:
+            log.warning("whether somebody suspends the VM meanwhile will not be known: %s", error)
+            return None
+
+    def _on_qemu(
+        self, _connection: Any, _domain: Any, event: str, _seconds: int, _micros: int, details: Any, _opaque: object
+    ) -> None:
+        self._suspension.hear(event, details)
 
     def _run(self) -> None:
         request = self._request
@@ -127,3 +172,5 @@ class Migration:
             libvirt.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED,
         ):
             self.stopped_at = time.monotonic()
+        if (event, detail) == (libvirt.VIR_DOMAIN_EVENT_RESUMED, libvirt.VIR_DOMAIN_EVENT_RESUMED_UNPAUSED):
+            self._suspension.resumed()

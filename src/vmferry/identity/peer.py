@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from vmferry.config import Config
 from vmferry.core import codes, message
-from vmferry.core.api import Back, Outcome, Verdict
+from vmferry.core.api import Back, Going, Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.chain import HeadsKept
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
@@ -118,13 +118,18 @@ class PeerClient:
         said = {"reason": reason, "cancelled_by": cancelled_by}
         self._call("POST", f"/peer/jobs/{quote(job)}/abort", said, proof)
 
-    def go(self, job: str, proof: str) -> Outcome:
-        """Tell the destination that the VM is its own now; says what it made of that so far."""
-        return self._read(Outcome, self._call("POST", f"/peer/jobs/{quote(job)}/go", {}, proof))
+    def go(self, job: str, proof: str, *, suspended: bool = False) -> Outcome:
+        """Tell the destination that the VM is its own now; returns what it made of that so far.
 
-    def verdict(self, job: str, proof: str) -> str:
-        """Ask the source: "go", "abort" or "undecided"."""
-        return self._read(Verdict, self._call("GET", f"/peer/jobs/{quote(job)}/verdict", proof=proof)).verdict
+        Arguments:
+            suspended: whether a person had suspended the VM, which stays so.
+        """
+        said = Going(suspended=suspended).wire()
+        return self._read(Outcome, self._call("POST", f"/peer/jobs/{quote(job)}/go", said, proof))
+
+    def verdict(self, job: str, proof: str) -> Verdict:
+        """Ask the source what becomes of the VM."""
+        return self._read(Verdict, self._call("GET", f"/peer/jobs/{quote(job)}/verdict", proof=proof))
 
     def unpair(self) -> None:
         """Tell the host that this one will forget it."""

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from vmferry.core import codes, domainxml
 from vmferry.core.domainxml import DiskEntry, parse_domain
 from vmferry.core.finding import Finding
-from vmferry.core.vm import VmSnapshot
+from vmferry.core.vm import SUSPENDED, VmSnapshot
 from vmferry.preflight.case import Check
 
 
 def _state(vm: VmSnapshot) -> Iterator[Finding]:
-    if vm.state != "running":
+    if vm.state != "running" and (vm.state, vm.reason) != ("paused", SUSPENDED):
         state = f"{vm.state} ({vm.reason})" if vm.reason else vm.state
         yield Finding.blocks(
             codes.VM_NOT_RUNNING, (state, ""), vm=vm.name, state=state, host=vm.host, advice=_to_run(vm)
@@ -126,7 +126,7 @@ def _kept(vm: VmSnapshot, entry: DiskEntry | None) -> str:
 STATE = Check(
     _state,
     {
-        codes.VM_NOT_RUNNING: "Only a running VM can be moved while it runs; a paused one may be paused for a reason.",
+        codes.VM_NOT_RUNNING: "Only a running VM can be moved, or one that somebody suspended (it stays so).",
         codes.VM_BUSY: "One VM moves once at a time.",
         codes.VM_IN_USE: "libvirt lets one job at a time change a VM: a backup, a dump, another migration.",
         codes.DISK_BLOCK_JOB: "A disk is being copied, committed, pulled or backed up, as by `virsh blockcopy`.",

@@ -99,31 +99,33 @@ class Arrival:
             UsageError: job-ended; somebody else ended the job.
         """
         if ran is None:
-            noted = noted or self._note()
+            going = {"suspended": suspended}
+            noted = noted or self._note(going)
             ran = self._let_run(suspended=suspended)
             if ran:
                 self.resumed_at = time.monotonic()
                 self._ledger.say(do="went")
-            self._persistence.take("the journal cannot be written", lambda: self._settling(noted=noted, ran=bool(ran)))
+            todo = None if noted else going
+            self._persistence.take("the journal cannot be written", lambda: self._settling(todo, ran=bool(ran)))
         if self._offer.persistent:
             if not ran:
                 self._persistence.take(f"{self._offer.vm} ended here at its switch", self._see_disks)
             self._persistence.take(f"{self._offer.vm} is {self._host}'s and cannot be defined yet", self._define)
         return None if ran else lost(self._offer, self._host)
 
-    def _note(self) -> bool:
+    def _note(self, going: dict[str, Any]) -> bool:
         """Journal the verdict, unless that takes longer than a guest that stands still should wait."""
         try:
-            self._ledger.journal(Phase.GOING, wait=COMMIT_LIMIT)
+            self._ledger.journal(Phase.GOING, wait=COMMIT_LIMIT, **going)
         except VmferryError as error:
             if ended(error):
                 raise
             return False  # the source has it on record: a later life asks it again, and its word does not change
         return True
 
-    def _settling(self, *, noted: bool, ran: bool) -> None:
-        if not noted:
-            self._ledger.journal(Phase.GOING)
+    def _settling(self, going: dict[str, Any] | None, *, ran: bool) -> None:
+        if going is not None:
+            self._ledger.journal(Phase.GOING, **going)
         self._ledger.journal(Phase.SETTLING, ran=ran)
 
     def _let_run(self, *, suspended: bool) -> bool:

@@ -10,12 +10,13 @@ its state can tell (docs/design.md, The commit). GO and ABORT never change.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import Phase
+from vmferry.store.jobs import Step
 
 COMMIT_LIMIT = 1.5  # seconds for a step of the journal while the guest may stand still
 
@@ -44,6 +45,12 @@ def from_journal(phases: list[Phase]) -> Verdict:
     return Verdict.OPEN
 
 
+def suspended(steps: Sequence[Step]) -> bool:
+    """Return whether a person had suspended the VM, which stays so, by the source's journal or the destination's."""
+    noted = [step.detail["suspended"] for step in steps if "suspended" in step.detail]
+    return bool(noted and noted[-1] is True)
+
+
 class Decision:
     """The decision of one job, for the threads of its source worker.
 
@@ -69,15 +76,18 @@ class Decision:
                 self._journal(phase, **detail)
             return self._verdict is Verdict.OPEN
 
-    def commit(self) -> bool:
+    def commit(self, **detail: Any) -> bool:
         """Go from OPEN to COMMITTING; False when it was given up before.
+
+        Arguments:
+            detail: what goes into the journal with it.
 
         Raises:
             InternalError: database-failed; the guest stands still, so that nobody waits for the journal for long.
         """
         with self._lock:
             if self._verdict is Verdict.OPEN:
-                self._journal(Phase.COMMITTING, wait=COMMIT_LIMIT)
+                self._journal(Phase.COMMITTING, wait=COMMIT_LIMIT, **detail)
                 self._verdict = Verdict.COMMITTING
             return self._verdict is not Verdict.ABORT
 
@@ -95,19 +105,19 @@ class Decision:
                     log.warning("the move is given up, and that is not in the journal yet: %s", error.reason)
             return self._verdict is Verdict.ABORT
 
-    def read(self) -> None:
+    def read(self, **detail: Any) -> None:
         """Note that libvirt read the reply and so cannot run its copy again: GO.
 
         Journaled first: a later life that finds COMMITTING alone knows that `go` was never sent.
         """
         with self._lock:
             if self._verdict is Verdict.COMMITTING:
-                self._journal(Phase.GOING)
+                self._journal(Phase.GOING, **detail)
                 self._verdict = Verdict.GO
 
-    def decide(self, verdict: Verdict, why: str) -> None:
+    def decide(self, verdict: Verdict, why: str, **detail: Any) -> None:
         """Settle a COMMITTING decision from what libvirt showed; journaled before it is known to anybody."""
         with self._lock:
             if self._verdict is Verdict.COMMITTING:
-                self._journal(Phase.GOING if verdict is Verdict.GO else Phase.UNDOING, why=why)
+                self._journal(Phase.GOING if verdict is Verdict.GO else Phase.UNDOING, why=why, **detail)
                 self._verdict = verdict

@@ -19,7 +19,7 @@ from vmferry.transfer import interfaces, newdisks
 from vmferry.transfer.arrival import Arrival
 from vmferry.transfer.comparison import Comparison
 from vmferry.transfer.control import Message
-from vmferry.transfer.decision import COMMIT_LIMIT, Verdict
+from vmferry.transfer.decision import COMMIT_LIMIT, Verdict, suspended
 from vmferry.transfer.definition import take
 from vmferry.transfer.endpoint import Endpoint
 from vmferry.transfer.guard import Authorised
@@ -95,7 +95,7 @@ class Destination(Endpoint):
         self._finishing = self._finishing or Phase.FINISHING in phases
         self._copy.recall(steps)
         if {Phase.GOING, Phase.SETTLING} & set(phases):
-            self._go({})
+            self._go({"suspended": suspended(steps)})
         elif Phase.UNDOING in phases:
             self._undo()
         else:
@@ -311,9 +311,9 @@ class Destination(Endpoint):
             except VmferryError as error:
                 self.doubt(f"{self.spec.peer} alone can tell whether the VM may run here: {why(error)}")
                 continue
-            if said_there == Verdict.GO:
-                return {}
-            if said_there == Verdict.ABORT:
+            if said_there.verdict == Verdict.GO:
+                return {"suspended": said_there.suspended}
+            if said_there.verdict == Verdict.ABORT:
                 return None
 
     def _given_up_there(self, message: Message) -> VmferryError:
@@ -325,14 +325,18 @@ class Destination(Endpoint):
             return CancelledError(codes.CANCELLED, job=self.job, caller=who, vm=vm, host=host)
         return self.failure(str(message.get("why") or "the source gave it up"))
 
-    def _go(self, _said: Message) -> None:
-        """Make the VM this host's own. Idempotent, and never fails: it is done, or waits, or the VM has ended."""
+    def _go(self, said: Message) -> None:
+        """Make the VM this host's own. Idempotent, and never fails: it is done, or waits, or the VM has ended.
+
+        Arguments:
+            said: the source's word.
+        """
         self._vigil.end()
         self._trouble = None
         settling = self.jobs.last(self.job, Phase.SETTLING)
         ran = None if settling is None else bool(settling.detail.get("ran", True))
         noted = self.jobs.last(self.job, Phase.GOING) is not None
-        lost = self._arrival().take(noted=noted, ran=ran)
+        lost = self._arrival().take(noted=noted, ran=ran, suspended=said.get("suspended") is True)
         self.end(State.FAILED if lost else State.DONE, lost)
         self.say(do="stuck", problem=lost.problem()) if lost else self.say(do="defined")
         self._ended.set()

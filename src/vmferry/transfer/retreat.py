@@ -29,20 +29,34 @@ class Own(Protocol):
     def presence(self, uuid: str) -> Presence:
         """Return how it stands."""
 
-    def resume(self, vm: VmIdentity) -> None:
-        """Let it run."""
+    def settle(self, uuid: str) -> None:
+        """Wait until libvirt is no more at work on it."""
+
+    def resume_after(self, vm: VmIdentity) -> bool:
+        """Let it run; False: a person suspended it."""
+
+    def suspend_after(self, vm: VmIdentity) -> bool:
+        """Suspend it again; False: somebody let it run."""
 
 
 def keep_running(
-    domains: Own, own: VmIdentity, doubt: Callable[[str], None], sleep: Callable[[float], object] = time.sleep
+    domains: Own,
+    own: VmIdentity,
+    doubt: Callable[[str], None],
+    sleep: Callable[[float], object] = time.sleep,
+    *,
+    suspended: bool = False,
 ) -> Presence:
     """Let the VM run on when libvirt left it paused: the verdict is abort, so no other copy ever will.
+
+    What a person suspended stays so, or is suspended again: libvirt resumes it as it ends the migration.
 
     Arguments:
         domains: the VMs of this host.
         own: what identifies it; one that was started anew meanwhile is left as it is.
         doubt: puts on record what is waited for.
         sleep: waits for so many seconds.
+        suspended: whether a person suspended the VM before the migration or during it.
 
     Returns:
         How it stands; that is found out, however long libvirt is away.
@@ -53,9 +67,14 @@ def keep_running(
     vm, resumed, at_work = own.name, 0, 0
     for pause in pauses():
         try:
+            if suspended:
+                domains.settle(own.uuid)
             presence = domains.presence(own.uuid)
-            if presence is Presence.PAUSED and resumed < _RESUMES:
-                domains.resume(own)
+            if suspended and presence is Presence.RUNNING:
+                return Presence.PAUSED if domains.suspend_after(own) else presence
+            if presence is Presence.PAUSED and not suspended and resumed < _RESUMES:
+                if not domains.resume_after(own):
+                    return presence
                 resumed += 1
             elif presence is not Presence.BUSY:
                 return presence

@@ -1,5 +1,6 @@
 """The source's end of a move: connects, lets libvirt copy, decides, and settles or undoes."""
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from vmferry.store.jobs import Step
 from vmferry.transfer import definition, files, interfaces, originals, startlock
 from vmferry.transfer.connect import connect
 from vmferry.transfer.control import Message
-from vmferry.transfer.decision import Decision, Verdict, from_journal
+from vmferry.transfer.decision import Decision, Verdict, from_journal, suspended
 from vmferry.transfer.departure import Departure
 from vmferry.transfer.doors import Doors
 from vmferry.transfer.endpoint import Endpoint
@@ -37,6 +38,8 @@ _TICK = 0.5
 _LIBVIRT_LIMIT = 20.0
 _CONNECT_LIMIT = 6.0
 
+log = logging.getLogger("vmferry.transfer")
+
 
 class Source(Endpoint):
     """One outgoing move."""
@@ -51,6 +54,7 @@ class Source(Endpoint):
         self._doors: Doors | None = None
         self._first_byte_at: float | None = None
         self._go_sent = False
+        self._suspended = False  # by a person, and so to stay
         self._trouble: VmferryError | None = None
         self._unanswered: list[str] = []
         self._departure = Departure(
@@ -60,7 +64,7 @@ class Source(Endpoint):
             self.offer,
             self.spec.peer,
             self.next_event,
-            lambda: self.peer().go(self.job, self.proof()),
+            lambda: self.peer().go(self.job, self.proof(), suspended=self._suspended),
         )
         self._meter = Meter()
         self._streams: dict[str, list[Stream]] = {"memory": [], "disk": [], "file": []}
@@ -89,6 +93,7 @@ class Source(Endpoint):
         self._trouble = self._trouble or self.died(phases[-1] if phases else Phase.ADMITTED)
         self._decision = Decision(self.journal, from_journal(phases))
         self._departure.vm = left(steps, self.offer.uuid, self.offer.vm)
+        self._suspended = suspended(steps)
         self._conclude()
 
     def close(self) -> None:
@@ -111,7 +116,7 @@ class Source(Endpoint):
         went = self._departure.went_at
         return Summary(
             total_time=time.time() - self.spec.requested_at,
-            downtime=went - stopped if went and stopped else None,
+            downtime=went - stopped if went and stopped and not self._suspended else None,
             wire_bytes=self.session.sent if self.session else 0,
             memory_bytes=carried["memory"],
             disk_bytes=carried["disk"] + carried["file"],
@@ -194,7 +199,8 @@ class Source(Endpoint):
         """Let libvirt copy until the decision has fallen."""
         assert self.session is not None
         self._departure.vm = leaving(self.domains, self.offer, self.config.name)
-        self._step(Phase.COPYING, id=self._departure.vm.id)
+        self._suspended = self.domains.suspended(self.offer.uuid)
+        self._step(Phase.COPYING, **self._state())
         self._lock.prepare()
         self._doors = Doors(self.sockets, self.qemu_uid())
         self._doors.open(
@@ -211,6 +217,7 @@ class Source(Endpoint):
             kind, value = self.next_event(_TICK)
             if kind == "tick":
                 self._report()
+                self._note_suspension()
             elif kind == "broken":
                 raise self.lost(str(value))
             elif kind == "trouble":
@@ -232,16 +239,38 @@ class Source(Endpoint):
 
     def _commit(self) -> bool:
         """Decide, and lock the VM here; only then can its libvirt learn that the VM is handed over."""
-        if not self._decision.commit():
+        self._see_suspension()
+        if not self._decision.commit(suspended=self._suspended):
             return False
         self._lock.hold()
         return True
 
+    def _state(self) -> dict[str, Any]:
+        """Return what the journal needs of the VM while it is copied."""
+        return {"id": self._departure.vm.id, "suspended": self._suspended}
+
+    def _see_suspension(self) -> None:
+        if self._migration is not None:
+            self._suspended = self._migration.suspended
+
+    def _note_suspension(self) -> None:
+        """Write down that somebody has suspended the VM: libvirt resumes it when this worker dies."""
+        known = self._suspended
+        self._see_suspension()
+        if self._suspended != known:
+            log.info("%s was %s while it is copied", self.offer.vm, "suspended" if self._suspended else "resumed")
+            self._decision.note(Phase.COPYING, **self._state())
+
+    def _go(self) -> Message:
+        """Return the message that hands the VM over."""
+        return {"do": "go", "suspended": True} if self._suspended else {"do": "go"}
+
     def _reply_read(self, read: bool) -> None:
         """Send `go` at once when libvirt has read the reply: the guest stands still."""
         if read:
-            self._decision.read()
-            self._go_sent = self.say(do="go")
+            self._see_suspension()
+            self._decision.read(suspended=self._suspended)
+            self._go_sent = self.say(**self._go())
             self.events.put(("decided", None))
         else:
             self.events.put(("unread", None))
@@ -322,7 +351,7 @@ class Source(Endpoint):
         """The VM is the destination's: see that it runs there, then take it away here."""
         noted = self.jobs.last(self.job, Phase.GOING) is not None
         steps = {"tell": self._tell_definition, "remove": self._remove_disks}
-        problem = self._departure.take(noted=noted, said=self._go_sent, go={"do": "go"}, **steps)
+        problem = self._departure.take(noted=noted, said=self._go_sent, go=self._go(), **steps)
         self.left += self._departure.left + self._remove_nonces()
         self.say(do="bye")
         self.end(State.FAILED if problem else State.DONE, problem)
@@ -331,6 +360,7 @@ class Source(Endpoint):
         """The VM stays here: end the migration, tell the destination, see that the VM runs."""
         trouble = self._trouble or self.failure("it was given up")
         if self._migration is not None:
+            self._suspended = self._migration.ask_suspended()
             self._migration.abort()
         by = str(trouble.fields["caller"]) if isinstance(trouble, CancelledError) else ""
         told = self.say(do="abort", why=trouble.reason, cancelled_by=by)
@@ -340,7 +370,8 @@ class Source(Endpoint):
             self.session.close(linger=1.0)
         if self._migration is not None:
             self._migration.done.wait(_LIBVIRT_LIMIT)
-        trouble = standing(trouble, keep_running(self.domains, self._departure.vm, self.doubt))
+        vm, suspended = self._departure.vm, self._suspended
+        trouble = standing(trouble, keep_running(self.domains, vm, self.doubt, suspended=suspended))
         self._lock.lift()
         if not told:
             with suppress(VmferryError):  # it asks for the verdict itself as soon as it can

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 import vmferry
 from vmferry.agent.acquaintance import try_back
 from vmferry.agent.callers import IncomingJob, KnownPeer, OutgoingJob, ThisAgent
-from vmferry.core.api import Abort, Back, Hello, Outcome, Verdict
+from vmferry.core.api import Abort, Back, Going, Hello, Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.chain import HeadsKept
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
@@ -132,13 +132,16 @@ def abort_job(request: Abort, job: IncomingJob, agent: ThisAgent) -> None:
     agent.services.incoming.abort(job, request.reason, request.cancelled_by)
 
 
+_RUNS = Going()
+
+
 @router.post("/jobs/{job}/go")
-def commit_job(job: IncomingJob, agent: ThisAgent) -> Outcome:
+def commit_job(job: IncomingJob, agent: ThisAgent, said: Going = _RUNS) -> Outcome:
     """Take the VM: the source has committed. The answer says how far that came; ask again until it has ended."""
-    return agent.services.incoming.go(job)
+    return agent.services.incoming.go(job, suspended=said.suspended)
 
 
 @router.get("/jobs/{job}/verdict")
 def judge_job(job: OutgoingJob, agent: ThisAgent) -> Verdict:
     """Say what becomes of the VM of a move that broke."""
-    return Verdict(verdict=agent.services.outgoing.verdict(job))
+    return agent.services.outgoing.verdict(job)
