@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.lab.harness import Pair, begin, vmferry, wait
-from tests.lab.steps import SLOW_GUEST, begin_slow, check_only_on, holdings
+from tests.lab.steps import SLOW_GUEST, begin_slow, check_only_on, holdings, told
 from vmferry.core.errors import Exit
 from vmferry.lab.host import Host
 from vmferry.lab.vm import Disk, Guest, state
@@ -29,6 +29,7 @@ def check(pair: Pair, *options: str, storage: bool = True) -> tuple[int, dict[st
     done = pair.one.run(*words, *(["--include-storage"] if storage else []), check=False)
     assert done.stdout, done.stderr
     report = dict(json.loads(done.stdout))
+    report["findings"] = told(report)
     assert [holdings(host) for host in pair.hosts] == before
     return done.returncode, report
 
@@ -191,7 +192,8 @@ def test_more_memory_than_there_is(pair: Pair) -> None:
 def test_a_guest_that_would_lose_writes(pair: Pair) -> None:
     pair.start(GUEST)
     change(pair.one, "pti=on", "pti=off")
-    assert found(pair) == ["emulated-guest-loses-writes"]
+    old = "QEMU 7." in pair.one.run("virsh", "version").stdout
+    assert found(pair) == (["emulated-guest-loses-writes"] if old else [])
 
 
 def test_a_backup_at_work(pair: Pair) -> None:

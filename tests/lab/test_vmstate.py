@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.lab.harness import Pair, begin, wait_phase
-from tests.lab.steps import slow
+from tests.lab.steps import slow, told
 from vmferry.core import domainxml
 from vmferry.lab.host import Host
 
@@ -72,7 +72,7 @@ def look(pair: Pair, *options: str) -> dict[str, dict[str, Any]]:
     words = ["vmferry", "--output", "json", "vm", "check", VM, "kvm2", "--include-storage", *options]
     done = pair.one.run(*words, check=False)
     assert done.stdout, done.stderr
-    findings = {finding["code"]: finding for finding in json.loads(done.stdout)["findings"]}
+    findings = {finding["code"]: finding for finding in told(json.loads(done.stdout))}
     findings.pop(ALWAYS, None)
     return findings
 
@@ -162,9 +162,11 @@ def test_a_disk_of_a_storage_pool_that_was_stopped(pair: Pair, pool: str) -> Non
         volume = disk(ROOT, "vda").replace("type='file'", "type='volume'", 1)
         volume = volume.replace(f"file='{ROOT}'", f"pool='{pool}' volume='{ROOT.rpartition('/')[2]}'")
         with running(pair, volume):
+            assert set(look(pair)) == {"disk-volume-becomes-file"}
             virsh(one, "pool-destroy", pool)
             # The destination sees a disk that is not moved, too.
-            mended(pair, "disk-file-missing", "device-forbidden")
+            follow(pair, "disk-file-missing", "device-forbidden")
+            assert set(look(pair)) == {"disk-volume-becomes-file"}
     finally:
         for words in (("destroy", VM), ("pool-destroy", pool), ("pool-undefine", pool)):
             one.run("virsh", *words, check=False)

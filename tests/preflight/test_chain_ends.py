@@ -22,8 +22,19 @@ def test_no_header_says_what_is_opened() -> None:
     tags = [element.tag for element in found]
     assert tags[tags.index("source") + 1] == "backingStore"
     assert len(found.findall("backingStore")) == 1
-    shared = domainxml.parse_domain(make([DISK], shared=True).persistent_xml)
-    assert shared.find("devices/disk/backingStore") is not None
+
+
+def test_a_definition_that_is_changed_for_it_is_named() -> None:
+    """The other host can write the header of a disk that both see, also when the VM has long arrived."""
+    shared = make([DISK], shared=True)
+    assert domainxml.parse_domain(shared.persistent_xml).find("devices/disk/backingStore") is not None
+    assert shared.closed == ("vda",)
+    closed = domainxml.with_ends(xml(), ["vda"])
+    for plan_ in (make([DISK]), make([DISK], closed, shared=True)):
+        assert plan_.closed == ()
+    raw = xml().replace("type='qcow2'", "type='raw'")
+    plan_ = make([DISK.model_copy(update={"format": "raw"})], raw, shared=True)
+    assert (plan_.closed, plan_.persistent_xml) == ((), domainxml.with_paths(raw, {}))
 
 
 def test_what_the_xml_says_itself_stays_for_the_policy_to_judge() -> None:

@@ -6,8 +6,25 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.preflight.make import DISK, MEDIUM, ON, PLACE, READ_ONLY, THERE, UUID, UUIDS, VM, case, end, proposal, xml
+from tests.preflight.make import (
+    DISK,
+    MEDIUM,
+    ON,
+    PATH,
+    PLACE,
+    READ_ONLY,
+    THERE,
+    UUID,
+    UUIDS,
+    VM,
+    case,
+    end,
+    proposal,
+    xml,
+)
 
+from vmferry.core import domainxml
+from vmferry.core.codes import carried as carried_codes
 from vmferry.core.codes import checks as check_codes
 from vmferry.core.codes import doctor as doctor_codes
 from vmferry.core.displays import Obstacle
@@ -86,6 +103,23 @@ FAULTS: list[tuple[str, Severity, Case]] = [
         case(proposal(persistent=xml().replace("mode='custom'", "mode='host-model'")), cpu_same=False),
     ),
     (
+        "definition-chain-closed",
+        Severity.WARNS,
+        case(places=[PLACE.model_copy(update={"shared": True})]),
+    ),
+    (
+        "disk-volume-becomes-file",
+        Severity.WARNS,
+        case(
+            proposal(
+                xml()
+                .replace("<disk type='file'", "<disk type='volume'")
+                .replace(f"<source file='{PATH}'/>", "<source pool='default' volume='web01.qcow2'/>"),
+                definition={"vda": "vda"},
+            )
+        ),
+    ),
+    (
         "emulator-other",
         Severity.WARNS,
         case(
@@ -145,7 +179,10 @@ FAULTS: list[tuple[str, Severity, Case]] = [
     (
         "shared-disk-in-use",
         Severity.BLOCKS,
-        case(places=[PLACE.model_copy(update={"shared": True, "used": "its disk vda, VM db01"})]),
+        case(
+            proposal(domainxml.with_ends(xml(), ["vda"])),
+            places=[PLACE.model_copy(update={"shared": True, "used": "its disk vda, VM db01"})],
+        ),
     ),
     (
         "disk-path-unusable",
@@ -321,7 +358,7 @@ NOT_IN_THE_LAB = {
 def test_each_code_is_seen_in_the_lab_or_cannot_be() -> None:
     lists = [some for name, some in vars(all_checks).items() if name.startswith("OF_")]
     known = {code for some in lists for check in some for code in check.causes}
-    for module in (check_codes, doctor_codes):
+    for module in (carried_codes, check_codes, doctor_codes):
         known |= {code for code in vars(module).values() if isinstance(code, Code)}
     text = "".join(file.read_text() for file in (Path(__file__).parents[1] / "lab").glob("test_*.py"))
     assert {code.name for code in known if f'"{code.name}"' not in text} == NOT_IN_THE_LAB
@@ -344,7 +381,8 @@ def test_a_device_of_the_host_is_named(device: str) -> None:
 
 def test_a_disk_that_is_shared_needs_neither_storage_nor_room() -> None:
     shared = PLACE.model_copy(update={"shared": True, "taken": True, "free": 0, "writable": False})
-    assert run(OF_MOVE, case(proposal(options=MoveOptions()), places=[shared])) == []
+    closed = domainxml.with_ends(xml(), ["vda"])
+    assert run(OF_MOVE, case(proposal(closed, options=MoveOptions()), places=[shared])) == []
 
 
 def test_a_folder_that_is_not_allowed_is_told_once() -> None:

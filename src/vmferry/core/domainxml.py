@@ -48,6 +48,7 @@ class DiskEntry:
         path: the file, for kind `file`; None when the drive is empty.
         format: raw, qcow2, ...; libvirt takes raw where the XML names none.
         backing: paths of the files below it, topmost first, as far as the XML tells.
+        ends: whether the XML says what is below it, were it that nothing is.
     """
 
     target: str
@@ -61,6 +62,7 @@ class DiskEntry:
     pool: str | None
     volume: str | None
     backing: tuple[str, ...]
+    ends: bool = False
 
     @property
     def medium(self) -> bool:
@@ -388,6 +390,7 @@ def _entry(disk: Element) -> DiskEntry:
         pool=place.get("pool"),
         volume=place.get("volume"),
         backing=tuple(_backing(disk)),
+        ends=disk.find("backingStore") is not None,
     )
 
 

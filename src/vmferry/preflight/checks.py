@@ -2,6 +2,7 @@
 
 from vmferry.core.vm import VmSnapshot
 from vmferry.preflight import (
+    changes,
     cpu,
     devices,
     displays,
@@ -61,6 +62,8 @@ OF_MOVE: tuple[Check[Case], ...] = (
     devices.POLICY,
     devices.SOCKETS,
     devices.LIBVIRT,
+    changes.CHAINS,
+    changes.VOLUMES,
     machine.VERSIONS,
     machine.LETHAL,
     hosts.of_case(hosts.VMFERRY),

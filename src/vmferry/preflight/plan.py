@@ -24,6 +24,7 @@ class Plan:
         persistent_xml: its definition.
         live: the disks of the running VM: target -> path and format.
         defined: those of the definition.
+        closed: disks of the definition of which it says, and did not before, that no file is below theirs.
     """
 
     disks: list[DiskPlan]
@@ -31,6 +32,7 @@ class Plan:
     persistent_xml: str
     live: Mapping[str, tuple[str, str]]
     defined: Mapping[str, tuple[str, str]]
+    closed: tuple[str, ...] = ()
 
 
 def paths(vm: Proposal) -> dict[str, str]:
@@ -66,9 +68,11 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
     live_xml = domainxml.with_ends(live_xml, live)
     # What is copied was made or looked at here. What is shared can be written anew by the other host at any time.
     both = {place.path for place in here.places if place.shared}
-    shared = [target for target, (path, _) in defined.items() if path in both]
-    persistent_xml = domainxml.with_ends(persistent_xml, shared)
-    return Plan(disks, live_xml, persistent_xml, live, defined)
+    # A raw one has no header.
+    shared = {target for target, (path, format_) in defined.items() if path in both and format_ != "raw"}
+    closed = tuple(disk.target for disk in domainxml.disks(persistent_xml) if disk.target in shared and not disk.ends)
+    persistent_xml = domainxml.with_ends(persistent_xml, closed)
+    return Plan(disks, live_xml, persistent_xml, live, defined, closed)
 
 
 def _definition(vm: Proposal) -> Mapping[str, str]:

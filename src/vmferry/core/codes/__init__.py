@@ -5,6 +5,7 @@ Its parts are modules only for their length; all codes are looked up here.
 # ruff: noqa: F403 -- the parts hold nothing but codes
 
 from vmferry.core.codes.access import *
+from vmferry.core.codes.carried import *
 from vmferry.core.codes.checks import *
 from vmferry.core.codes.delegation import *
 from vmferry.core.codes.disks import *
