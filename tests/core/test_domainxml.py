@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.transfer import captured
 
-from vmferry.core import capabilities, domainxml, xmldiff
+from vmferry.core import capabilities, domainxml, firmware, xmldiff
 from vmferry.core.errors import UsageError
 from vmferry.transfer.rpc import Procedure
 
@@ -145,8 +145,8 @@ def test_what_the_checks_read() -> None:
     assert domainxml.huge_pages(xml) == [2 << 20, 1 << 30]
     assert domainxml.huge_pages("<domain/>") == []
     assert domainxml.huge_pages(xml.replace("size='2'", "size='two'")) == [0, 1 << 30]
-    assert domainxml.boot_files(xml) == ["/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"]
-    assert domainxml.boot_files("<domain/>") == []
+    assert firmware.boot_files(xml) == ["/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"]
+    assert firmware.boot_files("<domain/>") == []
     assert domainxml.cpu(xml) == ("host-model", '<cpu mode="host-model" check="partial" />')
     assert domainxml.cpu("<domain/>") == ("", "")
     assert domainxml.caches(xml) == {"vda": "none"}

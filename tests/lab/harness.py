@@ -220,6 +220,7 @@ def leftovers(host: Host) -> list[str]:
     """Give what a move may have left on a host: VMs, disks, nonce files, sockets, QEMUs, workers."""
     found = [f"VM {name}" for name in host.run("virsh", "-q", "list", "--all", "--name").stdout.splitlines() if name]
     found += [f"file {file.name}" for file in host.images.iterdir()]
+    found += [f"UEFI variables {name}" for name in _lines(host, "ls /var/lib/libvirt/qemu/nvram 2>/dev/null")]
     found += [f"socket folder {line}" for line in _lines(host, "ls /run/vmferry/jobs 2>/dev/null")]
     for pattern in ("qemu-system", "vmferry-transfer"):
         found += [f"process {pid} ({pattern})" for pid in processes(host, pattern)]

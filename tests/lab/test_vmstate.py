@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.lab.harness import Pair, begin, wait_phase
-from tests.lab.steps import slow, told
+from tests.lab.conftest import RELEASES
+from tests.lab.harness import LIMIT, Pair, begin, vmferry, wait, wait_phase
+from tests.lab.steps import slow, told, wait_clean
 from vmferry.core import domainxml
 from vmferry.lab.host import Host
 
@@ -226,6 +227,79 @@ def test_a_definition_that_differs_is_carried_as_what_it_is(pair: Pair) -> None:
     virsh(two, "destroy", VM)
     virsh(two, "start", VM)
     assert live(two)[:2] == [("vda", prepared), ("vdb", attached)]
+
+
+FIRMWARE, TEMPLATE = "/usr/share/seabios/bios-256k.bin", "/usr/share/seabios/bios.bin"
+NVRAM = "/var/lib/libvirt/qemu/nvram"
+VARIABLES = f"{NVRAM}/{VM}_VARS.fd"
+TPM = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+
+
+def with_firmware(xml: str, path: str = VARIABLES) -> str:
+    """Return a domain that starts from flash: what is in it does not matter, that it is two files does."""
+    loader = f"<loader readonly='yes' type='pflash'>{FIRMWARE}</loader><nvram template='{TEMPLATE}'>{path}</nvram>"
+    bare = re.sub("<loader.*</nvram>|<features>.*</features>", "", xml)
+    return bare.replace("</os>", f"{loader}</os><features><acpi/></features>")
+
+
+def content(host: Host, path: str) -> str:
+    return host.run("sha256sum", path).stdout.split()[0]
+
+
+def test_variables_of_the_firmware_and_a_tpm_come_along_and_do_not_stay(pair: Pair) -> None:
+    one, two = pair.hosts
+    image(one, ROOT, size="32M")
+    one.run("qemu-io", "-c", "write -q -P 5 0 24M", ROOT)
+    one.run("cp", FIRMWARE, "/run/variables")  # of the template's size, and another content
+    one.run("sh", "-c", f"mkdir -p {NVRAM}; head -c 131072 /run/variables >'{VARIABLES}'")
+    before = content(one, VARIABLES)
+    tpm = TPM if not RELEASES else ""  # a newer host cannot set one up: its root is read-only
+    xml = with_firmware(_XML.format(name=VM, number=1, devices=disk(ROOT, "vda") + tpm))
+    virsh(one, "define", "/dev/stdin", text=xml)
+    virsh(one, "start", VM)
+    assert look(pair) == {}
+
+    virsh(one, "define", "/dev/stdin", text=with_firmware(xml, f"{NVRAM}/{VM}.fd"))
+    assert set(look(pair)) == {"definition-variables-differ"}
+    virsh(one, "define", "/dev/stdin", text=xml)
+    # What is there is somebody's until a person has looked.
+    two.run("sh", "-c", f"mkdir -p {NVRAM}; echo mine >'{VARIABLES}'")
+    found = look(pair)
+    assert set(found) == {"firmware-variables-exist"}
+    two.run("sh", "-c", command(found["firmware-variables-exist"]))
+    two.run("mv", NVRAM, f"{NVRAM}.away")
+    found = look(pair)
+    assert set(found) == {"firmware-variables-unplaced"}
+    two.run("sh", "-c", command(found["firmware-variables-unplaced"]))
+    assert look(pair) == {}
+
+    # Given up in mid-copy, when QEMU there has the file open already.
+    slow(pair, "16mbit")
+    job = begin(one, VM, "kvm2", "--include-storage")
+    wait(lambda: two.run("virsh", "domstate", VM, check=False).returncode == 0, LIMIT, "the copy to be there")
+    two.run("ls", VARIABLES)
+    vmferry(one, "job", "cancel", job)
+    assert [pair.wait_end(host, job)["state"] for host in pair.hosts] == ["cancelled"] * 2
+    slow(pair, None)
+    assert content(one, VARIABLES) == before
+    wait_clean(two)
+
+    job = begin(one, VM, "kvm2", "--include-storage")
+    ended = pair.wait_end(one, job)
+    assert (ended["state"], ended["summary"]["left"]) == ("done", []), ended["error"]
+    assert content(two, VARIABLES) == before
+    wait_clean(one)
+    if tpm:
+        assert one.run("find", "/var/lib/libvirt/swtpm", "-type", "f").stdout == ""
+    virsh(two, "destroy", VM)
+    virsh(two, "start", VM)
+    assert content(two, VARIABLES) == before
+    two.run("rm", "-r", f"{NVRAM}.away")
+
+
+def command(finding: dict[str, Any]) -> str:
+    """Return the command that a finding names."""
+    return str(finding["mend"]).split("`")[1]
 
 
 CHANGES = ("described", "undefined", "later", "transient")

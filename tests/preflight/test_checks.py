@@ -33,6 +33,7 @@ from vmferry.core.finding import Finding, Severity, blocker
 from vmferry.core.networks import Network
 from vmferry.core.offer import Disk, Encryption, MoveOptions
 from vmferry.core.settings import HostSettings, Protection
+from vmferry.core.snapshot import Place
 from vmferry.core.vm import SUSPENDED, Later, Unmovable
 from vmferry.preflight import checks as all_checks
 from vmferry.preflight.case import Case, Way, run
@@ -41,6 +42,13 @@ from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_VM, OF_WAY
 PASSED_ON = "<hostdev mode='subsystem' type='pci'><source><address bus='1'/></source></hostdev>"
 OTHER = DISK.model_copy(update={"target": "vdb", "path": "/var/lib/libvirt/images/b/web01.qcow2"})
 STORAGE = MoveOptions(include_storage=True)
+
+
+NVRAM = Place(target="nvram", path="/var/lib/libvirt/qemu/nvram/web01_VARS.fd")
+VARIABLES = (
+    "<loader readonly='yes' type='pflash'>/usr/share/OVMF/a.fd</loader>"
+    f"<nvram template='/usr/share/OVMF/v.fd'>{NVRAM.path}</nvram>"
+)
 
 
 def with_disks(*disks: Disk, **options: Any) -> Any:
@@ -147,7 +155,36 @@ FAULTS: list[tuple[str, Severity, Case]] = [
         Severity.BLOCKS,
         case(proposal(xml(top="<memoryBacking><hugepages/></memoryBacking>"))),
     ),
-    ("boot-file-missing", Severity.BLOCKS, case(missing_files=["/usr/share/OVMF/OVMF_CODE.secboot.fd"])),
+    (
+        "boot-file-missing",
+        Severity.BLOCKS,
+        case(proposal(xml(os="<kernel>/usr/share/OVMF/k</kernel>")), missing_files=["/usr/share/OVMF/k"]),
+    ),
+    (
+        "boot-file-missing",
+        Severity.WARNS,
+        case(
+            proposal(persistent=xml(os="<loader>/usr/share/OVMF/b.fd</loader>")), missing_files=["/usr/share/OVMF/b.fd"]
+        ),
+    ),
+    (
+        "firmware-variables-exist",
+        Severity.BLOCKS,
+        case(proposal(xml(os=VARIABLES)), variables=NVRAM.model_copy(update={"taken": True})),
+    ),
+    *(
+        (
+            "firmware-variables-unplaced",
+            Severity.BLOCKS,
+            case(proposal(xml(os=VARIABLES)), variables=NVRAM.model_copy(update={what: False})),
+        )
+        for what in ("folder_exists", "allowed", "writable")
+    ),
+    (
+        "definition-variables-differ",
+        Severity.WARNS,
+        case(proposal(xml(os=VARIABLES), xml(os=VARIABLES.replace("_VARS", ""))), variables=NVRAM),
+    ),
     (
         "tpm-missing",
         Severity.BLOCKS,

@@ -37,6 +37,33 @@ def test_where_a_disk_goes(options: MoveOptions, path: str) -> None:
     assert plan.paths(proposal(options=options)) == {"vda": path}
 
 
+VARIABLES = DISK.model_copy(
+    update={"target": "nvram", "path": "/var/lib/libvirt/qemu/nvram/web01_VARS.fd", "format": "raw", "virtual_size": 1}
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"path": "/etc/shadow"},
+        {"format": "qcow2"},
+        {"target": "vda"},
+        {"virtual_size": 1 << 40},
+    ],
+)
+def test_the_variables_that_are_offered_are_those_of_the_xml(change: dict[str, Any]) -> None:
+    """The destination makes a file of that path and size."""
+    named = xml(os=f"<nvram template='/usr/share/OVMF/v.fd'>{VARIABLES.path}</nvram>")
+    offered = VARIABLES.model_copy(update=change)
+    if not change:
+        assert case(proposal(named, variables=offered)).plan.live_xml
+        change = {"nowhere": True}
+        named = xml()
+    with pytest.raises(UsageError, match="variables"):
+        case(proposal(named, variables=offered))
+
+
 def test_a_disk_is_copied_or_shared() -> None:
     (copied,) = case().plan.disks
     assert (copied.copied_by, copied.shared) == ("mirror", False)

@@ -41,6 +41,7 @@ class Worker:
             journal=self._journal,
             host="kvm2",
             vm="web01",
+            **options,
         )
 
     def _journal(self, records: list[dict[str, Any]]) -> None:
@@ -108,6 +109,22 @@ def test_what_somebody_else_has_made_stays(folder: Path) -> None:
     assert worker.undo() == []
     assert (folder / "victim").read_text() == "somebody's"
     assert names(folder) == {"victim"}
+
+
+def test_the_file_for_uefi_variables_is_made_in_its_own_folder_and_undone(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "nvram"
+    place.mkdir()
+    flash = disk(place / "web01_VARS.fd", "nvram", virtual_size=128 << 10)
+    worker = Worker(folder, [disk(folder / "a")], variables=(flash, [place]))
+    worker.new.make()
+    assert (place / "web01_VARS.fd").stat().st_size == 128 << 10
+    assert worker.undo() == []
+    assert names(place) | names(folder) == set()
+    (place / "web01_VARS.fd").write_text("somebody's")
+    refused("firmware-variables-exist", Worker(folder, [], variables=(flash, [place])).new.make)
+    assert (place / "web01_VARS.fd").read_text() == "somebody's"
+    elsewhere = disk(folder / "web01_VARS.fd", "nvram")
+    refused("storage-path-forbidden", Worker(folder, [], variables=(elsewhere, [place])).new.make)
 
 
 def test_what_comes_while_the_disks_are_made_stays(folder: Path) -> None:

@@ -218,6 +218,20 @@ def test_media_stay_unless_they_are_to_go(image: Path, device: str, entry: str) 
     assert not image.exists()
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_file_with_uefi_variables_goes_when_nobody_else_uses_it(image: Path, keep: bool) -> None:
+    flash = DISK.model_copy(update={"target": "nvram", "path": str(image)})
+    told = offer(image, keep_source_disks=keep).model_copy(update={"variables": flash, "disks": []})
+    with running(image):
+        kept = originals.note(told, [])
+    use = Use(by=By.VM, name="web02", role="<nvram>")
+    left = originals.remove(kept, lambda files: Surroundings(uses={files[0]: [use]}))
+    assert image.exists()
+    assert keep or "web02" in left[0]
+    originals.remove(kept, lambda _files: NOBODY)
+    assert image.exists() is keep
+
+
 def test_a_shareable_disk_is_never_removed(image: Path) -> None:
     originals.remove(noted(image, entry="<shareable/>"), lambda _files: NOBODY)
     assert image.exists()

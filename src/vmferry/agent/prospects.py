@@ -194,6 +194,7 @@ class Prospects:
             autostart=vm.autostart,
             memory=vm.memory,
             disks=disks,
+            variables=vm.variables,
             options=options,
             networks=keeps_to(end.settings, end.addresses),
         )

@@ -218,18 +218,6 @@ def _size(page: Element) -> int:
     return int(number) * _UNITS.get(page.get("unit", "KiB"), 1024) if readable else 0
 
 
-def boot_files(xml: str) -> list[str]:
-    """Give the files of the host that the VM starts from: firmware, its template, kernel, initramfs."""
-    os = parse_domain(xml).find("os")
-    if os is None:
-        return []
-    found = [os.findtext(name) or "" for name in ("loader", "kernel", "initrd", "dtb", "shim", "acpi/table")]
-    nvram = os.find("nvram")
-    if nvram is not None:
-        found.append(nvram.get("template", ""))
-    return [path.strip() for path in found if path.strip()]
-
-
 def disks(xml: str) -> list[DiskEntry]:
     """Give the VM's disks in their order, empty drives included."""
     return [_entry(disk) for disk in _disks(parse_domain(xml))]

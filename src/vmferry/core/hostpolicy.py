@@ -217,6 +217,10 @@ class _Judge:
             for tag, number in count.items():
                 if number > 1 and tag not in _SEVERAL:  # of which libvirt would take one
                     yield f"it has {number} <{_shown(tag)}>"
+        for loader in domain.findall("os/loader"):
+            if loader.get("type", "rom") != "rom" and loader.get("readonly") != "yes":
+                # QEMU would write into a file that this host's other VMs start from.
+                yield "os/loader is flash that the VM can write to (readonly='yes' is missing)"
         for device in domain.findall("devices/*"):
             if device.tag == "disk":
                 yield from _judge_disk(device)

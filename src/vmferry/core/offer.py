@@ -127,6 +127,9 @@ class Proposal(Message):
     autostart: bool
     memory: int = Field(description="bytes; just what the running VM's XML says")
     disks: list[Disk] = Field(max_length=DISKS)
+    variables: Disk | None = Field(
+        default=None, description="the file with the VM's UEFI variables, whose content comes with its memory"
+    )
     options: MoveOptions
     networks: list[Subnet] = Field(
         default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"

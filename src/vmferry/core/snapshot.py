@@ -67,6 +67,7 @@ class DestinationSnapshot(HostSnapshot):
     memory: int = Field(default=0, description="bytes that a new VM could have")
     huge_pages: dict[int, int] = Field(default={}, description="page size in bytes -> free bytes")
     places: list[Place] = Field(default=[])
+    variables: Place | None = Field(default=None, description="where its UEFI variables would be; None: it has none")
     displays: list[Obstacle] = Field(default=[], description="what keeps the VM's displays from listening")
     policy: Policy = Field(description="what the host lets incoming VMs have")
 

@@ -90,6 +90,7 @@ class VmSnapshot(BaseModel):
     autostart: bool
     memory: int = Field(description="bytes")
     disks: list[Disk] = Field(default=[], description="those that can be moved")
+    variables: Disk | None = Field(default=None, description="the file with its UEFI variables")
     definition: dict[str, str] | None = Field(default=None, description="as of Proposal")
     later: dict[str, Later] = Field(default={}, description="disks of the definition alone, by target")
     unmovable: dict[str, Unmovable] = Field(default={}, description="disks that cannot: target -> why")

@@ -11,7 +11,7 @@ from typing import Any
 
 import libvirt
 
-from vmferry.core import domainxml
+from vmferry.core import domainxml, firmware
 from vmferry.core.errors import PreflightError
 from vmferry.core.offer import Disk
 from vmferry.core.use import Surroundings
@@ -122,6 +122,7 @@ class Inventory:
                 persistent=persistent,
                 autostart=persistent and bool(domain.autostart()),
                 memory=domain.maxMemory() * 1024,
+                variables=_variables(live_xml),
                 disks=_measured(found.disks) + idle,
                 definition=definition,
                 later=later,
@@ -225,8 +226,25 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Disk
         raise _UnsupportedError(
             "it is encrypted, and its secret would have to move too", "take the encryption away (`qemu-img convert`)"
         )
-    disk = Disk(
-        target=entry.target,
+    disk = _disk(image, entry.target, path, readonly=entry.readonly)
+    return disk, Contents(snapshots=list(image.snapshots), bitmaps=list(image.bitmaps))
+
+
+def _variables(xml: str) -> Disk | None:
+    """Describe the file with a VM's UEFI variables; None where there is none, and libvirt there makes one."""
+    flash = firmware.variables(xml)
+    if flash is None:
+        return None
+    try:
+        image = images.inspect(flash.path, flash.format)
+    except (OSError, PreflightError):
+        return None
+    return _disk(image, firmware.VARIABLES, flash.path)
+
+
+def _disk(image: images.Image, target: str, path: str, *, readonly: bool = False) -> Disk:
+    return Disk(
+        target=target,
         path=path,
         format=image.format,
         virtual_size=image.virtual_size,
@@ -234,10 +252,9 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Disk
         mode=image.mode,
         owner=image.owner,
         group=image.group,
-        readonly=entry.readonly,
+        readonly=readonly,
         create_options=dict(image.options),
     )
-    return disk, Contents(snapshots=list(image.snapshots), bitmaps=list(image.bitmaps))
 
 
 def _measured(disks: list[Disk]) -> list[Disk]:

@@ -15,7 +15,7 @@ import libvirt
 
 import vmferry
 from vmferry.config import Config
-from vmferry.core import capabilities, domainxml, hostpolicy
+from vmferry.core import capabilities, domainxml, firmware, hostpolicy
 from vmferry.core.offer import Disk, Proposal
 from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
 from vmferry.hypervisor import displays, folders, media, proofs, safefiles, shared
@@ -81,10 +81,11 @@ class Snapshots:
                 cpu_refusal=cpu.result()[0],
                 cpu_same=cpu.result()[1],
                 tpm=tpm.result(),
-                missing_files=self._missing(vm.live_xml),
+                missing_files=self._missing(vm.live_xml, vm.persistent_xml),
                 memory=_memory(),
                 huge_pages=_huge_pages(),
                 places=places.result(),
+                variables=self._variables(vm.live_xml),
                 displays=displays.obstacles(vm.live_xml, _running(connection)),
                 policy=policy(self._config),
             )
@@ -181,12 +182,29 @@ class Snapshots:
         except OSError:
             return False
 
-    def _missing(self, xml: str) -> list[str]:
+    def _missing(self, *xmls: str) -> list[str]:
         """Look for boot files, in the folders for them only: a stranger must not learn what else is here."""
         folders = tuple(str(folder) for folder in self._config.boot_folders)
-        return [
-            path for path in domainxml.boot_files(xml) if hostpolicy.inside(path, folders) and not Path(path).exists()
-        ]
+        paths = dict.fromkeys(path for xml in xmls for path in firmware.boot_files(xml))
+        return [path for path in paths if hostpolicy.inside(path, folders) and not Path(path).exists()]
+
+    def _variables(self, xml: str) -> Place | None:
+        """Look at where the VM's UEFI variables would be, in the folders for them only."""
+        flash = firmware.variables(xml)
+        allowed = self._config.nvram_folders
+        if flash is None or not hostpolicy.inside(flash.path, tuple(str(folder) for folder in allowed)):
+            return None
+        place = Place(target=firmware.VARIABLES, path=flash.path)
+        try:
+            folder, name = safefiles.split(flash.path)
+            with safefiles.folder(folder) as inside:
+                if not folders.inside(inside, allowed):
+                    return place.model_copy(update={"allowed": False})
+                writable, _direct = folders.probe(Path(f"/proc/self/fd/{inside}"))
+                return place.model_copy(update={"taken": safefiles.exists(inside, name), "writable": writable})
+        except OSError as error:
+            wrong = "allowed" if error.errno == errno.ELOOP else "folder_exists"
+            return place.model_copy(update={wrong: False})
 
     def _places(
         self,

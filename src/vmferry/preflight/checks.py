@@ -57,6 +57,7 @@ OF_MOVE: tuple[Check[Case], ...] = (
     networks.NETWORKS,
     displays.DISPLAYS,
     firmware.FILES,
+    firmware.VARIABLES,
     firmware.TPM,
     devices.BOUND,
     devices.POLICY,

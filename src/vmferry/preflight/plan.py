@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from posixpath import basename, dirname
 from typing import NoReturn
 
-from vmferry.core import amounts, codes, domainxml
+from vmferry.core import amounts, codes, domainxml, firmware
 from vmferry.core.domainxml import Attachment
 from vmferry.core.errors import UsageError
 from vmferry.core.offer import Disk, DiskPlan, Proposal
@@ -98,6 +98,7 @@ def _require_alike(vm: Proposal) -> None:
         _refuse("the XML has another amount of memory than the offer names")
     if len({disk.target for disk in vm.disks}) != len(vm.disks):
         _refuse("a disk is offered twice")
+    _require_variables_alike(vm)
     live, defined = (
         {entry.target: entry for entry in domainxml.disks(xml)} for xml in (vm.live_xml, vm.persistent_xml)
     )
@@ -108,6 +109,18 @@ def _require_alike(vm: Proposal) -> None:
             _refuse(f"it offers a disk {disk.target} that the XML does not have")
         elif (entry.format, entry.readonly) != (disk.format, disk.readonly):
             _refuse(f"the XML has another format of the disk {disk.target}, or lets the VM write to it otherwise")
+
+
+def _require_variables_alike(vm: Proposal) -> None:
+    offered, named = vm.variables, firmware.variables(vm.live_xml)
+    if offered is None:
+        return
+    if named is None or (named.path, named.format) != (offered.path, offered.format):
+        _refuse("it offers another file with UEFI variables than the XML has")
+    if offered.target != firmware.VARIABLES or any(disk.target == offered.target for disk in vm.disks):
+        _refuse(f"the file with the UEFI variables has to be called {firmware.VARIABLES}, and no disk")
+    if offered.virtual_size > firmware.VARIABLES_MAX:
+        _refuse("the file with the UEFI variables is larger than any VM has")
 
 
 def _refuse(why: str) -> NoReturn:

@@ -73,6 +73,7 @@ class Destination(Endpoint):
             journal=lambda files: self.journal(Phase.ADMITTED, files=files),
             host=self.config.name,
             vm=self.offer.vm,
+            variables=(self.offer.variables, self.config.nvram_folders) if self.offer.variables else None,
         )
 
     # --- from beginning to end --------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vmferry.core import codes, paths
+from vmferry.core import codes, firmware, paths
 from vmferry.core.errors import InternalError, PreflightError, UsageError
 from vmferry.core.offer import Disk, DiskPlan
 from vmferry.core.paths import RESERVED
@@ -107,6 +107,7 @@ class NewDisks:
         disks: as the source describes them.
         plans: what becomes of each, as this host has planned it.
         allowed: folders in or below which disks may be.
+        variables: the file for UEFI variables, made like a disk, and the folders for such files; None: there is none.
         qemu_user: the user that QEMU runs as.
         journal: writes the records of all files down, durably.
         host, vm: for errors.
@@ -122,10 +123,16 @@ class NewDisks:
         journal: Callable[[list[dict[str, Any]]], None],
         host: str,
         vm: str,
+        variables: tuple[Disk, Sequence[Path]] | None = None,
     ) -> None:
         self._disks = {disk.target: disk for disk in disks}
         self._plans = {plan.target: plan for plan in plans if plan.made}
-        self._allowed = allowed
+        self._allowed = dict.fromkeys(self._plans, allowed)
+        if variables is not None:
+            disk, self._allowed[disk.target] = variables
+            self._disks[disk.target] = disk
+            plan = DiskPlan(target=disk.target, path=disk.path, shared=False, copied_by="mirror")
+            self._plans[disk.target] = plan  # QEMU fills it as the VM arrives
         self._qemu_user = qemu_user
         self._journal = journal
         self._host = host
@@ -243,8 +250,8 @@ class NewDisks:
         path = self._plans[target].path
         folder, name = safefiles.split(path)
         with safefiles.folder(folder) as inside:
-            if not folders.inside(inside, self._allowed):
-                allowed = ", ".join(str(place) for place in self._allowed)
+            if not folders.inside(inside, self._allowed[target]):
+                allowed = ", ".join(str(place) for place in self._allowed[target])
                 names = {"path": folder, "host": self._host, "disk": target}
                 raise PreflightError(codes.STORAGE_PATH_FORBIDDEN, allowed=allowed, **names)
             yield inside, name
@@ -278,6 +285,8 @@ class NewDisks:
 
     def _taken(self, target: str) -> PreflightError:
         names = {"path": self._plans[target].path, "host": self._host, "disk": target, "vm": self._vm}
+        if target == firmware.VARIABLES:
+            return PreflightError(codes.VARIABLES_EXIST, **names)
         return PreflightError(codes.DISK_EXISTS, **names)
 
     def _trouble(self, error: OSError, target: str) -> PreflightError:

@@ -59,7 +59,7 @@ def note(offer: Offer, plans: Sequence[DiskPlan]) -> dict[str, Any]:
     going = set(_candidates(offer, plans))
     copied = {plan.target for plan in plans if not plan.shared}
     found, left = [], []
-    for disk in offer.disks:
+    for disk in [*offer.disks, *([offer.variables] if offer.variables else [])]:
         if disk.idle:
             if disk.target in copied:
                 left.append(f"{disk.path}: only the definition of the VM had it, and a copy went along")
@@ -204,6 +204,8 @@ def _candidates(offer: Offer, plans: Sequence[DiskPlan]) -> Iterator[str]:
     if offer.options.keep_source_disks:
         return
     copied = {plan.target for plan in plans if not plan.shared}
+    if offer.variables is not None:
+        yield offer.variables.target  # libvirt keeps it when it takes the definition away
     for entry in domainxml.disks(offer.live_xml):
         if entry.target in copied and not entry.shareable and (not entry.medium or offer.options.remove_source_media):
             yield entry.target

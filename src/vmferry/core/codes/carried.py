@@ -8,6 +8,23 @@ CHAIN_CLOSED = PreflightError.define(
     "{source} can write to {path} too, and what its header names would be opened at the next start.",
     "Nothing has to be done; to have the definition as it was, take that out with `virsh edit {vm}` on {host}.",
 )
+VARIABLES_EXIST = PreflightError.define(
+    "firmware-variables-exist",
+    "{path} exists on {host} already, and the UEFI variables of {vm} would take its place.",
+    "See what uses it on {host}, and move it away: `mv {path} {path}.old`. Variables in a folder that both hosts see "
+    "cannot be moved: give the VM a file in a folder of the host's own (`virsh edit {vm}`).",
+)
+VARIABLES_PLACE = PreflightError.define(
+    "firmware-variables-unplaced",
+    "The UEFI variables of {vm} cannot be in {folder} on {host}: {why}.",
+    "Make that folder there, writable and no link: `mkdir -p {folder}`.",
+)
+DEFINED_VARIABLES = PreflightError.define(
+    "definition-variables-differ",
+    "The definition of {vm} has its UEFI variables in {path}, the running VM in {live}: only those of the running VM "
+    "are carried to {host}, and the next start there begins with new ones.",
+    "To have both alike, name {live} in the definition: `virsh edit {vm}`.",
+)
 VOLUME_FILE = PreflightError.define(
     "disk-volume-becomes-file",
     "The disk {disk} of {vm} is the volume {volume} of the storage pool {pool}; on {host} it will be named by its "
