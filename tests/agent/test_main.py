@@ -77,7 +77,9 @@ def running(config: Config) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_serves_and_stops_soon(config: Config) -> None:
+    began = time.monotonic()
     with running(config) as daemon, Client.local(config) as client:
+        starting = time.monotonic() - began
         assert client.host().name == "kvm1"
         token = client.invite().token
         assert stat.S_IMODE(config.socket.stat().st_mode) == 0o666
@@ -86,7 +88,7 @@ def test_serves_and_stops_soon(config: Config) -> None:
         began = time.monotonic()
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(LIMIT) == 0
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < starting  # it waits for nothing
         assert daemon.stderr is not None
         log = daemon.stderr.read()
     assert "root made a pairing token" in log

@@ -312,9 +312,7 @@ def test_garbage_is_survived(kvm1: "Node") -> None:
 
 def test_stop_leaves_nothing_open(kvm1: "Node") -> None:
     held = connect(kvm1, context())
-    began = time.monotonic()
     kvm1.stop()
-    assert time.monotonic() - began < LIMIT
     assert silence(held) < LIMIT
     assert not kvm1.config.socket.exists()
     kvm1.start()

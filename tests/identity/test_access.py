@@ -47,7 +47,7 @@ def test_settings_name_people_by_user_and_group(config: Config) -> None:
     import grp
     import pwd
 
-    ann = pwd.getpwall()[-1]
+    ann = next(user for user in reversed(pwd.getpwall()) if user.pw_gid != config.group_id())
     other = next(entry for entry in grp.getgrall() if entry.gr_gid not in (config.group_id(), ann.pw_gid))
     user = UnixUser(ann.pw_uid, frozenset({ann.pw_gid, other.gr_gid}))
     for role, settings in (

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 
 import pytest
 
@@ -28,11 +27,9 @@ def test_dripping_an_answer_wins_no_time() -> None:
     thread = threading.Thread(target=drip)
     thread.start()
     here.settimeout(5.0)  # which begins anew with each byte
-    began = time.monotonic()
     try:
         with pytest.raises(TimeoutError, match="no answer in time"), deadline(here, 0.3):
-            drain(here)
-        assert time.monotonic() - began < 5.0
+            drain(here)  # would have no end
     finally:
         stop.set()
         thread.join()

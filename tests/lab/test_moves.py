@@ -1,6 +1,7 @@
 """Moves that go well, on real hosts: the VM arrives whole, as it was, and nothing stays behind."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,9 +217,9 @@ def test_moves_without_encryption_where_both_hosts_allow_it(pair: Pair) -> None:
 
 def test_sums_a_move_up(pair: Pair) -> None:
     pair.start(GUEST)
+    began = time.monotonic()
     summary = vmferry(pair.one, "job", "show", move(pair, GUEST, pair.one))["summary"]
-    assert 0 < summary["total_time"] < 120
-    assert 0 < summary["downtime"] < 5
+    assert 0 < summary["downtime"] < summary["total_time"] < time.monotonic() - began
     assert summary["disk_bytes"] >= 40 << 20
     assert summary["memory_bytes"] > 0
     assert summary["wire_bytes"] >= 40 << 20  # less than disk_bytes, which counts holes too

@@ -96,11 +96,11 @@ class Throttled:
 
 
 @pytest.mark.parametrize("encryption", [True, False])
-def test_a_way_is_measured_in_about_a_second(encryption: bool) -> None:
+def test_a_way_is_measured_in_about_the_time_set_for_it(encryption: bool) -> None:
     with sink(encryption=encryption) as port:
         began = time.monotonic()
         found = measure([Route(HERE, port)], credentials("source", encryption=encryption), 2, yes, "kvm1")
-        assert time.monotonic() - began < SECONDS + 1.5
+        assert time.monotonic() - began < 3 * SECONDS
     assert found.bandwidth > 20 * MIB
     assert 0 < found.round_trip < 1
 

@@ -122,7 +122,7 @@ def test_large_packets_that_vanish(swallows: str, sender: str) -> None:
         try:
             began = time.monotonic()
             (found,) = reach([Route(HERE, middle.port)], listener.opening)
-            assert time.monotonic() - began < LIMIT + 0.3
+            assert time.monotonic() - began < 2 * LIMIT  # it waits once, not for each size
         finally:
             middle.close()
     assert (found.error, found.stalled) == (None, [sender])
@@ -168,7 +168,7 @@ def test_who_accepts_and_says_nothing_does_not_answer() -> None:
     with listening() as listener, socket.create_server((HERE, 0)) as mute:
         began = time.monotonic()
         (found,) = reach([Route(HERE, mute.getsockname()[1])], listener.opening)
-        assert time.monotonic() - began < LIMIT + 0.3
+        assert time.monotonic() - began < 2 * LIMIT
     assert found.error == "timed out"
 
 
@@ -193,7 +193,7 @@ def test_strangers_do_not_keep_it_beyond_its_time() -> None:
     with listening() as listener:
         (address,) = listener.opening.addresses
         strangers = [socket.create_connection((address.host, address.port)) for _ in range(50)]
-    assert time.monotonic() - began < LIMIT + 0.5
+    assert time.monotonic() - began < 2 * LIMIT  # not once for each of them
     for stranger in strangers:
         stranger.close()
 

@@ -314,8 +314,9 @@ class Client(Connection):
                     if isinstance(found, Job):
                         return
             except (httpx2.TransportError, httpx2.StreamError) as error:
+                gone = self._unreachable(error)
                 if last_seen is None or time.monotonic() - last_seen > PATIENCE:
-                    raise self._unreachable(error) from error
+                    raise gone from error
             time.sleep(PAUSE)
 
     def _stream(self, job: str, after: int) -> Iterator[Event | None]:
