@@ -290,7 +290,7 @@ class Node:
             made = self.made
             self.trail = Trail(self.config.audit_log)  # a daemon that starts knows nothing of its log but the file
             keys = HostKeys(self.config.keytab, self.config.name)
-            sign_ins = SignIns(self.config, self.stores.peers, self.stores.settings, keys)
+            sign_ins = SignIns(self.config, self.stores.peers, self.stores.settings, keys, self.stores.jobs)
             services = Services(
                 config=self.config,
                 identity=self.identity,

@@ -1,6 +1,6 @@
 """Nonces that a destination draws: each for one host, one VM, one time, and not for long."""
 
-from vmferry.agent.nonces import Challenges
+from vmferry.agent.nonces import _MOST, Challenges
 
 UUID = "7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab"
 OTHER = "00000000-2d4c-4f4b-9b5a-0123456789ab"
@@ -32,3 +32,9 @@ def test_one_host_has_a_few_and_takes_none_of_anothers() -> None:
     assert drawn.take("kvm1", UUID, {nonces[0]}) is None
     assert drawn.take("kvm1", UUID, {nonces[-1]}) == nonces[-1]
     assert drawn.take("kvm3", UUID, {other}) == other
+
+
+def test_what_a_host_may_have_it_keeps() -> None:
+    drawn = Challenges()
+    nonces = [drawn.draw("kvm1", UUID) for _ in range(_MOST)]
+    assert [drawn.take("kvm1", UUID, {nonce}) for nonce in nonces] == nonces

@@ -1,15 +1,20 @@
 """What paired hosts ask of each other, and what they must show for it."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from vmferry.core import codes, jobkey
 from vmferry.core.bandwidth import BandwidthRequest
+from vmferry.core.diagnosis import FactsRequest, ViewRequest
 from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.job import Role
 from vmferry.core.offer import Caller, Encryption, MoveOptions, Offer, Proposal
+from vmferry.core.probe import ProbeRequest
 from vmferry.core.snapshot import HostSnapshot
+from vmferry.store.peers import Kind
 from vmferry.transfer import spec
 
 if TYPE_CHECKING:
@@ -88,6 +93,31 @@ def test_a_measurement_is_for_paired_hosts(paired: tuple["Node", "Node"]) -> Non
     with pytest.raises(VmferryError) as caught:
         peer.measure(request)
     assert caught.value.code is codes.NOT_PAIRED
+
+
+def test_a_host_of_the_domain_that_has_not_signed_in_of_late_is_not_heard(paired: tuple["Node", "Node"]) -> None:
+    kvm1, kvm2 = paired
+    client = kvm1.peer(kvm2)
+    client.facts(FactsRequest())
+    known = kvm2.stores.peers.get("kvm1")
+    assert known is not None
+    kvm2.stores.peers.remove("kvm1")
+    kvm2.stores.peers.meet(replace(known, kind=Kind.DOMAIN, callers=()))
+    asked: tuple[Callable[[], object], ...] = (
+        lambda: client.facts(FactsRequest()),
+        lambda: client.probe(ProbeRequest()),
+        lambda: client.view(ViewRequest(hosts=[], caller=Caller(name="alice", host="kvm1", method="unix"))),
+        lambda: client.measure(BandwidthRequest(certificate="PEM", encryption=Encryption.REQUIRED)),
+        lambda: client.challenge("7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab"),
+        client.back,
+    )
+    before = len(kvm2.made.asked)
+    for ask in asked:
+        with pytest.raises(VmferryError) as caught:
+            ask()
+        assert caught.value.code is codes.SIGN_IN_NEEDED
+    assert len(kvm2.made.asked) == before
+    assert client.hello()["name"] == "kvm2"
 
 
 def test_a_check_is_only_for_whom_the_destination_lets(kvm1: "Node", kvm2: "Node") -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from tests.preflight.make import proposal
 
-from vmferry.agent.signins import LASTS, SignIns
+from vmferry.agent.signins import LASTS, MOST, SignIns
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import Code, VmferryError
+from vmferry.core.job import Role, State
 from vmferry.core.keytab import Entry
 from vmferry.core.offer import Caller, MoveOptions
 from vmferry.core.pac import DelegationInfo, LogonInfo
@@ -20,6 +21,7 @@ from vmferry.core.signin import SignIn
 from vmferry.identity import certificates, kerberos
 from vmferry.identity.kerberos import Accepted
 from vmferry.store.database import Database
+from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Kind, Peer, Peers
 from vmferry.store.settings import Settings
 
@@ -66,7 +68,8 @@ class World:
         self.keys = Keys()
         self.now = 0.0
         keys: Any = self.keys
-        self.sign_ins = SignIns(self.config, self.peers, self.settings, keys, clock=lambda: self.now)
+        self.jobs = Jobs(self.database)
+        self.sign_ins = SignIns(self.config, self.peers, self.settings, keys, self.jobs, clock=lambda: self.now)
         self.certificate, key = certificates.create("kvm1")
         self.key = folder / "key"
         self.key.write_text(key)
@@ -133,6 +136,26 @@ def test_it_is_good_for_that_user_from_that_host_for_a_while(world: World) -> No
     refused(codes.SIGN_IN_NEEDED, lambda: world.sign_ins.require(peer, vm(), secret))
     world.enter()
     assert secret not in world.sign_ins.passes
+
+
+def test_without_a_job_it_is_heard_as_long_as_a_sign_in_lasts(world: World) -> None:
+    peer, _ = world.enter()
+    world.sign_ins.require_recent(peer)
+    world.now = LASTS + 1
+    refused(codes.SIGN_IN_NEEDED, lambda: world.sign_ins.require_recent(peer))
+    world.jobs.create("0001", Role.DESTINATION, "web01", "kvm1", Caller(name=ANN, host="kvm1", method="x"), {})
+    world.sign_ins.require_recent(peer)
+    world.jobs.end("0001", State.FAILED, None, None)
+    refused(codes.SIGN_IN_NEEDED, lambda: world.sign_ins.require_recent(peer))
+    world.sign_ins.require_recent(Peer("kvm3", "x", 1, "PEM", "f3", ("*",), 0.0, "root"))
+
+
+def test_a_host_has_no_more_than_some_sign_ins(world: World) -> None:
+    first = world.enter()[1]
+    peer, last = [world.enter() for _ in range(MOST)][-1]
+    assert len(world.sign_ins.passes) == MOST
+    refused(codes.SIGN_IN_NEEDED, lambda: world.sign_ins.require(peer, vm(), first))
+    world.sign_ins.require(peer, vm(), last)
 
 
 def test_storage_takes_a_ticket_of_its_own(world: World) -> None:

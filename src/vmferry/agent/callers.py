@@ -169,6 +169,15 @@ def stranger(request: Request, agent: ThisAgent) -> Stranger:
 
 Anybody = Annotated[Stranger, Depends(stranger)]
 KnownPeer = Annotated[Peer, Depends(known)]
+
+
+def recent(peer: KnownPeer, agent: ThisAgent) -> Peer:
+    """Return the host that calls, for what takes no job's key; one of the domain has signed in of late."""
+    agent.services.sign_ins.require_recent(peer)
+    return peer
+
+
+RecentPeer = Annotated[Peer, Depends(recent)]
 JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 _Proof = Annotated[str, Header(alias=PROOF_HEADER, description="proof of the job key (core/jobkey.py)")]
 

@@ -160,7 +160,7 @@ def compose(config: Config) -> Services:
         look=Look(config, stores.settings, snapshots, launcher),
         reach=reach,
     )
-    sign_ins = SignIns(config, stores.peers, stores.settings, keys)
+    sign_ins = SignIns(config, stores.peers, stores.settings, keys, stores.jobs)
     return Services(
         config=config,
         identity=identity,

@@ -34,7 +34,7 @@ class Challenges:
             now = self._clock()
             self._drawn = {key: value for key, value in self._drawn.items() if now - value[2] < _LIFE}
             own = [key for key, (host, _, _) in self._drawn.items() if host == peer]
-            for key in own[: len(own) - _MOST + 1]:
+            for key in own[: max(0, len(own) - _MOST + 1)]:
                 del self._drawn[key]
             self._drawn[nonce] = (peer, uuid, now)
         return nonce

@@ -229,6 +229,10 @@ class SignIns(Protocol):
         """Hold a host to the users for whom it may bring VMs."""
         ...
 
+    def require_recent(self, peer: Peer) -> None:
+        """Hold a host that the domain vouches for to a sign-in that still lasts, or to a job that has not ended."""
+        ...
+
 
 class CredSsp(Protocol):
     """Lets hosts in for users by their passwords. Every method blocks and may raise a VmferryError."""

@@ -23,10 +23,12 @@ from vmferry.identity.access import Role
 from vmferry.identity.certificates import checked, fingerprint
 from vmferry.identity.kerberos import Accepted, HostKeys
 from vmferry.identity.signin import SERVICES
+from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Kind, Peer, Peers
 from vmferry.store.settings import Settings
 
 LASTS = 120.0  # seconds between a sign-in and the last request that it is good for
+MOST = 256  # sign-ins of one host that are known at a time
 
 log = logging.getLogger("vmferry.agent")
 
@@ -54,6 +56,7 @@ class SignIns:
     peers: Peers
     settings: Settings
     keys: HostKeys
+    jobs: Jobs
     clock: Callable[[], float] = time.monotonic
     passes: dict[str, _Pass] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -131,6 +134,9 @@ class SignIns:
             now = self.clock()
             for old in [one for one, known in self.passes.items() if known.until < now]:
                 del self.passes[old]
+            its = [one for one, known in self.passes.items() if known.peer == peer.fingerprint]
+            for old in its[: max(0, len(its) - MOST + 1)]:  # the oldest first
+                del self.passes[old]
             self.passes[secret] = _Pass(principal, peer.fingerprint, services, now + LASTS, logon)
         log.info("%s signed in for %s", peer.name, principal)
         return SignedIn(name=self.config.name, tokens={}, caller=principal, secret=secret)
@@ -158,6 +164,22 @@ class SignIns:
             raise AccessError(codes.SERVICE_NOT_PROVEN, source=peer.name, host=self.config.name, service=service)
         is_her = limits.of_domain(known.caller, known.logon, self.settings.sids())
         limits.require_allowed(settings, name, vm.caller, is_her, vm.vm, name)
+
+    def require_recent(self, peer: Peer) -> None:
+        """Hold a host that the domain vouches for to a sign-in that still lasts, or to a job that has not ended.
+
+        Nobody has paired with it: its certificate alone says that it could act for a user once, and no more.
+
+        Raises:
+            AccessError: sign-in-needed.
+        """
+        if peer.kind is not Kind.DOMAIN or self.jobs.active_with(peer.name):
+            return
+        with self.lock:
+            now = self.clock()
+            if any(known.peer == peer.fingerprint and known.until >= now for known in self.passes.values()):
+                return
+        raise AccessError(codes.SIGN_IN_NEEDED, source=peer.name, host=self.config.name)
 
     def _known(self, secret: str) -> _Pass | None:
         with self.lock:

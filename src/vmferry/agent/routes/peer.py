@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 import vmferry
 from vmferry.agent.acquaintance import try_back
-from vmferry.agent.callers import IncomingJob, KnownPeer, OutgoingJob, ThisAgent
+from vmferry.agent.callers import IncomingJob, KnownPeer, OutgoingJob, RecentPeer, ThisAgent
 from vmferry.core.api import Abort, Back, Going, Hello, Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.chain import HeadsKept
@@ -38,7 +38,7 @@ def greet(peer: KnownPeer, agent: ThisAgent) -> Hello:
 
 
 @router.post("/hello/back")
-def greet_back(peer: KnownPeer, agent: ThisAgent) -> Back:
+def greet_back(peer: RecentPeer, agent: ThisAgent) -> Back:
     """Ask the host that calls who it is: shows that the way back works too."""
     return try_back(agent.services.config, peer)
 
@@ -50,7 +50,7 @@ def part(peer: KnownPeer, agent: ThisAgent) -> None:
 
 
 @router.post("/challenges")
-def draw_challenge(request: ChallengeRequest, peer: KnownPeer, agent: ThisAgent) -> Challenge:
+def draw_challenge(request: ChallengeRequest, peer: RecentPeer, agent: ThisAgent) -> Challenge:
     """Draw what to write beside a VM's disks, so that this host can look whether it sees the same storage."""
     return agent.services.incoming.challenge(request, peer)
 
@@ -63,26 +63,26 @@ def check_offer(vm: Proposal, peer: KnownPeer, agent: ThisAgent, secret: Pass = 
 
 
 @router.post("/probes")
-def listen_for_peer(request: ProbeRequest, peer: KnownPeer, agent: ThisAgent) -> ProbeOpening:
+def listen_for_peer(request: ProbeRequest, peer: RecentPeer, agent: ThisAgent) -> ProbeOpening:
     """Listen on a data port for two seconds, so that the host that asks can try whether it gets through."""
     return agent.services.probes.listen(request, peer)
 
 
 @router.post("/facts")
-def tell_facts(request: FactsRequest, peer: KnownPeer, agent: ThisAgent) -> Facts:
+def tell_facts(request: FactsRequest, peer: RecentPeer, agent: ThisAgent) -> Facts:
     """Say what a move to this host would meet."""
     return agent.services.doctor.facts(request)
 
 
 @router.post("/views")
-def tell_view(request: ViewRequest, peer: KnownPeer, agent: ThisAgent) -> View:
+def tell_view(request: ViewRequest, peer: RecentPeer, agent: ThisAgent) -> View:
     """Say how this host stands, and how it sees others."""
     require_peer(agent.services.config, peer, request.caller)
     return agent.services.doctor.view(request.hosts)
 
 
 @router.post("/bandwidth")
-def measure_way(request: BandwidthRequest, peer: KnownPeer, agent: ThisAgent) -> BandwidthOpening:
+def measure_way(request: BandwidthRequest, peer: RecentPeer, agent: ThisAgent) -> BandwidthOpening:
     """Listen on a data port for some seconds, for bytes by which the calling host measures the way here."""
     return agent.services.bandwidths.open(request, peer)
 
