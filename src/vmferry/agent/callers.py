@@ -54,10 +54,10 @@ ThisAgent = Annotated[Agent, Depends(agent)]
 
 
 class May:
-    """Lets a person through who has a role, and says who she is.
+    """Lets a person through who has a role, and says who they are.
 
     Arguments:
-        action: what she wants to do, as in "is not allowed to ...".
+        action: what they want to do, as in "is not allowed to ...".
     """
 
     def __init__(self, role: Role, action: str) -> None:
@@ -65,7 +65,7 @@ class May:
         self._action = action
 
     def __call__(self, request: Request, agent: ThisAgent) -> Caller:
-        """Say who calls, or refuse her (NOT_ALLOWED)."""
+        """Say who calls, or refuse them (NOT_ALLOWED)."""
         origin: Origin = request.state.origin
         if isinstance(origin, TokenUser):
             found = tokens.login(origin.name, origin.role, agent.services.config.name)
@@ -87,7 +87,7 @@ class May:
 
 
 class Limits:
-    """Holds who calls to the VMs and destinations that she is limited to; her role has been looked at (May)."""
+    """Holds who calls to the VMs and destinations that they are limited to; their role has been looked at (May)."""
 
     def __init__(self, request: Request, agent: ThisAgent) -> None:
         self._state = request.state
@@ -117,21 +117,21 @@ class Limits:
         settings, origin, caller = self._services.stores.settings.host(), self._state.origin, self._state.caller
         principal = None
         if isinstance(origin, TokenUser):
-            is_her = limits.of_token(caller.name)
+            is_caller = limits.of_token(caller.name)
         elif isinstance(origin, DomainUser):
             sids = self._services.stores.settings.sids()
-            is_her = limits.of_domain(origin.ticket.principal, origin.ticket.logon, sids)
+            is_caller = limits.of_domain(origin.ticket.principal, origin.ticket.logon, sids)
         else:
-            is_her = limits.of_unix(origin, caller.name)
+            is_caller = limits.of_unix(origin, caller.name)
             principal = settings.principals.get(caller.name)
-        limits.require_allowed(settings, self._services.config.name, caller, is_her, vm, destination, principal)
+        limits.require_allowed(settings, self._services.config.name, caller, is_caller, vm, destination, principal)
 
 
 Limited = Annotated[Limits, Depends(Limits)]
 
 
 def credential(request: Request) -> Any:
-    """Give the credential with which this host may act for who calls; None: she showed no ticket."""
+    """Give the credential with which this host may act for who calls; None: they showed no ticket."""
     origin: Origin = request.state.origin
     return origin.ticket.credential if isinstance(origin, DomainUser) else None
 

@@ -83,7 +83,7 @@ class Diagnostician:
 
         Arguments:
             names: of paired hosts; none: all of them.
-            caller: for whom: each host decides whether to answer her.
+            caller: for whom: each host decides whether to answer them.
 
         Raises:
             UsageError: host-unknown.

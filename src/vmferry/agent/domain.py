@@ -35,7 +35,7 @@ class Domain:
             error: what it refused.
             destination: as the ticket was asked for.
             user: for whom, NAME@REALM.
-            with_ticket: she came with a ticket of hers.
+            with_ticket: they came with a ticket of their own.
 
         Returns:
             The reason; the error itself where the directory does not tell, or cannot be asked.

@@ -78,8 +78,8 @@ class Entrance:
         """Sign in at a destination for a user, where this host's moves are authenticated so.
 
         Arguments:
-            destination: as she named it.
-            credential: with which this host may act for her: her ticket, or her Password; None: she showed neither.
+            destination: as they named it.
+            credential: with which this host may act for them: their ticket or Password; None: they showed neither.
 
         Returns:
             None where hosts take each other's word for whom they act.
@@ -125,7 +125,7 @@ class Entrance:
         return Entry(taken, Caller(name=answer.caller, host=self.config.name, method=how.value), answer.secret)
 
     def _signed_in(self, settings: HostSettings, caller: Caller, destination: str, credential: Any) -> tuple[str, str]:
-        """Give who is signed in here, and her password: CredSSP hands on what its user has typed on this host.
+        """Give who is signed in here, and their password: CredSSP hands on what its user has typed on this host.
 
         Raises:
             AccessError: credssp-forbidden, credssp-not-signed-in, principal-missing, password-needed.
@@ -150,8 +150,9 @@ class Entrance:
     def _principal(self, settings: HostSettings, caller: Caller, destination: str) -> str:
         r"""Say who a user of this host is in the domain.
 
-        Somebody who only has the name of a user of the domain is not her: who is in /etc/passwd has to be named in the
-        settings. Other users come from the domain, by SSSD or winbind (nsswitch.conf(5)), or from one that it trusts.
+        Somebody who only has the name of a user of the domain is not that user: who is in /etc/passwd has to be named
+        in the settings. Other users come from the domain, by SSSD or winbind (nsswitch.conf(5)), or from one that it
+        trusts.
         DOMAIN\user does not say which in Kerberos' words: such a user has to be named, too.
         """
         if caller.method == "unix":

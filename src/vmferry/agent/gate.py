@@ -1,4 +1,4 @@
-"""The first thing a request meets: what each kind of caller can reach at all, and how much she may send."""
+"""The first thing a request meets: what each kind of caller can reach at all, and how much they may send."""
 
 import asyncio
 import base64
@@ -130,7 +130,7 @@ class Gate:
         """See that this caller can come to that path.
 
         Raises:
-            AccessError: she cannot.
+            AccessError: they cannot.
         """
         for_hosts = request[1].startswith(f"{API}/peer/")
         match origin:

@@ -69,7 +69,7 @@ class Prospects:
 
         Arguments:
             predict: also say what the move would be like; what needs that is always foretold.
-            credential: with which this host may act for the caller; None: she showed no ticket.
+            credential: with which this host may act for the caller; None: they showed no ticket.
 
         Raises:
             VmferryError: the request is wrong, or a host does not answer.
@@ -102,7 +102,7 @@ class Prospects:
         """Find the destination, and sign in there for the caller where that is how hosts trust each other.
 
         Raises:
-            VmferryError: it is unknown, does not answer, or does not let her in.
+            VmferryError: it is unknown, does not answer, or does not let them in.
         """
         if destination == self.config.name:
             raise UsageError(codes.SAME_HOST, vm=vm, host=destination)

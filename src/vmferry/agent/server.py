@@ -210,7 +210,7 @@ class Server:
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
-        path.chmod(0o666)  # anybody may connect: her credentials decide
+        path.chmod(0o666)  # anybody may connect: their credentials decide
         return listener
 
     async def _serve_unix(self, sock: socket.socket) -> None:

@@ -68,12 +68,12 @@ class HostControl:
         return SettingsAnswer(settings=after, changed=after != before, notes=advice(after, self._addresses(), before))
 
     def restrict(self, made: Restriction, caller: Caller) -> SettingsAnswer:
-        """Limit somebody, besides what she is limited to already."""
+        """Limit somebody, besides what they are limited to already."""
         sids = self._known([made.who])
         return self._remember(sids, self._relimit(lambda listed: restrictions.add(listed, made), caller))
 
     def unrestrict(self, who: str, caller: Caller) -> SettingsAnswer:
-        """Take all limits of somebody away; she may be gone already."""
+        """Take all limits of somebody away; they may be gone already."""
         return self._relimit(lambda listed: restrictions.remove(listed, who), caller)
 
     def addresses(self) -> list[LocalAddress]:

@@ -1,4 +1,4 @@
-"""Signs other hosts in, as the destination: for whom they act, as the domain says, and whether she may do it."""
+"""Signs other hosts in, as the destination: for whom they act, as the domain says, and whether they may do it."""
 
 import base64
 import binascii
@@ -162,8 +162,8 @@ class SignIns:
         if vm.options.include_storage and "storage" not in known.services:
             service = f"{kerberos.STORAGE}/{self.config.name}"
             raise AccessError(codes.SERVICE_NOT_PROVEN, source=peer.name, host=self.config.name, service=service)
-        is_her = limits.of_domain(known.caller, known.logon, self.settings.sids())
-        limits.require_allowed(settings, name, vm.caller, is_her, vm.vm, name)
+        is_caller = limits.of_domain(known.caller, known.logon, self.settings.sids())
+        limits.require_allowed(settings, name, vm.caller, is_caller, vm.vm, name)
 
     def require_recent(self, peer: Peer) -> None:
         """Hold a host that the domain vouches for to a sign-in that still lasts, or to a job that has not ended.
@@ -199,7 +199,7 @@ class SignIns:
     def _objection(self, request: SignIn, service: str, acted: DelegationInfo | None) -> str | None:
         """Say what is wrong with a ticket: the key is one for all services, so that only the domain's word tells."""
         if acted is None or not acted.services:
-            return "nobody acts for the user in the ticket: it is her own"
+            return "nobody acts for the user in the ticket: it is the user's own"
         target = acted.target.replace("\\", "").partition("@")[0]  # Samba escapes spaces
         if target.partition("/")[0].lower() != service.lower():
             return f"the ticket is for `{target}`, and not for `{service}`"
@@ -233,7 +233,7 @@ class SignIns:
             request.authentication is Authentication.CREDSSP
             and known is not None
             and known.fingerprint != fingerprint(certificate)
-        ):  # the domain vouches for the user alone; with her password another host may take this one's name
+        ):  # the domain vouches for the user alone; with their password another host may take this one's name
             raise UsageError(codes.PEER_NAME_TAKEN, local=self.config.name, host=request.name)
         met = Peer(
             request.name, where, port, certificate, fingerprint(certificate), (), time.time(), "the domain", Kind.DOMAIN

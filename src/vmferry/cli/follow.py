@@ -14,7 +14,7 @@ from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.job import Progress, State
 
 
-class Detached(Exception):  # noqa: N818 (not an error: she asked for it)
+class Detached(Exception):  # noqa: N818 (not an error: the user asked for it)
     """Ctrl-C while watching; the job goes on."""
 
 

@@ -15,20 +15,20 @@ from vmferry.core.restrictions import Restriction
 )
 @click.argument("who")
 @click.option(
-    "--vm", "vms", metavar="GLOB", multiple=True, required=True, help="VMs that she may move; may be repeated."
+    "--vm", "vms", metavar="GLOB", multiple=True, required=True, help="VMs that they may move; may be repeated."
 )
 @click.option(
     "--to",
     metavar="GLOB",
     multiple=True,
     shell_complete=complete.hosts,
-    help="Hosts that she may move them to; may be repeated. This host's own name lets VMs come here. Default: any.",
+    help="Hosts to which they may move them; may be repeated. This host's own name lets VMs come here. Default: any.",
 )
 @pass_settings
 def restrict(settings: Settings, who: str, vms: tuple[str, ...], to: tuple[str, ...]) -> None:
-    """Limit WHO, an operator, to some VMs and destinations; at once, and besides what she was limited to before.
+    """Limit WHO, an operator, to some VMs and destinations; at once, in addition to the limits that WHO has.
 
-    WHO is a user, @ and a group, or 'token NAME'. She sees all VMs as before. Who has no limit may move every VM, and
+    WHO is a user, @ and a group, or 'token NAME'. They see all VMs as before. Who has no limit may move every VM, and
     administrators are never limited. Each host has its own limits: the destination looks at its own, too.
     """
     client = settings.client()
@@ -41,7 +41,7 @@ def restrict(settings: Settings, who: str, vms: tuple[str, ...], to: tuple[str, 
 @click.argument("who")
 @pass_settings
 def unrestrict(settings: Settings, who: str) -> None:
-    """Take all limits of WHO away: an operator may then move every VM to everywhere, as far as her groups let her."""
+    """Take all limits of WHO away: an operator may then move every VM to everywhere, as far as their groups allow."""
     client = settings.client()
     before = client.settings()
     show_change(settings, before, client.unrestrict(who), f"No changes: {who} has no limit on this host.")

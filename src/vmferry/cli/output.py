@@ -136,7 +136,7 @@ def summary(job: Job) -> dict[str, str]:
 
 
 def moment(at: datetime) -> str:
-    """Write a point in time for a person, in her time zone."""
+    """Write a point in time for a person, in their time zone."""
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 

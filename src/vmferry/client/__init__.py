@@ -76,7 +76,7 @@ class Client(Connection):
         return self._changed("POST", "/host/settings/try", change)
 
     def restrict(self, made: Restriction) -> SettingsAnswer:
-        """Limit an operator, besides what she is limited to already."""
+        """Limit an operator, besides what they are limited to already."""
         return self._changed("POST", "/host/restrictions", made)
 
     def unrestrict(self, who: str) -> SettingsAnswer:

@@ -45,7 +45,7 @@ class AuditRecord(BaseModel):
     method: str = Field(description="how the caller was known: unix, token, certificate, none")
     role: str | None = Field(default=None, description="the role that the caller had")
     on_behalf_of: str | None = Field(default=None, description="for whom a host says that it asks")
-    on_behalf_method: str | None = Field(default=None, description="how she was known there, as that host says")
+    on_behalf_method: str | None = Field(default=None, description="how they were known there, as that host says")
     address: str = Field(description="where from: a network address, or `unix` for a process on the host")
     job: str | None = None
     about: dict[str, str | bool | int | float] = Field(

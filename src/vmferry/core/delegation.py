@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 
 class Protocol(StrEnum):
-    """How a user must have come to the host that acts for her."""
+    """How a user must have come to the host that acts for them."""
 
     ANY = "any"
     KERBEROS = "kerberos-only"

@@ -164,7 +164,7 @@ class PreflightError(VmferryError):
 
 
 class AccessError(VmferryError):
-    """The caller, or the host that speaks for her, is not known or not allowed."""
+    """The caller, or the host that speaks for them, is not known or not allowed."""
 
     exit_code = Exit.ACCESS
 

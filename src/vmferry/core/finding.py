@@ -23,7 +23,7 @@ class Severity(StrEnum):
 
 
 class Finding(Value):
-    """One thing that stands in a move's way, or that she who moves should know; docs/checks.md has every code."""
+    """One thing that stands in a move's way, or that whoever moves should know; docs/checks.md has every code."""
 
     code: Line = Field(description="stable; the error code of a move that is refused for it")
     severity: Severity

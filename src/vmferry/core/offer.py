@@ -104,7 +104,7 @@ class Caller(Value):
 
     name: Exact
     host: Exact
-    method: Exact = Field(description="how she was authenticated on her first host: unix, certificate, ...")
+    method: Exact = Field(description="how they were authenticated on their first host: unix, certificate, ...")
 
 
 class Proposal(Message):

@@ -1,8 +1,8 @@
-"""Reads what a domain controller says of a user inside her ticket: the privilege attribute certificate ([MS-PAC]).
+"""Reads what a domain controller says of a user inside their ticket: the privilege attribute certificate ([MS-PAC]).
 
 Kerberos has verified the signatures before these bytes get here. Two of its buffers are read: KERB_VALIDATION_INFO
-(2.5: who she is, and her groups, as SIDs) and S4U_DELEGATION_INFO (2.9: for which service the ticket is, and which
-hosts acted for her). Both are NDR ([MS-RPCE] 2.2.6): fixed parts first, and what they point to after them, in order.
+(2.5: who they are, and their groups, as SIDs) and S4U_DELEGATION_INFO (2.9: for which service the ticket is, and which
+hosts acted for them). Both are NDR ([MS-RPCE] 2.2.6): fixed parts first, and what they point to after them, in order.
 """
 
 import struct
@@ -20,12 +20,12 @@ class LogonInfo:
     """Who a user is.
 
     Arguments:
-        name: her account's (sAMAccountName).
+        name: their account's (sAMAccountName).
         domain: short name of its domain.
         sid: of the account.
-        groups: SIDs of those that she is in, nested ones included.
-        protected: whether she is in Protected Users of her domain.
-        sensitive: whether she is marked as one who must not be delegated.
+        groups: SIDs of those that they are in, nested ones included.
+        protected: whether they are in Protected Users of their domain.
+        sensitive: whether they are marked as one who must not be delegated.
     """
 
     name: str

@@ -56,15 +56,15 @@ def remove(listed: Sequence[Restriction], who: str) -> list[Restriction]:
 
 
 def against(
-    restrictions: Sequence[Restriction], is_her: Callable[[str], bool], vm: str, destination: str
+    restrictions: Sequence[Restriction], is_caller: Callable[[str], bool], vm: str, destination: str
 ) -> list[Restriction]:
-    """Give what limits somebody and does not cover a move; none: nothing keeps her from it.
+    """Give what limits somebody and does not cover a move; none: nothing keeps them from it.
 
     Arguments:
-        is_her: says whether a user, @group or token is her, or a group that she is in.
+        is_caller: says whether a user, @group or token is who calls, or a group that they are in.
     """
-    hers = [one for one in restrictions if is_her(one.who)]
-    return [] if any(one.allows(vm, destination) for one in hers) else hers
+    theirs = [one for one in restrictions if is_caller(one.who)]
+    return [] if any(one.allows(vm, destination) for one in theirs) else theirs
 
 
 def _matches(name: str, globs: Sequence[str]) -> bool:

@@ -24,7 +24,7 @@ class Person:
     """A user's account.
 
     Arguments:
-        protected: why nobody may act for her; empty: one may.
+        protected: why nobody may act for them; empty: one may.
     """
 
     dn: str
@@ -41,7 +41,7 @@ def explain(
     Arguments:
         source, destination: short names or full ones; the destination's as the ticket is asked for.
         user: NAME@REALM, or NAME of this domain.
-        with_ticket: she came to the source with a ticket of hers.
+        with_ticket: they came to the source with a ticket of their own.
 
     Returns:
         The first reason, as the error to raise; None: the directory has none.
@@ -65,10 +65,10 @@ def explain(
 
 
 def person(directory: Directory, user: str, host: str) -> Person | None:
-    """Read a user's account; None: she is of another domain, which is not looked at.
+    """Read a user's account; None: they are of another domain, which is not looked at.
 
     Arguments:
-        host: that would act for her, for errors.
+        host: that would act for them, for errors.
 
     Raises:
         AccessError: principal-unknown.
@@ -117,12 +117,12 @@ def link_error(
 
 
 def _protection(directory: Directory, dn: str, primary: str, protected: str) -> str:
-    """Say how a user is in Protected Users: herself, by a group in it, or by her primary group; empty: she is not."""
+    """Return how a user is in Protected Users: directly, by a group in it or by the primary one; empty: not at all."""
     if primary == protected:
-        return "in Protected Users, her primary group"
+        return "in Protected Users, the user's primary group"
     inside = f"(&(objectSid={{protected}})({_NESTED}={{dn}}))"
     groups = directory.search("(objectSid={primary})", ("cn",), primary=primary)
-    for place, by in [(dn, ""), *((group, f" by her primary group, {group}") for group, _ in groups)]:
+    for place, by in [(dn, ""), *((group, f" by the user's primary group, {group}") for group, _ in groups)]:
         if directory.search(inside, ("cn",), protected=protected, dn=place):
             direct = directory.search("(&(objectSid={protected})(member={dn}))", ("cn",), protected=protected, dn=dn)
             return f"in Protected Users{'' if direct else by or ' by a group in it'}"

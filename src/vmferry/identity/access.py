@@ -39,20 +39,20 @@ class UnixUser:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Somebody who was let in, and her role."""
+    """Somebody who was let in, and their role."""
 
     caller: Caller
     role: Role
 
 
 def login(config: Config, user: UnixUser, settings: HostSettings | None = None) -> Login:
-    """Say who a user of this host is and which role she has; of several the highest.
+    """Say who a user of this host is and which role they have; of several the highest.
 
     Arguments:
         settings: name people besides root and the group of vmferry.toml.
 
     Raises:
-        AccessError: she has none (NOT_ALLOWED).
+        AccessError: they have none (NOT_ALLOWED).
     """
     settings = settings or HostSettings()
     caller = Caller(name=user_name(user.uid), host=config.name, method="unix")
@@ -71,16 +71,16 @@ def domain_login(
 ) -> Login:
     """Say which role a user of the domain has; of several the highest.
 
-    Only the settings give one, by her own name or by a group that the domain says she is in. A user of this host who
+    Only the settings give one, by the own name or by a group that the domain says they are in. A user of this host who
     has the same name is somebody else.
 
     Arguments:
-        principal: NAME@REALM, as her ticket says.
-        logon: what the domain says of her.
+        principal: NAME@REALM, as their ticket says.
+        logon: what the domain says of them.
         sids: the SID (with a leading @) of each group of the domain that the settings name.
 
     Raises:
-        AccessError: she has none (NOT_ALLOWED).
+        AccessError: they have none (NOT_ALLOWED).
     """
     caller = Caller(name=principal, host=config.name, method="kerberos")
     known = known_as(principal, logon)
@@ -96,7 +96,7 @@ def domain_login(
 
 
 def known_as(principal: str, logon: LogonInfo | None) -> set[str]:
-    """Give what a user of the domain can be called in the settings: her name, and @ and the SIDs of her groups."""
+    """Give what a user of the domain can be called in the settings: their name, and @ and the SIDs of their groups."""
     return {principal.lower()} | {f"@{sid}".lower() for sid in (logon.groups if logon else ())}
 
 
@@ -139,10 +139,10 @@ def require(config: Config, login: Login, role: Role, action: str) -> None:
     """Hold a caller to the role an action needs.
 
     Arguments:
-        action: what she wants to do, as in "is not allowed to ...".
+        action: what they want to do, as in "is not allowed to ...".
 
     Raises:
-        AccessError: her role is lower (NOT_ALLOWED).
+        AccessError: their role is lower (NOT_ALLOWED).
     """
     if login.role < role:
         raise _refusal(config, login.caller, action, role)
@@ -152,7 +152,7 @@ def require_peer(config: Config, peer: Peer, caller: Caller) -> None:
     """Hold a paired host to the callers it may speak for on this host.
 
     Raises:
-        AccessError: she is not among them (NOT_ALLOWED).
+        AccessError: they are not among them (NOT_ALLOWED).
     """
     if ANYBODY not in peer.callers and caller.name not in peer.callers:
         raise _refusal(config, caller, f"move VMs here from {peer.name}", Role.OPERATOR)

@@ -4,7 +4,7 @@ It is what takes no set-up in the directory, and what hands the password over: o
 wants beyond the library: protocol version 5 or later (CVE-2018-0886), Kerberos and nothing else inside, and that inner
 Kerberos bound to the TLS connection around it, so that nobody in between can pass the messages on.
 
-The destination throws the password away; it needs only to know who she is.
+The destination throws the password away; it needs only to know who they are.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Initiator:
 
     Arguments:
         user: NAME@REALM.
-        password: hers; it is kept no longer than this object.
+        password: the user's; it is kept no longer than this object.
         host: the destination's name in the domain.
         bound: the channel binding of the TLS connection.
         source: this host's name, for errors.
@@ -114,7 +114,7 @@ class Acceptor:
             return made
 
     def user(self) -> tuple[str, LogonInfo | None]:
-        """Give who signed in, NAME@REALM, and what the domain says of her.
+        """Give who signed in, NAME@REALM, and what the domain says of them.
 
         Raises:
             AccessError: ticket-unbound: the inner Kerberos is bound to no connection.

@@ -47,10 +47,10 @@ class Accepted:
 
     Arguments:
         principal: NAME@REALM.
-        logon: what the domain says of her; None, where it says nothing (a realm without Active Directory).
-        delegation: who acted for her; None: nobody did, it is her own ticket.
-        answer: for who sent the ticket, so that she knows this host.
-        credential: with which this host may act for her, if the domain lets it; None: it cannot.
+        logon: what the domain says of them; None, where it says nothing (a realm without Active Directory).
+        delegation: who acted for them; None: nobody did, it is their own ticket.
+        answer: for who sent the ticket, so that they know this host.
+        credential: with which this host may act for them, if the domain lets it; None: it cannot.
     """
 
     principal: str
@@ -175,7 +175,7 @@ class HostKeys:
         return self._credential("accept")
 
     def vouched(self, name: Any) -> tuple[LogonInfo | None, DelegationInfo | None]:
-        """Give what the domain says of a user whose ticket was accepted: who she is, and who acts for her.
+        """Give what the domain says of a user whose ticket was accepted: who they are, and who acts for them.
 
         Arguments:
             name: the accepted context's.
@@ -214,7 +214,7 @@ def require_bound(context: Any, host: str) -> None:
 
 
 def own(user: str = "USER") -> Any:
-    """Give the credential of who runs this process, from her ticket cache.
+    """Give the credential of who runs this process, from their ticket cache.
 
     Raises:
         AccessError: ticket-missing, ticket-expired.
@@ -278,7 +278,7 @@ def initiate(
     """Get a ticket for a service and make the message that shows it.
 
     Arguments:
-        credential: the user's own, or one with which this host acts for her (S4U2Proxy, [MS-SFU] 3.1.5.2).
+        credential: the user's own, or one with which this host acts for them (S4U2Proxy, [MS-SFU] 3.1.5.2).
         host: the service's.
         bound: the binding of the connection by which the message will go; None: there is none.
         spnego: whether HTTP's Negotiate is to be spoken (RFC 4559).

@@ -12,37 +12,37 @@ from vmferry.core.restrictions import against
 from vmferry.core.settings import HostSettings
 from vmferry.identity.access import UnixUser, is_among, known_as
 
-IsHer = Callable[[str], bool]  # says whether a user, @group or token of the settings is her
+IsCaller = Callable[[str], bool]  # says whether a user, @group or token of the settings names them
 
 
-def of_unix(user: UnixUser, name: str) -> IsHer:
+def of_unix(user: UnixUser, name: str) -> IsCaller:
     """Tell a user of this host."""
     return lambda who: is_among([who], name, user)
 
 
-def of_token(name: str) -> IsHer:
+def of_token(name: str) -> IsCaller:
     """Tell the holder of a token.
 
     Arguments:
-        name: as she is called, `token NAME`.
+        name: as they are called, `token NAME`.
     """
     return lambda who: who == name
 
 
-def of_domain(principal: str, logon: LogonInfo | None, sids: Mapping[str, str]) -> IsHer:
+def of_domain(principal: str, logon: LogonInfo | None, sids: Mapping[str, str]) -> IsCaller:
     """Tell a user of the domain; arguments as for `domain_login`."""
     known = known_as(principal, logon)
     return lambda who: sids.get(who, who).lower() in known
 
 
-def of_peer(caller: Caller) -> IsHer:
+def of_peer(caller: Caller) -> IsCaller:
     """Tell for whom another host asks: by name, and by the groups that this host knows a user of that name to be in."""
-    in_group: IsHer = of_token(caller.name)
+    in_group: IsCaller = of_token(caller.name)
     try:
         user = pwd.getpwnam(caller.name)
         in_group = of_unix(UnixUser(user.pw_uid, frozenset(os.getgrouplist(caller.name, user.pw_gid))), caller.name)
     except (KeyError, ValueError):
-        pass  # unknown here: her name is all there is
+        pass  # unknown here: their name is all there is
     if "@" not in caller.name:
         return in_group
     return lambda who: who.lower() == caller.name.lower() or in_group(who)  # a domain's names have no case
@@ -52,29 +52,29 @@ def require_allowed(
     settings: HostSettings,
     host: str,
     caller: Caller,
-    is_her: IsHer,
+    is_caller: IsCaller,
     vm: str,
     destination: str,
     principal: str | None = None,
 ) -> None:
-    """Hold an operator to what she is limited to. Administrators are not limited.
+    """Hold an operator to what they are limited to. Administrators are not limited.
 
     Arguments:
         settings: of the host on which the limits are.
         host: its name.
-        principal: as whom a user of the host moves VMs in the domain (its realm may be left out): what she is limited
+        principal: as whom a user of the host moves VMs in the domain (its realm may be left out): what they are limited
             to as that one holds too.
 
     Raises:
         AccessError: operator-restricted.
     """
-    if any(is_her(one) for one in ["root", *settings.administrators]):
+    if any(is_caller(one) for one in ["root", *settings.administrators]):
         return
-    hers = against(
-        settings.restrictions, lambda who: is_her(who) or _is_principal(who, principal or ""), vm, destination
+    broken = against(
+        settings.restrictions, lambda who: is_caller(who) or _is_principal(who, principal or ""), vm, destination
     )
-    if hers:
-        rules = "; ".join(map(str, hers))
+    if broken:
+        rules = "; ".join(map(str, broken))
         raise AccessError(
             codes.OPERATOR_RESTRICTED, caller=caller.name, vm=vm, destination=destination, host=host, rules=rules
         )

@@ -75,7 +75,7 @@ def sign_in(
 def sign_in_with_password(
     config: Config, place: Place, certificate: str, password: str, user: str
 ) -> tuple[SignedIn, str]:
-    """Sign in at a host for a user by CredSSP; her password goes there.
+    """Sign in at a host for a user by CredSSP; their password goes there.
 
     Arguments and returns as for `sign_in`.
 

@@ -20,7 +20,7 @@ class Person:
     """Somebody with a password in the domain.
 
     Arguments:
-        groups: that she is in, besides everybody's.
+        groups: that they are in, besides everybody's.
         sensitive: the account is marked so that nobody may act for it.
     """
 

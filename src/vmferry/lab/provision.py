@@ -147,7 +147,7 @@ def replace(database: SamDB, account: str, **values: str) -> None:
 
 
 def add_person(database: SamDB, person: dict[str, Any], realm: str) -> None:
-    """Make somebody, with her password, groups and mark."""
+    """Make somebody, with their password, groups and mark."""
     name, flag = person["name"], dsdb.UF_NOT_DELEGATED
     groups = [group for group in person["groups"] if not member(database, name, group)]
     if not groups:

@@ -2,7 +2,7 @@
 
 It is a session like a move's, with one stream that carries noise: the same addresses, interfaces, ports, number of
 connections, encryption, frames and acknowledgements, so that what limits a move limits this. Who connects proves that
-she has the key that the destination gave out, over the API, for this one measurement, and shows the certificate of it
+they have the key that the destination gave out, over the API, for this one measurement, and shows the certificate of it
 (transfer/greeting.py); the destination takes one session and listens no more.
 """
 

@@ -42,7 +42,7 @@ def try_settings(change: SettingsChange, caller: Administrator, agent: ThisAgent
 
 @router.post("/restrictions")
 def restrict_operator(restriction: Restriction, caller: Administrator, agent: ThisAgent) -> SettingsAnswer:
-    """Limit an operator, besides what she is limited to already; the very same one again changes nothing."""
+    """Limit an operator, besides what they are limited to already; the very same one again changes nothing."""
     return agent.control.restrict(restriction, caller)
 
 

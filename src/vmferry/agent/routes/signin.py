@@ -20,7 +20,7 @@ def sign_in(asked: SignIn, request: Request, origin: Anybody, agent: ThisAgent) 
 
 @router.post("/signin/credssp")
 def sign_in_with_password(asked: Step, request: Request, origin: Anybody, agent: ThisAgent) -> Stepped:
-    """Say for whom a host acts, by her password; each request carries one message of CredSSP."""
+    """Say for whom a host acts, by their password; each request carries one message of CredSSP."""
     answer = agent.services.credssp.step(asked, origin.address, origin.binding)
     if answer.done is not None:
         request.state.caller = Caller(name=answer.done.caller, host=answer.done.name, method="credssp")

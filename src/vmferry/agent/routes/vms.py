@@ -79,7 +79,7 @@ def move_vm(
 
 
 def _credential(ticket: Any, request: MoveRequest) -> Any:
-    """Give what this host may act for the caller with: her ticket, else her password, else nothing."""
+    """Give what this host may act for the caller with: their ticket, else their password, else nothing."""
     if ticket is None and request.password is not None:
         return Password(request.password.get_secret_value())
     return ticket

@@ -67,11 +67,11 @@ TICKET_MISSING = AccessError.define(
     "In a domain, get one: `kinit {user}`. Without a domain, pair hosts instead: `vmferry host pair`.",
 )
 
-# --- acting for her at another host -----------------------------------------------------------------------------
+# --- acting for a user at another host -----------------------------------------------------------------------------
 PRINCIPAL_MISSING = AccessError.define(
     "principal-missing",
-    "{caller} is nobody in the domain as far as {host} can tell, so it cannot act for her at {destination}.",
-    "Ask with a ticket (`kinit USER`, then `vmferry --host {host} ...`), or say who she is: "
+    "{caller} is nobody in the domain as far as {host} can tell, so it cannot act for that user at {destination}.",
+    "Ask with a ticket (`kinit USER`, then `vmferry --host {host} ...`), or say who that is: "
     "`vmferry host set --principal {caller}=USER@REALM`.",
 )
 PRINCIPAL_UNKNOWN = AccessError.define(
@@ -104,7 +104,7 @@ SERVICE_NOT_PROVEN = AccessError.define(
 )
 USER_PROTECTED = AccessError.define(
     "user-protected",
-    "{user} is {why}: nobody may act for such a user, so that {host} takes no VM for her.",
+    "{user} is {why}: nobody may act for such a user, so that {host} takes no VM for that user.",
     "Let somebody else ask for the move, or take {user} out of that protection in the domain.",
 )
 SIGN_IN_WRONG = AccessError.define(

@@ -7,7 +7,7 @@ from vmferry.core.finding import Finding
 from vmferry.preflight.case import Check
 from vmferry.preflight.doctor.health import Health
 
-_ANYBODY = 0o666  # of the socket: the caller's user and groups decide, once she is in
+_ANYBODY = 0o666  # of the socket: the caller's user and groups decide, once they are in
 _OTHERS = 0o077
 
 
