@@ -246,8 +246,7 @@ def _chain(data: bytes) -> None:
     handle = os.memfd_create("fuzz")
     try:
         os.write(handle, data)
-        path = f"/proc/self/fd/{handle}"
-        for name, _format in list(chains._named(path, None)):
+        for name, _format in chains.named(handle, None):
             chains.resolve(name, "/nowhere/image")
     finally:
         os.close(handle)

@@ -66,6 +66,18 @@ def test_a_file_that_is_replaced_meanwhile_is_no_medium(iso: Path) -> None:
         media.digest(str(iso), KEY, replace, format_="raw")
 
 
+def test_no_medium_is_read_where_a_user_s_link_leads(iso: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 65534, 65534)
+    (theirs / "deb.iso").symlink_to(iso)
+    os.mkfifo(theirs / "fifo")
+    with pytest.raises(OSError, match="symbolic link"):
+        digest(theirs / "deb.iso")
+    with pytest.raises(OSError, match="no regular file"):
+        digest(theirs / "fifo")
+
+
 def test_an_image_that_names_another_file_is_refused(tmp_path: Path) -> None:
     base, top = tmp_path / "base.qcow2", tmp_path / "top.qcow2"
     for command in (["-f", "qcow2", str(base), "1M"], ["-f", "qcow2", "-b", str(base), "-F", "qcow2", str(top)]):

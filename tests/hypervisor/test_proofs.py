@@ -33,17 +33,17 @@ def test_what_was_written_is_seen_and_removed(folder: Path) -> None:
     (marked,) = proofs.write([ours(folder)], "0123456789ab", NONCE)
     assert proofs.shows(marked, NONCE)
     assert not proofs.shows(marked, "6b" * 16), "another was drawn"
-    proofs.remove([marked])
+    proofs.remove([marked.nonce_file])
     assert [path.name for path in folder.iterdir()] == ["web01.qcow2"]
     assert not proofs.shows(marked, NONCE)
-    proofs.remove([marked])
+    proofs.remove([marked.nonce_file])
 
 
 def test_a_job_that_was_interrupted_writes_anew(folder: Path) -> None:
     proofs.write([ours(folder)], "0123456789ab", NONCE)
     (marked,) = proofs.write([ours(folder)], "0123456789ab", "6b" * 16)
     assert proofs.shows(marked, "6b" * 16)
-    proofs.remove([marked])
+    proofs.remove([marked.nonce_file])
 
 
 def test_another_file_of_the_same_name_is_not_the_disk(folder: Path) -> None:
@@ -69,10 +69,29 @@ def test_no_file_of_others_is_written_or_removed(folder: Path, tmp_path: Path) -
     (folder / ".vmferry-0123456789ab-vda").symlink_to("../secret")
     (marked,) = proofs.write([ours(folder)], "0123456789ab", NONCE)
     assert (tmp_path / "secret").read_text() == "secret"
-    proofs.remove([marked])
-    proofs.remove([forged(folder, nonce_file=str(tmp_path / "secret"))])
-    proofs.remove([forged(folder, nonce_file=f"{folder}/.vmferry-x/../../secret")])
+    proofs.remove([marked.nonce_file])
+    proofs.remove([str(tmp_path / "secret"), "secret", "", None])
+    proofs.remove([f"{folder}/.vmferry-x/../../secret"])
     assert (tmp_path / "secret").exists()
+
+
+def test_no_proof_is_removed_where_a_user_s_link_leads(folder: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "elsewhere" / ".vmferry-0123456789ab-vda"
+    mark.parent.mkdir()
+    mark.write_text("somebody's")
+    os.chown(folder, 65534, 65534)
+    (folder / "link").symlink_to(mark.parent)
+    (why,) = proofs.remove([f"{folder}/link/{mark.name}"])
+    assert "symbolic link" in why
+    assert mark.exists()
+
+
+def test_a_proof_that_cannot_be_removed_is_named(folder: Path) -> None:
+    (folder / ".vmferry-x").mkdir()
+    (folder / ".vmferry-y").touch()
+    places = [f"{folder}/.vmferry-{name}" for name in "xyz"]
+    assert proofs.remove([*places, f"{folder}/web01.qcow2/.vmferry-x"]) == [f"{folder}/.vmferry-x: Is a directory"]
+    assert not (folder / ".vmferry-y").exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "large", "device", "folder", "longer", "missing"])

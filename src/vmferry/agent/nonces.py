@@ -66,7 +66,7 @@ def remove(disks: list[Disk], record: Path | None = None) -> None:
     Arguments:
         record: as for write(); None: it stays, until the job has ended and `agent/sweep.py` comes by.
     """
-    proofs.remove(disks)
+    proofs.remove(disk.nonce_file for disk in disks)
     if record is not None:
         record.unlink(missing_ok=True)
 

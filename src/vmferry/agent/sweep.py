@@ -1,10 +1,8 @@
 """Removes what jobs that have ended left behind: files that this host's own records name, and nothing else."""
 
-import contextlib
 import fcntl
 import logging
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from vmferry.config import Config
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import State
 from vmferry.core.resolution import Owner
-from vmferry.hypervisor import safefiles
+from vmferry.hypervisor import proofs
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.transfer import control, decision, spec, startlock
 
@@ -70,7 +68,7 @@ class Sweep:
         if not self.resolutions.carry_out(row):
             return
         try:
-            shutil.rmtree(control.folder(self.config.run_folder, row.id), ignore_errors=True)
+            control.remove_folder(self.config.run_folder, row.id)
             spec.forget(self.config.state_folder, row.id)
         except OSError as error:
             log.warning("what job %s left cannot be removed yet: %s", row.id, error)
@@ -101,15 +99,13 @@ class Sweep:
 
     def _remove_proofs(self, record: Path) -> None:
         try:
-            for place in nonces.noted(record):
-                folder, name = safefiles.split(place)
-                with contextlib.suppress(FileNotFoundError), safefiles.folder(folder) as inside:
-                    made = safefiles.identity(inside, name)
-                    if made is not None:
-                        safefiles.remove(inside, name, made)
-            record.unlink()
-        except (OSError, VmferryError) as error:
-            log.warning("what %s names cannot be removed yet: %s", record, error)
+            left = proofs.remove(nonces.noted(record))
+            if left:
+                log.warning("%s cannot be removed yet", left[0])
+            else:
+                record.unlink()
+        except OSError as error:
+            log.warning("%s cannot be removed yet: %s", record, error)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -92,7 +92,7 @@ def below(path: str, format_: str | None) -> Chain:
             if number in seen:
                 continue
             seen.add(number)
-            found = list(_named(place, kind))
+            found = _named(place, kind)
         except FileNotFoundError:
             continue  # a name that leads nowhere uses nothing
         except (OSError, ValueError) as error:
@@ -143,19 +143,32 @@ def _file_names(told: Any) -> Iterator[str]:
             yield from _file_names(value)
 
 
-def _named(path: str, format_: str | None) -> Iterator[tuple[str, str | None]]:
-    """Return the names of the files right below an image, each with its format where it is said."""
+def named(handle: int, format_: str | None) -> list[tuple[str, str | None]]:
+    """Return the names of the files right below an open image, each with its format where it is said.
+
+    Arguments:
+        format_: as of `below`.
+
+    Raises:
+        ValueError: nothing is known here of images of that format.
+    """
     if format_ in _PLAIN:
-        return
+        return []
     if format_ is not None and format_ not in _READERS:
         raise ValueError(f"what an image of the format {format_} is made of is not known here")
-    handle = open_image(path)
+    found = []
+    for reader in dict.fromkeys(_READERS.values() if format_ is None else [_READERS[format_]]):
+        for name, kind in reader(lambda at, size: os.pread(handle, size, at)):
+            found.append((os.fsdecode(name.rstrip(b"\0")), kind))
+    return found
+
+
+def _named(path: str, format_: str | None) -> list[tuple[str, str | None]]:
+    handle = None if format_ in _PLAIN else open_image(path)
     if handle is None:
-        return
+        return []
     try:
-        for reader in dict.fromkeys(_READERS.values() if format_ is None else [_READERS[format_]]):
-            for name, kind in reader(lambda at, size: os.pread(handle, size, at)):
-                yield os.fsdecode(name.rstrip(b"\0")), kind
+        return named(handle, format_)
     finally:
         os.close(handle)
 

@@ -16,7 +16,8 @@ def probe(folder: Path) -> tuple[bool, bool]:
     flags = os.O_TMPFILE | os.O_RDWR
     for more in (os.O_DIRECT, 0):
         try:
-            os.close(os.open(folder, flags | more, 0o600))
+            with safefiles.folder(str(folder)) as inside:
+                os.close(os.open(".", flags | more, 0o600, dir_fd=inside))
         except OSError as error:
             if more and error.errno == errno.EINVAL:
                 continue

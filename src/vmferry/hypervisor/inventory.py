@@ -254,6 +254,7 @@ def _disk(image: images.Image, target: str, path: str, *, readonly: bool = False
         group=image.group,
         readonly=readonly,
         create_options=dict(image.options),
+        size=image.size if readonly else None,
     )
 
 
@@ -267,7 +268,7 @@ def _measured(disks: list[Disk]) -> list[Disk]:
 
 def _measure(disk: Disk) -> Disk:
     if disk.readonly:
-        return disk.model_copy(update={"size": Path(disk.path).stat().st_size})
+        return disk
     cluster = int(disk.create_options.get("cluster_size", "65536"))
     needed = extents.needed(disk.path, disk.format, disk.virtual_size, disk.allocated, cluster)
     return disk.model_copy(update={"needed": needed})

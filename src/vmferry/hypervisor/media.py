@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from vmferry.hypervisor import chains
+from vmferry.hypervisor import chains, safefiles
 
 _CHUNK = 4 << 20
 _PURPOSE = b"vmferry medium "
@@ -55,13 +55,9 @@ def digest(path: str, key: str, going_on: Callable[[int], bool], *, format_: str
     Raises:
         OSError: the file cannot be read, was replaced or changed meanwhile, or names another file.
     """
-    handle = chains.open_image(path)
-    if handle is None:
-        raise OSError(f"{path} is no regular file")
-    with os.fdopen(handle, "rb", buffering=0) as file:
+    with os.fdopen(safefiles.open_regular(path), "rb", buffering=0) as file:
+        handle = file.fileno()
         before = os.fstat(handle)
-        if not stat.S_ISREG(before.st_mode):
-            raise OSError(f"{path} is no regular file")
         made = hmac.new(_PURPOSE + key.encode(), digestmod=hashlib.sha256)
         done = 0
         while data := file.read(_CHUNK):
@@ -69,13 +65,22 @@ def digest(path: str, key: str, going_on: Callable[[int], bool], *, format_: str
             done += len(data)
             if not going_on(done):
                 return None
-        after, named = os.fstat(handle), Path(path).stat()
-        same = (before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns)
-        if same != (after.st_ino, after.st_size, after.st_mtime_ns, after.st_ctime_ns) or named.st_ino != after.st_ino:
+        after = os.fstat(handle)
+        same = (before.st_size, before.st_mtime_ns, before.st_ctime_ns)
+        if same != (after.st_size, after.st_mtime_ns, after.st_ctime_ns) or not _has(path, handle):
             raise OSError(f"{path} was changed while it was read")
-    if chains.below(path, format_).files:
-        raise OSError(f"{path} names another file")
+        if chains.named(handle, format_):
+            raise OSError(f"{path} names another file")
     return made.hexdigest()
+
+
+def _has(path: str, handle: int) -> bool:
+    """Return whether a path leads to an open file."""
+    found = safefiles.open_regular(path)
+    try:
+        return os.path.sameopenfile(found, handle)
+    finally:
+        os.close(found)
 
 
 def agree(one: str, other: str) -> bool:

@@ -7,6 +7,7 @@ disk, the destination looks for it there. Only names that no disk may have are w
 import hmac
 import os
 import stat
+from collections.abc import Iterable
 
 from vmferry.core.offer import Disk
 from vmferry.core.paths import RESERVED
@@ -54,16 +55,28 @@ def _make(inside: int, mark: str) -> int:
         return safefiles.make(inside, mark)
 
 
-def remove(disks: list[Disk]) -> None:
-    """Remove what `write` wrote."""
-    for disk in disks:
+def remove(places: Iterable[str | None]) -> list[str]:
+    """Remove what `write` wrote; may be repeated.
+
+    Arguments:
+        places: the files; what has another kind of name is not touched.
+
+    Returns:
+        What stays, each with the reason. What is not there is none.
+    """
+    left = []
+    for place in places:
         try:
-            folder, mark = safefiles.split(disk.nonce_file or "")
+            folder, mark = safefiles.split(place or "")
             if mark.startswith(RESERVED):
                 with safefiles.folder(folder) as inside:
                     os.unlink(mark, dir_fd=inside)
-        except OSError:
-            continue  # not there, or the storage has gone away
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if place:
+                left.append(f"{place}: {error.strerror}")
+    return left
 
 
 def shows(disk: Disk, nonce: str) -> bool:

@@ -7,9 +7,11 @@ ends, everything else by one line.
 import asyncio
 import json
 import logging
+import shutil
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from vmferry.core import codes
 from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.job import folder_name
 from vmferry.core.message import load
+from vmferry.hypervisor import safefiles
 from vmferry.transfer.persist import why
 
 log = logging.getLogger("vmferry.transfer")
@@ -33,6 +36,13 @@ def folder(run_folder: Path, job: str) -> Path:
 def path(run_folder: Path, job: str) -> Path:
     """Return the control socket of a job's worker."""
     return folder(run_folder, job) / "control.sock"
+
+
+def remove_folder(run_folder: Path, job: str) -> None:
+    """Remove the folder of a job's sockets, as far as that can be done now."""
+    place = folder(run_folder, job)
+    with suppress(OSError), safefiles.folder(str(place.parent)) as jobs:
+        shutil.rmtree(place.name, ignore_errors=True, dir_fd=jobs)
 
 
 class ControlServer:

@@ -4,9 +4,7 @@ import logging
 import os
 import pwd
 import queue
-import shutil
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, InternalError, PreflightError, UsageError, VmferryError
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.request import Sockets
-from vmferry.hypervisor import pools, safefiles
+from vmferry.hypervisor import pools
 from vmferry.hypervisor.domains import Domains
 from vmferry.identity.peer import PeerClient
 from vmferry.store.database import BUSY, Database
@@ -287,9 +285,7 @@ class Endpoint:
 
 def clear(config: Config, job: str) -> None:
     """Remove the sockets and secrets of a job that has ended; what cannot be removed now goes at vmferryd's start."""
-    place = control.folder(config.run_folder, job)
-    with suppress(OSError), safefiles.folder(str(place.parent)) as jobs:
-        shutil.rmtree(place.name, ignore_errors=True, dir_fd=jobs)
+    control.remove_folder(config.run_folder, job)
     try:
         spec.forget(config.state_folder, job)
     except OSError as error:

@@ -6,9 +6,8 @@ After the verdict "not now" is never "never": libvirt may be away, the database 
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 from vmferry.core import codes
@@ -97,15 +96,4 @@ def tried(remove: Callable[[], list[str]], sleep: Callable[[float], object] = ti
         if not left:
             break
         sleep(pause)
-    return left
-
-
-def unlinked(paths: Iterable[str]) -> list[str]:
-    """Remove files; returns those that stay, each with the reason. Those that are not there are none."""
-    left = []
-    for path in paths:
-        try:
-            Path(path).unlink(missing_ok=True)
-        except OSError as error:
-            left.append(f"{path}: {error.strerror}")
     return left

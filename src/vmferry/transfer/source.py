@@ -14,7 +14,7 @@ from vmferry.core.offer import Disk
 from vmferry.core.request import build
 from vmferry.core.settings import ways
 from vmferry.core.vm import Presence
-from vmferry.hypervisor import media
+from vmferry.hypervisor import media, proofs
 from vmferry.hypervisor.activity import Activities
 from vmferry.hypervisor.migration import Migration, Statistics
 from vmferry.store.jobs import Step
@@ -27,7 +27,7 @@ from vmferry.transfer.doors import Doors
 from vmferry.transfer.endpoint import Endpoint
 from vmferry.transfer.meter import Meter
 from vmferry.transfer.owncopy import leaving, left
-from vmferry.transfer.persist import tried, unlinked, why
+from vmferry.transfer.persist import tried, why
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.retreat import keep_running, standing
 from vmferry.transfer.rpcrelay import CommittingRelay
@@ -397,8 +397,7 @@ class Source(Endpoint):
 
     def _remove_nonces(self) -> list[str]:
         """Remove the files that proved what storage both hosts see; returns what stays, with the reasons."""
-        paths = [disk.nonce_file for disk in self.offer.disks if disk.nonce_file]
-        return tried(lambda: unlinked(paths))
+        return tried(lambda: proofs.remove(disk.nonce_file for disk in self.offer.disks))
 
     def _open(self, kind: str) -> Stream:
         assert self.session is not None
