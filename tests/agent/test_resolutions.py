@@ -16,6 +16,7 @@ from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller
 from vmferry.core.resolution import Owner
+from vmferry.core.use import Surroundings
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 from vmferry.transfer import spec, startlock
@@ -32,6 +33,7 @@ class Host:
         self.config = Config(name="kvm1", state_folder=folder / "state", run_folder=folder / "run")
         self.jobs = Jobs(database, "kvm1")
         self.standing = "off"
+        self.surroundings = Surroundings()
         self.away = False
         self.answers = False
         self.done: list[Any] = []
@@ -69,6 +71,9 @@ class Host:
 
     def autostart(self, _vm: VmIdentity, *, on: bool) -> None:
         self.done.append(("autostart", on))
+
+    def around(self, paths: list[str], uuid: str) -> Surroundings:
+        return self.surroundings
 
     def close(self) -> None:
         pass

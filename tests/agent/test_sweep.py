@@ -13,9 +13,11 @@ from vmferry.agent import nonces
 from vmferry.agent.sweep import Sweep
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller
+from vmferry.core.use import By, Surroundings, Use
 from vmferry.hypervisor import safefiles
 from vmferry.store.database import Database
 from vmferry.transfer import control, spec, startlock
+from vmferry.transfer.newdisks import Made
 
 ROOT = Caller(name="root", host="kvm1", method="unix")
 
@@ -105,6 +107,48 @@ def test_the_record_is_there_before_the_first_file(host: Host, tmp_path: Path, m
     monkeypatch.setattr(safefiles, "make", make)
     proofs(host, tmp_path / "images", JOB)
     assert seen == [[str(tmp_path / "images" / f".vmferry-{JOB}-vda")]]
+
+
+def made_here(host: Host, images: Path) -> list[Path]:
+    """Let a move into this host have made two disks, and have failed to remove them; return their places."""
+    images.mkdir()
+    places = [images / "vda.qcow2", images / "vdb.qcow2"]
+    records = []
+    with safefiles.folder(str(images)) as folder:
+        for place in places:
+            place.write_text("copied")
+            records.append(Made(str(place), ".draft", safefiles.identity(folder, place.name)).record())
+    host.job(role=Role.DESTINATION)
+    host.jobs.step(JOB, Phase.ADMITTED, files=records)
+    host.jobs.end(JOB, State.FAILED)
+    spec.note_left(host.config.state_folder, JOB)
+    return places
+
+
+def test_what_a_failed_move_made_here_goes_once_it_can(host: Host, tmp_path: Path) -> None:
+    """The folder was read-only when the move was undone."""
+    places = made_here(host, tmp_path / "images")
+    host.surroundings = Surroundings(unknown=["libvirt does not answer"])
+    sweep(host, first=True)
+    assert all(place.exists() for place in places), "who uses them is not known"
+    host.surroundings = Surroundings()
+    sweep(host)
+    assert not any(place.exists() for place in places)
+    assert not spec.is_left(host.config.state_folder, JOB)
+    assert files(spec.folder(host.config.state_folder, JOB)) == ["ends", "key"]
+
+
+def test_what_somebody_uses_or_has_put_in_its_place_stays(host: Host, tmp_path: Path) -> None:
+    used, replaced = made_here(host, tmp_path / "images")
+    replaced.unlink()
+    replaced.write_text("somebody else's")
+    use = Use(by=By.VM, name="db01", role="its disk vda")
+    host.surroundings = Surroundings(uses={str(used): [use]})
+    sweep(host)
+    assert (used.read_text(), replaced.read_text()) == ("copied", "somebody else's")
+    host.surroundings = Surroundings()
+    sweep(host)
+    assert used.exists(), "it has become somebody's"
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "[7, null]", '["/etc/passwd"]', '["/tmp/.vmferry-ffffffffffff-vda"]'])

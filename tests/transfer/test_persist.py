@@ -4,7 +4,7 @@ import pytest
 from tests.transfer.ends import away, locked
 
 from vmferry.core import codes
-from vmferry.core.errors import UsageError
+from vmferry.core.errors import UsageError, VmferryError
 from vmferry.transfer.persist import Persistence, tried, why
 
 
@@ -47,3 +47,10 @@ def test_a_removal_has_some_tries() -> None:
     tries.clear()
     assert tried(lambda: ["a: busy"], tries.append) == ["a: busy"]
     assert len(tries) > 2
+
+
+def test_the_reason_of_a_move_that_failed_is_what_it_failed_for() -> None:
+    """The other host says by itself that the move failed; it said so twice."""
+    fields = {"vm": "web01", "phase": "copying", "host": "kvm1", "advice": "move it again"}
+    error = VmferryError(codes.MOVE_FAILED, why="Block node is read-only.", **fields)
+    assert why(error) == "Block node is read-only"

@@ -58,6 +58,8 @@ class Endings:
         # No worker lives, so that nobody can take a further step: the closed journal sees to that.
         error = CancelledError(codes.CANCELLED, job=job, caller=caller.name, vm=row.vm, host=self._source(row))
         self.jobs.end(job, State.CANCELLED, error.problem(), None)
+        if row.role is Role.DESTINATION:
+            spec.note_left(self.config.state_folder, job)
         spec.forget(self.config.state_folder, job, key=False)
         log.error("job %s was ended without its worker, which does not start: what it made may be left", job)
 

@@ -26,6 +26,7 @@ from vmferry.core.offer import (
 )
 from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.signin import SignedIn, SignIn, Step, Stepped
+from vmferry.core.use import Surroundings
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import Identity
 from vmferry.identity.kerberos import HostKeys
@@ -175,6 +176,10 @@ class Domains(Protocol):
 
     def autostart(self, vm: VmIdentity, *, on: bool) -> None:
         """Set whether libvirt starts the VM with the host."""
+        ...
+
+    def around(self, paths: list[str], uuid: str) -> Surroundings:
+        """Return who uses files besides one VM."""
         ...
 
     def close(self) -> None:

@@ -12,11 +12,11 @@ from vmferry.agent.resolutions import Resolutions, settled
 from vmferry.agent.services import Domains
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
-from vmferry.core.job import State
+from vmferry.core.job import Phase, State
 from vmferry.core.resolution import Owner
 from vmferry.hypervisor import proofs
 from vmferry.store.jobs import JobRow, Jobs
-from vmferry.transfer import control, decision, spec, startlock
+from vmferry.transfer import control, decision, newdisks, spec, startlock
 
 _KEPT = ("key", "ends")  # outlive a job: the other host may ask how it ended
 
@@ -65,13 +65,42 @@ class Sweep:
         place = spec.folder(self.config.state_folder, row.id)
         if not spec.is_negotiated(self.config.state_folder, row.id) or not _free(place / "lock"):
             return  # somebody is at the end of it at this moment
-        if not self.resolutions.carry_out(row):
+        if not self.resolutions.carry_out(row) or not self._remove_made(row):
             return
         try:
             control.remove_folder(self.config.run_folder, row.id)
             spec.forget(self.config.state_folder, row.id)
         except OSError as error:
             log.warning("what job %s left cannot be removed yet: %s", row.id, error)
+
+    def _remove_made(self, row: JobRow) -> bool:
+        """Remove the files that a move into this host made and could not remove; returns whether that is settled."""
+        if not spec.is_left(self.config.state_folder, row.id):
+            return True
+        step = self.jobs.last(row.id, Phase.ADMITTED)
+        made = newdisks.recorded(step.detail) if step else []
+        users = self._users([one.path for one in made])
+        if users is None:
+            return False
+        for one in made:
+            if one.path in users:
+                log.warning("job %s: %s stays: it is %s by now", row.id, one.path, users[one.path])
+        if newdisks.remove(one for one in made if one.path not in users):
+            return False
+        log.info("job %s: what it had left here is removed", row.id)
+        spec.forget_left(self.config.state_folder, row.id)
+        return True
+
+    def _users(self, paths: list[str]) -> dict[str, str] | None:
+        """Return the files that somebody uses, and who; None: that cannot be found out now."""
+        domains = self.domains()
+        try:
+            around = domains.around(paths, "")
+        except VmferryError:
+            return None
+        finally:
+            domains.close()
+        return None if around.unknown else {path: str(used[0]) for path, used in around.uses.items() if used}
 
     def _release(self, lock: startlock.StartLock) -> None:
         """Lift a lock whose VM is this host's after all, or is not defined here any more."""

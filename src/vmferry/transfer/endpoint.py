@@ -5,6 +5,7 @@ import os
 import pwd
 import queue
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,9 @@ class Endpoint:
             "the end of the job cannot be written down", lambda: self.jobs.end(self.job, state, problem, summary)
         )
         log.info("%s: ended, %s%s", self._label(), state.value, f": {error.reason}" if error else "")
+        if self.left and self.spec.role is Role.DESTINATION and state is not State.DONE:
+            with suppress(OSError):  # the summary has it; vmferryd tries again
+                spec.note_left(self.config.state_folder, self.job)
         self._publish("phase", Phase.ENDED.value)
         if self.control is not None:
             self.control.close()

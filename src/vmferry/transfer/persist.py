@@ -34,6 +34,8 @@ def pauses() -> Iterator[float]:
 def why(error: BaseException) -> str:
     """Return the reason that an exception of any kind gives, in one sentence without a full stop."""
     if isinstance(error, VmferryError):
+        if error.code is codes.MOVE_FAILED:  # whoever is told says itself that the move failed
+            return str(error.fields["why"]).rstrip(".")
         return error.reason.rstrip(".")
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

@@ -363,7 +363,7 @@ class Source(Endpoint):
             self._suspended = self._migration.ask_suspended()
             self._migration.abort()
         by = str(trouble.fields["caller"]) if isinstance(trouble, CancelledError) else ""
-        told = self.say(do="abort", why=trouble.reason, cancelled_by=by)
+        told = self.say(do="abort", why=why(trouble), cancelled_by=by)
         if self._doors is not None:
             self._doors.close()
         if self.session is not None:
@@ -375,7 +375,7 @@ class Source(Endpoint):
         self._lock.lift()
         if not told:
             with suppress(VmferryError):  # it asks for the verdict itself as soon as it can
-                self.peer().abort(self.job, self.proof(), trouble.reason, by)
+                self.peer().abort(self.job, self.proof(), why(trouble), by)
         self.left += self._remove_nonces()
         self.end(State.CANCELLED if isinstance(trouble, CancelledError) else State.FAILED, trouble)
 

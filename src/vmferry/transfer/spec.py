@@ -15,6 +15,8 @@ from vmferry.core.errors import AccessError, VmferryError
 from vmferry.core.job import Role, folder_name
 from vmferry.core.offer import Address, Grant, Offer
 
+_LEFT = "left"  # beside the key of a job that has ended
+
 
 class Spec(BaseModel):
     """One job as its worker on one host needs it.
@@ -184,6 +186,23 @@ def forget(state_folder: Path, job: str, *, key: bool = False) -> None:
             place.rmdir()
 
 
+def note_left(state_folder: Path, job: str) -> None:
+    """Note that files which the job made could not be removed, so that vmferryd goes on trying."""
+    place = folder(state_folder, job)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (place / _LEFT).touch(0o600)
+
+
+def is_left(state_folder: Path, job: str) -> bool:
+    """Return whether files which the job made are still to be removed."""
+    return (folder(state_folder, job) / _LEFT).exists()
+
+
+def forget_left(state_folder: Path, job: str) -> None:
+    """Forget the note: nothing that the job made is left, or it has become somebody's."""
+    (folder(state_folder, job) / _LEFT).unlink(missing_ok=True)
+
+
 def prune(state_folder: Path, before: float) -> None:
     """Remove the keys of jobs that ended long ago.
 
@@ -191,7 +210,8 @@ def prune(state_folder: Path, before: float) -> None:
         before: Unix time; a younger key is kept, since the peer may have been away since then and ask.
     """
     for place in (state_folder / "jobs").glob("*/key"):
-        if not (place.parent / "spec.json").exists() and place.stat().st_mtime < before:
+        kept = any((place.parent / name).exists() for name in ("spec.json", _LEFT))
+        if not kept and place.stat().st_mtime < before:
             forget(state_folder, place.parent.name, key=True)
 
 
