@@ -33,6 +33,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vmferry.hypervisor import localsockets
+
 FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds before a process is started again: doubled each time it fails
 STEADY = 10.0  # seconds after which a process counts as having started well
 PATIENCE = 10.0  # seconds that vmferryd has to stop in
@@ -239,9 +241,12 @@ class Supervisor:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            localsockets.require(writer.get_extra_info("socket"), (os.geteuid(),), str(self._socket))
             while line := await reader.readline():
                 writer.write(json.dumps(self._answer(line)).encode() + b"\n")
                 await writer.drain()
+        except PermissionError as error:
+            _log.warning("a caller was not heard: %s", error)
         except (ConnectionError, ValueError):  # gone, or a line without an end
             pass
         finally:

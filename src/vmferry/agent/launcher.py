@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import InternalError
 from vmferry.core.message import load
+from vmferry.hypervisor import localsockets
 
 LIMIT = 10.0  # seconds
 
@@ -77,9 +77,8 @@ class Launcher:
         self._ask({"do": "start", "job": job})
 
     def _ask(self, request: dict[str, str]) -> dict[str, Any]:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with localsockets.dial(str(self.config.run_folder / "supervisor.sock"), os.geteuid(), LIMIT) as connection:
             connection.settimeout(LIMIT)
-            connection.connect(str(self.config.run_folder / "supervisor.sock"))
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as lines:
                 answer = load(lines.readline(64 << 10) or b"{}")

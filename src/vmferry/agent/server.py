@@ -28,6 +28,7 @@ from vmferry.agent.origin import CertifiedHost, Origin, SiteHost, Stranger
 from vmferry.agent.tls import Contexts, SiteContext
 from vmferry.config import Config
 from vmferry.core.crowd import gives_way, origin
+from vmferry.hypervisor import localsockets
 from vmferry.identity.access import UnixUser
 
 HANDSHAKE_TIME = 5.0  # seconds, for the hello and again for the handshake
@@ -286,7 +287,7 @@ def _tcp(address: str, port: int) -> socket.socket | None:
 
 def _unix_user(sock: socket.socket) -> UnixUser:
     """Ask the kernel who connected: user, group and supplementary groups as they were at connect(2)."""
-    _, uid, gid = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    uid, gid = localsockets.user(sock)
     try:
         packed = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 1024)  # the most that Python asks for
         groups = [group for (group,) in struct.iter_unpack("I", packed)]

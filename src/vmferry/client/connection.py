@@ -1,5 +1,6 @@
 """The connection to one vmferryd: over its unix socket, or over HTTPS with a token or a ticket; its errors are ours."""
 
+import os
 import socket
 import ssl
 import traceback
@@ -14,6 +15,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.message import load
+from vmferry.hypervisor import localsockets
 
 TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once the destination has admitted it
 
@@ -54,7 +56,9 @@ class Connection:
         """Speak to this host's daemon."""
         unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # spares the search for the system's authorities
         transport = httpx2.HTTPTransport(uds=str(config.socket), verify=unused)
-        return cls(transport, "http://vmferryd", str(config.socket))
+        made = cls(transport, "http://vmferryd", str(config.socket))
+        made._http.event_hooks = {"request": [_watch_connect]}
+        return made
 
     @classmethod
     def remote(
@@ -160,6 +164,22 @@ class Connection:
         if not isinstance(problem, dict) or "code" not in problem:
             return self._strange(str(response.status_code))
         return VmferryError.from_problem(problem)
+
+
+def _watch_connect(request: httpx2.Request) -> None:
+    request.extensions["trace"] = _require_vmferryd
+
+
+def _require_vmferryd(event: str, info: dict[str, Any]) -> None:
+    """Check who listens at a unix socket, as soon as a connection is there: root, or whoever asks."""
+    if event != "connection.connect_unix_socket.complete":
+        return
+    stream = info["return_value"]
+    try:
+        localsockets.require(stream.get_extra_info("socket"), (0, os.geteuid()))
+    except OSError as error:
+        stream.close()
+        raise httpx2.ConnectError(str(error)) from error
 
 
 def _close_socket(error: BaseException) -> None:

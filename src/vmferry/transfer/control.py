@@ -7,6 +7,7 @@ ends, everything else by one line.
 import asyncio
 import json
 import logging
+import os
 import shutil
 import socket
 import threading
@@ -19,7 +20,7 @@ from vmferry.core import codes
 from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.job import folder_name
 from vmferry.core.message import load
-from vmferry.hypervisor import safefiles
+from vmferry.hypervisor import localsockets, safefiles
 from vmferry.transfer.persist import why
 
 log = logging.getLogger("vmferry.transfer")
@@ -89,6 +90,12 @@ class ControlServer:
                 caller, _ = self._listener.accept()
             except OSError:
                 return  # closed
+            try:
+                localsockets.require(caller, (os.geteuid(),), str(self._place))
+            except OSError as error:
+                log.warning("a caller was not heard: %s", error)
+                caller.close()
+                continue
             caller.settimeout(30)
             threading.Thread(target=self._serve, args=(caller,), name="control-caller", daemon=True).start()
 
@@ -135,9 +142,8 @@ def call(run_folder: Path, job: str, do: str, *, timeout: float = 10.0, **fields
         OSError: no worker answers.
         VmferryError: what the worker said.
     """
-    with socket.socket(socket.AF_UNIX) as connection:
+    with localsockets.dial(str(path(run_folder, job)), os.geteuid(), timeout) as connection:
         connection.settimeout(timeout)
-        connection.connect(str(path(run_folder, job)))
         connection.sendall(json.dumps({"do": do, **fields}).encode() + b"\n")
         with connection.makefile("rb") as lines:
             line = lines.readline(_LINE_LIMIT)
@@ -155,7 +161,8 @@ async def watch(run_folder: Path, job: str) -> AsyncIterator[Message]:
     Raises:
         OSError: no worker answers.
     """
-    reader, writer = await asyncio.open_unix_connection(path(run_folder, job), limit=_LINE_LIMIT)
+    connection = await asyncio.to_thread(localsockets.dial, str(path(run_folder, job)), os.geteuid())
+    reader, writer = await asyncio.open_unix_connection(sock=connection, limit=_LINE_LIMIT)
     try:
         writer.write(b'{"do": "watch"}\n')
         while line := await reader.readline():

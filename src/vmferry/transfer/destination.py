@@ -13,6 +13,7 @@ from vmferry.core.job import Phase, State, Summary
 from vmferry.core.networks import Local
 from vmferry.core.request import build
 from vmferry.core.settings import listening, require_network
+from vmferry.hypervisor.localsockets import dial
 from vmferry.hypervisor.vigil import Vigil
 from vmferry.store.jobs import Step
 from vmferry.transfer import interfaces, newdisks
@@ -23,7 +24,6 @@ from vmferry.transfer.decision import COMMIT_LIMIT, Verdict, suspended
 from vmferry.transfer.definition import take
 from vmferry.transfer.endpoint import Endpoint
 from vmferry.transfer.guard import Authorised
-from vmferry.transfer.localsockets import dial
 from vmferry.transfer.newdisks import Made, NewDisks
 from vmferry.transfer.owncopy import OwnCopy
 from vmferry.transfer.persist import tried, why

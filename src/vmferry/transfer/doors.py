@@ -9,8 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from vmferry.core.request import Sockets
-from vmferry.hypervisor import safefiles
-from vmferry.transfer import localsockets
+from vmferry.hypervisor import localsockets, safefiles
 
 log = logging.getLogger("vmferry.transfer")
 

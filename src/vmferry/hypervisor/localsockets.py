@@ -6,8 +6,18 @@ import socket
 import stat
 import struct
 from collections.abc import Collection
+from typing import Protocol
 
 from vmferry.hypervisor import safefiles
+
+
+class Connected(Protocol):
+    """A socket, or what asyncio shows of one."""
+
+    def getsockopt(self, level: int, name: int, size: int, /) -> bytes:
+        """Return what an option of the socket is."""
+        ...
+
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
@@ -43,14 +53,23 @@ def dial(path: str, uid: int, seconds: float = 10.0) -> socket.socket:
     return connection
 
 
-def require(connection: socket.socket, uids: Collection[int], path: str = "") -> None:
+def user(connection: Connected) -> tuple[int, int]:
+    """Return uid and gid of who is at the other end of a connected unix socket: of connect(2), or of listen(2)."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _pid, uid, gid = _CREDENTIALS.unpack(raw)
+    return uid, gid
+
+
+def require(connection: Connected, uids: Collection[int], path: str = "") -> None:
     """Check who is at the other end of a connected unix socket.
+
+    Arguments:
+        path: of the socket, for the error.
 
     Raises:
         PermissionError: it is none of these users.
     """
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _pid, uid, _gid = _CREDENTIALS.unpack(raw)
+    uid, _gid = user(connection)
     if uid not in uids:
         named = " or ".join(str(known) for known in uids)
         raise PermissionError(errno.EPERM, f"the user {uid} is at its other end, not {named}", path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmferry.transfer.localsockets import dial
+from vmferry.hypervisor.localsockets import dial
 
 OTHER = 65534
 _LISTEN = """
