@@ -65,6 +65,19 @@ def closed() -> Iterator[None]:
     gc.collect()
 
 
+def test_requests_are_told_without_secrets() -> None:
+    told: list[str] = []
+    client, _ = scripted(httpx2.Response(200, json=[]), httpx2.Response(404, json={}))
+    client.tell = told.append
+    assert client.vms() == []
+    with pytest.raises(VmferryError):
+        client.unpair("vmf1-AAAAAAAAAAAAAAAAAAAA")
+    assert [line.rpartition(", ")[0] for line in told] == [
+        "GET /vms at /run/api.sock: 200",
+        "DELETE /hosts/vmf1-... at /run/api.sock: 404",
+    ]
+
+
 @pytest.mark.usefixtures("closed")
 def test_no_daemon(tmp_path: Path) -> None:
     config = Config(run_folder=tmp_path)

@@ -17,6 +17,7 @@ from vmferry.core.api import (
     HostCertificate,
     Invitation,
     Job,
+    JobLog,
     LocalAddress,
     MigrationNetwork,
     NewToken,
@@ -345,6 +346,10 @@ class FakeClient(Client):
 
     def jobs(self) -> list[Job]:
         return self.known
+
+    def job_log(self, id: str) -> JobLog:  # noqa: A002
+        lines = ["INFO vmferry.transfer: web01: copying"] if id == JOB.id else []
+        return JobLog(job=id, host="kvm1", lines=lines)
 
     def job(self, id: str) -> Job:  # noqa: A002
         found = next((job for job in self.known if job.id == id), None)

@@ -184,3 +184,12 @@ def test_cancel_too_late(vmferry: Run, daemon: FakeClient) -> None:
     code, _, err = vmferry("job", "cancel", "7f3a9c")
     assert code == 2
     assert "(too-late)" in err
+
+
+def test_the_log_of_a_job(vmferry: Run, daemon: FakeClient) -> None:
+    assert vmferry("job", "logs", "web01") == (0, "INFO vmferry.transfer: web01: copying\n", "")
+    assert json.loads(vmferry("job", "logs", JOB.id, "-o", "json")[1])["host"] == "kvm1"
+    daemon.known = [JOB.model_copy(update={"id": "8888"})]
+    code, out, err = vmferry("job", "logs", "last")
+    assert (code, out) == (0, "")
+    assert "has no log of job 8888" in err

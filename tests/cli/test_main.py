@@ -15,6 +15,7 @@ from tests.cli.fake import FakeClient
 
 from vmferry.cli import context, reference
 from vmferry.cli.main import run, top
+from vmferry.cli.pick import newest_first
 from vmferry.core import codes
 from vmferry.core.errors import UnreachableError
 
@@ -137,6 +138,30 @@ def test_short_options(vmferry: Run) -> None:
         assert json.loads(vmferry(*option, "vm", "fly")[2])["problem"]["code"] == "command-line"
 
 
+def test_names_alone(vmferry: Run, daemon: FakeClient) -> None:
+    assert vmferry("vm", "list", "-o", "name") == (0, "web01\ndb[1]\n", "")
+    assert vmferry("-o", "name", "host", "list") == (0, "kvm2\n", "")
+    jobs = [job.id for job in newest_first(daemon.jobs())]
+    assert vmferry("job", "list", "-o", "name") == (0, "".join(f"{job}\n" for job in jobs), "")
+    assert vmferry("vm", "show", "web01", "-o", "name")[1] == "web01\n"
+    assert vmferry("vm", "move", "web01", "kvm2", "-q", "-o", "name")[1] == "7f3a9c\n"
+
+
+def test_a_wide_table_has_more_columns_and_breaks_no_line(vmferry: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    for noun, column in (("vm", "DEFINED"), ("host", "FINGERPRINT"), ("job", "PAUSE")):
+        usual, wide = (vmferry(noun, "list", *more)[1].splitlines() for more in ([], ["-o", "wide"]))
+        assert column in wide[0]
+        assert column not in usual[0]
+        assert len(wide) == len(usual)
+
+
+def test_a_table_without_its_first_line(vmferry: Run) -> None:
+    whole = vmferry("vm", "list")[1].splitlines()
+    bare = vmferry("vm", "list", "--no-headers")[1].splitlines()
+    assert [line.split() for line in bare] == [line.split() for line in whole[1:]]
+
+
 def test_quiet_leaves_data_and_errors(vmferry: Run, daemon: FakeClient) -> None:
     assert vmferry("host", "pair", "--invite", "-q") == (0, "VMF1-secret\n", "")
     code, out, err = vmferry("vm", "move", "web01", "kvm2", "--quiet")
@@ -160,6 +185,9 @@ def test_question_mark_ends_the_sentence(vmferry: Run) -> None:
         (["vm", "move", "web01"], "", ["kvm2"]),
         (["host", "unpair"], "k", ["kvm2"]),
         (["job", "watch"], "", ["7f3a9c"]),
+        (["job", "logs"], "7", ["7f3a9c"]),
+        (["vm", "list", "-o"], "n", ["name"]),
+        (["vm", "list"], "--no-h", ["--no-headers"]),
         (["job", "cancel"], "8", []),
         (["host", "token", "revoke"], "", ["ci"]),
         (["--host", "localhost", "vm", "show"], "we", ["web01"]),

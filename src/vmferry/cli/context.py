@@ -39,11 +39,18 @@ class Settings:
     host: str | None = None
     yes: bool = False
     quiet: bool = False
+    verbose: bool = False
+    no_headers: bool = False
 
     @property
     def json(self) -> bool:
-        """Whether a program reads the output."""
+        """Whether a program reads all of the output."""
         return self.output == "json"
+
+    @property
+    def names(self) -> bool:
+        """Whether names alone are printed, for a shell script."""
+        return self.output == "name"
 
     def client(self) -> Client:
         """Reach the daemon, for as long as the command runs.
@@ -51,7 +58,9 @@ class Settings:
         Raises:
             AccessError: --host names a host for which there is no token here.
         """
-        return click.get_current_context().with_resource(self.reach())
+        made = click.get_current_context().with_resource(self.reach())
+        made.tell = self._tell if self.verbose else None
+        return made
 
     def reach(self) -> Client:
         """Reach the daemon: of this host over its unix socket, of another over the network with a token."""
@@ -72,6 +81,9 @@ class Settings:
         """Tell the person something that is not data; not with --quiet."""
         if not self.quiet:
             click.echo(json.dumps({"message": text}) if self.json else text, err=True)
+
+    def _tell(self, request: str) -> None:
+        click.echo(json.dumps({"request": request}) if self.json else request, err=True)
 
     def confirm(self, question: str) -> None:
         """Ask before something that cannot be taken back.
@@ -124,11 +136,19 @@ def global_options() -> list[click.Parameter]:
     return [
         click.Option(
             ["-o", "--output"],
-            type=click.Choice(["table", "json"]),
+            type=click.Choice(["table", "wide", "name", "json"]),
             expose_value=False,
             is_eager=True,
             callback=_keep("output"),
-            help="For a person (the default), or for a program: docs/json.md.",
+            help="A table (the default); wide: with more columns, and no line is broken; name: only the name or "
+            "identifier, one a line; json: for a program, see docs/json.md.",
+        ),
+        click.Option(
+            ["--no-headers"],
+            is_flag=True,
+            expose_value=False,
+            callback=_keep("no_headers"),
+            help="Print tables without their first line.",
         ),
         click.Option(
             ["--host"],
@@ -152,6 +172,13 @@ def global_options() -> list[click.Parameter]:
             expose_value=False,
             callback=_keep("quiet"),
             help="Print data and errors only: no messages and no progress.",
+        ),
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            callback=_keep("verbose"),
+            help="Print each request to vmferryd on stderr, with its answer's status and the time it took.",
         ),
         click.Option(
             ["--color"],

@@ -44,7 +44,7 @@ def conclude(settings: Settings, job: Job) -> None:
         VmferryError: it failed or was cancelled.
     """
     if job.state is State.DONE:
-        if not settings.json:
+        if not settings.json and not settings.names:
             click.echo(f"{job.vm} runs on {job.destination}.")
         show(settings, job, summary(job))
         return

@@ -28,7 +28,7 @@ for command in (setup, set_, restrict, unrestrict, apply, trust, certificate, to
     host.add_command(command)
 
 
-@host.command("list", example="vmferry host list")
+@host.command("list", example="vmferry host list\nvmferry host list -o wide")
 @pass_settings
 def list_(settings: Settings) -> None:
     """List the hosts that this one is paired with, or has met as hosts of its site: where its VMs can go."""
@@ -44,6 +44,7 @@ def list_(settings: Settings) -> None:
             "since": lambda host: moment(host.paired_at),
             "by": lambda host: host.paired_by,
         },
+        more={"fingerprint": lambda host: host.fingerprint},
     )
 
 

@@ -10,11 +10,11 @@ from rich.live import Live
 from vmferry.cli import complete
 from vmferry.cli.context import INTERRUPTED, Group, Settings, pass_settings
 from vmferry.cli.follow import Detached, conclude, detach, follow
-from vmferry.cli.output import ago, show_job, show_list, table
+from vmferry.cli.output import ago, moment, show_job, show_lines, show_list, table
 from vmferry.cli.pick import newest_first, pick, short
 from vmferry.cli.progress import words
 from vmferry.cli.resolve import EXAMPLE, resolve
-from vmferry.cli.units import duration, parse_span, parsed
+from vmferry.cli.units import duration, parse_span, parsed, size
 from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.api import Job
@@ -35,7 +35,10 @@ def job() -> None:
     """
 
 
-@job.command("list", example="vmferry job list\nvmferry job list --state failed --vm web01 --limit 5")
+@job.command(
+    "list",
+    example="vmferry job list --state failed --vm web01 --limit 5\nvmferry job list --state running -o name",
+)
 @click.option(
     "--state",
     "states",
@@ -45,7 +48,10 @@ def job() -> None:
 )
 @click.option("--vm", "vm", metavar="VM", shell_complete=complete.vms, help="Only moves of this VM.")
 @click.option(
-    "--limit", type=click.IntRange(0), metavar="N", help=f"The newest N; 0 is all. Default: {LIMIT}, all in JSON."
+    "--limit",
+    type=click.IntRange(0),
+    metavar="N",
+    help=f"The newest N; 0 is all. Default: {LIMIT} in a table, else all.",
 )
 @click.option("--watch", is_flag=True, help="Show the list until Ctrl-C, always as it stands.")
 @pass_settings
@@ -57,7 +63,8 @@ def list_(
     if watch and (settings.json or not Console().is_terminal):
         raise click.UsageError("--watch draws on a terminal. For a program: `vmferry job watch JOB --output json`.")
     client = settings.client()
-    most = limit if limit is not None else 0 if settings.json else LIMIT
+    program = settings.json or settings.names
+    most = limit if limit is not None else 0 if program else LIMIT
 
     def wanted(jobs: Sequence[Job]) -> list[Job]:
         found = [one for one in jobs if (not states or one.state.value in states) and (vm is None or one.vm == vm)]
@@ -69,8 +76,8 @@ def list_(
     jobs = client.jobs()
     found = wanted(jobs)
     shown = found[: most or None]
-    show_list(settings, shown, _columns(short(jobs)))
-    if len(found) > len(shown) and not settings.json:
+    show_list(settings, shown, _columns(short(jobs)), more=_MORE, name=lambda job: job.id)
+    if len(found) > len(shown) and not program:
         settings.message(f"The newest {len(shown)} of {len(found)} moves; `--limit 0` shows all.")
 
 
@@ -99,6 +106,21 @@ def watch(ctx: click.Context, settings: Settings, word: str) -> None:
     except Detached:
         detach(settings, found)
         ctx.exit(INTERRUPTED)
+
+
+@job.command("logs", example="vmferry job logs 7f3a9c\nvmferry job logs web01 --host kvm2")
+@_job
+@pass_settings
+def logs(settings: Settings, word: str) -> None:
+    """Print what this host's transfer process of a move has logged.
+
+    Each phase has a line, and so has whatever went wrong. The other host has a log of its own.
+    """
+    client = settings.client()
+    found = client.job_log(pick(client, word).id)
+    show_lines(settings, found, found.lines)
+    if not found.lines:
+        settings.message(f"Host {found.host} has no log of job {found.job}: it has not begun, or its log is old.")
 
 
 @job.command("wait", example="vmferry job wait web01 db01 --timeout 30m")
@@ -172,6 +194,15 @@ def _columns(length: int) -> dict[str, Callable[[Job], str]]:
         "began": lambda job: ago(job.created_at),
         "took": lambda job: duration((job.ended_at - job.created_at).total_seconds()) if job.ended_at else "-",
     }
+
+
+_MORE: dict[str, Callable[[Job], str]] = {
+    "by": lambda job: f"{job.caller.name} on {job.caller.host}",
+    "at": lambda job: moment(job.created_at),
+    "pause": lambda job: duration(job.summary.downtime) if job.summary and job.summary.downtime is not None else "-",
+    "wire": lambda job: size(job.summary.wire_bytes) if job.summary else "-",
+    "error": lambda job: job.error.code if job.error else "-",
+}
 
 
 def _stands(job: Job) -> str:

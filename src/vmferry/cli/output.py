@@ -29,20 +29,39 @@ WIDE = 10_000  # a pipe has no edge: what reads it gets whole lines
 WHOLE = ("id", "name", "vm", "code", "job", "address")
 
 
-def show_list(settings: Settings, rows: Sequence[M], columns: Mapping[str, Callable[[M], str]]) -> None:
-    """Print values of one kind: a JSON array, or a table with these headings and what stands under each."""
+def show_list(
+    settings: Settings,
+    rows: Sequence[M],
+    columns: Mapping[str, Callable[[M], str]],
+    *,
+    more: Mapping[str, Callable[[M], str]] | None = None,
+    name: Callable[[M], str] | None = None,
+) -> None:
+    """Print values of one kind: a JSON array, or a table with these headings and what stands under each.
+
+    Arguments:
+        more: columns that a wide table has besides.
+        name: what is printed of a value where names alone are wanted; None: what stands in its first column.
+    """
     if settings.json:
         click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
         return
-    _print(table(rows, columns))
+    if settings.names:
+        cell = name or next(iter(columns.values()))
+        for row in rows:
+            click.echo(cell(row))
+        return
+    wide = settings.output == "wide"
+    shown = {**columns, **(more or {})} if wide else columns
+    _print(table(rows, shown, headings=not settings.no_headers), wide=wide)
 
 
-def table(rows: Sequence[M], columns: Mapping[str, Callable[[M], str]]) -> Table:
+def table(rows: Sequence[M], columns: Mapping[str, Callable[[M], str]], *, headings: bool = True) -> Table:
     """Return a table that never cuts a value: what does not fit goes on in the next line of its column."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=headings)
     for heading, cell in columns.items():
         whole = heading in WHOLE
-        width = max([len(heading), *(len(cell(row)) for row in rows)]) if whole else None
+        width = max([len(heading) * headings, *(len(cell(row)) for row in rows)]) if whole else None
         made.add_column(heading.upper(), min_width=width, overflow="fold")
     for row in rows:
         made.add_row(*(Text(cell(row)) for cell in columns.values()))
@@ -50,13 +69,17 @@ def table(rows: Sequence[M], columns: Mapping[str, Callable[[M], str]]) -> Table
 
 
 def show(settings: Settings, value: BaseModel, lines: Mapping[str, str]) -> None:
-    """Print one value: a line for each property, or a JSON object.
+    """Print one value: a line for each property, its name or identifier alone, or a JSON object.
 
     On a terminal, text is wrapped between words. A word that is longer than the line, such as a fingerprint, is left to
     the terminal: it shows all of it, and copies it in one piece.
     """
     if settings.json:
         click.echo(json.dumps(value.model_dump(mode="json"), indent=2))
+        return
+    named = getattr(value, "id", None) or getattr(value, "name", None)
+    if settings.names and named:
+        click.echo(named)
         return
     indent = max((len(name) for name in lines), default=0) + 2
     room = max(shutil.get_terminal_size().columns - indent, 20) if sys.stdout.isatty() else WIDE
@@ -73,6 +96,15 @@ def explain(what: str, fix: str) -> None:
     lines = wrap(what, room) + wrap(f"Fix: {fix}", room)
     for number, line in enumerate(lines):
         click.echo(f"  {line}" if number else line)
+
+
+def show_lines(settings: Settings, value: BaseModel, lines: Sequence[str]) -> None:
+    """Print lines of text as they are, or a JSON object."""
+    if settings.json:
+        show(settings, value, {})
+    else:
+        for line in lines:
+            click.echo(line)
 
 
 def show_secret(settings: Settings, value: BaseModel, secret: str) -> None:
@@ -145,9 +177,9 @@ def ago(at: datetime) -> str:
     return long_ago((datetime.now(UTC) - at).total_seconds())
 
 
-def _print(renderable: RenderableType) -> None:
-    terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout, width=None if terminal else WIDE, highlight=False)
+def _print(renderable: RenderableType, *, wide: bool = False) -> None:
+    bounded = sys.stdout.isatty() and not wide
+    console = Console(file=sys.stdout, width=None if bounded else WIDE, highlight=False)
     with console.capture() as captured:
         console.print(renderable)
     for line in captured.get().splitlines():

@@ -77,6 +77,10 @@ def list_(settings: Settings) -> None:
             "made": lambda token: moment(token.created_at),
             "by": lambda token: token.created_by,
         },
+        more={
+            "revoked": lambda token: moment(token.revoked_at) if token.revoked_at else "-",
+            "revoked by": lambda token: token.revoked_by or "-",
+        },
     )
 
 

@@ -47,7 +47,7 @@ def vm() -> None:
     """See VMs and move them."""
 
 
-@vm.command("list", example="vmferry vm list")
+@vm.command("list", example="vmferry vm list\nvmferry vm list -o name")
 @pass_settings
 def list_(settings: Settings) -> None:
     """List the VMs of this host."""
@@ -62,6 +62,7 @@ def list_(settings: Settings) -> None:
             "autostart": lambda vm: "yes" if vm.autostart else "no",
             "uuid": lambda vm: vm.uuid,
         },
+        more={"defined": lambda vm: "yes" if vm.persistent else "no"},
     )
 
 

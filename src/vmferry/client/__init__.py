@@ -18,6 +18,7 @@ from vmferry.core.api import (
     HostCertificate,
     Invitation,
     Job,
+    JobLog,
     LocalAddress,
     MigrationNetwork,
     NetworkChange,
@@ -270,6 +271,10 @@ class Client(Connection):
         """Show a job."""
         return self._ask(Job, "GET", f"/jobs/{quote(id, safe='')}")
 
+    def job_log(self, id: str) -> JobLog:  # noqa: A002
+        """Show what the host's transfer process of a job has logged."""
+        return self._ask(JobLog, "GET", f"/jobs/{quote(id, safe='')}/log")
+
     def cancel(self, id: str, *, force: bool = False) -> None:  # noqa: A002
         """Ask a job to end.
 
@@ -321,12 +326,14 @@ class Client(Connection):
 
     def _stream(self, job: str, after: int) -> Iterator[Event | None]:
         """Read one connection's events; None for a sign of life."""
+        began = time.monotonic()
         with self._http.stream(
             "GET",
             f"/jobs/{quote(job, safe='')}/events",
             headers={"Last-Event-ID": str(after), "Accept": "text/event-stream"},
             timeout=httpx2.Timeout(SILENCE, connect=5.0),
         ) as response:
+            self._told("GET", f"/jobs/{quote(job, safe='')}/events", response, began)
             if response.status_code >= 400:
                 response.read()
                 raise self._error(response)

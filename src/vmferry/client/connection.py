@@ -3,7 +3,9 @@
 import os
 import socket
 import ssl
+import time
 import traceback
+from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 import httpx2
@@ -15,6 +17,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.message import load
+from vmferry.core.redaction import redacted_path
 from vmferry.hypervisor import localsockets
 
 TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once the destination has admitted it
@@ -42,6 +45,7 @@ class Connection:
         auth: httpx2.Auth | None = None,
     ) -> None:
         self._address = address
+        self.tell: Callable[[str], None] | None = None  # hears of each request that was answered
         self._http = httpx2.Client(
             transport=transport,
             base_url=f"{url}/api/v1",
@@ -110,16 +114,23 @@ class Connection:
         self._http.close()
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
+        began = time.monotonic()
         try:
             response = self._http.request(method, path, json=body)
         except httpx2.TransportError as error:
             raise self._unreachable(error) from error
+        self._told(method, path, response, began)
         if response.status_code >= 400:
             raise self._error(response)
         try:
             return load(response.content) if response.content else None
         except ValueError as error:
             raise self._strange(f"with what cannot be read ({error})") from error
+
+    def _told(self, method: str, path: str, response: httpx2.Response, began: float) -> None:
+        if self.tell is not None:
+            took = f"{(time.monotonic() - began) * 1000:.0f} ms"
+            self.tell(f"{method} {redacted_path(path)} at {self._address}: {response.status_code}, {took}")
 
     def _ask(self, kind: type[Kind], method: str, path: str, body: Any = None) -> Kind:
         return self._read(kind, self._call(method, path, body))

@@ -336,6 +336,14 @@ class Job(_Answer):
     )
 
 
+class JobLog(_Answer):
+    """What a host's transfer process of a job has logged."""
+
+    job: str
+    host: str = Field(description="the host that answers; the other one has a log of its own")
+    lines: list[str] = Field(description="the newest, the oldest of them first; none: there is no log, or no longer")
+
+
 class Way(_Answer):
     """One way to settle a move by hand."""
 

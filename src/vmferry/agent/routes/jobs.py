@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from vmferry.agent import show
+from vmferry.agent import joblog, show
 from vmferry.agent.callers import JobId, Limited, May, ThisAgent, Viewer
 from vmferry.core import codes
-from vmferry.core.api import Job, Resolution, ResolveRequest
+from vmferry.core.api import Job, JobLog, Resolution, ResolveRequest
 from vmferry.core.errors import UsageError
 from vmferry.core.offer import Caller
 from vmferry.identity.access import Role
@@ -39,6 +39,14 @@ def show_job(job: JobId, caller: Viewer, agent: ThisAgent) -> Job:
     return show.job(row, agent.services.config.name, agent.live.progress(job))
 
 
+@router.get("/jobs/{job}/log")
+def show_job_log(job: JobId, caller: Viewer, agent: ThisAgent) -> JobLog:
+    """Show what this host's transfer process of a job has logged."""
+    config = agent.services.config
+    agent.services.stores.jobs.get(job)
+    return JobLog(job=job, host=config.name, lines=joblog.lines(config, job))
+
+
 class _EventStream(StreamingResponse):
     media_type = "text/event-stream"
 
@@ -48,8 +56,8 @@ async def follow_job(
     job: JobId,
     caller: Viewer,
     agent: ThisAgent,
-    last_event_id: Annotated[int, Header(ge=0, description="the last phase that was seen")] = 0,
-    after: Annotated[int, Query(ge=0, description="as Last-Event-ID")] = 0,
+    last_event_id: Annotated[int, Header(ge=0, lt=1 << 63, description="the last phase that was seen")] = 0,
+    after: Annotated[int, Query(ge=0, lt=1 << 63, description="as Last-Event-ID")] = 0,
 ) -> _EventStream:
     """Follow a job to its end, as server-sent events.
 
