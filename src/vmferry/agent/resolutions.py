@@ -11,12 +11,11 @@ from vmferry.agent import nonces
 from vmferry.agent.services import Domains, Incoming
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.api import Resolution, Way
 from vmferry.core.errors import AccessError, InternalError, PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Caller
-from vmferry.core.resolution import Owner, Standing, outcomes, refusals
+from vmferry.core.resolution import Owner, Resolution, Standing, Way, outcomes, refusals
 from vmferry.identity.peer import PeerClient
 from vmferry.store.database import Database
 from vmferry.store.jobs import JobRow, Jobs

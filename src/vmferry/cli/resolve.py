@@ -6,8 +6,7 @@ from vmferry.cli import complete
 from vmferry.cli.context import Settings, pass_settings
 from vmferry.cli.output import show, show_job
 from vmferry.cli.pick import pick
-from vmferry.core.api import Resolution, Way
-from vmferry.core.resolution import Owner
+from vmferry.core.resolution import Owner, Resolution, Way
 
 EXAMPLE = "vmferry job resolve 7f3a9c\nvmferry job resolve 7f3a9c --keep --yes"
 

@@ -27,7 +27,6 @@ from vmferry.core.api import (
     PairedHost,
     PairTest,
     PhaseEvent,
-    Resolution,
     SettingsAnswer,
     TokenRequest,
     TrustAnswer,
@@ -39,7 +38,7 @@ from vmferry.core.chain import Verification
 from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.offer import MoveOptions, Report
 from vmferry.core.redaction import token_identifier
-from vmferry.core.resolution import Owner
+from vmferry.core.resolution import Owner, Resolution
 from vmferry.core.restrictions import Restriction
 from vmferry.core.settings import HostSettings, SettingsChange
 from vmferry.core.vm import VmDetail, VmSummary

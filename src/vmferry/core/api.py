@@ -9,7 +9,6 @@ from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.message import Document, Exact, Line, Message, Value, Values
 from vmferry.core.offer import Caller, MoveOptions
-from vmferry.core.resolution import Owner
 from vmferry.core.settings import Difference, HostSettings
 
 PINNED = "pinned.vmferry.invalid"  # server name (RFC 6066, 3) of clients that know a host by its certificate alone
@@ -342,37 +341,6 @@ class JobLog(_Answer):
     job: str
     host: str = Field(description="the host that answers; the other one has a log of its own")
     lines: list[str] = Field(description="the newest, the oldest of them first; none: there is no log, or no longer")
-
-
-class Way(_Answer):
-    """One way to settle a move by hand."""
-
-    outcome: str = Field(description="what becomes of the VM")
-    refusal: str | None = Field(description="why it is not safe, and refused; null: it may be taken")
-
-
-class Resolution(_Answer):
-    """A move that may have to be settled by hand, as this host knows it."""
-
-    job: str
-    role: Role
-    vm: str
-    host: str = Field(description="the host that answers")
-    peer: str = Field(description="the other host")
-    presence: str | None = Field(
-        description="how libvirt has the VM here: running, paused, busy, off, absent; null: not known"
-    )
-    answers: bool = Field(description="whether the other host answers")
-    keep: Way = Field(description="the VM is this host's")
-    give_up: Way = Field(description="the VM is the other host's")
-
-
-class ResolveRequest(_Request):
-    """Whose the VM is; the names show that the right move is meant."""
-
-    owner: Owner
-    vm: str = Field(max_length=1000)
-    peer: str = Field(max_length=100, description="the other host, which is gone for good")
 
 
 class PhaseEvent(_Answer):

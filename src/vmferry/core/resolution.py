@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from vmferry.core.job import Phase, Role
 
 
@@ -12,6 +14,43 @@ class Owner(StrEnum):
 
     HERE = "here"
     THERE = "there"
+
+
+class Way(BaseModel):
+    """One way to settle a move by hand."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: str = Field(description="what becomes of the VM")
+    refusal: str | None = Field(description="why it is not safe, and refused; null: it may be taken")
+
+
+class Resolution(BaseModel):
+    """A move that may have to be settled by hand, as this host knows it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job: str
+    role: Role
+    vm: str
+    host: str = Field(description="the host that answers")
+    peer: str = Field(description="the other host")
+    presence: str | None = Field(
+        description="how libvirt has the VM here: running, paused, busy, off, absent; null: not known"
+    )
+    answers: bool = Field(description="whether the other host answers")
+    keep: Way = Field(description="the VM is this host's")
+    give_up: Way = Field(description="the VM is the other host's")
+
+
+class ResolveRequest(BaseModel):
+    """Whose the VM is; the names show that the right move is meant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    owner: Owner
+    vm: str = Field(max_length=1000)
+    peer: str = Field(max_length=100, description="the other host, which is gone for good")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from vmferry.agent import joblog, show
 from vmferry.agent.callers import JobId, Limited, May, ThisAgent, Viewer
 from vmferry.core import codes
-from vmferry.core.api import Job, JobLog, Resolution, ResolveRequest
+from vmferry.core.api import Job, JobLog
 from vmferry.core.errors import UsageError
 from vmferry.core.offer import Caller
+from vmferry.core.resolution import Resolution, ResolveRequest
 from vmferry.identity.access import Role
 
 router = APIRouter(tags=["jobs"])
