@@ -1,8 +1,11 @@
 """What a host does with a proposal and an offer: its settings, its checks, and libvirt asked last."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -10,22 +13,23 @@ from tests.preflight.make import HERE, PLACE, proposal
 
 from vmferry.config import Config
 from vmferry.core import codes
+from vmferry.core.admission import HOLD
 from vmferry.core.api import Verdict
-from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
+from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Role, State
 from vmferry.core.networks import Local, Network
 from vmferry.core.offer import ChallengeRequest, Encryption, MoveOptions, Offer, Proposal
-from vmferry.core.settings import HostSettings
+from vmferry.core.settings import HostSettings, Protection
 from vmferry.core.snapshot import DestinationSnapshot
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
-from vmferry.transfer import interfaces, spec
+from vmferry.transfer import control, interfaces, spec
 
 pytest.importorskip("libvirt")
-from vmferry.agent import incoming
+from vmferry.agent import offers
 from vmferry.agent.incoming import Arrivals
 
 PEER = Peer("kvm1", "10.91.0.1", 6601, "PEM", "f1", ("*",), 0.0, "root")
@@ -43,6 +47,7 @@ class Seen:
         self.asked: list[str] = []
         self.taken: dict[str, int] = {}
         self.says: str | Exception = "undecided"
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def destination(
         self, vm: Proposal, paths: dict[str, str], nonce: str | None, *_rest: object
@@ -62,6 +67,7 @@ class Seen:
 
     def refusal(self, *xmls: str) -> str | None:
         self.asked += xmls
+        self.meanwhile()
         return self.refuses
 
 
@@ -381,7 +387,7 @@ def test_only_one_of_them_is_admitted(arrivals: Arrivals, same: str) -> None:
 
 
 def test_offers_of_one_host_are_bounded(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incoming, "OFFERS", 3)
+    monkeypatch.setattr(offers, "MOST", 3)
     arrivals.peers.add(KVM3)
     for number in range(3):
         arrivals.offer(numbered(number).model_copy(update={"place": False}), PEER)
@@ -394,8 +400,125 @@ def test_offers_of_one_host_are_bounded(arrivals: Arrivals, monkeypatch: pytest.
 
 def test_offers_of_one_host_are_bounded_by_size(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
     arrivals.offer(numbered(1).model_copy(update={"place": False}), PEER)
-    monkeypatch.setattr(incoming, "OFFERS_SIZE", 2 * spec.size(arrivals.config.state_folder, numbered(1).job))
+    monkeypatch.setattr(offers, "SIZE", 2 * spec.size(arrivals.config.state_folder, numbered(1).job))
     arrivals.offer(numbered(2).model_copy(update={"place": False}), PEER)
     with pytest.raises(PreflightError) as refused:
         arrivals.offer(numbered(3).model_copy(update={"place": False}), PEER)
     assert refused.value.code is codes.PEER_LIMIT
+
+
+def test_what_one_host_begins_in_a_day_is_bounded(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offers, "DAILY", 3)
+    arrivals.peers.add(KVM3)
+    for number in range(3):
+        arrivals.offer(numbered(number), PEER)
+        arrivals.abort(numbered(number).job, "enough")
+    with pytest.raises(PreflightError) as refused:
+        arrivals.offer(numbered(3), PEER)
+    assert refused.value.code is codes.PEER_LIMIT
+    arrivals.offer(from_kvm3(numbered(4), 77), KVM3)
+    day = time.time() + 86401
+    monkeypatch.setattr(time, "time", lambda: day)
+    arrivals.offer(numbered(3), PEER)
+
+
+# --- what is true when a job is admitted, and not when it was offered -------------------------------------------------
+
+
+@pytest.mark.parametrize("lapse", ["release", "wait"])
+def test_a_place_without_what_was_booked_with_it_admits_nothing(
+    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch, lapse: str
+) -> None:
+    made = numbered(1)
+    arrivals.offer(made, PEER)
+    if lapse == "release":
+        arrivals.release(made.job)
+    else:
+        later = time.time() + 2 * HOLD
+        monkeypatch.setattr(arrivals.admissions, "_clock", lambda: later)
+    with pytest.raises(PreflightError) as refused:
+        arrivals.admit(made.job)
+    assert refused.value.code is codes.LIMIT_REACHED
+    assert arrivals.jobs.get(made.job).state is State.WAITING
+    assert arrivals.hold(made.job).refusal is None  # what an honest source does then
+    arrivals.renew(made.job, made)
+    begin(arrivals, made.job)
+
+
+def begin(arrivals: Arrivals, job: str) -> None:
+    """Admit a job whose worker fails at once."""
+    failed = InternalError(codes.INTERNAL, why="no worker").problem()
+    launcher: Any = Worker(lambda: arrivals.jobs.end(job, State.FAILED, failed))
+    with pytest.raises(InternalError, match="no worker"):
+        replace(arrivals, launcher=launcher).admit(job)
+
+
+class Worker:
+    """A launcher whose workers do one thing."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        self._do = do
+
+    def start(self, job: str) -> None:
+        self._do()
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [(HostSettings(), codes.MIGRATION_DISABLED), (ON, codes.ENCRYPTION_DIFFERS)],
+)
+def test_settings_that_were_changed_meanwhile_hold(arrivals: Arrivals, settings: HostSettings, code: object) -> None:
+    arrivals.settings.save(ON.model_copy(update={"encryption": Protection.OPTIONAL}))
+    made = numbered(1, options=STORAGE.model_copy(update={"encryption": Encryption.OFF}))
+    arrivals.offer(made, PEER)
+    arrivals.settings.save(settings)
+    with pytest.raises(PreflightError) as refused:
+        arrivals.admit(made.job)
+    assert refused.value.code is code
+    assert arrivals.jobs.get(made.job).state is State.WAITING
+
+
+def test_an_offer_that_was_admitted_meanwhile_is_not_dropped(arrivals: Arrivals, seen: Seen) -> None:
+    made = numbered(1)
+    arrivals.offer(made, PEER)
+    row = arrivals.jobs.get(made.job)
+    arrivals.jobs.mark(made.job, State.RUNNING, None)
+    assert not arrivals._offers.drop(row, "too late")
+    assert arrivals.jobs.get(made.job).state is State.RUNNING
+    assert spec.load(arrivals.config.state_folder, made.job).offer == made
+
+
+def test_an_offer_that_is_admitted_while_it_is_renewed_stays_as_it_was(arrivals: Arrivals, seen: Seen) -> None:
+    made = numbered(1)
+    arrivals.offer(made, PEER)
+    before = arrivals.admissions.entries()
+    seen.meanwhile = lambda: arrivals.jobs.mark(made.job, State.RUNNING, None)
+    with pytest.raises(UsageError):
+        arrivals.renew(made.job, numbered(1, memory=2 * GIB))
+    assert spec.load(arrivals.config.state_folder, made.job).offer == made
+    assert arrivals.admissions.entries() == before
+
+
+def test_a_worker_that_has_yet_to_listen_hears_that_the_move_is_given_up(arrivals: Arrivals) -> None:
+    made = numbered(1)
+    arrivals.offer(made, PEER)
+    arrivals.jobs.mark(made.job, State.RUNNING, None)
+    heard: Queue[Any] = Queue()
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        heard.put(request)
+        return {"ended": True}
+
+    launcher: Any = Worker(lambda: None)
+    thread = threading.Thread(target=replace(arrivals, launcher=launcher).abort, args=(made.job, "enough"))
+    thread.start()
+    place = control.path(arrivals.config.run_folder, made.job)
+    place.parent.mkdir(parents=True)
+    server = control.ControlServer(place, handle)
+    try:
+        assert heard.get(timeout=10)["do"] == "abort"
+        thread.join(10)
+        assert not thread.is_alive()
+        assert arrivals.jobs.get(made.job).state is State.RUNNING
+    finally:
+        server.close()

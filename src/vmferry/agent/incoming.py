@@ -8,28 +8,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vmferry.agent import workers
 from vmferry.agent.nonces import Challenges
+from vmferry.agent.offers import Offers
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.admission import booked_memory, booked_space
 from vmferry.core.api import Outcome
 from vmferry.core.errors import (
-    CancelledError,
     InternalError,
     PreflightError,
-    UnreachableError,
     UsageError,
     VmferryError,
 )
 from vmferry.core.finding import blocker, ordered, require_none
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import Address, Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
-from vmferry.core.settings import HostSettings, listening, require_enabled
+from vmferry.core.settings import HostSettings, listening, require_enabled, require_encryption
 from vmferry.core.snapshot import DestinationSnapshot
 from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates, site
-from vmferry.identity.peer import PROOF_PURPOSE, PeerClient
+from vmferry.identity.peer import PeerClient
 from vmferry.preflight import case, checks, plan
 from vmferry.preflight.case import Case, End, Room
 from vmferry.store.admissions import Admissions
@@ -41,10 +41,6 @@ from vmferry.transfer.spec import Spec
 
 _JOB = re.compile(r"[0-9a-f]{12}")
 _WORKER_LIMIT = 12.0  # less than the source's patience with this call
-OFFERS = 256  # of one host that wait here
-OFFERS_SIZE = 64 << 20  # bytes of them on disk
-EXPIRY = 7 * 86400.0  # seconds after which an offer is dropped that its source does not ask for any more
-_UNSEEN = 30.0  # seconds without a question after which a source is asked whether it still wants to move a VM here
 _FIXED = ("job", "vm", "uuid", "caller", "source", "options", "certificate")  # of an offer that is made anew
 
 log = logging.getLogger("vmferry.agent")
@@ -112,8 +108,7 @@ class Arrivals:
         options = offer.options.model_dump(mode="json", exclude_defaults=True)
         with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
             require_enabled(settings, self.config.name)
-            self._supersede(offer, peer)
-            self._require_room(offer, peer)
+            self._offers.make_room(offer, peer)
             asked = (Role.DESTINATION, offer.vm, peer.name, offer.caller, options, State.WAITING)
             self.jobs.create(offer.job, *asked)
             if offer.place:
@@ -168,15 +163,18 @@ class Arrivals:
         """
         row = self._not_ended(job)
         work = spec.load(self.config.state_folder, job)
-        if any(getattr(offer, name) != getattr(work.offer, name) for name in _FIXED) or row.state is not State.WAITING:
-            raise UsageError(codes.BAD_REQUEST, detail=f"the offer is not that of job {job}, or comes too late")
+        if any(getattr(offer, name) != getattr(work.offer, name) for name in _FIXED):
+            raise UsageError(codes.BAD_REQUEST, detail=f"the offer is not that of job {job}")
+        self._require_waiting(row)
         with self.booking:
             report, here = self._judge(offer, row.peer, job)
             require_none(report.findings)
             told = {"live_xml", "persistent_xml", "disks", "addresses", "findings"}
             grant = work.grant.model_copy(update={name: getattr(report, name) for name in told} | {"refusal": None})
-            spec.save(self.config.state_folder, work.model_copy(update={"offer": offer, "grant": grant}))
-            self._book(offer, here)
+            with self.settings.held():  # whoever admits the job now has done so, or finds what is planned here
+                self._require_waiting(self._not_ended(job))
+                spec.save(self.config.state_folder, work.model_copy(update={"offer": offer, "grant": grant}))
+                self._book(offer, here)
         return grant
 
     def admit(self, job: str) -> Admission:
@@ -188,10 +186,14 @@ class Arrivals:
         """
         with self.settings.held() as settings:
             row = self._not_ended(job)
-            refusal = self._place(row, settings)
+            if row.state is State.WAITING:  # the settings count as they are now, and not when it was offered
+                require_enabled(settings, self.config.name)
+                asked = spec.load(self.config.state_folder, job).offer.options
+                require_encryption(settings, asked.encryption, self.config.name)
+            self._require_alone(row)
+            refusal = self._place(row, settings) or self._unprovided(row)
             if refusal is not None:
                 raise PreflightError(codes.LIMIT_REACHED, reason=refusal, host=self.config.name)
-            self._require_alone(row)
             self.admissions.keep(job)
             self.jobs.mark(job, State.RUNNING, None)
         self.launcher.start(job)
@@ -212,32 +214,15 @@ class Arrivals:
     def abort(self, job: str, reason: str, cancelled_by: str = "") -> None:
         """Pass on that the source gave the move up, and who cancelled it there, if anybody did."""
         row = self.jobs.get(job)
-        if row.state.ended or self._tell(job, "abort", why=reason, cancelled_by=cancelled_by):
-            return
-        if row.phase is Phase.OFFERED:
-            self._drop(row, reason, cancelled_by)  # never admitted: there is no worker, and nothing was made
+        if row.state is State.WAITING and self._offers.drop(row, reason, cancelled_by):
+            return  # never admitted: there is no worker, and nothing was made
+        if not self.jobs.get(job).state.ended:
+            said = {"why": reason, "cancelled_by": cancelled_by}
+            workers.tell(self.config, self.jobs, self.launcher, job, "abort", patience=_WORKER_LIMIT, **said)
 
     def tidy(self) -> None:
-        """End jobs that wait here and that their source has given up without being able to say so.
-
-        Only its word ends them, or a week without a question for them: a source that does not answer may be back soon.
-        """
-        for row in self.jobs.active():
-            if row.role is not Role.DESTINATION or row.state is not State.WAITING or self._is_fresh(row):
-                continue
-            if not self._is_fresh(row, EXPIRY):
-                self._drop(row, f"{row.peer} has not asked for it for {EXPIRY / 86400:g} days")
-                continue
-            peer = self.peers.get(row.peer)
-            try:
-                work = spec.load(self.config.state_folder, row.id)
-                if peer is not None and self._verdict(work, peer) != "abort":
-                    continue
-            except UnreachableError:
-                continue
-            except (VmferryError, FileNotFoundError) as error:
-                log.info("job %s is not known to %s any more: %s", row.id, row.peer, error)
-            self._drop(row, f"{row.peer} has given it up")
+        """End offers that wait here and that nobody will take up any more."""
+        self._offers.tidy()
 
     def go(self, job: str, *, suspended: bool = False) -> Outcome:
         """Pass on that the VM is this host's; returns whether it runs here and is defined, or why not.
@@ -250,6 +235,10 @@ class Arrivals:
             self._tell(job, "go", suspended=suspended)
             row = self.jobs.get(job)
         return Outcome(ended=row.state.ended, problem=row.error, reason=row.reason)
+
+    @property
+    def _offers(self) -> Offers:
+        return Offers(self.config, self.jobs, self.admissions, self.peers, self.client)
 
     # --- parts ------------------------------------------------------------------------------------------------
 
@@ -268,6 +257,10 @@ class Arrivals:
             raise VmferryError.from_problem(row.error) if row.error else UsageError(codes.TOO_LATE, job=job)
         return row
 
+    def _require_waiting(self, row: JobRow) -> None:
+        if row.state is not State.WAITING:
+            raise UsageError(codes.BAD_REQUEST, detail=f"the offer for job {row.id} comes too late")
+
     def _place(self, row: JobRow, settings: HostSettings) -> str | None:
         """Ask for a job's place; gives why it has none."""
         if row.state is not State.WAITING:
@@ -275,28 +268,12 @@ class Arrivals:
         storage = spec.load(self.config.state_folder, row.id).copies_storage
         return self.admissions.ask(row.id, storage=storage, limits=settings.limits)
 
-    def _supersede(self, offer: Offer, peer: Peer) -> None:
-        """End an earlier job that waits: its source has one job of each VM, so this offer says that the other ended."""
-        for earlier in self.jobs.offered(peer.name):
-            if earlier.vm == offer.vm:
-                self._drop(earlier, f"{peer.name} has offered the VM anew, as job {offer.job}")
-
-    def _require_room(self, offer: Offer, peer: Peer) -> None:
-        """Hold a host to what it may have waiting here: offers are kept on disk, however large they are.
-
-        Raises:
-            PreflightError: peer-limit.
-        """
-        waiting = self.jobs.offered(peer.name)
-        size = len(offer.model_dump_json())
-        kept = sum(spec.size(self.config.state_folder, row.id) for row in waiting)
-        what = ""
-        if len(waiting) >= OFFERS:
-            what = f"{len(waiting)} offers"
-        elif size + kept > OFFERS_SIZE:
-            what = f"{kept >> 20} MiB of offers"
-        if what:
-            raise PreflightError(codes.PEER_LIMIT, host=self.config.name, peer=peer.name, what=what)
+    def _unprovided(self, row: JobRow) -> str | None:
+        """Return why a job may not begin with the place that it has: what it needs is not booked with it."""
+        booked = any(entry.memory for entry in self.admissions.entries() if entry.job == row.id)
+        if booked or row.state is not State.WAITING:
+            return None
+        return f"its place on {self.config.name} had lapsed, and what it needs has to be looked at again"
 
     def _require_alone(self, row: JobRow) -> None:
         """See that no other job moves a VM of that name or UUID here: others may have offered one too, and been first.
@@ -310,33 +287,6 @@ class Arrivals:
                 continue
             if other.vm == row.vm or uuid == _uuid(self.config.state_folder, other.id):
                 raise PreflightError(codes.VM_BUSY, vm=row.vm, job=other.id)
-
-    def _drop(self, row: JobRow, why: str, cancelled_by: str = "") -> None:
-        """End a job for which nothing has been made yet."""
-        if cancelled_by:
-            error: VmferryError = CancelledError(
-                codes.CANCELLED, job=row.id, caller=cancelled_by, vm=row.vm, host=row.peer
-            )
-        else:
-            fields = {"vm": row.vm, "phase": row.phase.value, "why": why, "host": row.peer}
-            error = VmferryError(codes.MOVE_FAILED, advice=f"see `vmferry job list` on {row.peer}", **fields)
-        self.jobs.end(row.id, State.CANCELLED if cancelled_by else State.FAILED, error.problem(), None)
-        spec.forget(self.config.state_folder, row.id, key=True)
-
-    def _is_fresh(self, row: JobRow, limit: float = _UNSEEN) -> bool:
-        """Return whether the source has asked for a job of late, or may not have heard yet that it is granted.
-
-        Arguments:
-            limit: seconds that are of late.
-        """
-        seen = [entry.seen_at for entry in self.admissions.entries() if entry.job == row.id]
-        return time.time() - max([row.updated_at, *seen]) < limit
-
-    def _verdict(self, work: Spec, peer: Peer) -> str:
-        proof = jobkey.proof(
-            work.grant.job_key, work.job, work.source_fingerprint, work.destination_fingerprint, PROOF_PURPOSE
-        )
-        return self.client(self.config, peer).verdict(work.job, proof).verdict
 
     def _book(self, offer: Offer, here: DestinationSnapshot) -> None:
         """Book the memory and space of a job that has a place."""

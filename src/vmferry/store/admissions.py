@@ -27,7 +27,7 @@ class Admissions:
         return self._judge(job, storage, limits, since)[1]
 
     def ask(self, job: str, *, storage: bool, limits: Limits, since: float | None = None) -> str | None:
-        """Take a place for HOLD seconds, or say why there is none.
+        """Take a place for HOLD seconds, with nothing booked yet, or say why there is none.
 
         Arguments:
             storage: whether the move copies storage.
@@ -48,7 +48,8 @@ class Admissions:
                 connection.execute(
                     "INSERT INTO admissions (job, storage, memory, space, asked_at, seen_at, granted, expires_at)"
                     " VALUES (?, ?, 0, '{}', ?, ?, ?, ?) ON CONFLICT (job) DO UPDATE"
-                    " SET seen_at = excluded.seen_at, granted = excluded.granted, expires_at = excluded.expires_at",
+                    " SET seen_at = excluded.seen_at, granted = excluded.granted, expires_at = excluded.expires_at,"
+                    " memory = 0, space = '{}'",  # what was booked with an earlier place may be another's by now
                     (job, storage, wanted.asked_at, wanted.seen_at, granted, until),
                 )
             return reason

@@ -157,6 +157,17 @@ class Jobs:
             if row.state is State.WAITING and row.role is Role.DESTINATION and row.peer == peer
         ]
 
+    def count(self, peer: str, role: Role, since: float) -> int:
+        """Return how many jobs with a host were begun since a time, whether they have ended or not.
+
+        Arguments:
+            role: of this host in them.
+            since: Unix time.
+        """
+        query = "SELECT count(*) AS jobs FROM jobs WHERE peer = ? AND role = ? AND created_at >= ?"
+        row = self._database.row(query, (peer, role, since))
+        return int(row["jobs"]) if row else 0
+
     def active_with(self, peer: str) -> JobRow | None:
         """Give a job in which this peer takes part now."""
         row = self._database.row(f"{_SELECT} WHERE ended_at IS NULL AND peer = ? LIMIT 1", (peer,))
@@ -217,8 +228,13 @@ class Jobs:
         state: State,
         error: dict[str, Any] | None = None,
         summary: Summary | None = None,
+        *,
+        only: State | None = None,
     ) -> bool:
         """Close the job and its journal, with the step `ended`; the row keeps the phase in which it ended.
+
+        Arguments:
+            only: the state that it must be in; None: any.
 
         Returns:
             Whether this call ended it; the first one wins.
@@ -228,7 +244,7 @@ class Jobs:
         with self._database.transaction() as connection:
             changed = connection.execute(
                 "UPDATE jobs SET state = ?, reason = ?, error = ?, summary = ?, updated_at = ?, ended_at = ?"
-                " WHERE id = ? AND ended_at IS NULL",
+                " WHERE id = ? AND ended_at IS NULL AND state = coalesce(?, state)",
                 (
                     state,
                     error.get("detail") if error else None,
@@ -237,6 +253,7 @@ class Jobs:
                     now,
                     now,
                     job,
+                    only,
                 ),
             )
             if changed.rowcount == 0:
