@@ -9,6 +9,7 @@ import pytest
 from tests.preflight.make import DISK, proposal
 
 from vmferry.config import Config
+from vmferry.core import capabilities
 from vmferry.core.snapshot import HostSnapshot
 from vmferry.hypervisor.connection import connected
 from vmferry.hypervisor.snapshot import Snapshots
@@ -27,6 +28,7 @@ XML = """<domain type='qemu'><name>web01</name><uuid>7f0c8cc5-2d4c-4f4b-9b5a-012
 <memory unit='MiB'>64</memory><vcpu>1</vcpu><os><type arch='x86_64' machine='MACHINE'>hvm</type></os>
 <cpu mode='custom' match='exact' check='full'><model fallback='forbid'>CPU</model></cpu>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>DEVICE</devices></domain>"""
+TPM = "<tpm model='tpm-crb'><backend type='emulator'/></tpm>"
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +96,17 @@ def test_an_emulator_that_is_not_allowed_is_never_run(snapshots: Snapshots, tmp_
     program, proof = tmp_path / "qemu", tmp_path / "it-ran"
     program.write_text(f"#!/bin/sh\ntouch {proof}\n")
     program.chmod(0o755)
-    tpm = "<tpm model='tpm-crb'><backend type='emulator'/></tpm>"
-    xml = domain(device=tpm).replace("/usr/bin/qemu-system-x86_64", str(program))
-    found = snapshots.destination(proposal(xml, disks=[]), {})
-    assert (found.cpu_refusal, found.tpm) == (None, True)
+    xml = domain(device=TPM).replace("/usr/bin/qemu-system-x86_64", str(program))
+    assert snapshots.destination(proposal(xml, disks=[]), {}).cpu_refusal is None
     assert not proof.exists()
+
+
+def test_another_emulator_is_asked_for_the_cpu_and_the_tpm(
+    snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this host takes its own emulator for the one that the VM names, that one is asked."""
+    xml = domain(cpu="EPYC-Milan", device=TPM).replace("/usr/bin/qemu-system-x86_64", "/usr/bin/kvm-spice")
+    monkeypatch.setattr(capabilities, "tpm", lambda _said: False)
+    found = snapshots.destination(proposal(xml, disks=[]), {})
+    assert "nrip-save" in str(found.cpu_refusal)
+    assert not found.tpm

@@ -186,6 +186,58 @@ def test_a_display_needs_its_port_and_its_address(pair: Pair) -> None:
     assert set(look(pair)) == {"vm-not-running", "display-address-missing"}
 
 
+NEEDS = """<interface type='bridge'><mac address='52:54:00:93:00:42'/><source bridge='br0'/>
+<target dev='mig'/><filterref filter='lab'/></interface>
+<interface type='network'><source network='lan9' portgroup='dmz'/></interface>
+<vsock model='virtio'><cid auto='no' address='7'/></vsock>"""
+
+
+def test_what_a_vm_takes_for_granted_is_looked_for(pair: Pair) -> None:
+    one, two = pair.hosts
+    image(one, ROOT)
+    for name in ("b" * 250, "full"):
+        one.run("qemu-img", "bitmap", "--add", ROOT, name)
+    one.run("qemu-img", "bitmap", "--disable", ROOT, "full")
+    text = _XML.format(name=VM, number=1, devices=disk(ROOT, "vda") + NEEDS)
+    text = text.replace("<os>", "<vcpu cpuset='4000-4001'>1</vcpu><os>")
+    text = text.replace("</domain>", "<seclabel type='dynamic' model='selinux' relabel='yes'/></domain>")
+    virsh(one, "define", "/dev/stdin", text=text)
+    define(two, NEEDS.replace("mig", "mig2"), "other", 2)
+    virsh(two, "net-define", "/dev/stdin", text="<network><name>lan9</name><bridge name='virbr9'/></network>")
+    virsh(one, "nwfilter-define", "/dev/stdin", text="<filter name='lab'/>")
+    try:
+        found = look(pair)
+        assert set(found) == {
+            "vm-not-running",
+            "cpus-missing",
+            "network-filter-missing",
+            "network-portgroup-missing",
+            "network-inactive",
+            "interface-name-taken",
+            "mac-taken",
+            "vsock-cid-taken",
+            "device-node-missing",
+            "confinement-missing",
+            "disk-bitmaps-stay",
+            "disk-bitmap-name",
+        }
+        show, take = re.findall(r"`(virsh [^`]+)`", found["network-filter-missing"]["mend"])
+        shown = one.run("sh", "-c", show).stdout
+        two.run("sh", "-c", take.replace("FILE", "/dev/stdin"), text=shown)
+        one.run("sh", "-c", f"cd {FOLDER}; qemu-img bitmap --remove {ROOT} {'b' * 250}")
+        # Without what it needs of a host, and as libvirt names it by itself, nothing is found.
+        define(one, disk(ROOT, "vda") + "<interface type='bridge'><source bridge='br0'/></interface>")
+        assert set(look(pair)) == {"vm-not-running", "disk-bitmaps-stay"}
+        virsh(two, "undefine", "other")
+        virsh(one, "define", "/dev/stdin", text=text)
+        gone = {"network-filter-missing", "mac-taken", "vsock-cid-taken", "disk-bitmap-name"}
+        assert set(look(pair)) == set(found) - gone
+    finally:
+        for host in pair.hosts:
+            host.run("virsh", "nwfilter-undefine", "lab", check=False)
+        two.run("virsh", "net-undefine", "lan9", check=False)
+
+
 def defined(host: Host, name: str = VM) -> list[tuple[str, str | None]]:
     """Return the disks of a VM's definition: target and path."""
     found = domainxml.disks(virsh(host, "dumpxml", "--inactive", name))

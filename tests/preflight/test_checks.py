@@ -27,14 +27,15 @@ from vmferry.core import domainxml
 from vmferry.core.codes import carried as carried_codes
 from vmferry.core.codes import checks as check_codes
 from vmferry.core.codes import doctor as doctor_codes
+from vmferry.core.codes import needs as needs_codes
 from vmferry.core.displays import Obstacle
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.finding import Finding, Severity, blocker
 from vmferry.core.networks import Network
 from vmferry.core.offer import Disk, Encryption, MoveOptions
 from vmferry.core.settings import HostSettings, Protection
-from vmferry.core.snapshot import Place
-from vmferry.core.vm import SUSPENDED, Later, Unmovable
+from vmferry.core.snapshot import Place, Resources
+from vmferry.core.vm import SUSPENDED, Contents, Later, Unmovable
 from vmferry.preflight import checks as all_checks
 from vmferry.preflight.case import Case, Way, run
 from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_VM, OF_WAY
@@ -51,6 +52,19 @@ VARIABLES = (
 )
 
 
+TPM = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+VSOCK = "<vsock model='virtio'><cid auto='no' address='7'/></vsock>"
+
+
+def needing(domain: str, **resources: Any) -> Case:
+    """Give the case of a host that has just these of what VMs take for granted."""
+    return case(proposal(domain), resources=Resources(**resources))
+
+
+def with_card(part: str) -> str:
+    return xml().replace("<model type='virtio'/></interface>", f"<model type='virtio'/>{part}</interface>")
+
+
 def with_disks(*disks: Disk, **options: Any) -> Any:
     """Offer the VM with disks, all of one folder and name there."""
     more = "".join(
@@ -61,6 +75,7 @@ def with_disks(*disks: Disk, **options: Any) -> Any:
     return proposal(xml(device=more), disks=list(disks), options=MoveOptions(include_storage=True, **options))
 
 
+VIDEO = "<video><model type='virtio'{}</video>"
 ONLY = HostSettings(
     migration=True,
     encryption=Protection.OPTIONAL,
@@ -91,6 +106,10 @@ VM_FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("vm-not-migratable", {"live_xml": xml().replace("match='exact'", "match='exact' migratable='off'")}),
     ("vm-not-migratable", {"live_xml": xml().replace("<target dev='vda'", "<transient/><target dev='vda'")}),
     ("vm-not-migratable", {"live_xml": xml(device="<memory model='dimm'><target/></memory>")}),
+    ("vm-not-migratable", {"live_xml": xml(device=VIDEO.format("><acceleration accel3d='yes'/></model>"))}),
+    ("vm-not-migratable", {"live_xml": xml(device=VIDEO.format(" blob='on'/>"))}),
+    ("vm-not-migratable", {"lock_manager": "sanlock"}),
+    ("disk-bitmap-name", {"contents": {"vda": Contents(bitmaps=["b" * 244])}}),
     ("disk-replaced", {"replaced": ["vda"]}),
 ]
 FAULTS: list[tuple[str, Severity, Case]] = [
@@ -190,6 +209,29 @@ FAULTS: list[tuple[str, Severity, Case]] = [
         Severity.BLOCKS,
         case(proposal(xml(device="<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>")), tpm=False),
     ),
+    ("tpm-missing", Severity.WARNS, case(proposal(persistent=xml(device=TPM)), tpm=False)),
+    ("cpus-missing", Severity.BLOCKS, needing(xml(top="<vcpu cpuset='8-9'>1</vcpu>"), cpus={0, 1})),
+    (
+        "cpus-missing",
+        Severity.WARNS,
+        needing(xml(top="<cputune><vcpupin vcpu='0' cpuset='1-2'/></cputune>"), cpus={0, 1}),
+    ),
+    ("network-filter-missing", Severity.BLOCKS, needing(with_card("<filterref filter='clean'/>"), filters=["other"])),
+    (
+        "network-portgroup-missing",
+        Severity.WARNS,
+        needing(xml().replace("network='default'", "network='default' portgroup='dmz'"), portgroups={"default": []}),
+    ),
+    ("interface-name-taken", Severity.BLOCKS, needing(xml().replace("vnet0", "lan7"), interfaces=["lo", "lan7"])),
+    ("mac-taken", Severity.WARNS, needing(xml(), macs={"52:54:00:93:00:01": "db01"})),
+    ("vsock-cid-taken", Severity.BLOCKS, needing(xml(device=VSOCK), cids={7: ("db01", True)})),
+    ("vsock-cid-taken", Severity.WARNS, needing(xml(device=VSOCK), cids={7: ("db01", False)})),
+    ("device-node-missing", Severity.BLOCKS, needing(xml(device=VSOCK), missing_nodes=["/dev/vhost-vsock"])),
+    (
+        "confinement-missing",
+        Severity.BLOCKS,
+        case(proposal(xml().replace("</domain>", "<seclabel type='dynamic' model='selinux'/></domain>"))),
+    ),
     ("network-missing", Severity.BLOCKS, case(networks={})),
     (
         "definition-network-missing",
@@ -274,6 +316,7 @@ APART = {
     "disks-same-path",  # of two disks
     "definition-drive-differs",  # these warn, unlike all others of the VM itself
     "definition-disk-differs",
+    "disk-bitmaps-stay",
     "device-host-bound",  # what no other host has is no longer harmless to this one's policy either
     "migration-network-not-common",
 }
@@ -353,6 +396,35 @@ def test_what_only_the_definition_has_is_named_and_keeps_nothing(later: Later, c
     assert f"`{command}`" in found.mend
 
 
+def test_what_of_bitmaps_is_not_carried_is_named_and_no_more() -> None:
+    held = Contents(bitmaps=["full", "b" * 243, "c" * 300], idle_bitmaps=["full", "c" * 300])
+    (found,) = run(OF_VM, VM.model_copy(update={"contents": {"vda": held}}))
+    assert (found.code, found.severity) == ("disk-bitmaps-stay", Severity.WARNS)
+    assert "full" in found.detail
+    assert run(OF_VM, VM.model_copy(update={"lock_manager": "lockd"})) == []
+    # A file that is copied as it is has all of them.
+    whole = VM.model_copy(update={"disks": [MEDIUM], "contents": {"vda": held}})
+    assert run(OF_VM, whole) == []
+
+
+def test_what_is_there_or_is_chosen_anew_there_is_no_finding() -> None:
+    there = Resources(
+        cpus=frozenset({0, 1}), filters=["clean"], interfaces=["vnet0", "macvtap1"], cids={7: ("db01", True)}
+    )
+    vm = with_card("<filterref filter='clean'/>").replace("<os>", "<vcpu cpuset='0-3,^2-3'>1</vcpu><os>")
+    vm = vm.replace("</devices>", VSOCK.replace("auto='no'", "auto='yes'") + "</devices>")
+    labelled = "<seclabel type='dynamic' model='apparmor'/><seclabel type='none' model='none'/></domain>"
+    assert "confinement-missing" not in codes_of(run(OF_MOVE, case(proposal(vm.replace("</domain>", labelled)))))
+    assert run(OF_MOVE, case(proposal(vm), resources=there)) == []
+
+
+def test_a_bridge_of_open_vswitch_is_none_of_the_kernels() -> None:
+    port = "<source bridge='br-int'/><virtualport type='openvswitch'/>"
+    vm = xml().replace("<source bridge='br0'/>", port)
+    assert codes_of(run(OF_MOVE, case(proposal(vm)))) == ["network-missing"]
+    assert run(OF_MOVE, case(proposal(vm), resources=Resources(interfaces=["br-int"]))) == []
+
+
 def test_a_device_of_the_host_in_the_definition_alone_is_taken_out_there() -> None:
     found = run(OF_MOVE, case(proposal(persistent=xml(device=PASSED_ON))))
     assert codes_of(found) == ["device-host-bound", "device-forbidden"]
@@ -395,7 +467,7 @@ NOT_IN_THE_LAB = {
 def test_each_code_is_seen_in_the_lab_or_cannot_be() -> None:
     lists = [some for name, some in vars(all_checks).items() if name.startswith("OF_")]
     known = {code for some in lists for check in some for code in check.causes}
-    for module in (carried_codes, check_codes, doctor_codes):
+    for module in (carried_codes, check_codes, doctor_codes, needs_codes):
         known |= {code for code in vars(module).values() if isinstance(code, Code)}
     text = "".join(file.read_text() for file in (Path(__file__).parents[1] / "lab").glob("test_*.py"))
     assert {code.name for code in known if f'"{code.name}"' not in text} == NOT_IN_THE_LAB

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.preflight.make import DISK, HERE, MEDIUM, PATH, PLACE, READ_ONLY, UUID, UUIDS, case, proposal, xml
 
-from vmferry.core import domainxml, hostpolicy
+from vmferry.core import capabilities, domainxml, hostpolicy
 from vmferry.core.errors import UsageError
 from vmferry.core.offer import MoveOptions
 from vmferry.core.xmldiff import differences
@@ -206,7 +206,7 @@ def test_a_program_that_is_not_there_gives_way_to_libvirts_own(
     named: str, present: list[str] | None, own: str, taken: str | None
 ) -> None:
     here = HERE.model_copy(update={"emulators": present, "emulator": own})
-    assert plan.emulator(named, here) == (named if taken else own)
+    assert capabilities.chosen(named, here.emulators, here.emulator) == (named if taken else own)
 
 
 def test_a_socket_that_the_vm_names_is_left_to_libvirt() -> None:

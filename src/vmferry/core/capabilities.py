@@ -60,6 +60,19 @@ def emulator(capabilities: str, architecture: str, kind: str) -> str:
     return ""
 
 
+def chosen(named: str, listed: list[str] | None, own: str) -> str:
+    """Return what runs a VM on a host: the program that its XML names, or libvirt's own where that is not to be had.
+
+    Arguments:
+        named: in the VM's XML; empty: none.
+        listed: programs that the host lets VMs have and that are there; None: unknown.
+        own: what libvirt takes by itself.
+    """
+    if not named or listed is None or named in listed or own not in listed:
+        return named
+    return own
+
+
 def tpm(domain_capabilities: str) -> bool:
     """Tell whether TPMs can be emulated; libvirt says so only where swtpm is installed."""
     devices = _parse(domain_capabilities).find("devices/tpm")

@@ -47,6 +47,20 @@ class Place(BaseModel):
     direct: bool = Field(default=True, description="the file system takes direct input and output (O_DIRECT)")
 
 
+class Resources(BaseModel):
+    """What VMs take for granted of their host; None and nothing: not known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cpus: frozenset[int] = Field(default=frozenset(), description="numbers of the processors that are on")
+    filters: list[str] | None = Field(default=None, description="libvirt's network filters")
+    portgroups: dict[str, list[str]] = Field(default={}, description="libvirt's networks -> their port groups")
+    interfaces: list[str] = Field(default=[], description="network devices of the operating system")
+    macs: dict[str, str] = Field(default={}, description="address of a network card -> VM that has it")
+    cids: dict[int, tuple[str, bool]] = Field(default={}, description="vsock number -> VM, and whether that runs")
+    missing_nodes: list[str] = Field(default=[], description="device nodes that the VM needs, not there")
+
+
 class DestinationSnapshot(HostSnapshot):
     """What the destination sees of itself for one VM; it never leaves the host."""
 
@@ -69,6 +83,7 @@ class DestinationSnapshot(HostSnapshot):
     places: list[Place] = Field(default=[])
     variables: Place | None = Field(default=None, description="where its UEFI variables would be; None: it has none")
     displays: list[Obstacle] = Field(default=[], description="what keeps the VM's displays from listening")
+    resources: Resources = Field(default=Resources(), description="what VMs take for granted")
     policy: Policy = Field(description="what the host lets incoming VMs have")
 
 

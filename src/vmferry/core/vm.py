@@ -62,6 +62,7 @@ class Contents(BaseModel):
 
     snapshots: list[str] = Field(default=[], description="names of its internal snapshots")
     bitmaps: list[str] = Field(default=[], description="names of its persistent bitmaps")
+    idle_bitmaps: list[str] = Field(default=[], description="those of them that record nothing")
 
 
 class Later(BaseModel):
@@ -102,5 +103,6 @@ class VmSnapshot(BaseModel):
     links: dict[str, str] = Field(default={}, description="disks whose path is a link: target -> the file")
     contents: dict[str, Contents] = Field(default={}, description="what images hold besides their content, by target")
     around: Surroundings = Field(default=Surroundings(), description="who else uses the disks' files")
+    lock_manager: str = Field(default="", description="of libvirt on its host, which leases disks; empty: none")
     snapshots: int = 0
     checkpoints: int = 0

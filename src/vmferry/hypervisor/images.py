@@ -41,6 +41,7 @@ class Image:
     inode: int = 0
     snapshots: tuple[str, ...] = ()
     bitmaps: tuple[str, ...] = ()
+    idle_bitmaps: tuple[str, ...] = ()
 
 
 def inspect(path: str, expected_format: str) -> Image:
@@ -92,6 +93,7 @@ def describe(handle: int, expected_format: str, path: str) -> Image:
         inode=status.st_ino,
         snapshots=header.snapshots,
         bitmaps=header.bitmaps,
+        idle_bitmaps=header.idle_bitmaps,
     )
 
 

@@ -16,7 +16,7 @@ from vmferry.core.errors import PreflightError
 from vmferry.core.offer import Disk
 from vmferry.core.use import Surroundings
 from vmferry.core.vm import SUSPENDED, Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
-from vmferry.hypervisor import extents, holders, images, users
+from vmferry.hypervisor import extents, holders, images, leases, users
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
 _STATES = {
@@ -133,6 +133,7 @@ class Inventory:
                 job=_job(domain) if active else None,
                 block_jobs=_block_jobs(domain, live_xml) if active else {},
                 managed_save=active and persistent and bool(domain.hasManagedSaveImage()),
+                lock_manager=leases.manager(),
                 snapshots=domain.snapshotNum(),
                 checkpoints=len(domain.listAllCheckpoints()),
             )
@@ -227,7 +228,8 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Disk
             "it is encrypted, and its secret would have to move too", "take the encryption away (`qemu-img convert`)"
         )
     disk = _disk(image, entry.target, path, readonly=entry.readonly)
-    return disk, Contents(snapshots=list(image.snapshots), bitmaps=list(image.bitmaps))
+    bitmaps, idle = list(image.bitmaps), list(image.idle_bitmaps)
+    return disk, Contents(snapshots=list(image.snapshots), bitmaps=bitmaps, idle_bitmaps=idle)
 
 
 def _variables(xml: str) -> Disk | None:

@@ -6,7 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from vmferry.config import Config
 from vmferry.core import capabilities, domainxml, firmware, hostpolicy
 from vmferry.core.offer import Disk, Proposal
 from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
-from vmferry.hypervisor import displays, folders, media, proofs, safefiles, shared
+from vmferry.hypervisor import displays, folders, media, proofs, resources, safefiles, shared
 from vmferry.hypervisor.chains import Identity
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 
@@ -60,9 +60,9 @@ class Snapshots:
             ThreadPoolExecutor(max_workers=4, thread_name_prefix="snapshot") as pool,
         ):
             found = pool.submit(connection.getCapabilities)
-            cpu = pool.submit(self._cpu, connection, vm)
+            cpu = pool.submit(self._cpu, connection, vm, found)
             networks = pool.submit(_networks, connection)
-            tpm = pool.submit(self._tpm, connection, vm)
+            tpm = pool.submit(self._tpm, connection, vm, found)
             places = pool.submit(self._places, connection, vm, paths, nonce, made or {})
             return DestinationSnapshot(
                 **self._common(connection, found.result()) | {"clock": came},
@@ -74,7 +74,7 @@ class Snapshots:
                 machines=capabilities.machines(
                     found.result(), domainxml.architecture(vm.live_xml), domainxml.kind(vm.live_xml)
                 ),
-                emulators=[str(path) for path in self._config.emulators if path.exists()],
+                emulators=self._emulators(),
                 emulator=capabilities.emulator(
                     found.result(), domainxml.architecture(vm.live_xml), domainxml.kind(vm.live_xml)
                 ),
@@ -87,6 +87,7 @@ class Snapshots:
                 places=places.result(),
                 variables=self._variables(vm.live_xml),
                 displays=displays.obstacles(vm.live_xml, _running(connection)),
+                resources=resources.find(connection, vm.live_xml, vm.uuid),
                 policy=policy(self._config),
             )
 
@@ -147,34 +148,52 @@ class Snapshots:
             "confinement_rules": "apparmor" not in confinement or self._has_rules(),
         }
 
-    def _cpu(self, connection: Any, vm: Proposal) -> tuple[str | None, bool | None]:
+    def _cpu(self, connection: Any, vm: Proposal, said: "Future[str]") -> tuple[str | None, bool | None]:
         """Give libvirt's refusal of the VM's CPU, and whether the source's processor is just as this host's."""
         mode, xml = domainxml.cpu(vm.live_xml)
         compared = _compare(connection, vm.host.cpu)
         same = None if compared is None else compared == libvirt.VIR_CPU_COMPARE_IDENTICAL
         if mode == "custom":
-            return _refused(connection, vm.live_xml, xml) if self._runs(vm) else None, same
+            here = self._run_here(vm.live_xml, said)
+            return _refused(connection, here, xml) if here is not None else None, same
         if mode and domainxml.kind(vm.live_xml) == "kvm" and compared == libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
             return f"it is {mode}, and the CPU here lacks features of the source's", same
         return None, same
 
-    def _tpm(self, connection: Any, vm: Proposal) -> bool:
-        if not domainxml.has(vm.live_xml, "devices/tpm") or not self._runs(vm):
+    def _tpm(self, connection: Any, vm: Proposal, said: "Future[str]") -> bool:
+        asked = any(domainxml.has(xml, "devices/tpm") for xml in (vm.live_xml, vm.persistent_xml))
+        here = self._run_here(vm.live_xml, said) if asked else None
+        if here is None:
             return True  # nobody asked, or the VM cannot come anyway
         try:
-            said = connection.getDomainCapabilities(
-                domainxml.emulator(vm.live_xml) or None,
-                domainxml.architecture(vm.live_xml),
-                domainxml.machine(vm.live_xml) or None,
-                domainxml.kind(vm.live_xml),
+            told = connection.getDomainCapabilities(
+                domainxml.emulator(here) or None,
+                domainxml.architecture(here),
+                domainxml.machine(here) or None,
+                domainxml.kind(here),
             )
         except libvirt.libvirtError:
             return True  # it cannot run the VM at all, and other checks say why
-        return capabilities.tpm(said)
+        return capabilities.tpm(told)
 
-    def _runs(self, vm: Proposal) -> bool:
-        """Tell whether this host lets the VM have its emulator: libvirt would run whatever file is named."""
-        return domainxml.emulator(vm.live_xml) in ("", *(str(path) for path in self._config.emulators))
+    def _emulators(self) -> list[str]:
+        """Return the programs that this host lets VMs have, and that are there."""
+        return [str(path) for path in self._config.emulators if path.exists()]
+
+    def _run_here(self, xml: str, said: "Future[str]") -> str | None:
+        """Return a domain with the program that would run it here; None: none would.
+
+        libvirt would run whatever file is named to it.
+
+        Arguments:
+            said: this host's capabilities.
+        """
+        named, listed = domainxml.emulator(xml), self._emulators()
+        if named in ("", *listed):
+            return xml
+        own = capabilities.emulator(said.result(), domainxml.architecture(xml), domainxml.kind(xml))
+        taken = capabilities.chosen(named, listed, own)
+        return domainxml.with_emulator(xml, taken) if taken in listed else None
 
     def _has_rules(self) -> bool:
         try:

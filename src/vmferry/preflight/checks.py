@@ -11,6 +11,7 @@ from vmferry.preflight import (
     hosts,
     machine,
     memory,
+    needs,
     networks,
     reach,
     settings,
@@ -42,7 +43,7 @@ from vmferry.preflight.sharing import Leaving
 OF_HOST: tuple[Check[End], ...] = (settings.HOST,)
 """What each host asks of itself."""
 
-OF_VM: tuple[Check[VmSnapshot], ...] = (vm.STATE, vm.SAVED, vm.DISKS, vm.DEFINITION, vm.BLOCKED)
+OF_VM: tuple[Check[VmSnapshot], ...] = (vm.STATE, vm.SAVED, vm.DISKS, vm.BITMAPS, vm.DEFINITION, vm.BLOCKED)
 """The source's half: the VM by itself."""
 
 OF_MOVE: tuple[Check[Case], ...] = (
@@ -56,6 +57,9 @@ OF_MOVE: tuple[Check[Case], ...] = (
     storage.STORAGE,
     networks.NETWORKS,
     displays.DISPLAYS,
+    needs.CPUS,
+    needs.NETWORK,
+    needs.REST,
     firmware.FILES,
     firmware.VARIABLES,
     firmware.TPM,

@@ -36,8 +36,11 @@ def _variables(case: Case) -> Iterator[Finding]:
 
 
 def _tpm(case: Case) -> Iterator[Finding]:
-    if not case.here.tpm and domainxml.has(case.plan.live_xml, "devices/tpm/backend[@type='emulator']"):
-        yield Finding.blocks(codes.TPM_MISSING, ("emulated TPM", "no swtpm"), vm=case.vm.vm, host=case.here.name)
+    emulated = "devices/tpm/backend[@type='emulator']"
+    running = domainxml.has(case.plan.live_xml, emulated)
+    if not case.here.tpm and (running or domainxml.has(case.plan.persistent_xml, emulated)):
+        judge = Finding.blocks if running else Finding.warns
+        yield judge(codes.TPM_MISSING, ("emulated TPM", "no swtpm"), vm=case.vm.vm, host=case.here.name)
 
 
 FILES = Check(

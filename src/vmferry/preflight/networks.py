@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from vmferry.core import codes
 from vmferry.core.domainxml import networks, parse_domain
 from vmferry.core.finding import Finding
+from vmferry.core.needs import open_vswitch
 from vmferry.preflight.case import Case, Check
 
 
 def _networks(case: Case) -> Iterator[Finding]:
     here = case.here
     known = ", ".join([*here.networks, *here.bridges]) or "it has none"
-    bridges = _bridges(case.plan.live_xml)
+    bridges, switches = _bridges(case.plan.live_xml), open_vswitch(case.plan.live_xml)
     for name in networks(case.plan.live_xml):
         kind = "bridge" if name in bridges else "network"
         names = {"host": here.name, "network": name, "vm": case.vm.vm}
+        if name in switches and name in here.resources.interfaces:
+            continue  # Open vSwitch's bridges are no bridges to the kernel
         if name not in (here.bridges if kind == "bridge" else here.networks):
             seen = (f"{kind} {name}", known)
             yield Finding.blocks(codes.NETWORK_MISSING, seen, known=known, here=_before(case, name), **names)

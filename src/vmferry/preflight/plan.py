@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from posixpath import basename, dirname
 from typing import NoReturn
 
-from vmferry.core import amounts, codes, domainxml, firmware
+from vmferry.core import amounts, capabilities, codes, domainxml, firmware
 from vmferry.core.domainxml import Attachment
 from vmferry.core.errors import UsageError
 from vmferry.core.offer import Disk, DiskPlan, Proposal
@@ -143,16 +143,13 @@ def _rewrite(
     emptied: Collection[str] = (),
 ) -> str:
     networks = {name: _attachment(here, target) for name, target in vm.options.map_networks.items()}
-    xml = domainxml.without_sockets(domainxml.with_emulator(xml, emulator(domainxml.emulator(xml), here)))
+    xml = domainxml.without_sockets(_with_emulator(xml, here))
     placed = domainxml.with_paths(xml, {target: path for target, (path, _) in disks.items()}, emptied)
     return domainxml.with_networks(placed, networks)
 
 
-def emulator(named: str, here: DestinationSnapshot) -> str:
-    """Return what runs a VM there: the program that its XML names, or libvirt's own where that is not to be had."""
-    if not named or here.emulators is None or named in here.emulators or here.emulator not in here.emulators:
-        return named
-    return here.emulator
+def _with_emulator(xml: str, here: DestinationSnapshot) -> str:
+    return domainxml.with_emulator(xml, capabilities.chosen(domainxml.emulator(xml), here.emulators, here.emulator))
 
 
 def _attachment(here: DestinationSnapshot, name: str) -> Attachment:

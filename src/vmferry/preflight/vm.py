@@ -69,6 +69,26 @@ def _disks(vm: VmSnapshot) -> Iterator[Finding]:
         yield Finding.blocks(code, seen, vm=vm.name, disk=target, why=found.why, advice=found.advice)
 
 
+def _bitmaps(vm: VmSnapshot) -> Iterator[Finding]:
+    """Find what libvirt does not carry of the bitmaps in a VM's images."""
+    for disk in vm.disks:
+        held = vm.contents.get(disk.target)
+        if held is None or disk.readonly or disk.idle:
+            continue  # copied whole
+        names = {"vm": vm.name, "disk": disk.target, "path": disk.path}
+        if held.idle_bitmaps:
+            told = ", ".join(held.idle_bitmaps)
+            yield Finding.warns(codes.BITMAPS_LOST, (f"{disk.target}: {told}", ""), names=told, **names)
+        for name in held.bitmaps:
+            # libvirt's name for it on its way (qemuMigrationSrcBeginPhaseBlockDirtyBitmaps), and QEMU's limit.
+            alias = f"libvirt-{disk.target}-{name}"
+            if name not in held.idle_bitmaps and len(alias.encode()) > _ALIAS_MAX:
+                yield Finding.blocks(codes.BITMAP_NAME, (f"{disk.target}: {name}", ""), name=name, **names)
+
+
+_ALIAS_MAX = 255  # bytes
+
+
 def _definition(vm: VmSnapshot) -> Iterator[Finding]:
     """Find what the VM's definition has and the running VM has not."""
     for target, found in vm.later.items():
@@ -80,6 +100,13 @@ def _definition(vm: VmSnapshot) -> Iterator[Finding]:
             yield Finding.warns(codes.DEFINED_DISK, seen, **names)
         else:
             yield Finding.blocks(codes.DEFINED_DISK_UNSUPPORTED, seen, why=found.why, **names)
+
+
+# QEMU's own words: "virgl is not yet migratable", "blobs are not yet migratable".
+_GRAPHICS = {
+    "3D acceleration": "devices/video/model/acceleration[@accel3d='yes']",
+    "blob='on'": "devices/video/model[@blob='on']",
+}
 
 
 def _blocked(vm: VmSnapshot) -> Iterator[Finding]:
@@ -100,6 +127,18 @@ def _blocked(vm: VmSnapshot) -> Iterator[Finding]:
         why = "its CPU is set to migratable='off'"
         advice = f"Set migratable='on': {edit}"
         yield Finding.blocks(codes.NOT_MIGRATABLE, ("migratable='off'", ""), vm=vm.name, why=why, advice=advice)
+    for what, path in _GRAPHICS.items():
+        if domain.find(path) is not None:
+            advice = f"Leave that out: {edit}"
+            why = f"QEMU moves no VM whose video card has {what}"
+            yield Finding.blocks(codes.NOT_MIGRATABLE, (what, ""), vm=vm.name, why=why, advice=advice)
+    if vm.lock_manager == "sanlock":
+        why = "libvirt here leases its disks from sanlock, and these leases are not handed over"
+        advice = (
+            "Take `lock_manager` out of /etc/libvirt/qemu.conf (or set it to lockd), restart libvirtd and start the VM "
+            "anew; or move it with `virsh migrate`, to a host with sanlock"
+        )
+        yield Finding.blocks(codes.NOT_MIGRATABLE, ("sanlock", ""), vm=vm.name, why=why, advice=advice)
     for disk in domain.findall("devices/disk"):
         if disk.find("transient") is not None:
             target = disk.find("target")
@@ -147,6 +186,13 @@ DISKS = Check(
         codes.DISK_FILE_MISSING: "The file was removed or renamed while the VM had it open, or its storage pool is "
         "stopped.",
         codes.DISK_REPLACED: "Somebody put another file in its place, or moved it away and a new one came.",
+    },
+)
+BITMAPS = Check(
+    _bitmaps,
+    {
+        codes.BITMAPS_LOST: "Backup programs keep bitmaps in images; libvirt carries those that record changes.",
+        codes.BITMAP_NAME: "QEMU takes 255 bytes, of which libvirt uses some for the disk.",
     },
 )
 DEFINITION = Check(

@@ -56,6 +56,8 @@ def test_it_says_what_qemu_img_says(tmp_path: Path, options: Sequence[str]) -> N
     assert (found.virtual_size, found.names, found.encrypted) == (told["virtual-size"], (), False)
     assert found.snapshots == tuple(snapshot["name"] for snapshot in told["snapshots"])
     assert found.bitmaps == tuple(bitmap["name"] for bitmap in data.get("bitmaps", []))
+    idle = [bitmap["name"] for bitmap in data.get("bitmaps", []) if "auto" not in bitmap["flags"]]
+    assert found.idle_bitmaps == tuple(idle)
     same = {name: _word(value) for name, value in data.items() if name not in ("bitmaps", "corrupt")}
     assert {name.replace("_", "-"): value for name, value in found.options.items()} == {
         **same,

@@ -13,4 +13,5 @@ from vmferry.core.codes.doctor import *
 from vmferry.core.codes.files import *
 from vmferry.core.codes.kerberos import *
 from vmferry.core.codes.moves import *
+from vmferry.core.codes.needs import *
 from vmferry.core.codes.request import *

@@ -30,6 +30,7 @@ _CLUSTER_BITS = range(9, 22)
 _SUBCLUSTERS_MIN = 14  # bits of clusters that have parts (extended_l2)
 TABLE_L1_MAX = 32 << 20
 _TABLE_REFCOUNTS_MAX = 8 << 20
+_BITMAP_AUTO = 1 << 1  # of a bitmap's flags: it records from when the image is opened
 _SNAPSHOTS_MAX, _BITMAPS_MAX = 65536, 65535
 _NAME_MAX = 1023
 _NO_IMAGE = "it does not begin as a qcow2 image"
@@ -69,6 +70,7 @@ class Header:
         options: of `qemu-img create`, for another image like it.
         snapshots: names of its internal snapshots.
         bitmaps: names of its persistent bitmaps.
+        idle_bitmaps: those of them that record nothing.
         clusters: where its content is.
     """
 
@@ -78,6 +80,7 @@ class Header:
     options: dict[str, str] = field(default_factory=dict)
     snapshots: tuple[str, ...] = ()
     bitmaps: tuple[str, ...] = ()
+    idle_bitmaps: tuple[str, ...] = ()
     clusters: Clusters = field(default_factory=Clusters)
 
 
@@ -147,13 +150,15 @@ def parse(read: Read) -> Header:
     if version == 3:
         options["lazy_refcounts"] = "on" if compatible & _LAZY_REFCOUNTS else "off"
         options["extended_l2"] = "on" if incompatible & _EXTENDED_L2 else "off"
+    bitmaps = _bitmaps(read, extensions.get(_BITMAPS_EXTENSION))
     return Header(
         virtual_size=size,
         names=tuple(names),
         encrypted=bool(crypt),
         options=options,
         snapshots=_snapshots(read, at, snapshots),
-        bitmaps=_bitmaps(read, extensions.get(_BITMAPS_EXTENSION)),
+        bitmaps=tuple(bitmaps),
+        idle_bitmaps=tuple(name for name, records in bitmaps.items() if not records),
         clusters=clusters,
     )
 
@@ -198,24 +203,25 @@ def _snapshots(read: Read, at: int, count: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _bitmaps(read: Read, extension: bytes | None) -> tuple[str, ...]:
+def _bitmaps(read: Read, extension: bytes | None) -> dict[str, bool]:
+    """Return the names of an image's bitmaps, each with whether it records what is written."""
     if extension is None:
-        return ()
+        return {}
     if len(extension) != _BITMAPS.size:
         raise ValueError("its list of bitmaps is damaged")
     count, _, size, at = _BITMAPS.unpack(extension)
     if count > _BITMAPS_MAX or size > _TABLE_MAX:
         raise ValueError(f"it says that it has {count} bitmaps")
-    names = []
+    found = {}
     limit = at + size
     for _ in range(count):
-        *_, name_size, extra = _BITMAP.unpack(_take(read, at, _BITMAP.size))
+        _, _, flags, _, _, name_size, extra = _BITMAP.unpack(_take(read, at, _BITMAP.size))
         at += _BITMAP.size + extra
-        names.append(_text(_take(read, at, name_size)))
+        found[_text(_take(read, at, name_size))] = bool(flags & _BITMAP_AUTO)
         at = -(-(at + name_size) // 8) * 8
         if at > limit:
             raise ValueError("its list of bitmaps is too long")
-    return tuple(names)
+    return found
 
 
 def _take(read: Read, at: int, length: int) -> bytes:

@@ -1,0 +1,17 @@
+"""What leases the disks of this host's VMs, so that no other host starts one of them."""
+
+import re
+from pathlib import Path
+
+_SETTINGS = Path("/etc/libvirt/qemu.conf")
+_MANAGER = re.compile(r"""\s*lock_manager\s*=\s*["']([a-z]+)["']""")
+
+
+def manager() -> str:
+    """Return libvirt's lock manager, `sanlock` or `lockd`; empty: none. libvirt has no call that tells."""
+    try:
+        lines = _SETTINGS.read_text().splitlines()
+    except OSError:
+        return ""
+    found = [match[1] for line in lines if (match := _MANAGER.match(line))]
+    return found[-1] if found else ""
