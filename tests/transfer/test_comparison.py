@@ -76,3 +76,12 @@ def test_it_can_be_stopped(iso: Path) -> None:
     seen.stop()
     with pytest.raises(queue.Empty):
         results.get(timeout=0.3)
+
+
+def test_digests_of_what_is_not_compared_are_not_kept(iso: Path) -> None:
+    seen = compare(iso, queue.SimpleQueue())
+    for number in range(1000):
+        seen.claim(f"sd{number}", "00" * 32)
+        seen.claim("sda", f"{number:064x}")
+    assert seen._claims == {"sda": "00" * 32}
+    seen.stop()

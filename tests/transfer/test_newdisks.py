@@ -4,6 +4,7 @@ import grp
 import json
 import os
 import pwd
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from tests.transfer.test_files import Pipe
 
+from vmferry.core import qcow2
 from vmferry.core.errors import VmferryError
 from vmferry.core.offer import Disk, DiskPlan
 from vmferry.hypervisor import images, safefiles
@@ -323,6 +325,116 @@ def test_an_image_that_is_not_what_was_offered_is_not_taken(folder: Path, tmp_pa
     assert "cd.qcow2" not in names(folder)
     assert worker.undo() == []
     assert secret.read_bytes() == b"x" * 512
+
+
+_LUKS = struct.pack(">IIQQ", 0x0537BE77, 16, 1 << 16, 1 << 20)
+_LIES = {  # where in the header, and what: by what is said of it
+    "image-unreadable": [
+        (4, struct.pack(">I", 1)),
+        (4, struct.pack(">I", 4)),
+        (8, struct.pack(">QI", 1 << 62, 8)),
+        (20, struct.pack(">I", 8)),
+        (20, struct.pack(">I", 22)),
+        (20, struct.pack(">I", 1 << 31)),
+        (24, struct.pack(">Q", 1 << 63)),
+        (36, struct.pack(">I", 0)),
+        (36, struct.pack(">I", 1 << 31)),
+        (40, struct.pack(">Q", 512)),
+        (40, struct.pack(">Q", 1 << 63)),
+        (48, struct.pack(">Q", 3)),
+        (56, struct.pack(">I", 0)),
+        (56, struct.pack(">I", 1 << 31)),
+        (60, struct.pack(">IQ", 1 << 31, 1 << 16)),
+        (60, struct.pack(">IQ", 1, 1 << 40)),
+        (60, struct.pack(">IQ", 1, (1 << 64) - 8)),
+        (72, struct.pack(">Q", 1 << 5)),
+        (72, struct.pack(">Q", 1 << 63)),
+        (72, struct.pack(">Q", 1 << 3)),
+        (96, struct.pack(">I", 7)),
+        (100, struct.pack(">I", 96)),
+        (100, struct.pack(">I", 109)),
+        (100, struct.pack(">I", (1 << 32) - 8)),
+        (104, b"\x01"),
+        (104, b"\x09"),
+        (112, struct.pack(">II", 0x23852875, 8)),
+        (112, struct.pack(">IIIIQQ", 0x23852875, 24, 1 << 31, 0, 32, 1 << 16)),
+        (112, struct.pack(">IIIIQQ", 0x23852875, 24, 1, 0, 1 << 40, 1 << 16)),
+        (112, struct.pack(">IIIIQQ", 0x23852875, 24, 1, 0, 32, 1 << 40)),
+        (112, struct.pack(">II", 0x12345678, (1 << 32) - 1)),
+    ],
+    "disk-unsupported": [
+        (8, struct.pack(">QI", 512, 6)),
+        (8, struct.pack(">QI", 0, 6)),
+        (8, struct.pack(">QI", 512, 1 << 31)),
+        (24, struct.pack(">Q", 512)),
+        (32, struct.pack(">I", 1)),
+        (32, struct.pack(">I", 2)),
+        (32, struct.pack(">I", 99)),
+        (72, struct.pack(">Q", 1 << 2)),
+        (112, struct.pack(">II8s", 0x44415441, 6, b"secret")),
+        (112, struct.pack(">II8sII8s", 0xE2792ACA, 3, b"raw", 0x44415441, 6, b"secret")),
+    ],
+}
+
+
+@pytest.mark.parametrize(("code", "at", "lie"), [(code, at, lie) for code, lies in _LIES.items() for at, lie in lies])
+def test_a_header_that_lies_is_not_taken(folder: Path, tmp_path: Path, code: str, at: int, lie: bytes) -> None:
+    image = tmp_path / "cd.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
+    raw = bytearray(image.read_bytes())
+    raw[at : at + len(lie)] = lie
+    if at == 32:
+        raw[112 : 112 + len(_LUKS)] = _LUKS
+    image.write_bytes(raw)
+    worker = Worker(folder, [disk(folder / "cd.qcow2", "sda", readonly=True, format="qcow2")])
+    worker.new.make()
+    refused(code, lambda: worker.new.receive(sent(image, "sda")))
+    assert "cd.qcow2" not in names(folder)
+    assert worker.undo() == []
+
+
+@pytest.mark.parametrize("options", ["compat=0.10", "compat=1.1", "extended_l2=on", "compression_type=zstd"])
+@pytest.mark.parametrize("kind", ["plain", "compressed", "snapshot", "bitmap", "unknown but harmless"])
+def test_what_makes_qemu_open_nothing_else_is_taken(folder: Path, tmp_path: Path, options: str, kind: str) -> None:
+    plain, image = tmp_path / "plain", tmp_path / "cd.qcow2"
+    plain.write_bytes(b"content" * 1000 + bytes(MIB - 7000))
+    words = ["-c"] if kind == "compressed" else []
+    qemu_img = ["qemu-img", "convert", *words, "-f", "raw", "-O", "qcow2", "-o", options, str(plain), str(image)]
+    subprocess.run(qemu_img, check=True)
+    if kind == "snapshot":
+        subprocess.run(["qemu-img", "snapshot", "-c", "one", str(image)], check=True)
+    elif kind == "bitmap" and options != "compat=0.10":
+        subprocess.run(["qemu-img", "bitmap", "--add", str(image), "one"], check=True)
+    elif kind == "unknown but harmless" and options != "compat=0.10":
+        raw = bytearray(image.read_bytes())
+        raw[80:96] = struct.pack(">QQ", 1 << 40, 1 << 41)  # features that who does not know them may pass over
+        image.write_bytes(raw)
+    worker = Worker(folder, [disk(folder / "cd.qcow2", "sda", readonly=True, format="qcow2")])
+    worker.new.make()
+    worker.new.receive(sent(image, "sda"))
+    assert (folder / "cd.qcow2").read_bytes() == image.read_bytes()
+    assert worker.undo() == []
+
+
+def test_a_header_without_end_costs_little(folder: Path, tmp_path: Path) -> None:
+    """Extensions of no length up to where a backing file's name is said to be."""
+    image = tmp_path / "cd.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
+    raw = bytearray(image.read_bytes())
+    raw[8:20] = struct.pack(">QI", 1 << 40, 6)
+    raw[112:] = struct.pack(">II", 7, 0) * 1_000_000
+    image.write_bytes(raw)
+    read = 0
+
+    def taken(at: int, length: int) -> bytes:
+        nonlocal read
+        read += 1
+        return bytes(raw[at : at + length])
+
+    for reader in (qcow2.parse, qcow2.named):
+        with pytest.raises(ValueError):
+            reader(taken)
+    assert read < 20
 
 
 def test_the_name_of_a_read_only_disk_that_is_taken_meanwhile_stays_anothers(folder: Path, tmp_path: Path) -> None:

@@ -227,6 +227,15 @@ def test_a_whole_disk_of_zeroes_is_a_question_of_no_time() -> None:
     assert ask(4 << 40) < 50 * small  # a million times the size
 
 
+def test_marks_have_a_bound_beyond_which_all_counts_as_written() -> None:
+    written = Written()
+    for number in range(20_000):
+        written.add(number << 31, 1)
+    assert len(written._pages) <= 1 << 14
+    assert written.overlaps(3 << 40, 512)
+    assert written.overlaps(1 << 30, 512)
+
+
 @pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"NBDMAGICIHAVEOPT\0\3" + b"x" * 40])
 def test_a_destination_that_speaks_no_nbd_is_found_out(data: bytes) -> None:
     with pytest.raises(InternalError):

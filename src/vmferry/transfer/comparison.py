@@ -36,10 +36,11 @@ class Comparison:
             threading.Thread(target=self._run, name="comparison", daemon=True).start()
 
     def claim(self, target: str, digest: str) -> None:
-        """Take the source's digest of a disk's file; one of another disk means nothing."""
+        """Take the source's digest of a disk's file, once; one of another disk is passed over."""
         with self._changed:
-            self._claims[target] = digest
-            self._changed.notify_all()
+            if any(plan.target == target for plan in self._plans):
+                self._claims.setdefault(target, digest)
+                self._changed.notify_all()
 
     def stop(self) -> None:
         """Give up what is not done."""

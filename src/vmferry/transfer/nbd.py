@@ -13,6 +13,7 @@ from vmferry.core.errors import InternalError
 
 _CHUNK = 64 * 1024  # bytes; as QEMU's mirror counts
 _PAGE = 1 << 14  # chunks in one page of marks
+_PAGES_MAX = 1 << 14  # of 1 GiB of a disk, each 16 KiB: QEMU's user could write anywhere
 _OPTION_MAX = 8192  # bytes of an option's data; a name has 4096 at most
 _REPLY_MAX = 64 << 20  # bytes of a reply's content; QEMU asks for 32 MiB at most
 ZEROES = memoryview(bytes(256 * 1024))
@@ -33,15 +34,21 @@ class Written:
 
     def __init__(self) -> None:
         self._pages: dict[int, bytearray] = {}
+        self._full = False  # there are too many: all of the disk counts as written then
 
     def add(self, offset: int, length: int) -> None:
         """Note a write. Offset and length in bytes."""
         for number, first, last in _marks(offset, length):
+            self._full = self._full or (len(self._pages) >= _PAGES_MAX and number not in self._pages)
+            if self._full:
+                return
             page = self._pages.setdefault(number, bytearray(_PAGE))
             page[first:last] = b"\1" * (last - first)
 
     def overlaps(self, offset: int, length: int) -> bool:
         """Return whether any of a part may have been written."""
+        if self._full:
+            return True
         first, last = offset // _CHUNK // _PAGE, (offset + length - 1) // _CHUNK // _PAGE
         if last - first >= len(self._pages):  # a request for a whole disk: there are fewer pages than it spans
             return any(

@@ -99,7 +99,7 @@ def named(read: Read) -> list[tuple[bytes, str | None]]:
     extensions: dict[int, bytes] = {}
     if version > 1:
         (bits,) = struct.unpack(">I", _take(read, _FIRST.size, 4))
-        if bits not in _CLUSTER_BITS:
+        if bits not in _CLUSTER_BITS or backing > 1 << bits:
             raise ValueError(f"no QEMU reads its header (clusters of 2^{bits} bytes)")
         start = _SIZE_2 if version == 2 else struct.unpack(">I", _take(read, _SIZE_3 - 4, 4))[0]
         extensions = _extensions(read, start, backing or 1 << bits)
@@ -125,6 +125,8 @@ def parse(read: Read) -> Header:
         raise ValueError(_NO_IMAGE)
     if version not in (2, 3) or bits not in _CLUSTER_BITS or size >= 1 << 63:
         raise ValueError(f"no QEMU reads its header (version {version}, clusters of 2^{bits} bytes)")
+    if backing > 1 << bits:
+        raise ValueError("the name of its backing file does not lie in its first cluster")
     incompatible = compatible = compression = 0
     order, length = 4, _SIZE_2
     if version == 3:
