@@ -22,6 +22,14 @@ class Presence(StrEnum):
     ABSENT = "absent"
 
 
+class Ending(StrEnum):
+    """How a VM ended on one host, as far as libvirt tells."""
+
+    MIGRATED = "migrated"  # libvirt handed it to another host
+    HERE = "here"  # by its guest or a person: it was this host's until then
+    UNKNOWN = "unknown"  # its process was killed, or libvirt was started anew since
+
+
 class VmSummary(BaseModel):
     """One line of `vmferry vm list`."""
 

@@ -10,7 +10,7 @@ from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError
 from vmferry.core.identifiers import VmIdentity
 from vmferry.core.use import Surroundings
-from vmferry.core.vm import Presence
+from vmferry.core.vm import Ending, Presence
 from vmferry.hypervisor import users
 from vmferry.hypervisor.connection import close, connect, is_gone, refused, sentence
 
@@ -27,6 +27,13 @@ _STATES = {
     libvirt.VIR_DOMAIN_NOSTATE: Presence.BUSY,
     libvirt.VIR_DOMAIN_SHUTOFF: Presence.OFF,
     libvirt.VIR_DOMAIN_CRASHED: Presence.CRASHED,
+}
+_ENDINGS = {
+    libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: Ending.MIGRATED,
+    libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: Ending.HERE,
+    libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: Ending.HERE,
+    libvirt.VIR_DOMAIN_SHUTOFF_SAVED: Ending.HERE,
+    libvirt.VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT: Ending.HERE,
 }
 SUSPENDED = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER)  # by a person; not while a job is at work
 _LET_RUN = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATION_CANCELED)
@@ -150,6 +157,18 @@ class Domains:
             return True
 
         return self._call(act)
+
+    def ending(self, uuid: str) -> Ending:
+        """Return how a VM ended that is off; one that is not here has an unknown end."""
+
+        def ask(connection: Any) -> Ending:
+            domain = _lookup(connection, uuid)
+            state, reason = domain.state() if domain is not None else (None, None)
+            if state == libvirt.VIR_DOMAIN_CRASHED:
+                return Ending.HERE
+            return _ENDINGS.get(reason, Ending.UNKNOWN) if state == libvirt.VIR_DOMAIN_SHUTOFF else Ending.UNKNOWN
+
+        return self._call(ask)
 
     def suspended(self, uuid: str) -> bool:
         """Return whether a person has suspended the VM."""

@@ -10,11 +10,20 @@ import libvirt
 import libvirt_qemu
 
 from vmferry.core.request import Request
+from vmferry.core.vm import Ending
 from vmferry.hypervisor.connection import close, connect, sentence, translating
 from vmferry.hypervisor.domains import SUSPENDED
 from vmferry.hypervisor.suspension import EVENTS, Suspension
 
 _ASKED = 3  # times at most, for whether it was a person who suspended the VM
+
+_ENDINGS = {
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED: Ending.MIGRATED,
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: Ending.HERE,
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: Ending.HERE,
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED: Ending.HERE,
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT: Ending.HERE,
+}
 
 log = logging.getLogger("vmferry.hypervisor")
 
@@ -47,7 +56,8 @@ class Migration:
         UsageError: vm-unknown; it has been undefined, or has ended.
 
     The call blocks in a thread of its own; `done` is set when it returned, `error` then says why it failed, or is
-    None. `stopped_at` is the monotonic time at which QEMU stopped the guest for the switch, once it did.
+    None. `stopped_at` is the monotonic time at which QEMU stopped the guest for the switch, and `ending` how the VM
+    ended here, once each has happened.
     """
 
     def __init__(self, uri: str, host: str, request: Request, vm: str) -> None:
@@ -64,9 +74,12 @@ class Migration:
         self.done = threading.Event()
         self.error: str | None = None
         self.stopped_at: float | None = None
+        self.ending: Ending | None = None
+        self._resumed = False
 
     def start(self) -> None:
         """Ask libvirt for the migration, in a thread of its own."""
+        self._resumed = False
         threading.Thread(target=self._run, name="migrate", daemon=True).start()
 
     def abort(self) -> None:
@@ -99,6 +112,14 @@ class Migration:
             iteration=stats.get("memory_iteration", 0),
         )
         return self._last
+
+    @property
+    def resumed(self) -> bool | None:
+        """Whether the VM was let run again since it was stopped; None: that is not known, libvirtd was started anew."""
+        try:
+            return self._resumed if self._connection.isAlive() else None
+        except libvirt.libvirtError:
+            return None
 
     @property
     def suspended(self) -> bool:
@@ -172,5 +193,8 @@ class Migration:
             libvirt.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED,
         ):
             self.stopped_at = time.monotonic()
+        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+            self.ending = _ENDINGS.get(detail, Ending.UNKNOWN)
+        self._resumed |= event == libvirt.VIR_DOMAIN_EVENT_RESUMED
         if (event, detail) == (libvirt.VIR_DOMAIN_EVENT_RESUMED, libvirt.VIR_DOMAIN_EVENT_RESUMED_UNPAUSED):
             self._suspension.resumed()

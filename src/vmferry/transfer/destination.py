@@ -18,6 +18,7 @@ from vmferry.hypervisor.vigil import Vigil
 from vmferry.store.jobs import Step
 from vmferry.transfer import interfaces, newdisks
 from vmferry.transfer.arrival import Arrival
+from vmferry.transfer.commit import digest
 from vmferry.transfer.comparison import Comparison
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import COMMIT_LIMIT, Verdict, suspended
@@ -219,6 +220,7 @@ class Destination(Endpoint):
         relay.on_prepare = self._copy.announce
         relay.on_prepared = self._copy.made
         relay.on_finish = self._finish_called
+        relay.on_finished = self._finished
         relay.on_failed = self.failed
         relay.start()
 
@@ -270,6 +272,10 @@ class Destination(Endpoint):
     def _finish_called(self) -> None:
         """Journal that libvirt's Finish is called: from here on only the source can tell whose the VM is."""
         self._unless_given_up(self._note_finishing)
+
+    def _finished(self, reply: bytes) -> None:
+        """Tell the source what libvirt replies here: only on this word it lets its own libvirt end its copy."""
+        self.say(do="finished", reply=digest(reply))
 
     def _note_finishing(self) -> None:
         self.journal(Phase.FINISHING, wait=COMMIT_LIMIT)

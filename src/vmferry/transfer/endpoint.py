@@ -182,8 +182,12 @@ class Endpoint:
         """Take a session into use: its end and its messages become events."""
         self.session = session
         self.interface = interfaces.of(session.address)
-        session.on_message(lambda message: self.events.put(("message", message)))
+        session.on_message(self.hear)
         session.on_broken(lambda reason: self.events.put(("broken", reason)))
+
+    def hear(self, message: control.Message) -> None:
+        """Take a message of the peer's worker: it becomes an event."""
+        self.events.put(("message", message))
 
     def proof(self) -> str:
         """Give the proof of the job key that the peer's daemon wants to see."""

@@ -24,7 +24,7 @@ from vmferry.transfer import seal
 from vmferry.transfer.frames import broken
 
 VERSIONS = (1,)
-FEATURES: tuple[str, ...] = (seal.FEATURE,)
+FEATURES: tuple[str, ...] = (seal.FEATURE, seal.FINISHED)
 CONNECTIONS = 16  # that one session may have in each direction
 
 _MAGIC = b"VMFY"
@@ -163,8 +163,9 @@ def require_sealed(said: Hello, features: Iterable[str], peer: str) -> None:
     Raises:
         PreflightError: release-older.
     """
-    if not said.encrypted and seal.FEATURE not in features:
-        raise PreflightError(codes.RELEASE_OLDER, host=peer, what=f"{seal.FEATURE}, where encryption is off")
+    for needed in (seal.FEATURE, seal.FINISHED) if not said.encrypted else ():
+        if needed not in features:
+            raise PreflightError(codes.RELEASE_OLDER, host=peer, what=f"{needed}, where encryption is off")
 
 
 def purpose(side: Side, hello: bytes, answer: bytes) -> str:

@@ -91,6 +91,7 @@ class GuardedRelay(_Relay):
     `on_prepare` is called before Prepare is passed to libvirtd, which makes the copy; `on_prepared`, with whether it
     did, before the reply passes. When either fails, what it is about does not pass. `on_finish` is called when Finish
     has been passed to libvirtd and runs beside it; Finish's reply waits for it, and does not pass when it fails.
+    `on_finished` is called with a reply to Finish that says that the VM is here, before it passes.
     """
 
     def __init__(self, stream: Stream, libvirtd: socket.socket, authorised: Authorised) -> None:
@@ -102,6 +103,7 @@ class GuardedRelay(_Relay):
         self.on_prepare: Callable[[], None] = lambda: None
         self.on_prepared: Callable[[bool], None] = lambda _made: None
         self.on_finish: Callable[[], None] = lambda: None
+        self.on_finished: Callable[[bytes], None] = lambda _reply: None
 
     def _incoming(self, message: Message) -> None:
         answer = self._guard.check_call(message)
@@ -133,14 +135,17 @@ class GuardedRelay(_Relay):
             self._finish_noted.wait()
             if not self._noted:
                 return
+            if self._guard.finish_succeeded and message.procedure == Procedure.FINISH:
+                self.on_finished(message.raw)
         self._stream.send(message.raw)
 
 
 class CommittingRelay(_Relay):
     """The source's end: the successful reply to Finish passes only after `on_commit` said so.
 
-    `on_commit` journals; it returns False when the move was given up, and the reply is then dropped and the
-    connection cut. `on_read` is called once libvirt has read the whole reply, with False when that could not be seen.
+    `on_commit` journals; it returns False when the move was given up, and `on_reply` when the reply is not the
+    destination's: it is then dropped and the connection cut. `on_read` is called once libvirt has read the whole reply,
+    with False when that could not be seen.
     """
 
     def __init__(self, stream: Stream, libvirtd: socket.socket) -> None:
@@ -149,6 +154,7 @@ class CommittingRelay(_Relay):
         self._allowed: bool | None = None
         self._asked = threading.Event()
         self.on_commit: Callable[[], bool] = lambda: False
+        self.on_reply: Callable[[bytes], bool] = lambda _reply: False
         self.on_read: Callable[[bool], None] = lambda _read: None
 
     def _outgoing(self, message: Message) -> None:
@@ -167,7 +173,7 @@ class CommittingRelay(_Relay):
             self._to_libvirtd(message.raw)
             return
         self._asked.wait()
-        if not self._allowed:
+        if not self._allowed or not self.on_reply(message.raw):
             self.close()
             return
         self._to_libvirtd(message.raw)

@@ -12,6 +12,8 @@ from vmferry.core import jobkey
 from vmferry.transfer.tls import Credentials
 
 FEATURE = "control-mac"
+FINISHED = "finished"
+"""The destination says in a message of its own what its libvirt replied to Finish (transfer/commit.py)."""
 SIZE = hashlib.sha256().digest_size
 _NUMBER = struct.Struct(">Q")
 

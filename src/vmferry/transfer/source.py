@@ -1,6 +1,5 @@
 """The source's end of a move: connects, lets libvirt copy, decides, and settles or undoes."""
 
-import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -13,12 +12,12 @@ from vmferry.core.job import Phase, State, Summary
 from vmferry.core.offer import Disk
 from vmferry.core.request import build
 from vmferry.core.settings import ways
-from vmferry.core.vm import Presence
 from vmferry.hypervisor import media, proofs
 from vmferry.hypervisor.activity import Activities
 from vmferry.hypervisor.migration import Migration, Statistics
 from vmferry.store.jobs import Step
-from vmferry.transfer import definition, files, interfaces, originals, startlock
+from vmferry.transfer import alarm, definition, files, interfaces, originals, seal, startlock
+from vmferry.transfer.commit import Commit
 from vmferry.transfer.connect import connect
 from vmferry.transfer.control import Message
 from vmferry.transfer.decision import Decision, Verdict, from_journal, suspended
@@ -38,8 +37,6 @@ _TICK = 0.5
 _LIBVIRT_LIMIT = 20.0
 _CONNECT_LIMIT = 6.0
 
-log = logging.getLogger("vmferry.transfer")
-
 
 class Source(Endpoint):
     """One outgoing move."""
@@ -47,9 +44,9 @@ class Source(Endpoint):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._request = build(self.offer, self.spec.grant, str(self.folder))
-        self._decision = Decision(self.journal)
         names = {"job": self.job, "vm": self.offer.vm, "peer": self.spec.peer}
         self._lock = startlock.of(self.config.state_folder, self.offer.uuid, **names)
+        self._commit = self._make_commit(Verdict.OPEN)
         self._migration: Migration | None = None
         self._doors: Doors | None = None
         self._first_byte_at: float | None = None
@@ -69,11 +66,15 @@ class Source(Endpoint):
         self._meter = Meter()
         self._streams: dict[str, list[Stream]] = {"memory": [], "disk": [], "file": []}
 
+    @property
+    def _decision(self) -> Decision:
+        return self._commit.decision
+
     # --- from beginning to end --------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Carry a move out from its beginning."""
-        alarm = self._set_alarm()
+        deadline = alarm.at(self.spec.deadline, self._give_up)  # just as when a person cancels it
         try:
             self.require_own_folder()
             self._connect()
@@ -84,14 +85,14 @@ class Source(Endpoint):
             self._trouble = error
         except Exception as error:
             self._trouble = self.unexpected(error)
-        alarm.cancel()
+        deadline.cancel()
         self._conclude()
 
     def recover(self, steps: Sequence[Step]) -> None:
         """Go on after an earlier worker of this job died; the last phase of its journal counts."""
         phases = [step.phase for step in steps]
         self._trouble = self._trouble or self.died(phases[-1] if phases else Phase.ADMITTED)
-        self._decision = Decision(self.journal, from_journal(phases))
+        self._commit = self._make_commit(from_journal(phases))
         self._departure.vm = left(steps, self.offer.uuid, self.offer.vm)
         self._suspended = suspended(steps)
         self._conclude()
@@ -201,7 +202,7 @@ class Source(Endpoint):
         self._departure.vm = leaving(self.domains, self.offer, self.config.name)
         self._suspended = self.domains.suspended(self.offer.uuid)
         self._step(Phase.COPYING, **self._state())
-        self._lock.prepare()
+        self._commit.prepare()
         self._doors = Doors(self.sockets, self.qemu_uid())
         self._doors.open(
             rpc=self._take_rpc,
@@ -209,6 +210,7 @@ class Source(Endpoint):
             disk=lambda connection: ThinRelay(self._open("disk"), connection),
         )
         self._migration = Migration(self.config.libvirt_uri, self.config.name, self._request, self.offer.vm)
+        self._commit.migration = self._migration
         self._migration.start()
         threading.Thread(target=self._await_migration, name="migration-end", daemon=True).start()
         self._first_byte_at = time.time()
@@ -232,18 +234,23 @@ class Source(Endpoint):
     def _take_rpc(self, connection: Any) -> None:
         assert self.session is not None
         relay = CommittingRelay(self.session.open("rpc"), connection)
-        relay.on_commit = self._commit
+        said = seal.FINISHED in self.session.features
+        relay.on_commit = self._finish_called
+        relay.on_reply = lambda reply: self._commit.pass_on(reply, said=said)
         relay.on_read = self._reply_read
         relay.on_failed = self.failed
         relay.start()
 
-    def _commit(self) -> bool:
-        """Decide, and lock the VM here; only then can its libvirt learn that the VM is handed over."""
+    def hear(self, message: Message) -> None:
+        """Take a message of the destination's worker; its word on the commit at once: the guest stands still."""
+        if message.get("do") == "finished":
+            self._commit.hear(str(message.get("reply")))
+        else:
+            super().hear(message)
+
+    def _finish_called(self) -> bool:
         self._see_suspension()
-        if not self._decision.commit(suspended=self._suspended):
-            return False
-        self._lock.hold()
-        return True
+        return self._commit.take(suspended=self._suspended)
 
     def _state(self) -> dict[str, Any]:
         """Return what the journal needs of the VM while it is copied."""
@@ -258,7 +265,6 @@ class Source(Endpoint):
         known = self._suspended
         self._see_suspension()
         if self._suspended != known:
-            log.info("%s was %s while it is copied", self.offer.vm, "suspended" if self._suspended else "resumed")
             self._decision.note(Phase.COPYING, **self._state())
 
     def _go(self) -> Message:
@@ -293,16 +299,6 @@ class Source(Endpoint):
         error = CancelledError(codes.CANCELLED, job=self.job, caller=caller, vm=self.offer.vm, host=self.config.name)
         self.events.put(("trouble", error))
 
-    def _set_alarm(self) -> threading.Timer:
-        """Have the move given up at its deadline, just as when a person cancels it."""
-        deadline = self.spec.deadline
-        seconds = threading.TIMEOUT_MAX if deadline is None else max(0.0, deadline - time.time())
-        alarm = threading.Timer(seconds, self._give_up)
-        alarm.daemon = True
-        if deadline is not None:
-            alarm.start()
-        return alarm
-
     def _give_up(self) -> None:
         if self._decision.abort("its deadline has come"):
             self.events.put(("trouble", self.spec.lateness()))
@@ -312,40 +308,13 @@ class Source(Endpoint):
     def _conclude(self) -> None:
         why = self._trouble.reason if self._trouble else "the copy is complete"
         self._decision.abort(why)
+        self._commit.hear("")
         while self._decision.verdict is Verdict.COMMITTING:
-            self._ask_libvirt()
+            self._commit.find_out(suspended=self._suspended)
         if self._decision.verdict is Verdict.GO:
             self._settle()
         else:
             self._undo()
-
-    def _ask_libvirt(self) -> None:
-        """Find out what a broken commit came to (docs/design.md, The commit). A choice is journaled, then taken.
-
-        Nothing is concluded while libvirt is still at work: a VM that stands still may be resumed or ended any moment.
-        """
-        if self._migration is not None and not self._migration.done.wait(_TICK):
-            return
-        try:
-            self._lock.hold()  # as `_commit` did unless this worker died
-            self.domains.settle(self.offer.uuid)
-            presence = self.domains.presence(self.offer.uuid)
-        except VmferryError as error:  # libvirt is away or at work on it, or the lock cannot be written
-            self.doubt(f"whether the VM was handed over is not known yet: {why(error)}")
-            time.sleep(0.2)  # none of these gives a sign when it is over
-            return
-        self.persistence.take("what became of the VM cannot be written down", lambda: self._decide(presence))
-
-    def _decide(self, presence: Presence) -> None:
-        if presence in (Presence.RUNNING, Presence.CRASHED):
-            self._decision.decide(Verdict.ABORT, "libvirt runs the VM here")
-        elif presence in (Presence.OFF, Presence.ABSENT):
-            self._decision.decide(Verdict.GO, "libvirt handed the VM over")
-        elif presence is Presence.PAUSED:
-            # `go` is journaled before it is sent, so it never was: the copy here is complete, and free to run.
-            self._decision.decide(Verdict.ABORT, "libvirt left the VM paused here; it goes on here")
-        else:
-            time.sleep(0.05)  # libvirt is still at work on it
 
     def _settle(self) -> None:
         """The VM is the destination's: see that it runs there, then take it away here."""
@@ -398,6 +367,10 @@ class Source(Endpoint):
     def _remove_nonces(self) -> list[str]:
         """Remove the files that proved what storage both hosts see; returns what stays, with the reasons."""
         return tried(lambda: proofs.remove(disk.nonce_file for disk in self.offer.disks))
+
+    def _make_commit(self, verdict: Verdict) -> Commit:
+        decision, mark = Decision(self.journal, verdict), self.folder / "commit"
+        return Commit(decision, self.domains, self._lock, self.offer.uuid, mark, self.doubt)
 
     def _open(self, kind: str) -> Stream:
         assert self.session is not None
