@@ -9,7 +9,7 @@ from tests.preflight.make import DISK, proposal
 from vmferry.config import Config
 from vmferry.core.offer import Disk, MoveOptions
 from vmferry.core.snapshot import Place
-from vmferry.hypervisor import folders, snapshot
+from vmferry.hypervisor import folders, safefiles, snapshot
 from vmferry.hypervisor.snapshot import Snapshots
 
 NONCE = "0123456789abcdef"
@@ -78,8 +78,10 @@ def test_a_nonce_must_lie_beside_the_disk_and_be_named_as_one(folder: Path, tmp_
 
 
 def test_direct_io_where_the_file_system_has_it() -> None:
-    assert folders.probe(Path("/var/tmp")) == (True, True)
-    assert folders.probe(Path("/proc")) == (True, True), "not known is not held against it"
+    with safefiles.folder("/var/tmp") as folder:
+        assert folders.probe(folder) == (True, True)
+    with safefiles.folder("/proc") as folder:
+        assert folders.probe(folder) == (True, True), "not known is not held against it"
 
 
 def test_who_may_pass(folder: Path) -> None:

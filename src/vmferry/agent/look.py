@@ -18,7 +18,7 @@ from vmferry.agent.launcher import Launcher
 from vmferry.config import Config
 from vmferry.core.errors import UnreachableError
 from vmferry.core.snapshot import HostSnapshot
-from vmferry.hypervisor import folders
+from vmferry.hypervisor import folders, safefiles
 from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.identity import certificates
 from vmferry.preflight.doctor.health import Certificate, File, Folder, Health, Link
@@ -140,9 +140,14 @@ def _folder(path: Path, user: str) -> Folder:
     if not path.is_dir():
         return Folder(str(path), exists=False)
     usage = shutil.disk_usage(path)
+    try:
+        with safefiles.folder(str(path)) as inside:
+            writable, _direct = folders.probe(inside)
+    except OSError:  # reached over a link that a user can have made: no move makes a disk there
+        writable = False
     return Folder(
         str(path),
-        writable=folders.probe(path)[0],
+        writable=writable,
         reachable=folders.passes(user, path.resolve()),
         free=usage.free,
         size=usage.total,

@@ -11,13 +11,12 @@ from pathlib import Path
 from vmferry.hypervisor import safefiles
 
 
-def probe(folder: Path) -> tuple[bool, bool]:
-    """Tell whether a file can be made in a folder, and whether with O_DIRECT; the file never has a name."""
+def probe(folder: int) -> tuple[bool, bool]:
+    """Return whether a file can be made in an open folder, and whether with O_DIRECT; the file never has a name."""
     flags = os.O_TMPFILE | os.O_RDWR
     for more in (os.O_DIRECT, 0):
         try:
-            with safefiles.folder(str(folder)) as inside:
-                os.close(os.open(".", flags | more, 0o600, dir_fd=inside))
+            os.close(os.open(".", flags | more, 0o600, dir_fd=folder))
         except OSError as error:
             if more and error.errno == errno.EINVAL:
                 continue

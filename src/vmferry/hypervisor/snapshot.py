@@ -219,7 +219,7 @@ class Snapshots:
             with safefiles.folder(folder) as inside:
                 if not folders.inside(inside, allowed):
                     return place.model_copy(update={"allowed": False})
-                writable, _direct = folders.probe(Path(f"/proc/self/fd/{inside}"))
+                writable, _direct = folders.probe(inside)
                 return place.model_copy(update={"taken": safefiles.exists(inside, name), "writable": writable})
         except OSError as error:
             wrong = "allowed" if error.errno == errno.ELOOP else "folder_exists"
@@ -252,8 +252,7 @@ class Snapshots:
     def _look(self, disk: Disk, path: str, inside: int, name: str, *, seen: bool) -> Place:
         if not folders.inside(inside, self._config.disk_folders):  # of other folders nobody is told more
             return Place(target=disk.target, path=path, shared=seen, allowed=False)
-        folder = Path(f"/proc/self/fd/{inside}")
-        writable, direct = folders.probe(folder)
+        writable, direct = folders.probe(inside)
         taken = safefiles.exists(inside, name)
         differs = self._differs(disk, path) if taken and disk.readonly and not seen else None
         return Place(
@@ -264,7 +263,7 @@ class Snapshots:
             present=differs == "",
             differs=differs or "",
             device=os.fstat(inside).st_dev,
-            free=shutil.disk_usage(folder).free,
+            free=shutil.disk_usage(f"/proc/self/fd/{inside}").free,
             writable=writable,
             reachable=folders.passes(self._config.qemu_user, Path(safefiles.real(inside))),
             direct=direct,
