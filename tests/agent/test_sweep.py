@@ -174,7 +174,8 @@ def test_a_nonce_under_a_link_is_not_followed(host: Host, tmp_path: Path) -> Non
     ("phases", "state", "standing", "held"),
     [
         ((Phase.COMMITTING, Phase.UNDOING), State.FAILED, "off", False),
-        ((Phase.COMMITTING, Phase.GOING), State.DONE, "off", False),
+        ((Phase.COMMITTING, Phase.GOING), State.DONE, "absent", False),
+        ((Phase.COMMITTING, Phase.GOING), State.DONE, "off", True),  # its definition is among what was left
         ((Phase.COMMITTING, Phase.GOING), State.FAILED, "absent", False),
         ((Phase.COMMITTING, Phase.GOING), State.FAILED, "off", True),
         ((Phase.COMMITTING, Phase.GOING), None, "absent", True),

@@ -12,7 +12,7 @@ from vmferry.agent.resolutions import Resolutions, settled
 from vmferry.agent.services import Domains
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
-from vmferry.core.job import Phase, State
+from vmferry.core.job import Phase
 from vmferry.core.resolution import Owner
 from vmferry.hypervisor import proofs
 from vmferry.store.jobs import JobRow, Jobs
@@ -103,17 +103,15 @@ class Sweep:
         return None if around.unknown else {path: str(used[0]) for path, used in around.uses.items() if used}
 
     def _release(self, lock: startlock.StartLock) -> None:
-        """Lift a lock whose VM is this host's after all, or is not defined here any more."""
+        """Lift a lock whose VM is this host's after all, or is not defined here any more.
+
+        That a move is done is no reason: what libvirt would not undefine is defined here still, with old disks.
+        """
         row = self.jobs.find(lock.holder() or "")
         if row is None or not row.state.ended:
             return
         said = decision.from_journal([step.phase for step in self.jobs.steps(row.id)])
-        if (
-            row.state is State.DONE
-            or said is not decision.Verdict.GO
-            or settled(self.jobs, row.id) is Owner.HERE
-            or self._absent(lock.uuid)
-        ):
+        if said is not decision.Verdict.GO or settled(self.jobs, row.id) is Owner.HERE or self._absent(lock.uuid):
             log.info("job %s has ended: its VM may be started here again", row.id)
             lock.lift()
 
