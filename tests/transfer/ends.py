@@ -162,6 +162,10 @@ class Host:
 
         self._step("autostart", effect)
 
+    def starts_with_host(self, vm: VmIdentity) -> bool:
+        starts: bool = self._step("starts with host", lambda: self.defined and self.starts)
+        return starts
+
     def forget(self, vm: VmIdentity) -> None:
         def effect() -> None:
             self.defined = self.starts = False

@@ -45,8 +45,8 @@ class Side:
     def next_event(self, _timeout: float) -> tuple[str, Any]:
         return self._answers.popleft()
 
-    def tell(self, folder: Path, **offered: Any) -> str | None:
-        return definition.tell(folder, work(**offered), self, self.say, self.next_event)
+    def tell(self, folder: Path, *, started: bool = True, **offered: Any) -> str | None:
+        return definition.tell(folder, work(**offered), self, self.say, self.next_event, started=started)
 
 
 def work(**offered: Any) -> Spec:
@@ -61,7 +61,7 @@ def test_a_definition_that_is_as_it_was_offered_is_not_told(tmp_path: Path) -> N
         assert side.said == []
     side = Side(None)
     transient = work().model_copy(update={"offer": work().offer.model_copy(update={"persistent": False})})
-    assert definition.tell(tmp_path, transient, side, side.say, side.next_event) is None
+    assert definition.tell(tmp_path, transient, side, side.say, side.next_event, started=False) is None
     assert side.said == []
 
 
@@ -71,6 +71,17 @@ def test_what_was_changed_is_told_until_the_destination_has_it(tmp_path: Path) -
     assert side.tell(tmp_path) is None
     assert [said["xml"] for said in side.said] == [TITLED, other]
     assert all(said["do"] == "define" and said["autostart"] for said in side.said)
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("started", [False, True])
+def test_an_autostart_that_was_changed_meanwhile_goes_along_though_it_was_taken_away_here(
+    tmp_path: Path, before: bool, started: bool
+) -> None:
+    """What is read of the definition is off by then; how it was when it was taken away counts."""
+    side = Side((xml(), False), answers=(DONE,) * 2)
+    assert side.tell(tmp_path, started=started, autostart=before) is None
+    assert [said["autostart"] for said in side.said] == ([] if started is before else [started])
 
 
 def test_an_autostart_that_was_set_meanwhile_goes_along(tmp_path: Path) -> None:

@@ -261,6 +261,31 @@ def test_autostart_goes_while_the_destination_is_silent() -> None:
     assert depart(record, host, offer(), ask=ask, heard=events())[0] is None
 
 
+@given(TWICE, st.booleans())
+def test_whether_the_vm_started_with_its_host_is_known_after_that_was_taken_away(
+    faults: list[str | None], started: bool
+) -> None:
+    """It may have been changed while the VM was copied; a worker that dies on the way leaves it in the journal."""
+    failing = Failing(faults)
+    record, host = Record(failing), Host(failing, Presence.OFF, defined=True, autostart=started)
+    told: list[bool] = []
+    while True:
+        departure = Departure(record, host, host, offer(), "kvm2", events(), outcome, no_sleep)
+        departure.started = any(detail.get("started") for _, detail in record.steps)
+
+        def tell(departure: Departure = departure) -> list[str]:
+            assert not host.starts
+            told.append(departure.started)
+            return []
+
+        try:
+            departure.take(noted=record.has(Phase.GOING), said=False, go={"do": "go"}, tell=tell, remove=list)
+        except Died:
+            continue
+        break
+    assert set(told) == {started}
+
+
 def test_a_definition_that_libvirt_keeps_keeps_its_disks_and_is_named() -> None:
     failing = Failing([])
     record, host = Record(failing), Host(failing, Presence.OFF, defined=True, autostart=True)

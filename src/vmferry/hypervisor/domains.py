@@ -235,6 +235,15 @@ class Domains:
 
         self._call(act)
 
+    def starts_with_host(self, vm: VmIdentity) -> bool:
+        """Return whether libvirt starts the VM with the host."""
+
+        def ask(connection: Any) -> bool:
+            domain = _lookup(connection, vm.uuid)
+            return bool(domain is not None and domain.isPersistent() and domain.autostart())
+
+        return self._call(ask)
+
     def around(self, paths: list[str], uuid: str) -> Surroundings:
         """Return who uses files besides one VM."""
         return self._call(lambda connection: users.find(connection, paths, uuid))

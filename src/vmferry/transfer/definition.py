@@ -132,10 +132,13 @@ def tell(
     domains: Defined,
     say: Callable[..., bool],
     next_event: Callable[[float], tuple[str, Any]],
+    *,
+    started: bool,
 ) -> str | None:
     """Tell the destination of a definition that was changed meanwhile; returns what it has not taken over, in words.
 
     Arguments:
+        started: whether the VM was started with its host until that was taken away here.
         say: sends a message to the destination's worker, and returns whether it could.
         next_event: waits for what comes next, at most so many seconds.
 
@@ -145,8 +148,7 @@ def tell(
     told = now = Definition.offered(work.offer)
     for _ in range(_TIMES):
         now = Definition.read(domains, work.offer.uuid)
-        # One that is off may be so only because it is taken away here when the VM is the destination's.
-        now = replace(now, autostart=now.autostart or told.autostart)
+        now = replace(now, autostart=now.autostart or started)
         if now.same(told):
             return None
         answer = _ask(say, next_event, now.message())

@@ -33,6 +33,9 @@ class Remains(Protocol):
     def destroy(self, vm: VmIdentity) -> None:
         """End it."""
 
+    def starts_with_host(self, vm: VmIdentity) -> bool:
+        """Return whether it is started with the host."""
+
     def autostart(self, vm: VmIdentity, *, on: bool) -> None:
         """Set whether it is started with the host."""
 
@@ -63,7 +66,8 @@ class Departure:
         ask: tells the destination's daemon that the VM is its own, and returns what became of that.
         sleep: waits for so many seconds.
 
-    `vm` is what identifies it here, with its id as soon as that is known.
+    `vm` is what identifies it here, with its id as soon as that is known. `started` is whether it was started with the
+    host, before that was taken away here; an earlier worker may have done so.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Departure:
         self._sleep = sleep
         self._persistence = Persistence(ledger.doubt, sleep)
         self._barred = False
+        self.started = False
         self.vm = VmIdentity(offer.uuid, offer.vm)
         self.went_at: float | None = None
         self.left: list[str] = []
@@ -200,7 +205,10 @@ class Departure:
         """See that nothing starts the VM here: the lock bars it where libvirt has the hook, no autostart elsewhere."""
         if not self._barred:
             self._lock.hold()
-            self._domains.autostart(self.vm, on=False)
+            if self._domains.starts_with_host(self.vm):
+                self._ledger.journal(Phase.GOING, started=True)
+                self.started = True
+                self._domains.autostart(self.vm, on=False)
             self._barred = True
 
     def _try_to_bar(self) -> None:

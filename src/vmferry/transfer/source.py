@@ -94,6 +94,7 @@ class Source(Endpoint):
         self._trouble = self._trouble or self.died(phases[-1] if phases else Phase.ADMITTED)
         self._commit = self._make_commit(from_journal(phases))
         self._departure.vm = left(steps, self.offer.uuid, self.offer.vm)
+        self._departure.started = any(step.detail.get("started") for step in steps)
         self._suspended = suspended(steps)
         self._conclude()
 
@@ -354,7 +355,9 @@ class Source(Endpoint):
         """Tell the destination of a definition that was changed meanwhile, while there still is one here."""
         if self.jobs.last(self.job, Phase.SETTLING) is not None:
             return []  # an earlier worker was here, and may have taken the definition away since
-        left = definition.tell(self.config.state_folder, self.spec, self.domains, self.say, self.next_event)
+        started = self._departure.started
+        place = self.config.state_folder
+        left = definition.tell(place, self.spec, self.domains, self.say, self.next_event, started=started)
         return [] if left is None else [left]
 
     def _remove_disks(self) -> list[str]:
