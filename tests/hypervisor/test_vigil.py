@@ -7,6 +7,7 @@ from typing import Any
 
 import libvirt
 import pytest
+from tests.transfer.ends import locked
 
 from vmferry.hypervisor.connection import close, connect
 from vmferry.hypervisor.domains import identity
@@ -39,6 +40,23 @@ def test_it_is_suspended_at_once_and_again_until_the_vigil_ends(domain: Any) -> 
     domain.resume()
     assert not told.acquire(timeout=1.5), "it looks on"
     assert domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING
+
+
+def test_a_journal_that_fails_does_not_end_the_vigil(domain: Any) -> None:
+    told = threading.Semaphore(0)
+
+    def suspended() -> None:
+        told.release()
+        raise locked()
+
+    vigil = Vigil(URI, "kvm2", lambda: identity(domain), suspended)
+    domain.suspend()
+    vigil.start()
+    for _ in range(2):
+        domain.resume()
+        assert told.acquire(timeout=LIMIT)
+        assert domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED
+    vigil.end()
 
 
 def test_one_that_runs_as_the_vigil_begins_is_suspended(domain: Any) -> None:

@@ -44,7 +44,7 @@ class Vigil:
         threading.Thread(target=self._run, name="vigil", daemon=True).start()
 
     def end(self) -> None:
-        """Let the VM run: when this returns, nothing suspends it any more."""
+        """Let the VM run: when this returns, nothing suspends it any more, and `suspended` is not called any more."""
         with self._lock:
             self._over = True
         self._news.set()
@@ -87,8 +87,11 @@ class Vigil:
             if self._over:
                 return
             domain.suspend()
-        log.warning("%s was resumed on %s before it was handed over, and is suspended again", own.name, self._host)
-        self._suspended()
+            log.warning("%s was resumed on %s before it was handed over, and is suspended again", own.name, self._host)
+            try:
+                self._suspended()
+            except VmferryError as error:  # the vigil goes on: it must not run, whatever else is wrong
+                log.warning("%s", error.reason)
 
     def _on_lifecycle(self, _connection: Any, _domain: Any, event: int, _detail: int, _opaque: object) -> None:
         if event == libvirt.VIR_DOMAIN_EVENT_RESUMED:

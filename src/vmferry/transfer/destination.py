@@ -260,6 +260,8 @@ class Destination(Endpoint):
             f"somebody resumed {self.offer.vm} here before {self.spec.peer} had handed it over; it was suspended again"
         )
         log.warning("job %s: %s", self.job, why)
+        # After the fact, for this step cannot wait: meanwhile it runs beside the one at the source.
+        self.jobs.step(self.job, Phase.FINISHING if self._finishing else Phase.COPYING, COMMIT_LIMIT, resumed=why)
         self.jobs.mark(self.job, self.jobs.get(self.job).state, why)
 
     def _unless_given_up(self, step: Callable[[], None]) -> None:
