@@ -111,11 +111,12 @@ def test_what_is_there_is_neither_opened_nor_replaced(theirs: Path, tmp_path: Pa
         for name in ("link", "dangling", "file"):
             with pytest.raises(FileExistsError):
                 safefiles.make(folder, name)
-        os.close(safefiles.make(folder, "draft"))
+        handle = safefiles.make(folder, "draft")
         for name in ("link", "dangling", "file"):
             with pytest.raises(FileExistsError):
-                safefiles.rename(folder, "draft", name)
-        safefiles.rename(folder, "draft", "final")
+                safefiles.rename(folder, handle, "draft", name)
+        safefiles.rename(folder, handle, "draft", "final")
+        os.close(handle)
     assert sorted(path.name for path in theirs.iterdir()) == ["dangling", "file", "final", "link"]
     assert (theirs / "file").read_text() == "theirs"
     assert not (tmp_path / "new").exists()
@@ -129,11 +130,34 @@ def test_a_file_is_renamed_where_there_are_no_hard_links(theirs: Path, monkeypat
     monkeypatch.setattr(os, "link", refuse)
     (theirs / "file").write_text("theirs")
     with safefiles.folder(str(theirs)) as folder:
-        os.close(safefiles.make(folder, "draft"))
+        handle = safefiles.make(folder, "draft")
         with pytest.raises(FileExistsError):
-            safefiles.rename(folder, "draft", "file")
-        safefiles.rename(folder, "draft", "final")
+            safefiles.rename(folder, handle, "draft", "file")
+        safefiles.rename(folder, handle, "draft", "final")
+        with pytest.raises(OSError, match="another file"):
+            safefiles.rename(folder, handle, "file", "other")
+        os.close(handle)
     assert sorted(path.name for path in theirs.iterdir()) == ["file", "final"]
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "gone"])
+def test_no_file_that_was_put_in_its_place_gets_the_final_name(theirs: Path, tmp_path: Path, kind: str) -> None:
+    """Whoever may write in the folder cannot have libvirt give a file of theirs, or any other one, to QEMU's user."""
+    with safefiles.folder(str(theirs)) as folder:
+        handle = safefiles.make(folder, "draft")
+        (theirs / "draft").rename(theirs / "kept")
+        if kind == "link":
+            (theirs / "draft").symlink_to(tmp_path / "secret")
+        elif kind == "file":
+            (theirs / "draft").write_text("theirs")
+        safefiles.rename(folder, handle, "draft", "final")
+        assert safefiles.identity(folder, "final") == Identity.of(handle)
+        assert safefiles.exists(folder, "draft") == (kind != "gone"), "what is not ours stays"
+        for name in ("kept", "final"):
+            (theirs / name).unlink()
+        with pytest.raises(FileNotFoundError):
+            safefiles.rename(folder, handle, "draft", "final")
+        os.close(handle)
 
 
 def test_only_the_file_that_was_made_is_removed(theirs: Path) -> None:

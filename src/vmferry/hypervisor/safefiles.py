@@ -17,6 +17,7 @@ from typing import Any
 
 _LINKS_MAX = 40  # as the kernel's (path_resolution(7))
 _LINK = "it is, or is reached by, a symbolic link that another user than root can have made"
+_ANOTHER = "somebody has put another file in its place"
 _NAME_MAX = 255
 _FOLDER = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -115,23 +116,33 @@ def make(folder: int, name: str) -> int:
     return os.open(_plain(name), flags, 0o600, dir_fd=folder)
 
 
-def rename(folder: int, name: str, final: str) -> None:
-    """Give a file its final name; what has that name already is not replaced.
+def rename(folder: int, handle: int, name: str, final: str) -> None:
+    """Give an open file its final name; what has that name already is not replaced.
+
+    Arguments:
+        handle: of the file: it and no other gets the name, whatever has its old one by now.
+        name: its name until then.
 
     Raises:
-        OSError: the name is taken (EEXIST), or the file system refuses.
+        OSError: the name is taken (EEXIST), the file has no name any more (ENOENT), another has its name (ESTALE), or
+            the file system refuses.
     """
+    made = Identity.of(handle)
     try:
-        os.link(_plain(name), _plain(final), src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        os.link(f"/proc/self/fd/{handle}", _plain(final), dst_dir_fd=folder, follow_symlinks=True)
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV):
             raise
         # A file system without hard links.
+        if identity(folder, name) != made:
+            raise OSError(errno.ESTALE, _ANOTHER, name) from error
         if _LIBC.renameat2(folder, os.fsencode(name), folder, os.fsencode(final), _RENAME_NOREPLACE):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), final) from error
+        if identity(folder, final) != made:
+            raise OSError(errno.ESTALE, _ANOTHER, final) from error
         return
-    os.unlink(name, dir_fd=folder)
+    remove(folder, name, made)
 
 
 def exists(folder: int, name: str) -> bool:

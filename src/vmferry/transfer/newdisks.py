@@ -183,7 +183,7 @@ class NewDisks:
             incoming.save(handle, self._size_limit(disk))
             self._check(disk, handle)
             images.hand_over(handle, disk, self._qemu_user)
-            self._name(target)
+            self._name(target, handle)
         except OSError as error:
             raise self._trouble(error, target) from error
         finally:
@@ -229,17 +229,17 @@ class NewDisks:
         try:
             images.complete(handle, disk, self._plans[target].path, host=self._host, vm=self._vm)
             images.hand_over(handle, disk, self._qemu_user)
-            self._name(target)
+            self._name(target, handle)
         except OSError as error:
             raise self._trouble(error, target) from error
         finally:
             os.close(handle)
 
-    def _name(self, target: str) -> None:
+    def _name(self, target: str, handle: int) -> None:
         """Give a file its final name, and see to it that the name outlives a power cut."""
         with self._folder(target) as (inside, name):
             try:
-                safefiles.rename(inside, self._made[target].draft, name)
+                safefiles.rename(inside, handle, self._made[target].draft, name)
             except FileExistsError as error:
                 raise self._taken(target) from error
             safefiles.sync(inside)
