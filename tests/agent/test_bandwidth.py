@@ -12,7 +12,7 @@ from vmferry.agent.quiet import Quiet
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest, Way
-from vmferry.core.errors import PreflightError
+from vmferry.core.errors import PreflightError, UsageError, VmferryError
 from vmferry.core.job import Role, State
 from vmferry.core.networks import Local
 from vmferry.core.offer import Caller, Encryption
@@ -110,3 +110,20 @@ def test_a_stranger_with_the_address_alone_gets_nothing(two: Two) -> None:
     opening = two.measure(BandwidthRequest(certificate=certificate, encryption=Encryption.REQUIRED, networks=[]))
     assert len(opening.key) == 64
     assert opening.key not in repr(opening)
+
+
+@pytest.mark.parametrize(
+    "certificate", ["", "PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "\u00fc"]
+)
+def test_a_certificate_that_is_none_is_refused_and_keeps_nothing(two: Two, certificate: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        two.measure(BandwidthRequest(certificate=certificate, encryption=Encryption.REQUIRED, networks=[]))
+    assert caught.value.code is codes.BAD_REQUEST
+    assert two.way().bandwidth > 0
+
+
+def test_a_destination_whose_certificate_is_none_is_an_error(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = two.measure
+    monkeypatch.setattr(two, "measure", lambda asked: honest(asked).model_copy(update={"certificate": "PEM"}))
+    with pytest.raises(VmferryError):
+        two.way()

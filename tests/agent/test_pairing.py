@@ -49,8 +49,8 @@ def test_pairing_is_mutual(kvm1: "Node", kvm2: "Node") -> None:
     (here,) = kvm1.client.hosts()
     assert (here.name, here.address, here.port) == ("kvm2", "127.0.0.1", kvm2.config.port)
     assert (here.fingerprint, here.paired_by, here.callers) == (kvm2.identity.fingerprint, "root", ["*"])
-    assert kvm2.peer(kvm1).hello()["name"] == "kvm1"
-    assert kvm1.peer(kvm2).hello()["name"] == "kvm2"
+    assert kvm2.peer(kvm1).hello().name == "kvm1"
+    assert kvm1.peer(kvm2).hello().name == "kvm2"
 
 
 def test_each_side_names_the_callers_it_lets_the_other_speak_for(kvm1: "Node", kvm2: "Node") -> None:
@@ -63,7 +63,7 @@ def test_pairing_survives_restarts(kvm1: "Node", kvm2: "Node") -> None:
     kvm2.pair(kvm1)
     kvm1.stop()
     kvm1.start()
-    assert kvm2.peer(kvm1).hello()["name"] == "kvm1"
+    assert kvm2.peer(kvm1).hello().name == "kvm1"
 
 
 def test_token_is_good_once(kvm1: "Node", kvm2: "Node", nodes: "Callable[[str], Node]") -> None:
@@ -167,7 +167,7 @@ def test_pairing_again_after_a_lost_answer(kvm1: "Node", kvm2: "Node") -> None:
     redeem(token, request(kvm2, token))  # kvm1 knows kvm2, and kvm2 died before it knew kvm1
     kvm2.pair(kvm1)
     assert [host.name for host in kvm1.client.hosts()] == ["kvm2"]
-    assert kvm1.peer(kvm2).hello()["name"] == "kvm2"
+    assert kvm1.peer(kvm2).hello().name == "kvm2"
 
 
 def test_unpairing_is_mutual(kvm1: "Node", kvm2: "Node") -> None:
@@ -178,7 +178,7 @@ def test_unpairing_is_mutual(kvm1: "Node", kvm2: "Node") -> None:
     refused(codes.NOT_PAIRED, to_kvm1.hello)
     refused(codes.HOST_UNKNOWN, lambda: kvm1.client.unpair("kvm2"))
     kvm2.pair(kvm1)
-    assert to_kvm1.hello()["name"] == "kvm1"
+    assert to_kvm1.hello().name == "kvm1"
 
 
 def test_unpairing_a_host_that_is_away(kvm1: "Node", kvm2: "Node") -> None:

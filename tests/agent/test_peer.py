@@ -117,7 +117,7 @@ def test_a_host_of_the_domain_that_has_not_signed_in_of_late_is_not_heard(paired
             ask()
         assert caught.value.code is codes.SIGN_IN_NEEDED
     assert len(kvm2.made.asked) == before
-    assert client.hello()["name"] == "kvm2"
+    assert client.hello().name == "kvm2"
 
 
 def test_a_check_is_only_for_whom_the_destination_lets(kvm1: "Node", kvm2: "Node") -> None:

@@ -243,7 +243,7 @@ def test_strangers_are_few(nodes: "Callable[[str], Node]", monkeypatch: pytest.M
         assert sock.recv(12) == b"HTTP/1.1 200"
     with connect(kvm1, context()):
         assert silence(held.pop(0)) < LIMIT  # the oldest made room
-        assert kvm2.peer(kvm1).hello()["name"] == "kvm1"  # hosts are not kept out by them
+        assert kvm2.peer(kvm1).hello().name == "kvm1"  # hosts are not kept out by them
     held.pop().close()
 
 

@@ -304,12 +304,12 @@ def test_pairing_goes_on_beside_it(kvm1: "Node", kvm2: "Node", authority: Author
     kvm1.pair(kvm2)
     for node in (kvm1, kvm2):
         join(node, authority)
-    assert kvm1.peer(kvm2).hello()["name"] == "kvm2"
+    assert kvm1.peer(kvm2).hello().name == "kvm2"
     assert find(kvm1, kvm2).name == "kvm2.test"
     assert {host.name: host.known_by for host in kvm1.client.hosts()} == {"kvm2": "pairing", "kvm2.test": "site"}
     kvm1.client.remove_trust()
     assert [host.name for host in kvm1.client.hosts()] == ["kvm2"]
-    assert kvm1.peer(kvm2).hello()["name"] == "kvm2"
+    assert kvm1.peer(kvm2).hello().name == "kvm2"
     kvm1.client.unpair("kvm2")
     kvm1.pair(kvm2)  # the token's fingerprint is still that of the host's own certificate
 
@@ -325,7 +325,7 @@ def test_a_certificate_does_not_take_over_the_name_of_a_paired_host(
     refused(codes.PEER_NAME_TAKEN, lambda: find(kvm1, kvm3))
     join(kvm3, authority, "kvm1", "localhost")
     refused(codes.PEER_NAME_TAKEN, lambda: find(kvm3, kvm1))
-    assert kvm1.peer(kvm2).hello()["name"] == "kvm2"
+    assert kvm1.peer(kvm2).hello().name == "kvm2"
 
 
 def test_hosts_of_the_site_have_the_peer_api_only(kvm1: "Node", kvm2: "Node", authority: Authority) -> None:

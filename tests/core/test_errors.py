@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmferry.core import codes
-from vmferry.core.errors import Exit, PreflightError, UsageError, VmferryError
+from vmferry.core.errors import CancelledError, Exit, PreflightError, UsageError, VmferryError
 
 
 def filled(pattern: str) -> dict[str, str]:
@@ -52,6 +52,14 @@ def test_whatever_a_peer_sends_an_error_comes_of_it(problem: dict[str, Any], nam
     assert VmferryError.from_problem(list(problem)).code.name == "unknown"
     assert isinstance(error.problem()["exit_code"], int)
     str(error)
+
+
+def test_who_cancelled_is_always_said() -> None:
+    for fields in ({}, {"caller": 5}, {"caller": "ann"}):
+        error = VmferryError.from_problem({"code": "cancelled-anew", "exit_code": 6, "fields": fields})
+        assert isinstance(error, CancelledError) == (fields == {"caller": "ann"})
+    named = VmferryError.from_problem({"code": "cancelled", "exit_code": 6, "fields": {}})
+    assert not isinstance(named, CancelledError)
 
 
 def test_a_name_is_defined_once() -> None:

@@ -235,3 +235,18 @@ def test_all_values_of_messages_are_values() -> None:
     """So that a part of a message is found here however it comes in."""
     assert issubclass(offer.MoveOptions, Value)
     assert issubclass(finding.Finding, Value)
+
+
+def test_what_looks_like_bytes_is_bytes() -> None:
+    key = "ab" * 32
+    assert bandwidth.BandwidthOpening(id="a", key=key, certificate="", addresses=[]).key == key
+    for wrong in ("", "ab", key + "ab", "a" * 63, f"{key}\n", key.upper()):
+        with pytest.raises(ValidationError):
+            bandwidth.BandwidthOpening(id="a", key=wrong, certificate="", addresses=[])
+    for wrong in ("abc", "AB", "ab\n", "0x"):
+        with pytest.raises(ValidationError):
+            offer.Challenge(nonce=wrong)
+    for wrong in ("A", "A===", "AA=A", "=", "AAAA\n"):
+        with pytest.raises(ValidationError):
+            signin.Stepped(session="", token=wrong)
+    assert signin.Stepped(session="", token="AA==").token == "AA=="

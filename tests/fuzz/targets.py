@@ -7,32 +7,43 @@ raises is a finding; so is an input that takes too long or too much memory (run.
 import base64
 import json
 import os
+import ssl
 import struct
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
+import httpx2
+from cryptography.utils import CryptographyDeprecationWarning
 from pydantic import ValidationError
 
 from tests.core.test_descriptor import WRITTEN
 from tests.core.test_message import MESSAGES
 from tests.core.test_pac import logon
-from tests.preflight.make import DISK, HERE, PLACE, proposal, xml
+from tests.preflight.make import DISK, HERE, PLACE, THERE, end, proposal, xml
 from tests.transfer import captured, fuzz_wire
 from tests.transfer.captured import unpack
 from tests.transfer.wire import credentials
 from vmferry.agent import clienthello
-from vmferry.core import amounts, codes, descriptor, domainxml, hostpolicy, message, pac, qcow2, xmldiff
-from vmferry.core.errors import InternalError, PreflightError, VmferryError
+from vmferry.client import Client, events
+from vmferry.core import amounts, audit, codes, descriptor, domainxml, hostpolicy, jobkey, message, pac, qcow2, xmldiff
+from vmferry.core.bandwidth import BandwidthOpening
+from vmferry.core.diagnosis import Facts
+from vmferry.core.errors import AccessError, InternalError, PreflightError, VmferryError
+from vmferry.core.hostport import host_port
 from vmferry.core.offer import Address, Admission, Disk, DiskPlan, Grant, Hold, MoveOptions, Offer, Proposal, Report
+from vmferry.core.probe import ProbeOpening
+from vmferry.core.settings import HostSettings, Protection
 from vmferry.hypervisor import chains
-from vmferry.identity import pairing
+from vmferry.identity import certificates, pairing, site
 from vmferry.preflight import plan
-from vmferry.preflight.case import Case, run
-from vmferry.preflight.checks import OF_MOVE
-from vmferry.transfer import cookie, files, frames, greeting, hello, rpc
+from vmferry.preflight.case import Case, Way, run
+from vmferry.preflight.checks import OF_MOVE, OF_PAIR, OF_WAY
+from vmferry.preflight.hosts import Pair
+from vmferry.transfer import cookie, files, frames, greeting, hello, probe, rpc
 from vmferry.transfer.frames import CREDIT, Type
 from vmferry.transfer.guard import Guard, Watcher
 from vmferry.transfer.messages import Messages
@@ -206,6 +217,68 @@ def _problem(data: bytes) -> None:
     assert str(error).isprintable()
 
 
+def _facts(data: bytes) -> None:
+    """Judge what another host says of itself, as `doctor` and a check do."""
+    facts = message.read(Facts, message.load(data), "kvm2")
+    run(OF_PAIR, Pair("kvm1", THERE, "kvm2", facts.host))
+    run(OF_PAIR, Pair("kvm2", facts.host, "kvm1", THERE))
+    run(OF_WAY, Way(end(), "kvm2", facts.addresses))
+
+
+def _openings(data: bytes) -> None:
+    """Take what a destination opens for a try or a measurement, as far as it goes without a network."""
+    told = message.load(data)
+    with suppress(InternalError):
+        probe.reach([], message.read(ProbeOpening, told, "kvm1"))
+    opening = message.read(BandwidthOpening, told, "kvm1")
+    jobkey.proof(opening.key, opening.id, "", "", "fuzz")
+
+
+def _certificate(data: bytes) -> None:
+    """Read a certificate that came in a message, and one that was shown."""
+    text = data.decode("utf-8", "replace")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # what it takes now and will refuse one day
+        with suppress(AccessError):
+            site.check(data, "kvm2")
+        with suppress(ValueError):
+            certificates.fingerprint(text)
+        certificates.checked(text)
+
+
+def _place(data: bytes) -> None:
+    host, port = host_port(data.decode("utf-8", "replace"), 6601)
+    assert host
+    assert 0 < port < 65536
+
+
+def _audited(data: bytes) -> None:
+    """Write down what somebody asked, whatever it was."""
+    values = audit.read(data)
+    known = {"on_behalf_of": audit.on_behalf_of(values), "on_behalf_method": audit.on_behalf_method(values)}
+    head = audit.peer_head(values, "kvm1")
+    json.dumps(audit.told(values) | known | {"head": head and head.model_dump()}, allow_nan=False)
+
+
+def _events(data: bytes) -> None:
+    """Follow a job at a daemon that says what it likes."""
+    for told in events.messages(iter(data.decode("utf-8", "replace").splitlines())):
+        if told is not None:
+            events.event(told)
+
+
+def _answer(data: bytes) -> None:
+    """Take a daemon's answer to questions that a client has."""
+
+    def said(_request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, content=data)
+
+    with Client(httpx2.MockTransport(said), "http://x", "x") as client:
+        for ask in (client.host, client.hosts, client.vms, client.jobs, client.settings, client.trust):
+            with suppress(VmferryError):
+                ask()
+
+
 def _client_hello(data: bytes) -> None:
     clienthello.read(data)
 
@@ -337,7 +410,7 @@ def _json_seeds() -> Iterator[bytes]:
     for one in (
         Offer(**vm),
         Offer(**vm | defined | {"options": options, "disks": [DISK, idle]}),
-        Grant(**both, job_key="ab", certificate="PEM", socket_folder="/run/vmferry/jobs/x"),
+        Grant(**both, job_key="ab" * 32, certificate="PEM", socket_folder="/run/vmferry/jobs/x"),
         Report(**both, vm="web01", source="kvm1", destination="kvm2", findings=[]),
         Hold(refusal="full"),
         Admission(addresses=[Address(host="10.0.0.1", port=49152)]),
@@ -387,6 +460,40 @@ def _tokens() -> Iterator[bytes]:
     yield pairing.Token("10.0.0.1", 4600, "ab" * 32, bytes(16)).encode().encode()
 
 
+def _facts_seeds() -> Iterator[bytes]:
+    for addresses in ([], ["10.0.0.1", "fd20::1"]):
+        facts = Facts(host=THERE, encryption=Protection.REQUIRED, addresses=addresses, findings=[])
+        yield json.dumps(facts.wire()).encode()
+
+
+def _opening_seeds() -> Iterator[bytes]:
+    key = "ab" * 32
+    both = {"addresses": [{"host": "10.0.0.1", "port": 6610}], "secrets": [key, key], "answer": key}
+    yield json.dumps(both | {"id": "0123456789ab", "key": key, "certificate": "PEM"}).encode()
+
+
+def _certificates() -> Iterator[bytes]:
+    pem = certificates.create("kvm2")[0]
+    yield pem.encode()
+    yield ssl.PEM_cert_to_DER_cert(pem)
+
+
+def _asked() -> Iterator[bytes]:
+    caller = {"name": "ann", "host": "kvm1", "method": "unix"}
+    head = {"number": 7, "digest": "ab" * 32}
+    yield json.dumps({"caller": caller, "audit_head": head, "vm": "web01", "options": {"deadline": 5.5}}).encode()
+
+
+def _followed() -> Iterator[bytes]:
+    phase = json.dumps({"seq": 7, "at": "2026-01-01T00:00:00Z", "phase": "copying"})
+    yield f'id: 7\nevent: phase\ndata: {phase}\n\nevent: progress\ndata: {{"phase": "copying"}}\n\n'.encode()
+
+
+def _answers_of_daemons() -> Iterator[bytes]:
+    yield json.dumps(HostSettings().model_dump(mode="json")).encode()
+    yield b'[{"name": "web01", "uuid": "u", "state": "running", "memory": 1, "vcpus": 1, "autostart": true}]'
+
+
 def _pacs() -> Iterator[bytes]:
     yield logon("ann", [513, 1104], [("S-1-18-1", 7)], [1200])
     texts = struct.pack("<III", 2, 0, 2) + "ab".encode("utf-16-le")
@@ -411,6 +518,13 @@ TARGETS = {
     "pairing token": Target(_token, tuple(_tokens())),
     "PAC": Target(_pac, tuple(_pacs()), (ValueError,)),
     "security descriptor": Target(_descriptor, (WRITTEN,), (ValueError,)),
+    "facts of a host": Target(_facts, tuple(_facts_seeds()), (VmferryError, ValueError)),
+    "openings of a host": Target(_openings, tuple(_opening_seeds()), (VmferryError, ValueError)),
+    "certificate": Target(_certificate, tuple(_certificates()), (ValueError,)),
+    "place of a host": Target(_place, (b"kvm2.example:6601", b"[fd20::1]:6601", b"kvm2")),
+    "audited request": Target(_audited, tuple(_asked()), ()),
+    "events of a daemon": Target(_events, tuple(_followed()), (ValueError,)),
+    "answers of a daemon": Target(_answer, tuple(_answers_of_daemons()), ()),
     "qcow2 header": Target(_qcow2, tuple(_images()), (ValueError,)),
     "names in images": Target(_chain, tuple(_images()), (ValueError,)),
 }

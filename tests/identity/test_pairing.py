@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vmferry.core import codes
 from vmferry.core.api import PairingRequest
-from vmferry.core.errors import VmferryError
+from vmferry.core.errors import UsageError, VmferryError
 from vmferry.identity import certificates
 from vmferry.identity.pairing import Token, redeem
 
@@ -64,6 +64,12 @@ def test_another_address(place: str, address: str, port: int) -> None:
 def test_what_is_no_address(place: str) -> None:
     with pytest.raises(VmferryError):
         TOKEN.at(place)
+
+
+@pytest.mark.parametrize("address", ["", " ", "kvm1\r\nHost: x", "a\x00b"])
+def test_a_token_whose_address_is_none(address: str) -> None:
+    with pytest.raises(UsageError):
+        Token.decode(Token(address, 6601, "ab" * 32, bytes(16)).encode())
 
 
 @pytest.mark.parametrize(

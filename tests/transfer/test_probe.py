@@ -202,3 +202,9 @@ def test_no_way_is_no_try() -> None:
     opening = ProbeOpening(addresses=[], secrets=[], answer="")
     assert reach([], opening) == []
     assert Reached(address="x", port=1).stalled == []
+
+
+@pytest.mark.parametrize("secrets", [[], ["ab" * 32]])
+def test_a_destination_that_gives_too_few_secrets_is_not_tried(secrets: list[str]) -> None:
+    with listening() as listener:
+        assert reach(routes(listener.opening), listener.opening.model_copy(update={"secrets": secrets})) == []

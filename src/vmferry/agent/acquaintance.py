@@ -15,7 +15,7 @@ def try_pair(config: Config, peer: Peer) -> PairTest:
     """
     client = PeerClient(config, peer)
     try:
-        version = str(client.hello().get("version"))
+        version = client.hello().version
     except VmferryError as error:
         return PairTest(host=peer.name, ok=False, version=None, there=_problem(error), back=None)
     try:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from vmferry.agent.quiet import Quiet
 from vmferry.config import Config
-from vmferry.core import jobkey
+from vmferry.core import codes, jobkey
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest, Way
+from vmferry.core.errors import UsageError
 from vmferry.core.offer import Address
 from vmferry.core.settings import (
     keeps_to,
@@ -49,6 +50,10 @@ class Bandwidths:
         require_enabled(settings, config.name)
         require_encryption(settings, request.encryption, config.name)
         require_network(settings, addresses, config.name)
+        try:
+            theirs = certificates.checked(request.certificate)
+        except ValueError as error:
+            raise UsageError(codes.BAD_REQUEST, detail=f"its certificate cannot be used ({error})") from error
         name, key = secrets.token_hex(6), jobkey.new()
         certificate, private_key = certificates.create(f"{config.name} measurement {name}")
         credentials = Credentials(
@@ -58,7 +63,7 @@ class Bandwidths:
             destination_fingerprint=site.known_as(config, self.fingerprint, peer)[1],
             certificate=certificate,
             private_key=private_key,
-            peer_certificate=request.certificate,
+            peer_certificate=theirs,
             encryption=request.encryption.value == "required",
             peer=peer.name,
         )

@@ -284,7 +284,7 @@ class Moves:
             if error.code.name != codes.LIMIT_REACHED.name:
                 raise
             self.admissions.release(row.id)  # it took too long: the place there has gone to another
-            return str(error.fields["reason"])
+            return str(error.fields.get("reason", error.reason))
         spec.save(self.config.state_folder, work.model_copy(update={"addresses": admission.addresses}))
         with self.settings.held():  # all at once
             self.jobs.step(row.id, Phase.ADMITTED)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from vmferry.core.message import Document, Exact, Hex, Message
+from vmferry.core.message import Document, Exact, Key, Message
 from vmferry.core.networks import Subnet
 from vmferry.core.offer import ADDRESSES, Address, Encryption
 
@@ -25,7 +25,7 @@ class BandwidthOpening(Message):
     """Destination -> source: where it takes them for some seconds, and what they both show, good once."""
 
     id: Exact = Field(description="names the measurement, as a job's identifier names a job")
-    key: Hex = Field(repr=False, description="hex; who connects has to prove that they have it")
+    key: Key = Field(repr=False, description="hex; who connects has to prove that they have it")
     certificate: Document = Field(description="PEM; what the destination shows")
     addresses: list[Address] = Field(max_length=ADDRESSES, description="the best first")
 

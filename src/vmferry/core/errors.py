@@ -135,6 +135,8 @@ class VmferryError(Exception):
                 pass
         exit_code, status = problem.get("exit_code"), problem.get("status")
         kind = _KIND_BY_EXIT.get(exit_code, VmferryError) if isinstance(exit_code, int) else VmferryError
+        if kind is CancelledError and not isinstance(fields.get("caller"), str):
+            kind = VmferryError  # a cancellation has somebody who asked for it
         plain = Code(
             name,
             str(problem.get("detail", name)).replace("{", "{{").replace("}", "}}"),

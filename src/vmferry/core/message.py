@@ -10,6 +10,7 @@ Two hosts need not have the same release. Therefore:
 """
 
 import json
+from base64 import b64decode
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
@@ -51,6 +52,11 @@ def _document(text: str) -> str:
     return text
 
 
+def _base64(text: str) -> str:
+    b64decode(text, validate=True)
+    return text
+
+
 Line = Annotated[str, AfterValidator(printable)]
 """A sentence or a word for people: made printable, and cut where it is too long."""
 
@@ -60,10 +66,13 @@ Exact = Annotated[str, StringConstraints(max_length=_PATH_MAX), AfterValidator(_
 Document = Annotated[str, StringConstraints(max_length=_DOCUMENT), AfterValidator(_document)]
 """XML or PEM: several lines, and nobody is shown it as it is."""
 
-Hex = Annotated[str, StringConstraints(max_length=256, pattern=r"^[0-9a-f]*$")]
-"""A key, digest or secret."""
+Hex = Annotated[str, StringConstraints(max_length=256, pattern=r"^([0-9a-f]{2})*$")]
+"""Bytes of a digest or a secret."""
 
-Base64 = Annotated[str, StringConstraints(max_length=256 << 10, pattern=r"^[A-Za-z0-9+/=]*$")]
+Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A key as core/jobkey.py makes it."""
+
+Base64 = Annotated[str, StringConstraints(max_length=256 << 10, pattern=r"^[A-Za-z0-9+/=]*$"), AfterValidator(_base64)]
 """Bytes of another protocol."""
 
 Values = Annotated[dict[str, Any], BeforeValidator(cleaned)]

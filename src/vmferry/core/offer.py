@@ -8,7 +8,7 @@ from vmferry.core.admission import AGAIN
 from vmferry.core.chain import Head
 from vmferry.core.finding import Finding
 from vmferry.core.identifiers import Uuid, VmName
-from vmferry.core.message import Document, Exact, Hex, Line, Message, Value
+from vmferry.core.message import Document, Exact, Hex, Key, Line, Message, Value
 from vmferry.core.networks import Subnet
 from vmferry.core.prediction import Prediction
 from vmferry.core.snapshot import HostSnapshot
@@ -196,7 +196,7 @@ class Report(Message):
 class Grant(Message):
     """Destination -> source: the offer is authorised; nothing is made yet."""
 
-    job_key: Hex = Field(description="hex; everything later shows a proof of it")
+    job_key: Key = Field(description="hex; everything later shows a proof of it")
     live_xml: Document = Field(description="the XML the destination will let in, destination paths")
     persistent_xml: Document
     disks: list[DiskPlan] = Field(max_length=DISKS)

@@ -62,7 +62,10 @@ class Token:
             if check != _check(body):
                 raise ValueError("check sum")
             port, fingerprint, secret = _HEAD.unpack(body[: _HEAD.size])
-            return cls(body[_HEAD.size :].decode(), port, fingerprint.hex(), secret)
+            address = body[_HEAD.size :].decode()
+            if not port or not address.isprintable() or not address.strip():
+                raise ValueError("address")
+            return cls(address, port, fingerprint.hex(), secret)
         except (ValueError, struct.error) as error:
             detail = "the pairing token is damaged or not complete"
             raise UsageError(codes.BAD_REQUEST, detail=detail) from error

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from vmferry.config import Config
 from vmferry.core import codes, message
-from vmferry.core.api import Back, Going, Outcome, Verdict
+from vmferry.core.api import Back, Going, Hello, Outcome, Verdict
 from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.chain import HeadsKept
 from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
@@ -48,9 +48,9 @@ class PeerClient:
         self._read_timeout = read_timeout
         self.shown = b""  # the certificate that the host showed last, DER
 
-    def hello(self) -> dict[str, Any]:
+    def hello(self) -> Hello:
         """Ask the host who it is: shows that it answers and that the pairing holds."""
-        return self._call("GET", "/peer/hello")
+        return self._read(Hello, self._call("GET", "/peer/hello"))
 
     def challenge(self, uuid: str) -> str:
         """Ask the host for what is to be written beside a VM's disks, before it is proposed."""

@@ -188,7 +188,7 @@ def check(shown: bytes, host: str) -> Certificate:
         certificate = x509.load_der_x509_certificate(shown)
         found = _read(certificate, host)
         usages = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except ValueError as error:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise AccessError(codes.SITE_ISSUER, host=host, why=f"it is damaged: {error}") from error
     except x509.ExtensionNotFound as error:
         raise AccessError(codes.SITE_USAGE, host=host) from error

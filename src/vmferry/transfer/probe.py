@@ -114,8 +114,8 @@ def reach(routes: Sequence[Route], opening: ProbeOpening) -> list[Reached]:
         routes: the best first; those after the first WAYS are left out.
     """
     until = time.monotonic() + LIMIT
-    tried = routes[:WAYS]
     words = [bytes.fromhex(secret) for secret in opening.secrets]
+    tried = routes[: min(WAYS, len(words) // 2)]
     answer = bytes.fromhex(opening.answer)
     if not tried:
         return []
