@@ -160,7 +160,7 @@ class Config(BaseModel):
 
     silence_limit: float = Field(
         default=600.0,
-        ge=30.0,
+        ge=1.0,
         description="Seconds without a byte from its source after which an incoming migration is given up.",
     )
 
