@@ -22,7 +22,7 @@ def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tupl
     )
     grant = Grant(
         addresses=["10.92.0.2"],
-        job_key="ab",
+        job_key="ab" * 32,
         live_xml="<a/>",
         persistent_xml="<b/>",
         disks=plans,

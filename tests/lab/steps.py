@@ -94,12 +94,6 @@ def begin_slow(pair: Pair, guest: Guest, *options: str) -> str:
     pair.start(guest)
     slow(pair)
     job = begin(pair.one, guest.name, pair.two.name, "--include-storage", *options)
-    wait_flowing(pair, job)
-    return job
-
-
-def wait_flowing(pair: Pair, job: str) -> None:
-    """Wait until data of a move from the first host flows."""
 
     def flowing() -> bool:
         shown = vmferry(pair.one, "job", "show", job)
@@ -107,3 +101,4 @@ def wait_flowing(pair: Pair, job: str) -> None:
         return bool((shown["progress"] or {}).get("disk_done"))
 
     wait(flowing, LIMIT, f"data of job {job} to flow")
+    return job

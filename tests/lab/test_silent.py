@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.faults import written
-from tests.lab.harness import Pair, begin, processes
-from tests.lab.steps import SLOW_GUEST, begin_slow, check_only_on, wait_flowing
+from tests.lab.harness import Pair, processes
+from tests.lab.steps import SLOW_GUEST, begin_slow, check_only_on
 from vmferry.core.errors import Exit
 
 pytestmark = pytest.mark.lab
@@ -26,7 +26,7 @@ def silent(pair: Pair, job: str) -> Iterator[None]:
         os.kill(worker, signal.SIGCONT)
 
 
-def test_a_silent_source_is_ended_by_force_and_by_the_limit(pair: Pair) -> None:
+def test_a_silent_source_is_ended_by_force(pair: Pair) -> None:
     job = begin_slow(pair, SLOW_GUEST)
     with silent(pair, job):
         done = pair.two.run("vmferry", "job", "cancel", job, "--force", check=False)
@@ -36,10 +36,12 @@ def test_a_silent_source_is_ended_by_force_and_by_the_limit(pair: Pair) -> None:
     assert pair.wait_end(pair.one, job)["state"] in ("cancelled", "failed")
     check_only_on(pair, SLOW_GUEST, pair.one)
 
+
+@pytest.mark.campaign
+def test_a_silent_source_is_ended_by_the_limit(pair: Pair) -> None:
     file = pair.two.home / "vmferry.toml"
     with written(file, f"silence_limit = 4\n{file.read_text()}"):
-        job = begin(pair.one, SLOW_GUEST.name, pair.two.name, "--include-storage")
-        wait_flowing(pair, job)
+        job = begin_slow(pair, SLOW_GUEST)
         with silent(pair, job):
             ended = pair.wait_end(pair.two, job)
             assert ended["state"] == "failed"

@@ -20,7 +20,7 @@ SEEN = DiskPlan(target="vda", path=DISK.path, shared=True, copied_by="none")
 def judge(disks: list[Disk], plans: list[DiskPlan], folder: str = OURS, **options: Any) -> None:
     asked = MoveOptions(include_storage=True, **options)
     offer = Offer(**dict(proposal(disks=disks, options=asked)), job="0123456789ab", certificate="PEM")
-    given = {"job_key": "5a", "live_xml": "", "persistent_xml": "", "certificate": "PEM", "addresses": []}
+    given = {"job_key": "5a" * 32, "live_xml": "", "persistent_xml": "", "certificate": "PEM", "addresses": []}
     grant = Grant(**given, disks=plans, socket_folder=folder)
     require_asked(offer, grant, folder=OURS, local="kvm1", host="kvm2")
 
