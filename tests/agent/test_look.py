@@ -19,7 +19,6 @@ pytest.importorskip("libvirt")
 from vmferry.agent import look
 from vmferry.agent.look import Look
 from vmferry.preflight.doctor.health import Link
-from vmferry.transfer import startlock
 
 
 class Parts:
@@ -160,15 +159,3 @@ def test_the_clock(monkeypatch: pytest.MonkeyPatch, state: int, said: str, expec
     monkeypatch.setattr(ctypes, "get_errno", lambda: 1)
     monkeypatch.setattr(look, "_output", lambda *_: (said, None))
     assert look._synchronised() is expected
-
-
-def test_the_hook_that_refuses_a_start(tmp_path: Path, config: Config) -> None:
-    hook = tmp_path / "vmferry"
-    assert "is not there" in (look._unlocked(config, hook) or "")
-    hook.write_text(startlock.hook(config.state_folder))
-    hook.chmod(0o644)
-    assert "not executable" in (look._unlocked(config, hook) or "")
-    hook.chmod(0o755)
-    assert look._unlocked(config, hook) is None
-    hook.write_text(startlock.hook(tmp_path / "elsewhere"))
-    assert str(config.state_folder) in (look._unlocked(config, hook) or "")

@@ -81,6 +81,7 @@ def test_a_hook_that_is_missing_or_not_executable(pair: Pair) -> None:
         assert (code, found(report)) == (Exit.DONE, ["start-hook-missing"])
         (said,) = (finding["mend"] for finding in report["findings"] if finding["code"] == "start-hook-missing")
         pair.two.run("sh", "-c", said.split("`")[1])  # the way out, as it is written
+        restart_libvirt(pair.two)
         assert found(doctor(pair.two)[1]) == []
         assert pair.two.run("cat", place).stdout == text
 

@@ -55,6 +55,19 @@ def test_a_locked_vm_is_refused_with_a_sentence(tmp_path: Path) -> None:
     assert start(tmp_path) == (0, "")
 
 
+def test_the_hook_notes_that_it_was_asked_where_it_can(tmp_path: Path) -> None:
+    place = startlock.asked(tmp_path)
+    assert start(tmp_path) == (0, "")
+    assert not place.exists()
+    place.parent.mkdir(mode=0o700)
+    for words in (("prepare", "begin", "-"), ("reconnect", "begin", "-")):
+        assert start(tmp_path, UUID, *words) == (0, "")
+        place.unlink()
+    place.mkdir()  # it cannot: no VM is kept from starting by that
+    assert start(tmp_path) == (0, "")
+    assert list(startlock.locks(tmp_path)) == []
+
+
 @pytest.mark.parametrize(
     "words", [("start", "begin", "-"), ("reconnect", "begin", "-"), ("migrate", "begin", "-"), ("stopped", "end", "-")]
 )

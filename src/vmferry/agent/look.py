@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
+from vmferry.agent import hook
 from vmferry.agent.launcher import Launcher
 from vmferry.config import Config
 from vmferry.core.errors import UnreachableError
@@ -91,7 +92,7 @@ class Look:
                 at_risk=at_risk,
                 workers=workers.result(),
                 kept=kept.result(),
-                unlocked=_unlocked(config, startlock.HOOK),
+                unlocked=hook.trouble(config),
                 hook=str(startlock.HOOK),
                 synchronised=synchronised,
                 firewall=rules,
@@ -112,20 +113,6 @@ def paired(pem: str, path: str = "") -> Certificate:
         return Certificate(path, *certificates.validity(pem))
     except ValueError:
         return Certificate(path)
-
-
-def _unlocked(config: Config, path: Path) -> str | None:
-    """Return why libvirt would start a VM that was handed to another host; None: its hook is in place."""
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text(errors="replace")
-    except OSError as error:
-        return f"its hook {path} is not there" if error.errno == errno.ENOENT else f"{path}: {error.strerror}"
-    if not stat.S_ISREG(mode) or not mode & 0o111:
-        return f"its hook {path} is not executable"
-    if text != startlock.hook(config.state_folder):
-        return f"its hook {path} is not the one that this release has for {config.state_folder}"
-    return None
 
 
 def _file(path: Path) -> File:

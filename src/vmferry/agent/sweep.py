@@ -1,5 +1,6 @@
 """Removes what jobs that have ended left behind: files that this host's own records name, and nothing else."""
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -38,6 +39,9 @@ class Sweep:
         Arguments:
             first: vmferryd has just started: no check of its own is under way, so that what checks left goes, too.
         """
+        if first:
+            with contextlib.suppress(OSError):  # libvirt's hook notes there that it was asked
+                startlock.folder(self.config.state_folder).mkdir(mode=0o700, exist_ok=True)
         for row in self._ended():
             self._finish(row)
         for lock in startlock.locks(self.config.state_folder):

@@ -149,6 +149,11 @@ def locks(state_folder: Path) -> Iterator[StartLock]:
             yield lock
 
 
+def asked(state_folder: Path) -> Path:
+    """Return the file that the hook touches when libvirt asks it."""
+    return folder(state_folder) / ".asked"
+
+
 def hook(state_folder: Path) -> str:
     """Return libvirt's hook for a host with that state folder, a script of POSIX sh that starts no program."""
     return _HOOK.replace("@FOLDER@", shlex.quote(str(folder(state_folder))))
@@ -161,6 +166,7 @@ _HOOK = """\
 # VM, the operation and its part, and the VM's XML on standard input (https://libvirt.org/hooks.html).
 # It starts no program and asks nothing of libvirt, which waits for it.
 locks=@FOLDER@
+{ true >"$locks/.asked"; } 2>/dev/null # so that `vmferry doctor` knows that libvirt asks
 [ "$2 $3" = 'prepare begin' ] || exit 0
 uuid='' why=''
 while IFS= read -r line; do
