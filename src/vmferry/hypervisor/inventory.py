@@ -216,9 +216,8 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Disk
     try:
         image = images.inspect(path, entry.format)
     except OSError as error:
-        raise _UnsupportedError(
-            f"{path} cannot be read: {error.strerror}", _restore(entry, vm), missing=True
-        ) from error
+        why = f"{path} cannot be read: {error.strerror}"
+        raise _UnsupportedError(why, _restore(entry, vm, error), missing=True) from error
     except PreflightError as error:
         raise _UnsupportedError(error.reason.rstrip(".")) from error
     if image.backing:
@@ -334,13 +333,16 @@ def _identity(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[str
     return entry.kind, entry.target  # of the network, for one: neither can be moved
 
 
-def _restore(entry: domainxml.DiskEntry, vm: str) -> str:
-    """Return what helps when a running VM's file is not where its configuration says."""
+def _restore(entry: domainxml.DiskEntry, vm: str, error: OSError) -> str:
+    """Return what helps when a running VM's file cannot be read, or is not where its configuration says."""
     if entry.device in ("cdrom", "floppy"):
         command = shlex.join(["virsh", "change-media", vm, entry.target, "--eject"])
         return f"Take it out of the drive: `{command}`"
     command = shlex.join(["virsh", "blockcopy", vm, entry.target, "PATH"])
-    return f"QEMU still has the file open: copy it to another PATH with `{command} --wait --pivot --transient-job`"
+    copy = f"copy it to another PATH with `{command} --wait --pivot --transient-job`"
+    if isinstance(error, PermissionError):  # root here is nobody there
+        return f"Let root of this host read it (NFS: export it with no_root_squash), or {copy}"
+    return f"QEMU still has the file open: {copy}"
 
 
 def _flatten(entry: domainxml.DiskEntry, vm: str) -> str:
