@@ -37,7 +37,7 @@ NOT_AUTHENTICATED = AccessError.define(
     "not-authenticated",
     "{host} does not know who is calling.",
     "Use vmferry on {host} itself, as root or a member of its group `vmferry`, or an API token: "
-    "`vmferry host token create` there, `vmferry host login` here.",
+    "`vmferry host token create --role ROLE` there, `vmferry host login ADDRESS` here.",
 )
 NOT_PAIRED = AccessError.define(
     "not-paired",
@@ -47,13 +47,13 @@ NOT_PAIRED = AccessError.define(
 API_TOKEN_WRONG = AccessError.define(
     "api-token-wrong",
     "{host} does not know the API token.",
-    "Make a new one on {host} (`vmferry host token create`), and use it with `vmferry host login`.",
+    "Make a new one on {host} (`vmferry host token create --role ROLE`), and use it with `vmferry host login ADDRESS`.",
     status=401,
 )
 API_TOKEN_EXPIRED = AccessError.define(
     "api-token-expired",
     "The API token {name} of {host} expired at {when}.",
-    "Make a new one on {host} (`vmferry host token create`), and use it with `vmferry host login`.",
+    "Make a new one on {host} (`vmferry host token create --role ROLE`), and use it with `vmferry host login ADDRESS`.",
     status=401,
 )
 API_TOKEN_REVOKED = AccessError.define(
@@ -70,7 +70,8 @@ API_TOKEN_BY_TOKEN = AccessError.define(
 LOGIN_MISSING = AccessError.define(
     "login-missing",
     "{path} has no token for {host}.",
-    "Make one on {host} (`vmferry host token create`), then use the line that it shows (`vmferry host login`).",
+    "Make one on {host} (`vmferry host token create --role ROLE`), then use the line that it shows "
+    "(`vmferry host login ADDRESS`).",
 )
 LOGIN_FILE = AccessError.define(
     "login-file-wrong", "The tokens in {path} are not used: {why}.", "Correct that, or start anew: {remedy}."
@@ -78,7 +79,7 @@ LOGIN_FILE = AccessError.define(
 SERVER_CERTIFICATE = AccessError.define(
     "server-certificate-wrong",
     "{address} does not show the certificate that was to be seen there ({why}), so that nothing was sent to it.",
-    "If the host was set up anew, `vmferry host login` again. If not, find out who answers there.",
+    "If the host was set up anew, `vmferry host login ADDRESS` again. If not, find out who answers there.",
 )
 JOB_KEY_WRONG = AccessError.define(
     "job-key-wrong", "The key shown for job {job} is not its key.", "Start the move again.", status=401
@@ -136,7 +137,8 @@ SITE_UNTRUSTED = AccessError.define(
 SITE_MISSING = AccessError.define(
     "site-certificate-missing",
     "{host} has no certificate of the site's authority.",
-    "Get one: `vmferry host certificate request` on {host}, have it signed, `vmferry host certificate install`.",
+    "Get one: `vmferry host certificate request` on {host}, have it signed, "
+    "`vmferry host certificate install CHAIN.pem`.",
 )
 SITE_KEY = AccessError.define(
     "site-certificate-key-wrong",
@@ -156,7 +158,7 @@ SITE_NOT_YET_VALID = AccessError.define(
 SITE_NAME = AccessError.define(
     "site-certificate-name-wrong",
     "The certificate that {host} shows does not name {name}, but {names}.",
-    "Use a name that is in it, or request one with that name: `vmferry host certificate request --name`.",
+    "Use a name that is in it, or request one with that name: `vmferry host certificate request --name NAME`.",
 )
 SITE_UNNAMED = AccessError.define(
     "site-certificate-names-missing",

@@ -16,7 +16,7 @@ LIMIT_REACHED = PreflightError.define(
 MIGRATION_NETWORK_MISSING = PreflightError.define(
     "migration-network-missing",
     "{host} has no address inside its migration networks ({networks}), and may use no others.",
-    "On {host}, list one that it is in (`vmferry network add`), or allow any: `vmferry host set --any-network`.",
+    "On {host}, list one that it is in (`vmferry network add SUBNET`), or allow any: `vmferry host set --any-network`.",
 )
 NETWORK_ABSENT = PreflightError.define(
     "network-not-here",

@@ -77,8 +77,9 @@ PRINCIPAL_MISSING = AccessError.define(
 PRINCIPAL_UNKNOWN = AccessError.define(
     "principal-unknown",
     "The domain does not know {user}.",
-    "Correct the name, or `vmferry host set --principal` where {host} takes a user for {user}. Somebody of a domain "
-    "that it trusts may have to ask with a ticket: `kinit -f {user}`, then `vmferry --host {host} ...`.",
+    "Correct the name, or `vmferry host set --principal USER=NAME@REALM` where {host} takes a user for {user}. "
+    "Somebody of a domain that it trusts may have to ask with a ticket: `kinit -f {user}`, then "
+    "`vmferry --host {host} ...`.",
 )
 DELEGATION_REFUSED = AccessError.define(
     "delegation-refused",

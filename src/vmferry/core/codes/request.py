@@ -13,8 +13,8 @@ VM_NAME_UNUSABLE = UsageError.define(
 HOST_UNKNOWN = UsageError.define(
     "host-unknown",
     "{local} does not know {host}: the two are not paired, and {host} was not met as a host of the site or domain.",
-    "Pair them first: `vmferry host pair {host}`; or let both trust the site's authority (`vmferry host trust set`) "
-    "and check a move between them.",
+    "Pair them first: `vmferry host pair {host}`; or let both trust the site's authority "
+    "(`vmferry host trust set CA.pem`) and check a move between them.",
     status=404,
 )
 JOB_UNKNOWN = UsageError.define(
