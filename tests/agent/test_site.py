@@ -19,10 +19,11 @@ from vmferry.agent import neighbours
 from vmferry.agent.neighbours import Neighbours
 from vmferry.client import Client
 from vmferry.core import codes, jobkey
-from vmferry.core.api import TokenRequest, TrustRequest
+from vmferry.core.api import TokenRequest
 from vmferry.core.errors import Code, VmferryError
 from vmferry.core.job import Role
 from vmferry.core.settings import HostSettings
+from vmferry.core.siteapi import TrustRequest
 from vmferry.identity import site
 from vmferry.identity.certificates import write
 from vmferry.identity.peer import PeerClient

@@ -11,10 +11,7 @@ from vmferry.client import Client, Event
 from vmferry.core import codes
 from vmferry.core.api import (
     ApiToken,
-    Authority,
-    CertificateRequest,
     Host,
-    HostCertificate,
     Invitation,
     Job,
     JobLog,
@@ -27,8 +24,6 @@ from vmferry.core.api import (
     Problem,
     SettingsAnswer,
     TokenRequest,
-    TrustAnswer,
-    TrustRequest,
 )
 from vmferry.core.audit import AuditRecord
 from vmferry.core.chain import Break, Head, Kind, Verification
@@ -40,6 +35,7 @@ from vmferry.core.networks import Network
 from vmferry.core.offer import Caller, Disk, MoveOptions, Report
 from vmferry.core.prediction import Prediction
 from vmferry.core.settings import HostSettings
+from vmferry.core.siteapi import Authority, CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
 from vmferry.core.vm import VmDetail, VmSummary
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

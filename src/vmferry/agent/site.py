@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from vmferry.agent.services import Stores
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.api import Authority, CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
 from vmferry.core.errors import AccessError, UsageError
+from vmferry.core.siteapi import Authority, CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
 from vmferry.identity import site
 from vmferry.identity.certificates import Identity, write
 from vmferry.identity.site import Certificate, Trust

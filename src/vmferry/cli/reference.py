@@ -21,9 +21,7 @@ from vmferry.core import codes
 from vmferry.core.api import (
     ApiToken,
     Applied,
-    CertificateRequest,
     Host,
-    HostCertificate,
     Invitation,
     Job,
     JobLog,
@@ -33,7 +31,6 @@ from vmferry.core.api import (
     Problem,
     SettingsAnswer,
     SetUp,
-    TrustAnswer,
 )
 from vmferry.core.audit import AuditRecord
 from vmferry.core.chain import Verification
@@ -42,6 +39,7 @@ from vmferry.core.diagnosis import HostReport, Matrix
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.job import Progress
 from vmferry.core.offer import Report
+from vmferry.core.siteapi import CertificateRequest, HostCertificate, TrustAnswer
 from vmferry.core.verification import DelegationCheck
 from vmferry.core.vm import VmDetail, VmSummary
 from vmferry.preflight.case import Check

@@ -15,11 +15,12 @@ from vmferry.cli.pem import read_pem
 from vmferry.cli.secret import read_secret
 from vmferry.client import Client
 from vmferry.core import codes
-from vmferry.core.api import PairedHost, PairTest, TrustRequest
+from vmferry.core.api import PairedHost, PairTest
 from vmferry.core.errors import AccessError, PreflightError, UsageError
 from vmferry.core.hostport import host_port
 from vmferry.core.networks import Local, Network, choose
 from vmferry.core.settings import Authentication, Difference, SettingsChange, changed, differences
+from vmferry.core.siteapi import TrustRequest
 
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 

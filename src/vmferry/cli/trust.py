@@ -5,7 +5,7 @@ import click
 from vmferry.cli.context import Group, Settings, pass_settings
 from vmferry.cli.output import moment, show
 from vmferry.cli.pem import read_pem
-from vmferry.core.api import TrustAnswer, TrustRequest
+from vmferry.core.siteapi import TrustAnswer, TrustRequest
 
 
 @click.group(cls=Group)

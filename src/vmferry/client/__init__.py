@@ -12,10 +12,8 @@ from vmferry.client.connection import Connection
 from vmferry.client.events import Event, event, messages
 from vmferry.core.api import (
     ApiToken,
-    CertificateRequest,
     DisableRequest,
     Host,
-    HostCertificate,
     Invitation,
     Job,
     JobLog,
@@ -29,8 +27,6 @@ from vmferry.core.api import (
     PhaseEvent,
     SettingsAnswer,
     TokenRequest,
-    TrustAnswer,
-    TrustRequest,
     Version,
 )
 from vmferry.core.audit import AuditRecord
@@ -41,6 +37,7 @@ from vmferry.core.redaction import token_identifier
 from vmferry.core.resolution import Owner, Resolution
 from vmferry.core.restrictions import Restriction
 from vmferry.core.settings import HostSettings, SettingsChange
+from vmferry.core.siteapi import CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
 from vmferry.core.vm import VmDetail, VmSummary
 
 __all__ = ["Client", "Event"]

@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.message import Document, Exact, Line, Message, Value, Values
+from vmferry.core.networks import SUBNET
 from vmferry.core.offer import Caller, MoveOptions
 from vmferry.core.settings import Difference, HostSettings
 
@@ -15,11 +16,22 @@ PINNED = "pinned.vmferry.invalid"  # server name (RFC 6066, 3) of clients that k
 NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$"  # of a host
 
 
-class _Answer(BaseModel):
+# For documents alone: what is wrong with a text is told by whoever reads it, in a better sentence.
+_TOKEN: dict[str, JsonValue] = {"pattern": r"^\s*(vmf1-)?[A-Za-z0-9_-]+={0,2}\s*$"}
+_SUBNET: dict[str, JsonValue] = {"pattern": SUBNET}
+
+Callers = Annotated[list[Annotated[Exact, Field(min_length=1, max_length=256)]], Field(min_length=1, max_length=1000)]
+
+
+class Answer(BaseModel):
+    """What a daemon answers."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class _Request(BaseModel):
+class Request(BaseModel):
+    """What a client asks: a property that is not known is refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -36,14 +48,14 @@ class Problem(Value):
     fields: Values = Field(description="what the sentences name")
 
 
-class Version(_Answer):
+class Version(Answer):
     """All that a stranger is told."""
 
     product: str = "vmferry"
     api: list[str] = ["v1"]
 
 
-class Host(_Answer):
+class Host(Answer):
     """The host that answers."""
 
     name: str
@@ -58,7 +70,7 @@ class Host(_Answer):
     disk_folders: list[str] = Field(description="where incoming VMs may have their disks")
 
 
-class SettingsAnswer(_Answer):
+class SettingsAnswer(Answer):
     """The settings after a request to change them."""
 
     settings: HostSettings
@@ -67,7 +79,7 @@ class SettingsAnswer(_Answer):
     jobs: list[str] = Field(default=[], description="moves that go on although migration is disabled now")
 
 
-class Applied(_Answer):
+class Applied(Answer):
     """What a file of settings changes, or would change."""
 
     changes: list[Difference]
@@ -75,7 +87,7 @@ class Applied(_Answer):
     notes: list[str]
 
 
-class MigrationNetwork(_Answer):
+class MigrationNetwork(Answer):
     """A network that moves may travel over."""
 
     subnet: str
@@ -83,27 +95,27 @@ class MigrationNetwork(_Answer):
     addresses: list[str] = Field(description="this host's addresses inside it")
 
 
-class NetworkRequest(_Request):
+class NetworkRequest(Request):
     """A network to list; host bits are cut off, a bare address is a subnet of one."""
 
-    subnet: str = Field(max_length=100)
+    subnet: str = Field(max_length=100, json_schema_extra=_SUBNET)
     priority: int | None = Field(default=None, ge=0, le=9999)
 
 
-class NetworkChange(_Request):
+class NetworkChange(Request):
     """What is to be different of a listed network; what is null stays."""
 
-    subnet: str | None = Field(default=None, max_length=100)
+    subnet: Annotated[str, Field(max_length=100, json_schema_extra=_SUBNET)] | None = None
     priority: int | None = Field(default=None, ge=0, le=9999)
 
 
-class DisableRequest(_Request):
+class DisableRequest(Request):
     """What becomes of moves that have not ended; null refuses while there are any."""
 
     moves: Literal["wait", "cancel"] | None = None
 
 
-class PairedHost(_Answer):
+class PairedHost(Answer):
     """A host that the answering one is paired with, or has met as a host of its site."""
 
     name: str
@@ -116,27 +128,27 @@ class PairedHost(_Answer):
     known_by: Literal["pairing", "site", "domain"] = "pairing"
 
 
-class InvitationRequest(_Request):
+class InvitationRequest(Request):
     """Whom the host that comes with the token may speak for here."""
 
-    callers: list[str] = Field(default=["*"], min_length=1)
+    callers: Callers = ["*"]
 
 
-class Invitation(_Answer):
+class Invitation(Answer):
     """A pairing token; shown once, good once."""
 
     token: str
     expires_at: datetime
 
 
-class PairRequest(_Request):
+class PairRequest(Request):
     """Pair with the host that made the token."""
 
-    token: str = Field(max_length=1024)
+    token: str = Field(max_length=1024, json_schema_extra=_TOKEN)
     address: Exact | None = Field(
         default=None, max_length=300, description="HOST or HOST:PORT, where the token's own address is wrong"
     )
-    callers: list[str] = Field(default=["*"], min_length=1, description="for whom the other host may move VMs here")
+    callers: Callers = Field(default=["*"], description="for whom the other host may move VMs here")
 
 
 class PairingRequest(Message):
@@ -160,70 +172,7 @@ class PairingAnswer(Message):
     name: Exact = Field(pattern=NAME)
 
 
-_Callers = Annotated[list[str], Field(min_length=1, max_length=1000)]
-
-
-class TrustRequest(_Request):
-    """Whom a host takes for hosts of its site."""
-
-    certificates: str = Field(max_length=256 << 10, description="PEM of one or more authorities")
-    callers: _Callers = Field(default=["*"], description="for whom their hosts may move VMs here")
-    names: _Callers = Field(
-        default=["*"], description="patterns; a host's name must match one, as in *.kvm.example.org"
-    )
-
-
-class Authority(_Answer):
-    """An authority that a host trusts."""
-
-    subject: str
-    fingerprint: str = Field(description="SHA-256 of its certificate, hex")
-    not_after: datetime
-
-
-class TrustAnswer(_Answer):
-    """Whom a host takes for hosts of its site."""
-
-    authorities: list[Authority] = Field(description="none: only paired hosts are known")
-    callers: list[str] = Field(description="for whom their hosts may move VMs here; * is anybody they let")
-    names: list[str] = Field(description="patterns; a host's name must match one")
-    set_by: str | None
-    notes: list[str] = Field(description="what is still missing before hosts of the site accept this one")
-
-
-class CertificateNames(_Request):
-    """What a certificate is to name."""
-
-    names: list[Annotated[Exact, Field(min_length=1, max_length=253)]] = Field(
-        default=[], max_length=100, description="none: what the host is called"
-    )
-
-
-class CertificateRequest(_Answer):
-    """A request to be signed by the site's authority."""
-
-    request: str = Field(description="PEM (PKCS #10)")
-    names: list[str]
-
-
-class CertificateInstall(_Request):
-    """A certificate that was signed."""
-
-    chain: str = Field(max_length=64 << 10, description="PEM: the host's certificate, then the intermediate ones")
-
-
-class HostCertificate(_Answer):
-    """A host's certificate of its site's authority."""
-
-    name: str = Field(description="the one by which the hosts of the site call this one")
-    names: list[str]
-    fingerprint: str = Field(description="SHA-256, hex")
-    issuer: str
-    not_before: datetime
-    not_after: datetime
-
-
-class PairTest(_Answer):
+class PairTest(Answer):
     """Whether two hosts reach and accept each other."""
 
     host: str
@@ -239,7 +188,7 @@ class Back(Message):
     problem: Problem | None
 
 
-class LocalAddress(_Answer):
+class LocalAddress(Answer):
     """An address of a host on which moves can travel."""
 
     address: str
@@ -247,7 +196,7 @@ class LocalAddress(_Answer):
     interface: str
 
 
-class SetUp(_Answer):
+class SetUp(Answer):
     """What `vmferry host setup` did."""
 
     settings: HostSettings
@@ -255,7 +204,7 @@ class SetUp(_Answer):
     hosts: list[PairTest] = Field(description="the hosts that were tried")
 
 
-class TokenRequest(_Request):
+class TokenRequest(Request):
     """A token to make."""
 
     role: Literal["viewer", "operator", "administrator"]
@@ -263,7 +212,7 @@ class TokenRequest(_Request):
     name: Exact | None = Field(default=None, pattern=NAME, description="null: its identifier")
 
 
-class ApiToken(_Answer):
+class ApiToken(Answer):
     """A token, without its secret."""
 
     id: str
@@ -308,7 +257,7 @@ class CheckRequest(MoveRequest):
     predict: bool = Field(default=False, description="measure VM and network, and foretell what the move would be like")
 
 
-class Job(_Answer):
+class Job(Answer):
     """A move, as one of its two hosts sees it."""
 
     id: str
@@ -335,7 +284,7 @@ class Job(_Answer):
     )
 
 
-class JobLog(_Answer):
+class JobLog(Answer):
     """What a host's transfer process of a job has logged."""
 
     job: str
@@ -343,7 +292,7 @@ class JobLog(_Answer):
     lines: list[str] = Field(description="the newest, the oldest of them first; none: there is no log, or no longer")
 
 
-class PhaseEvent(_Answer):
+class PhaseEvent(Answer):
     """A step of the journal; `seq` is the id of the event."""
 
     seq: int
@@ -351,7 +300,7 @@ class PhaseEvent(_Answer):
     phase: Phase
 
 
-class StateEvent(_Answer):
+class StateEvent(Answer):
     """The job's state has changed without being its end: in doubt, or running again."""
 
     state: State

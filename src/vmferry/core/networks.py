@@ -33,7 +33,8 @@ def canonical(text: str) -> str:
     return str(found)
 
 
-Subnet = Annotated[str, AfterValidator(canonical)]
+SUBNET = r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"  # for documents; what a subnet is, `canonical` judges, and says why not
+Subnet = Annotated[str, AfterValidator(canonical), Field(json_schema_extra={"pattern": SUBNET})]
 
 
 class Network(BaseModel):

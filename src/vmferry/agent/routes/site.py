@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from vmferry.agent.callers import May, ThisAgent, Viewer
-from vmferry.core.api import (
+from vmferry.core.offer import Caller
+from vmferry.core.siteapi import (
     CertificateInstall,
     CertificateNames,
     CertificateRequest,
@@ -13,7 +14,6 @@ from vmferry.core.api import (
     TrustAnswer,
     TrustRequest,
 )
-from vmferry.core.offer import Caller
 from vmferry.identity.access import Role
 
 router = APIRouter(prefix="/host", tags=["site"])
