@@ -2,6 +2,7 @@
 
 import fcntl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vmferry.core.resolution import Owner
 from vmferry.core.use import Surroundings
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
-from vmferry.transfer import spec, startlock
+from vmferry.transfer import decision, spec, startlock
 
 ROOT = Caller(name="root", host="kvm1", method="unix")
 WORK = test_spec.make().model_copy(update={"offer": test_spec.make().offer.model_copy(update={"autostart": True})})
@@ -188,6 +189,36 @@ def test_the_destinations_worker_hears_the_verdict(host: Host, owner: Owner, sai
     host.standing = "paused"
     host.resolutions.resolve(JOB, owner, ROOT)
     assert host.done == [said]
+
+
+@pytest.mark.parametrize("owner", list(Owner))
+def test_a_worker_that_does_not_start_is_stood_in_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch, owner: Owner
+) -> None:
+    """Its unit is gone, say. The journal has the word before anybody acts on it, and the word does not change."""
+    host.job(Phase.FINISHING, role=Role.DESTINATION)
+    host.standing = "paused"
+
+    def dead(*_said: object) -> None:
+        raise InternalError(codes.INTERNAL, why="the transfer process cannot be started")
+
+    def work(config: Config, job: str) -> int:
+        assert config is host.config
+        host.done.append(decision.resolved(host.jobs.steps(job)))
+        host.jobs.end(job, State.DONE)
+        return 0
+
+    monkeypatch.setattr(host, "go", dead)
+    monkeypatch.setattr(host, "abort", dead)
+    resolutions = replace(host.resolutions, work=lambda _config, _job: 1)
+    with pytest.raises(InternalError, match="has not ended"):
+        resolutions.resolve(JOB, owner, ROOT)
+    found = host.resolutions.look(JOB)
+    assert "settled already" in ((found.give_up if owner is Owner.HERE else found.keep).refusal or "")
+    replace(host.resolutions, work=work).resolve(JOB, owner, ROOT)
+    assert host.done == [{"do": "go"} if owner is Owner.HERE else {"do": "abort", "cancelled_by": "root"}]
+    assert host.resolutions.carry_out(host.jobs.get(JOB))
+    assert len(host.done) == 1, "what is done at a source was done"
 
 
 def test_a_job_that_has_decided_nothing_is_for_another_command(host: Host) -> None:

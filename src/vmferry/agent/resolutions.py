@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from vmferry.identity.peer import PeerClient
 from vmferry.store.database import Database
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.peers import Peer, Peers
+from vmferry.transfer import main as worker
 from vmferry.transfer import spec, startlock
 from vmferry.transfer.decision import suspended
 from vmferry.transfer.owncopy import left
@@ -43,6 +45,7 @@ class Resolutions:
     domains: Callable[[], Domains]
     client: Callable[[Config, Peer], PeerClient] = PeerClient
     patience: float = PATIENCE
+    work: Callable[[Config, str], int] = worker.work
 
     def look(self, job: str) -> Resolution:
         """Return both ways to settle a move, and what stands against each.
@@ -62,6 +65,7 @@ class Resolutions:
             vm=row.vm,
             host=self.config.name,
             peer=row.peer,
+            settled=settled(self.jobs, job),
         )
         against, words = refusals(standing), outcomes(standing)
         return Resolution(
@@ -91,6 +95,7 @@ class Resolutions:
         row = self.jobs.get(job)
         log.warning("job %s: %s settles it: %s is of the host %s", job, caller.name, row.vm, self._name(row, owner))
         if row.role is Role.DESTINATION:
+            self.jobs.step(row.id, Phase.RESOLVING, owner=owner.value, caller=caller.name)
             self._pass_verdict(row, owner, caller)
             return
         if not row.state.ended:
@@ -105,6 +110,8 @@ class Resolutions:
         Arguments:
             owner: None: as the journal has it.
         """
+        if row.role is Role.DESTINATION:
+            return True  # its worker does, or has done, all of it
         owner = owner or settled(self.jobs, row.id)
         if owner is None or not self._worker_gone(row.id):
             return owner is None
@@ -178,19 +185,38 @@ class Resolutions:
     # --- the destination --------------------------------------------------------------------------------------------
 
     def _pass_verdict(self, row: JobRow, owner: Owner, caller: Caller) -> None:
-        """Let the worker hear the verdict that the source cannot give any more; it journals it before it acts."""
-        limit = time.monotonic() + self.patience
+        """Let the worker hear the verdict that the source cannot give any more; it journals it before it acts.
+
+        One that does not start is stood in for: the journal has the verdict, and this process follows it as the worker
+        would, under the same lock.
+        """
+        began = time.monotonic()
+        stand_in: threading.Thread | None = None
         while True:
-            if owner is Owner.HERE:
-                self.incoming.go(row.id)
-            else:
-                self.incoming.abort(row.id, f"{caller.name} settled the move by hand", caller.name)
+            try:
+                if owner is Owner.HERE:
+                    self.incoming.go(row.id)
+                else:
+                    self.incoming.abort(row.id, f"{caller.name} settled the move by hand", caller.name)
+            except VmferryError as error:
+                log.warning("job %s: %s", row.id, error.reason)
             if self.jobs.get(row.id).state.ended:
                 return
-            if time.monotonic() > limit:
+            waited = time.monotonic() - began
+            if stand_in is None and waited > self.patience / 3:
+                stand_in = threading.Thread(target=self._stand_in, args=(row.id,), name="stand-in", daemon=True)
+                stand_in.start()
+            if waited > self.patience:
                 why = f"the worker of job {row.id} has not ended; see the log of vmferry-transfer@{row.id}"
                 raise InternalError(codes.INTERNAL, why=why)
             time.sleep(_LOOK)
+
+    def _stand_in(self, job: str) -> None:
+        log.warning("job %s: its worker does not start, so vmferryd settles the move itself", job)
+        try:
+            self.work(self.config, job)
+        except Exception:
+            log.exception("job %s cannot be settled here either", job)
 
     # --- what is known ------------------------------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ class Standing:
         presence: how libvirt has the VM here: running, paused, busy, off, absent; None: libvirt does not answer.
         answers: whether the other host answers.
         vm, host, peer: names of the VM, this host and the other one.
+        settled: whose the VM is, where an administrator has said so already.
     """
 
     role: Role
@@ -72,11 +73,16 @@ class Standing:
     vm: str
     host: str
     peer: str
+    settled: Owner | None = None
 
 
 def refusals(standing: Standing) -> dict[Owner, str]:
     """Return why a way is not safe; a way that is not in it is open."""
     found = _at_source(standing) if standing.role is Role.SOURCE else _at_destination(standing)
+    if standing.settled is not None:
+        other = Owner.THERE if standing.settled is Owner.HERE else Owner.HERE
+        host = standing.host if standing.settled is Owner.HERE else standing.peer
+        found[other] = f"it was settled already that {standing.vm} is {host}'s"
     return {owner: why for owner, why in found.items() if why}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import Phase
+from vmferry.core.resolution import Owner
 from vmferry.store.jobs import Step
 
 COMMIT_LIMIT = 1.5  # seconds for a step of the journal while the guest may stand still
@@ -49,6 +50,16 @@ def suspended(steps: Sequence[Step]) -> bool:
     """Return whether a person had suspended the VM, which stays so, by the source's journal or the destination's."""
     noted = [step.detail["suspended"] for step in steps if "suspended" in step.detail]
     return bool(noted and noted[-1] is True)
+
+
+def resolved(steps: Sequence[Step]) -> dict[str, Any] | None:
+    """Return the verdict that an administrator gave at the destination, as the source's word would be; None: none."""
+    noted = [step.detail for step in steps if step.phase is Phase.RESOLVING]
+    if not noted:
+        return None
+    if noted[-1]["owner"] == Owner.HERE:
+        return {"do": "go"}
+    return {"do": "abort", "cancelled_by": str(noted[-1]["caller"])}
 
 
 class Decision:

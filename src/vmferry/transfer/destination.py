@@ -21,7 +21,7 @@ from vmferry.transfer.arrival import Arrival
 from vmferry.transfer.commit import digest
 from vmferry.transfer.comparison import Comparison
 from vmferry.transfer.control import Message
-from vmferry.transfer.decision import COMMIT_LIMIT, Verdict, suspended
+from vmferry.transfer.decision import COMMIT_LIMIT, Verdict, resolved, suspended
 from vmferry.transfer.definition import take
 from vmferry.transfer.endpoint import Endpoint
 from vmferry.transfer.guard import Authorised
@@ -102,6 +102,8 @@ class Destination(Endpoint):
             self._undo()
         else:
             self._vigil.start()
+            if (said := resolved(steps)) is not None:  # while no worker could hear it
+                self.events.put(("message", said))
             self._conclude()
 
     def answer(self, request: Message) -> Message:
