@@ -23,12 +23,16 @@ class Scene:
     """Where a fault happens.
 
     Arguments:
+        source: the name of the host that the VM leaves.
         job: the move, as soon as it is known.
+        cancelled: whether the source has taken a cancel; the destination only passes one on.
     """
 
     pair: Pair
     vm: str
+    source: str
     job: str = ""
+    cancelled: bool = False
 
 
 Apply = Callable[[Scene, Host], AbstractContextManager[None]]
@@ -153,7 +157,8 @@ def _folder_read_only(_: Scene, host: Host) -> Iterator[None]:
 @contextmanager
 def _cancelled(scene: Scene, host: Host) -> Iterator[None]:
     if host.pid and scene.job:
-        _person(host, "vmferry", "job", "cancel", scene.job)
+        taken = _person(host, "vmferry", "job", "cancel", scene.job)
+        scene.cancelled |= taken and host.name == scene.source
     yield
 
 
@@ -164,12 +169,13 @@ def _suspended(scene: Scene, host: Host) -> Iterator[None]:
     yield
 
 
-def _person(host: Host, *command: str) -> None:
-    """Run what a person may type; it may be refused, and it may wait for a process that a fault has stopped."""
+def _person(host: Host, *command: str) -> bool:
+    """Run what a person may type; it may wait for a process that a fault has stopped. Return whether it was taken."""
     try:
-        subprocess.run(host.command(*command), capture_output=True, timeout=40.0, check=False)
+        done = subprocess.run(host.command(*command), capture_output=True, timeout=40.0, check=False)
     except subprocess.TimeoutExpired:
-        pass
+        return False
+    return done.returncode == 0
 
 
 _KINDS: dict[str, Apply] = {

@@ -76,7 +76,7 @@ class Campaign:
             source.release,
             hit=False,
         )
-        scene = Scene(self.pair, self.guest.name)
+        scene = Scene(self.pair, self.guest.name, source.name)
         since, listened = time.time(), time.monotonic()
         ends = {SOURCE: source, DESTINATION: destination}
         threads = [_Hit(fault, scene, ends, since) for fault in run.faults]
@@ -96,6 +96,8 @@ class Campaign:
         result.recovery = round(time.monotonic() - undone, 1)
         result.outcome = records[source.name].state if records.get(source.name) else f"refused: {said[-300:]}"
         result.journals = {name: asdict(record) for name, record in records.items()}
+        if scene.cancelled and result.outcome == "done":
+            result.violations.append("the VM was moved though a cancel was taken")
         self._judge(run, result, records, listened)
         result.seconds = round(time.monotonic() - began, 1)
         if result.violations or self.ended:
