@@ -27,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--runs", type=int, default=300, help="how many runs there shall be in all (default: 300)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
+    parser.add_argument("--seed", type=int, action="append", help="only this run; may be repeated")
     parser.add_argument("--results", type=Path, default=_ROOT / ".faults" / "results.jsonl")
     parser.add_argument("--lab", default="faults", help="the lab's name (default: faults)")
     parser.add_argument("--release", action="append", default=[], metavar="HOST=RELEASE", help="kvm2=trixie")
@@ -36,7 +37,8 @@ def main() -> int:
         write(read(arguments.results))
         return 0
     done = {result.seed for result in read(arguments.results)}
-    seeds = [seed for seed in range(arguments.first, arguments.first + arguments.runs) if seed not in done]
+    wanted = arguments.seed or range(arguments.first, arguments.first + arguments.runs)
+    seeds = [seed for seed in wanted if seed not in done]
     releases = dict(one.split("=") for one in arguments.release)
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     with arguments.results.open("a") as file:

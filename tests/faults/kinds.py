@@ -162,11 +162,14 @@ def _cancelled(scene: Scene, host: Host) -> Iterator[None]:
     yield
 
 
-@contextmanager
-def _suspended(scene: Scene, host: Host) -> Iterator[None]:
-    if host.pid:
-        _person(host, "virsh", "suspend", scene.vm)
-    yield
+def _virsh(command: str) -> Apply:
+    @contextmanager
+    def fault(scene: Scene, host: Host) -> Iterator[None]:
+        if host.pid:
+            _person(host, "virsh", command, scene.vm)
+        yield
+
+    return fault
 
 
 def _person(host: Host, *command: str) -> bool:
@@ -185,7 +188,10 @@ _KINDS: dict[str, Apply] = {
     "libvirtd killed": _killed(_LIBVIRTD),
     "QEMU killed": _killed(_QEMU),
     "move cancelled": _cancelled,
-    "VM suspended": _suspended,
+    "VM suspended": _virsh("suspend"),
+    "VM resumed": _virsh("resume"),
+    "VM started": _virsh("start"),
+    "VM destroyed": _virsh("destroy"),
     "worker stopped": _stopped(_WORKER),
     "vmferryd stopped": _stopped(_DAEMON),
     "libvirtd stopped": _stopped(_LIBVIRTD),

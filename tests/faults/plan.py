@@ -21,6 +21,9 @@ AT_ONCE = (
     "QEMU killed",
     "move cancelled",
     "VM suspended",
+    "VM resumed",
+    "VM started",
+    "VM destroyed",
 )
 LASTING = (
     "worker stopped",
@@ -39,7 +42,7 @@ LASTING = (
 KINDS = (*AT_ONCE, *LASTING)
 
 # After these the guest itself may have ended: it then has to be found off on one host, with all that it wrote.
-END_GUEST = {"QEMU killed", "host dead"}
+END_GUEST = {"QEMU killed", "VM destroyed", "host dead"}
 # QEMU is stopped for less: a guest that stands still is what the whole move avoids, and 5 s show as much as 30.
 _LONGEST = {"QEMU stopped": 5.0, "vmferryd stopped": 12.0}
 
