@@ -191,7 +191,7 @@ class Campaign:
             observer.wait_ticking(owner.name, vm.number, 30.0)
             tick = observer.verify(vm.number)
         except InternalError as error:
-            broken.append(f"the guest says nothing on {owner.name}: {error.reason}")
+            broken.append(f"the guest says nothing on {owner.name}: {error.reason} {_examined(owner, vm.name)}")
             return
         if tick.memory_errors:
             broken.append(f"{tick.memory_errors} errors in memory")
@@ -233,6 +233,12 @@ def _request(host: Host, command: list[str]) -> str:
         )
         return done.stderr
     return "the request was not answered"
+
+
+def _examined(host: Host, vm: str) -> str:
+    """Return what libvirt says of a VM whose guest is silent, twice, so that it shows whether it runs at all."""
+    said = [host.run("virsh", "domstats", "--state", "--cpu-total", vm, check=False).stdout for _ in range(2)]
+    return " / ".join(" ".join(one.split()) for one in said)
 
 
 def _settled(host: Host, vm: str) -> str:
