@@ -4,10 +4,12 @@ import http.client
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +17,13 @@ import pytest
 from vmferry.agent import gate
 from vmferry.agent import server as serving
 from vmferry.agent.app import document
+from vmferry.agent.gate import HOST_AT_WORK
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.api import TokenRequest
-from vmferry.core.errors import AccessError, VmferryError
+from vmferry.core.diagnosis import FactsRequest
+from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.identity import certificates
 from vmferry.identity.peer import ALPN, PeerClient
 
@@ -378,3 +382,37 @@ def test_a_page_of_the_host_itself_is_no_other_site(kvm1: "Node") -> None:
             shown = headers | {"Host": "kvm1:6601", "Authorization": f"Bearer {token}"}
             connection.request("POST", "/api/v1/jobs/0001/cancel", headers=shown)
             assert json.loads(connection.getresponse().read())["code"] == "job-unknown"
+
+
+def test_a_host_that_keeps_its_requests_at_work_keeps_nobody_else_out(
+    kvm1: "Node", kvm2: "Node", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kvm1.pair(kvm2)
+    begun, go_on = Queue[str](), threading.Event()
+
+    def abide(*_: object) -> None:
+        begun.put("one")
+        go_on.wait(30)
+        raise UsageError(codes.BAD_REQUEST, detail="enough")
+
+    monkeypatch.setattr(type(kvm2.made), "challenge", abide, raising=False)
+    peer = kvm1.peer(kvm2)
+
+    def ask() -> None:
+        with suppress(VmferryError):
+            peer.challenge("7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab")
+
+    threads = [threading.Thread(target=ask) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(HOST_AT_WORK):
+            begun.get(timeout=20)
+        assert kvm2.client.host().name == "kvm2"
+        assert peer.hello().name == "kvm2"
+        assert begun.empty()
+    finally:
+        go_on.set()
+        for thread in threads:
+            thread.join(60)
+    peer.facts(FactsRequest())  # its turns have come back

@@ -4,6 +4,9 @@ import asyncio
 import base64
 import binascii
 import contextlib
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from weakref import WeakValueDictionary
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,8 +27,11 @@ STRANGER_LIMIT = 16 << 10
 TICKETS_LIMIT = 256 << 10  # two tickets, each with a thousand groups in it
 BODY_TIME = 60.0  # seconds for a whole body
 STRANGER_TIME = 15.0  # seconds for the whole body of somebody who is not known
+HOST_AT_WORK = 16  # requests of one host that are answered at the same time; the others wait
+HOSTS_AT_WORK = 48  # of all hosts; far less than there are threads (agent/server.py), so that people are heard
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _VERSION = ("GET", f"{API}/version")
+_HELLO = ("GET", f"{API}/peer/hello")  # asked in the middle of other requests, and answered at once
 _PAIRING = ("POST", f"{API}/pairing")
 _SIGN_INS = (("POST", f"{API}/signin"), ("POST", f"{API}/signin/credssp"))
 _OPEN = (_VERSION, _PAIRING, *_SIGN_INS)
@@ -46,6 +52,8 @@ class Gate:
         self._tokens = tokens
         self._keys = keys
         self._host = host
+        self._hosts = asyncio.Semaphore(HOSTS_AT_WORK)
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
@@ -69,9 +77,21 @@ class Gate:
             limit = TICKETS_LIMIT if request in _SIGN_INS else STRANGER_LIMIT
         if isinstance(origin, DomainUser):
             send = _answering(send, origin.ticket.answer)
-        # problems.py has logged and answered what went wrong; the framework raises it once more.
-        with contextlib.suppress(Exception):
-            await self._app(scope, _bounded(receive, limit, seconds), send)
+        async with self._turn(origin, request):
+            # problems.py has logged and answered what went wrong; the framework raises it once more.
+            with contextlib.suppress(Exception):
+                await self._app(scope, _bounded(receive, limit, seconds), send)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, origin: Origin, request: tuple[str, str]) -> AsyncIterator[None]:
+        """Have a host wait while as many of its requests are at work as may be: each takes a thread for some time."""
+        if not isinstance(origin, CertifiedHost | SiteHost) or request == _HELLO:
+            yield
+            return
+        who = origin.fingerprint if isinstance(origin, CertifiedHost) else sha256(origin.certificate).hexdigest()
+        turn = self._turns.setdefault(who, asyncio.Semaphore(HOST_AT_WORK))
+        async with turn, self._hosts:
+            yield
 
     def _require_same_site(self, scope: Scope) -> None:
         """Refuse what a browser sends for a page of another site, with or without a body.

@@ -19,6 +19,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from anyio import to_thread
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -34,6 +35,7 @@ from vmferry.identity.access import UnixUser
 HANDSHAKE_TIME = 5.0  # seconds, for the hello and again for the handshake
 REQUEST_TIME = 10.0  # seconds for the head of a request, from when the connection is free for one
 LINGER = 2.0  # seconds for a client to read an answer that came before it had sent its whole body
+THREADS = 96  # in which requests are answered
 HANDSHAKES = 64  # at once; the oldest gives way
 STRANGERS = 256  # connections at once of people on the network who have not shown yet who they are
 KNOWN = 512  # of those who have
@@ -127,6 +129,7 @@ class Server:
         Raises:
             OSError: an address cannot be had.
         """
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
         try:
             self._listen(self._unix(), self._serve_unix)
             for address in self._config.listen:

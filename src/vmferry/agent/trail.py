@@ -103,7 +103,9 @@ class Trail:
                     kept = record and record.peer_head
                     if kept and kept.host == host:
                         found[Head(number=kept.number, digest=kept.digest)] = None
-        return list(found)[:MOST]
+                        if len(found) == MOST:
+                            return list(found)
+        return list(found)
 
     def _synced(self) -> Head:
         with self._lock:
