@@ -163,7 +163,7 @@ def test_there_are_commands_to_look_at() -> None:
 PROGRAMS = {
     *("adcli", "ausearch", "chmod", "chown", "chronyc", "dpkg", "fuser", "groupadd", "hostnamectl", "install", "ip"),
     *("journalctl", "kinit", "make", "mkdir", "modprobe", "mv", "net", "nft", "openssl", "ping", "pip", "qemu-img"),
-    *("realm", "repadmin", "rpm", "samba-tool", "sysctl", "systemctl", "timedatectl", "vmferryd"),
+    *("realm", "repadmin", "rm", "rpm", "samba-tool", "sysctl", "systemctl", "timedatectl", "vmferryd"),
 }
 NOT_PROGRAMS = {"--controller", "-copy_extensions", "fragmentation", "{command}"}
 _UNITS = {"vmferryd", "libvirtd", "vmferry-transfer@{job}"}

@@ -209,6 +209,11 @@ FAULTS: list[tuple[str, Severity, Case]] = [
         Severity.BLOCKS,
         case(proposal(xml(device="<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>")), tpm=False),
     ),
+    (
+        "tpm-state-stays",
+        Severity.WARNS,
+        case(proposal(xml(device=TPM.replace("version", "persistent_state='yes' version")))),
+    ),
     ("tpm-missing", Severity.WARNS, case(proposal(persistent=xml(device=TPM)), tpm=False)),
     ("cpus-missing", Severity.BLOCKS, needing(xml(top="<vcpu cpuset='8-9'>1</vcpu>"), cpus={0, 1})),
     (

@@ -36,6 +36,9 @@ def _variables(case: Case) -> Iterator[Finding]:
 
 
 def _tpm(case: Case) -> Iterator[Finding]:
+    if domainxml.has(case.plan.live_xml, "devices/tpm/backend[@persistent_state='yes']"):
+        names = {"vm": case.vm.vm, "uuid": case.vm.uuid, "host": case.here.name, "source": case.vm.source}
+        yield Finding.warns(codes.TPM_STAYS, ("persistent_state='yes'", ""), **names)
     emulated = "devices/tpm/backend[@type='emulator']"
     running = domainxml.has(case.plan.live_xml, emulated)
     if not case.here.tpm and (running or domainxml.has(case.plan.persistent_xml, emulated)):
@@ -56,4 +59,10 @@ VARIABLES = Check(
         codes.DEFINED_VARIABLES: "The definition was changed while the VM ran.",
     },
 )
-TPM = Check(_tpm, {codes.TPM_MISSING: "An emulated TPM is a program beside QEMU, swtpm, which is not installed there."})
+TPM = Check(
+    _tpm,
+    {
+        codes.TPM_MISSING: "An emulated TPM is a program beside QEMU, swtpm, which is not installed there.",
+        codes.TPM_STAYS: "libvirt then leaves a TPM's state where it is when the VM's definition is taken away.",
+    },
+)

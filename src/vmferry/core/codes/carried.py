@@ -25,6 +25,13 @@ DEFINED_VARIABLES = PreflightError.define(
     "are carried to {host}, and the next start there begins with new ones.",
     "To have both alike, name {live} in the definition: `virsh edit {vm}`.",
 )
+TPM_STAYS = PreflightError.define(
+    "tpm-state-stays",
+    "The TPM of {vm} keeps its state for good (persistent_state='yes'): a copy of it goes along, and libvirt leaves "
+    "the old one on {source}, with the keys in it.",
+    "Unless both hosts see that folder, remove it on {source} when {vm} is on {host}: "
+    "`rm -r /var/lib/libvirt/swtpm/{uuid}`.",
+)
 VOLUME_FILE = PreflightError.define(
     "disk-volume-becomes-file",
     "The disk {disk} of {vm} is the volume {volume} of the storage pool {pool}; on {host} it will be named by its "
