@@ -117,9 +117,16 @@ def test_the_file_for_uefi_variables_is_made_in_its_own_folder_and_undone(folder
     place = tmp_path / "nvram"
     place.mkdir()
     flash = disk(place / "web01_VARS.fd", "nvram", virtual_size=128 << 10)
+    (tmp_path / "template").write_bytes(b"v" * (128 << 10))
+    for name, first in (("template", b"v"), ("missing", b"\0"), ("", b"\0")):
+        template = name and str(tmp_path / name)
+        worker = Worker(folder, [disk(folder / "a")], variables=(flash, [place]), template=template)
+        worker.new.make()
+        content = (place / "web01_VARS.fd").read_bytes()
+        assert content == first * (128 << 10)
+        assert worker.undo() == []
     worker = Worker(folder, [disk(folder / "a")], variables=(flash, [place]))
     worker.new.make()
-    assert (place / "web01_VARS.fd").stat().st_size == 128 << 10
     assert worker.undo() == []
     assert names(place) | names(folder) == set()
     (place / "web01_VARS.fd").write_text("somebody's")

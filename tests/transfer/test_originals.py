@@ -225,6 +225,10 @@ def test_the_file_with_uefi_variables_goes_when_nobody_else_uses_it(image: Path,
     with running(image):
         kept = originals.note(told, [])
     use = Use(by=By.VM, name="web02", role="<nvram>")
+    # They come with the memory, and are lost with it.
+    lost = originals.remove(kept, lambda _files: NOBODY, lost=True)
+    assert image.exists()
+    assert keep or "UEFI variables" in lost[0]
     left = originals.remove(kept, lambda files: Surroundings(uses={files[0]: [use]}))
     assert image.exists()
     assert keep or "web02" in left[0]

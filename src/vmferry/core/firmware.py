@@ -31,6 +31,12 @@ def variables(xml: str) -> Flash | None:
     return Flash(path, nvram.get("format", "raw")) if path else None
 
 
+def template(xml: str) -> str:
+    """Return the file of the host that has the variables of a new VM; empty where none is named."""
+    nvram = parse_domain(xml).find("os/nvram")
+    return nvram.get("template", "") if nvram is not None else ""
+
+
 def boot_files(xml: str) -> list[str]:
     """Return the files of the host that the VM starts from: firmware, its template, kernel, initramfs."""
     os = parse_domain(xml).find("os")

@@ -95,6 +95,7 @@ class Departure:
         self.vm = VmIdentity(offer.uuid, offer.vm)
         self.went_at: float | None = None
         self.left: list[str] = []
+        self.lost = False
 
     def take(
         self,
@@ -137,6 +138,7 @@ class Departure:
                 )
                 return problem
             problem = lost(self._offer, self._peer)  # in this host's words
+            self.lost = True
         self.left += self._persistence.take(f"the definition of {vm} cannot be looked at yet", tell)
         self._persistence.take("the journal cannot be written", lambda: self._ledger.journal(Phase.SETTLING))
         if self._forget():

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vmferry.core import codes
+from vmferry.core import codes, firmware
 from vmferry.core.errors import CancelledError, UsageError, VmferryError
 from vmferry.core.job import Phase, State, Summary
 from vmferry.core.networks import Local
@@ -75,6 +75,7 @@ class Destination(Endpoint):
             host=self.config.name,
             vm=self.offer.vm,
             variables=(self.offer.variables, self.config.nvram_folders) if self.offer.variables else None,
+            template=firmware.template(self.spec.grant.live_xml),
         )
 
     # --- from beginning to end --------------------------------------------------------------------------------

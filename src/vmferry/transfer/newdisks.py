@@ -108,6 +108,7 @@ class NewDisks:
         plans: what becomes of each, as this host has planned it.
         allowed: folders in or below which disks may be.
         variables: the file for UEFI variables, made like a disk, and the folders for such files; None: there is none.
+        template: the file of this host's that has the variables of a new VM; empty: there is none.
         qemu_user: the user that QEMU runs as.
         journal: writes the records of all files down, durably.
         host, vm: for errors.
@@ -124,6 +125,7 @@ class NewDisks:
         host: str,
         vm: str,
         variables: tuple[Disk, Sequence[Path]] | None = None,
+        template: str = "",
     ) -> None:
         self._disks = {disk.target: disk for disk in disks}
         self._plans = {plan.target: plan for plan in plans if plan.made}
@@ -135,6 +137,7 @@ class NewDisks:
             self._plans[disk.target] = plan  # QEMU fills it as the VM arrives
         self._qemu_user = qemu_user
         self._journal = journal
+        self._template = template
         self._host = host
         self._vm = vm
         self._made: dict[str, Made] = {}
@@ -228,12 +231,29 @@ class NewDisks:
         handle, disk = self._handles.pop(target), self._disks[target]
         try:
             images.complete(handle, disk, self._plans[target].path, host=self._host, vm=self._vm)
+            if target == firmware.VARIABLES and disk.format == "raw":
+                self._fill(handle)
             images.hand_over(handle, disk, self._qemu_user)
             self._name(target, handle)
         except OSError as error:
             raise self._trouble(error, target) from error
         finally:
             os.close(handle)
+
+    def _fill(self, handle: int) -> None:
+        """Begin with the variables of a new VM, where they fit: QEMU writes its own only when the VM is resumed."""
+        try:
+            template = safefiles.open_regular(self._template) if self._template else None
+        except OSError:
+            return  # a VM whose switch goes well does not need it
+        if template is None:
+            return
+        try:
+            size = os.fstat(handle).st_size
+            if os.fstat(template).st_size == size:
+                os.pwrite(handle, os.pread(template, size, 0), 0)
+        finally:
+            os.close(template)
 
     def _name(self, target: str, handle: int) -> None:
         """Give a file its final name, and see to it that the name outlives a power cut."""

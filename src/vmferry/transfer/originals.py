@@ -35,6 +35,7 @@ class Original:
         file: where it really is.
         device, inode, born: of the file (hypervisor/safefiles.py).
         link: inode of the symbolic link at `path`; 0 where it is none.
+        with_memory: whether its content went with the VM's memory, and is lost with it.
     """
 
     path: str
@@ -43,6 +44,7 @@ class Original:
     inode: int
     born: int = 0
     link: int = 0
+    with_memory: bool = False
 
     @property
     def identity(self) -> Identity:
@@ -78,18 +80,22 @@ def note(offer: Offer, plans: Sequence[DiskPlan]) -> dict[str, Any]:
         if seen is None:
             left.append(f"{disk.path}: whether it is the file that the VM has open is not known")
             continue
+        flash = disk is offer.variables
         link = own.st_ino if stat.S_ISLNK(own.st_mode) else 0
-        found.append(Original(disk.path, os.path.realpath(disk.path), which.device, which.inode, which.born, link))
+        found.append(
+            Original(disk.path, os.path.realpath(disk.path), which.device, which.inode, which.born, link, flash)
+        )
     left += [f"{path}: it is a medium (--remove-source-media)" for path in _media(offer, plans)]
     return {"originals": [asdict(original) for original in found], "left": left}
 
 
-def remove(noted: Mapping[str, Any], ask: Callable[[list[str]], Surroundings]) -> list[str]:
+def remove(noted: Mapping[str, Any], ask: Callable[[list[str]], Surroundings], *, lost: bool = False) -> list[str]:
     """Remove what the VM has left; may be called again after it was cut off. Never raises.
 
     Arguments:
         noted: what `note` returned.
         ask: looks who uses files now; a VmferryError says why that cannot be found out.
+        lost: whether the VM's memory was lost at the switch.
 
     Returns:
         What stays, each with the reason.
@@ -97,6 +103,10 @@ def remove(noted: Mapping[str, Any], ask: Callable[[list[str]], Surroundings]) -
     left = [str(line) for line in noted.get("left", [])]
     there = [Original(**record) for record in noted.get("originals", [])]
     there = [original for original in there if os.path.lexists(original.file)]
+    if lost:
+        said = "it has the UEFI variables, which were lost with the VM's memory; the destination has those of a new VM"
+        left += [f"{original.path}: {said}" for original in there if original.with_memory]
+        there = [original for original in there if not original.with_memory]
     if not there:
         return left
     try:

@@ -365,7 +365,8 @@ class Source(Endpoint):
         noted = self.jobs.last(self.job, Phase.CONNECTING)
         if noted is None:
             return []
-        return originals.remove(noted.detail, lambda files: self.domains.around(files, self.offer.uuid))
+        ask, lost = (lambda files: self.domains.around(files, self.offer.uuid)), self._departure.lost
+        return originals.remove(noted.detail, ask, lost=lost)
 
     def _remove_nonces(self) -> list[str]:
         """Remove the files that proved what storage both hosts see; returns what stays, with the reasons."""
