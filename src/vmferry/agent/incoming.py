@@ -216,9 +216,13 @@ class Arrivals:
         row = self.jobs.get(job)
         if row.state is State.WAITING and self._offers.drop(row, reason, cancelled_by):
             return  # never admitted: there is no worker, and nothing was made
-        if not self.jobs.get(job).state.ended:
-            said = {"why": reason, "cancelled_by": cancelled_by}
+        row, said = self.jobs.get(job), {"why": reason, "cancelled_by": cancelled_by}
+        if row.state.ended:
+            return
+        if row.phase is Phase.OFFERED:  # it has just been admitted, and its worker has yet to listen
             workers.tell(self.config, self.jobs, self.launcher, job, "abort", patience=_WORKER_LIMIT, **said)
+        else:
+            self._tell(job, "abort", **said)
 
     def tidy(self) -> None:
         """End offers that wait here and that nobody will take up any more."""
