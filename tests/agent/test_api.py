@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from vmferry.agent.app import document
+from vmferry.agent.gate import PERSON_LIMIT
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.job import Phase, Progress, State
@@ -265,3 +266,27 @@ def test_head_is_get_without_the_body(kvm1: "Node") -> None:
         assert (head.status_code, head.content) == (whole.status_code, b"")
         assert head.headers["content-length"] == whole.headers["content-length"]
         assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        pytest.param(b"[" * 100_000, "parsing the body", id="deep"),
+        pytest.param(b'{"a":' * 100_000, "parsing the body", id="deep-object"),
+        pytest.param(b" " * (PERSON_LIMIT + 1), f"longer than {PERSON_LIMIT} bytes", id="long"),
+        pytest.param(b'{"role": "viewer", "expires_in": NaN}', "expires_in", id="nan"),
+        pytest.param(b'{"role": "viewer", "expires_in": 1e999}', "expires_in", id="infinity"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_a_bad_request(kvm1: "Node", body: bytes, why: str) -> None:
+    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(kvm1.config.socket)), base_url="http://x") as client:
+        answer = client.post("/api/v1/tokens", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "bad-request"
+    assert why in answer.json()["detail"]
+
+
+def test_a_step_beyond_what_can_be_counted_is_a_bad_request(kvm1: "Node") -> None:
+    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(kvm1.config.socket)), base_url="http://x") as client:
+        answer = client.get("/api/v1/jobs/0001/events", headers={"Last-Event-ID": str(1 << 70)})
+    assert answer.status_code == 400

@@ -22,7 +22,8 @@ from vmferry.identity.kerberos import HostKeys
 from vmferry.store.tokens import Tokens
 
 API = "/api/v1"
-BODY_LIMIT = 4 << 20  # bytes; an offer holds two XML documents
+BODY_LIMIT = 4 << 20  # bytes of a host; an offer holds two XML documents
+PERSON_LIMIT = 512 << 10  # bytes; it is read before it is known whether whoever sends it may do anything
 STRANGER_LIMIT = 16 << 10
 TICKETS_LIMIT = 256 << 10  # two tickets, each with a thousand groups in it
 BODY_TIME = 60.0  # seconds for a whole body
@@ -71,7 +72,9 @@ class Gate:
                 answer.headers.append("WWW-Authenticate", "Negotiate")  # RFC 4559, 4
             await answer(scope, receive, send)
             return
-        limit, seconds = BODY_LIMIT, BODY_TIME
+        limit, seconds = PERSON_LIMIT, BODY_TIME
+        if isinstance(origin, CertifiedHost | SiteHost):
+            limit = BODY_LIMIT
         if isinstance(origin, Stranger):
             seconds = STRANGER_TIME
             limit = TICKETS_LIMIT if request in _SIGN_INS else STRANGER_LIMIT

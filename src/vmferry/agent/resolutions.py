@@ -21,7 +21,6 @@ from vmferry.identity.peer import PeerClient
 from vmferry.store.database import Database
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.peers import Peer, Peers
-from vmferry.transfer import main as worker
 from vmferry.transfer import spec, startlock
 from vmferry.transfer.decision import suspended
 from vmferry.transfer.owncopy import left
@@ -31,6 +30,12 @@ PATIENCE = 30.0  # seconds for a worker to hear a verdict, or to end
 _LOOK = 0.1  # seconds between two looks
 
 log = logging.getLogger("vmferry.agent")
+
+
+def _work(config: Config, job: str) -> int:
+    from vmferry.transfer.main import work  # needs libvirt, which documents are printed without
+
+    return work(config, job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Resolutions:
     domains: Callable[[], Domains]
     client: Callable[[Config, Peer], PeerClient] = PeerClient
     patience: float = PATIENCE
-    work: Callable[[Config, str], int] = worker.work
+    work: Callable[[Config, str], int] = _work
 
     def look(self, job: str) -> Resolution:
         """Return both ways to settle a move, and what stands against each.
