@@ -1,10 +1,13 @@
 """The commit: cut or killed at every message around the switch, one host runs the VM and never two."""
 
+import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.lab.harness import END_LIMIT, Pair, begin, kill, wait
+from tests.lab.harness import END_LIMIT, Pair, begin, kill, processes, wait
 from tests.lab.steps import other, wait_clean
 from tests.lab.tap import Tap
 from vmferry.lab.vm import Disk, Guest, state
@@ -83,3 +86,33 @@ def test_a_process_is_killed(pair: Pair, at: str, before: bool, side: str, what:
         return False
 
     _one_runs(pair, at, before, action)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("persistent", [True, False], ids=["persistent", "transient"])
+def test_a_vm_that_ran_on_and_ended_before_anybody_looked_was_not_handed_over(pair: Pair, persistent: bool) -> None:
+    """The worker dies with the reply in its hands; libvirt lets the VM run on, and it ends before the next worker."""
+    pair.start(_GUEST)
+    if not persistent:
+        pair.one.run("virsh", "undefine", _GUEST.name)
+    (supervisor,) = processes(pair.one, "vmferry.supervisor")
+
+    def action() -> bool:
+        os.kill(supervisor, signal.SIGSTOP)
+        kill(pair.one, "bin/vmferry-transfer")
+        return False
+
+    tap = Tap(pair.one, pair.two, "rpc<306", before=True, action=action)
+    with tap.running():
+        job = begin(pair.one, _GUEST.name, pair.two.name, "--include-storage", "--encryption", "off")
+        try:
+            wait(tap.acted.is_set, 60.0, f"the switch; there were {tap.events}")
+            wait(lambda: state(pair.one, _GUEST.name) == "running", 20.0, "libvirt to let it run on")
+            pair.one.run("virsh", "destroy", _GUEST.name)
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+        for host in pair.hosts:
+            assert pair.wait_end(host, job)["state"] == "failed"
+    assert state(pair.one, _GUEST.name) == ("shut off" if persistent else "absent")
+    wait_clean(pair.two)
+    assert Path(_GUEST.disks[0].path(_GUEST.name)).name in {file.name for file in pair.one.images.iterdir()}
