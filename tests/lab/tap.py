@@ -154,8 +154,8 @@ class Tap:
     def _pump(self, one: socket.socket, two: socket.socket, way: str, said: dict[str, str]) -> None:
         try:
             for number in range(2 if way == ">" else 3):
-                head = _exactly(one, hello.HEAD)
-                body = _exactly(one, hello.length(head))
+                head = exactly(one, hello.HEAD)
+                body = exactly(one, hello.length(head))
                 if way == ">" and number == 0:
                     said["direction"] = json.loads(body)["direction"]
                 two.sendall(head + body)
@@ -173,9 +173,9 @@ class Tap:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _frame(self, one: socket.socket, two: socket.socket, way: str) -> None:
-        head = _exactly(one, frames.HEADER.size)
+        head = exactly(one, frames.HEADER.size)
         stream, kind, _, offset, length = frames.parse(head)
-        payload = _exactly(one, length)
+        payload = exactly(one, length)
         with self._lock:
             names = self._names(way, stream, frames.Type(kind), offset, payload)
             self.events += names
@@ -230,7 +230,8 @@ class Tap:
         return names
 
 
-def _exactly(sock: socket.socket, length: int) -> bytes:
+def exactly(sock: socket.socket, length: int) -> bytes:
+    """Read so many bytes."""
     held = bytearray()
     while len(held) < length:
         data = sock.recv(length - len(held))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 
 from tests.lab.harness import END_LIMIT, Pair, begin, kill, processes, wait
 from tests.lab.steps import other, wait_clean
-from tests.lab.tap import Tap
+from tests.lab.tap import Tap, exactly
+from tests.transfer import captured
 from vmferry.lab.vm import Disk, Guest, state
+from vmferry.transfer import frames, rpc
 
 pytestmark = pytest.mark.lab
 
@@ -116,3 +119,45 @@ def test_a_vm_that_ran_on_and_ended_before_anybody_looked_was_not_handed_over(pa
     assert state(pair.one, _GUEST.name) == ("shut off" if persistent else "absent")
     wait_clean(pair.two)
     assert Path(_GUEST.disks[0].path(_GUEST.name)).name in {file.name for file in pair.one.images.iterdir()}
+
+
+class _Forger(Tap):
+    """Somebody on the way who keeps libvirt's Finish to themselves and answers it with a success of their own."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair.one, pair.two, "none", before=True, action=lambda: False)
+        self._back: socket.socket | None = None
+
+    def _frame(self, one: socket.socket, two: socket.socket, way: str) -> None:
+        head = exactly(one, frames.HEADER.size)
+        stream, kind, _, offset, length = frames.parse(head)
+        payload = exactly(one, length)
+        with self._lock:
+            names = self._names(way, stream, frames.Type(kind), offset, payload)
+            self.events += names
+            if way == "<":
+                self._back = two
+            if "rpc>306" not in names:
+                two.sendall(head + payload)
+                return
+            (call,) = rpc.Splitter().feed(payload)
+            capture = captured.load("plain")
+            true = next(m for w, m in capture.messages if w == "<" and m.procedure == rpc.Procedure.FINISH)
+            false = rpc.build(call.program, call.procedure, rpc.Type.REPLY, call.serial, true.payload)
+            assert self._back is not None
+            taken = self._streams[stream, "<"].taken
+            self._back.sendall(frames.pack(stream, frames.Type.DATA, taken, false))
+            self.acted.set()
+
+
+@pytest.mark.campaign
+def test_a_forged_reply_on_the_way_does_not_cost_the_vm(pair: Pair) -> None:
+    pair.start(_GUEST)
+    forger = _Forger(pair)
+    with forger.running():
+        job = begin(pair.one, _GUEST.name, pair.two.name, "--include-storage", "--encryption", "off")
+        wait(forger.acted.is_set, 60.0, f"the switch; there were {forger.events}")
+        assert pair.wait_end(pair.one, job)["state"] == "failed"
+    pair.wait_end(pair.two, job)
+    pair.check(_GUEST, pair.one)
+    wait_clean(pair.two)
