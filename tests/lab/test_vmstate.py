@@ -331,7 +331,7 @@ def test_variables_of_the_firmware_and_a_tpm_come_along_and_do_not_stay(pair: Pa
     assert [pair.wait_end(host, job)["state"] for host in pair.hosts] == ["cancelled"] * 2
     slow(pair, None)
     assert content(one, VARIABLES) == before
-    wait_clean(two)
+    assert two.run("ls", NVRAM).stdout == ""
 
     job = begin(one, VM, "kvm2", "--include-storage")
     ended = pair.wait_end(one, job)
@@ -343,9 +343,6 @@ def test_variables_of_the_firmware_and_a_tpm_come_along_and_do_not_stay(pair: Pa
         assert states[0] == states[1]
         one.run("sh", "-c", command(found["tpm-state-stays"]))
         assert one.run("find", "/var/lib/libvirt/swtpm", "-type", "f").stdout == ""
-    virsh(two, "destroy", VM)
-    virsh(two, "start", VM)
-    assert content(two, VARIABLES) == before
     two.run("rm", "-r", f"{NVRAM}.away")
 
 
