@@ -175,8 +175,8 @@ def test_storage_takes_a_ticket_of_its_own(world: World) -> None:
         (ticket(by="KVM3$@LAB.TEST"), "KVM3$"),
         (ticket(by="kvm1@LAB.TEST"), "kvm1"),
         (ticket(by="KVM1$@PARTNER.TEST"), "KVM1$@PARTNER.TEST"),
-        (Accepted(ANN, ticket().logon, None, b"", None), "her own"),
-        (Accepted(ANN, ticket().logon, DelegationInfo("x", ()), b"", None), "her own"),
+        (Accepted(ANN, ticket().logon, None, b"", None), "the user's own"),
+        (Accepted(ANN, ticket().logon, DelegationInfo("x", ()), b"", None), "the user's own"),
         (Accepted(ANN, None, ticket().delegation, b"", None), "Active Directory"),
     ],
 )

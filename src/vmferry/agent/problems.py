@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
@@ -60,7 +61,7 @@ def install(app: FastAPI, host: str) -> None:
         if error.status_code == 405:
             detail = f"{request.method} is not for {request.url.path}"
             answer = response(UsageError(codes.METHOD_WRONG, detail=detail))
-            answer.headers["Allow"] = ", ".join(_allowed(request))
+            answer.headers["Allow"] = ", ".join(await run_in_threadpool(_allowed, request))
             return answer
         return response(UsageError(codes.BAD_REQUEST, detail=error.detail))
 
