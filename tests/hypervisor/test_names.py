@@ -18,7 +18,7 @@ _RUN = "the run folder: root's, and nobody else writes there"
 _LOGS = "the folder of the audit log: root's alone (0700)"
 _SYSTEM = "the kernel's and the system's own files"
 _ALLOWED = {
-    "transfer/commit.py::Commit": _STATE,
+    "transfer/commit.py::Commit": _RUN,
     "transfer/control.py::ControlServer": _RUN,
     "transfer/definition.py::_keep": _STATE,
     "transfer/definition.py::_write": _STATE,
