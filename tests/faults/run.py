@@ -22,6 +22,7 @@ _REQUEST_LIMIT = 60.0  # seconds for the request of a move; a stopped daemon mak
 _STEP_LIMIT = 45.0  # within this a move reaches a step, or never does
 _END_LIMIT = 90.0  # within this both jobs have ended once no fault is left; 20 to 30 s are usual at most
 _CLEAN_LIMIT = 20.0
+_TICK_LIMIT = 90.0  # an emulated guest that has a tenth of a processor is silent for half a minute at times
 _SLOW = "200mbit"  # a move then copies for some 3 s instead of 1 s
 
 
@@ -188,7 +189,7 @@ class Campaign:
         if not self.ended and numbers != sorted(numbers):
             broken.append("the guest was started anew")
         try:
-            observer.wait_ticking(owner.name, vm.number, 30.0)
+            observer.wait_ticking(owner.name, vm.number, _TICK_LIMIT)
             tick = observer.verify(vm.number)
         except InternalError as error:
             broken.append(f"the guest says nothing on {owner.name}: {error.reason} {_examined(owner, vm.name)}")
