@@ -1,5 +1,7 @@
 """What a host checks of its VM and its own settings before it asks the destination, and what it makes of the answer."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +322,28 @@ def test_a_check_tries_the_way_and_a_move_leaves_that_to_its_workers(moves: Move
     with pytest.raises(VmferryError):
         moves.move("web01", "kvm2", MoveOptions(), ANN)
     assert world.tried == []
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_whatever_fails_before_a_move_begins_ends_it_on_both_hosts(
+    moves: Moves, world: World, monkeypatch: pytest.MonkeyPatch, granted: bool
+) -> None:
+    """The job stayed as it was, and its VM was busy until vmferryd was started anew."""
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if granted:
+        monkeypatch.setattr(spec, "save", fail)
+    else:
+        monkeypatch.setattr(world, "start", fail)
+    with pytest.raises(OSError, match="No space left"):
+        moves.move("web01", "kvm2", MoveOptions(), ANN)
+    (row,) = moves.jobs.list()
+    assert (row.state, row.error and row.error["code"]) == (State.FAILED, "internal")
+    assert "No space left" in (row.reason or "")
+    assert world.asked[-1:] == (["abort"] if granted else [])
+    assert nonce_files(world) == []
+    monkeypatch.undo()
+    world.admission = HERE
+    assert moves.move("web01", "kvm2", MoveOptions(), ANN)

@@ -25,7 +25,7 @@ from vmferry.core.errors import (
 )
 from vmferry.core.finding import Finding, require_none
 from vmferry.core.job import Phase, Role, State
-from vmferry.core.offer import Caller, Grant, MoveOptions, Offer
+from vmferry.core.offer import Caller, Disk, Grant, MoveOptions, Offer
 from vmferry.core.resolution import Owner
 from vmferry.core.settings import require_enabled
 from vmferry.identity import certificates
@@ -37,6 +37,7 @@ from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.settings import Settings
 from vmferry.transfer import control, decision, spec
+from vmferry.transfer.persist import why
 from vmferry.transfer.spec import Spec
 
 log = logging.getLogger("vmferry.agent")
@@ -90,14 +91,14 @@ class Moves:
             with self.settings.held() as settings:  # whoever disables migration now sees the job, or the job sees it
                 require_enabled(settings, self.config.name)
                 self.jobs.create(job, Role.SOURCE, vm, peer.name, entry.caller, asked)
-            row = self.jobs.get(job)
-            refusal = self._refusal(row, storage=options.include_storage)
-            if refusal is None:
-                self.launcher.start(job)  # it takes as long to start as the hosts to agree: it waits for what to do
-            certificate, private_key = certificates.create(f"{self.config.name} job {job}")
-            disks = found.disks
-            client = self.prospects.client(self.config, peer)
+            disks, work = found.disks, None
             try:
+                row = self.jobs.get(job)
+                refusal = self._refusal(row, storage=options.include_storage)
+                if refusal is None:
+                    self.launcher.start(job)  # it takes as long to start as the hosts to agree: it waits for the spec
+                certificate, private_key = certificates.create(f"{self.config.name} job {job}")
+                client = self.prospects.client(self.config, peer)
                 disks = self.prospects.marked(found, job, options, client)
                 offer = Offer(
                     **dict(self.prospects.proposal(found, disks, options, end, peer, entry.caller)),
@@ -108,26 +109,20 @@ class Moves:
                     audit_head=self.trail.head() if self.trail else None,
                 )
                 grant = client.offer(offer, entry.secret)
-            except VmferryError as error:
-                self.jobs.end(job, State.FAILED, error.problem(), None)
-                spec.forget(self.config.state_folder, job, key=True)
-                nonces.remove(disks)
-                raise
-            if self.trail:
-                self.trail.keep(peer, entry.caller, job, self.config.name, grant.audit_head)
-            work = Spec(
-                role=Role.SOURCE,
-                offer=offer,
-                grant=grant,
-                private_key=private_key,
-                peer=peer.name,
-                source_fingerprint=self.prospects.known_as(peer)[1],
-                destination_fingerprint=peer.fingerprint,
-                requested_at=requested_at,
-            )
-            # From here on the destination holds a job of ours: whatever happens, it is told.
-            spec.save(self.config.state_folder, work)
-            try:
+                # From here on the destination holds a job of ours: whatever happens, it is told.
+                work = Spec(
+                    role=Role.SOURCE,
+                    offer=offer,
+                    grant=grant,
+                    private_key=private_key,
+                    peer=peer.name,
+                    source_fingerprint=self.prospects.known_as(peer)[1],
+                    destination_fingerprint=peer.fingerprint,
+                    requested_at=requested_at,
+                )
+                if self.trail:
+                    self.trail.keep(peer, entry.caller, job, self.config.name, grant.audit_head)
+                spec.save(self.config.state_folder, work)
                 self._check_grant(offer, grant, peer.name)
                 require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
                 leaving = self.prospects.leaving(found, grant.disks, options, peer.name)
@@ -140,8 +135,8 @@ class Moves:
                         raise PreflightError(codes.LIMIT_REACHED, reason=refusal, host=peer.name)
                     if refusal is not None:
                         self.jobs.mark(job, State.WAITING, refusal)
-            except VmferryError as error:
-                self._give_up(job, error)
+            except Exception as error:  # of any kind: the job would stay as it is, and the VM with it
+                self._abandon(job, error, disks, work)
                 raise
         return job, warnings + findings + grant.findings + leaving
 
@@ -292,9 +287,28 @@ class Moves:
             self.admissions.keep(row.id)
         return None
 
-    def _give_up(self, job: str, error: VmferryError, state: State = State.FAILED) -> None:
-        """End a job that has not begun, on both hosts."""
-        work = spec.load(self.config.state_folder, job)
+    def _abandon(self, job: str, error: Exception, disks: list[Disk], work: Spec | None) -> None:
+        """End a job that did not come to wait or to begin.
+
+        Arguments:
+            disks: the VM's, with the files that prove that they are shared.
+            work: None: the destination has not granted it.
+        """
+        known = error if isinstance(error, VmferryError) else InternalError(codes.INTERNAL, why=why(error))
+        if work is not None:
+            self._give_up(job, known, work=work)
+            return
+        self.jobs.end(job, State.FAILED, known.problem(), None)
+        spec.forget(self.config.state_folder, job, key=True)
+        nonces.remove(disks)
+
+    def _give_up(self, job: str, error: VmferryError, state: State = State.FAILED, *, work: Spec | None = None) -> None:
+        """End a job that has not begun, on both hosts.
+
+        Arguments:
+            work: None: as it is written down.
+        """
+        work = work or spec.load(self.config.state_folder, job)
         self.jobs.end(job, state, error.problem(), None)
         told = False
         if work.role is Role.SOURCE:
