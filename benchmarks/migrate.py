@@ -87,7 +87,7 @@ class Bench:
         self.observer.wait_ticking(destination.name, timeout=20)
         self.hosts.reverse()
         job = json.loads(source.run("vmferry", "--output", "json", "job", "list").stdout or "[]")
-        summary = job[-1].get("summary") if job and act.__name__ == "vmferry" else None
+        summary = job[0].get("summary") if job and act.__name__ == "vmferry" else None
         return Result(
             total=ended - started,
             pause=self.observer.pause(started, ended + 0.3),
