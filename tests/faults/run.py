@@ -159,7 +159,7 @@ class Campaign:
         if states[owner.name] == "shut off":
             self._judge_ended(run, owner, broken, since)
         elif states[owner.name] == "paused" and "VM suspended" in result.kinds:
-            owner.run("virsh", "resume", vm.name)
+            owner.run("virsh", "resume", vm.name, check=False)  # it may be resumed already: then it ticks
         elif states[owner.name] != "running":
             broken.append(f"it is {states[owner.name]}")
         self._judge_guest(vm, owner, broken, since)

@@ -5,7 +5,6 @@ import hashlib
 import http.client
 import json
 import secrets
-import socket
 import ssl
 import struct
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from vmferry.core.api import PINNED, PairingAnswer, PairingRequest
 from vmferry.core.errors import AccessError, UnreachableError, UsageError, VmferryError
 from vmferry.core.hostport import host_port
 from vmferry.identity.deadline import deadline
+from vmferry.identity.dial import dial
 from vmferry.identity.peer import CONNECT_TIMEOUT, READ_TIMEOUT
 
 PREFIX = "vmf1-"
@@ -125,7 +125,7 @@ def _connect(token: Token) -> ssl.SSLSocket:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # the fingerprint is compared instead, before anything is sent
-    plain = socket.create_connection((token.address, token.port), CONNECT_TIMEOUT)
+    plain = dial(token.address, token.port, CONNECT_TIMEOUT)
     try:
         secure = context.wrap_socket(plain, server_hostname=PINNED)
     except BaseException:

@@ -6,7 +6,6 @@ HTTPS; each side accepts the other's paired certificate only, or one of the site
 import hashlib
 import http.client
 import json
-import socket
 import ssl
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -23,6 +22,7 @@ from vmferry.core.offer import Admission, Challenge, ChallengeRequest, Grant, Ho
 from vmferry.core.probe import ProbeOpening, ProbeRequest
 from vmferry.core.signin import PASS_HEADER
 from vmferry.identity.deadline import deadline
+from vmferry.identity.dial import dial
 from vmferry.store.peers import Kind, Peer
 
 ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate
@@ -191,7 +191,7 @@ class PeerClient:
 
     def _connect(self) -> ssl.SSLSocket:
         context = self._bond.context()
-        plain = socket.create_connection((self._peer.address, self._peer.port), CONNECT_TIMEOUT)
+        plain = dial(self._peer.address, self._peer.port, CONNECT_TIMEOUT)
         try:
             secure = context.wrap_socket(plain, server_hostname=self._bond.server_name)
         except ssl.SSLCertVerificationError as error:

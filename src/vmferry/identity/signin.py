@@ -7,7 +7,6 @@ host's own. Nothing that the other host answers is heard before that.
 import base64
 import http.client
 import json
-import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from vmferry.core.settings import Authentication
 from vmferry.core.signin import Service, SignedIn, SignIn, Step, Stepped
 from vmferry.identity import certificates, kerberos
 from vmferry.identity.deadline import deadline
+from vmferry.identity.dial import dial
 
 CONNECT, ANSWER = 5.0, 15.0  # seconds
 LARGEST = 256 << 10  # bytes of an answer
@@ -132,7 +132,7 @@ def _connect(place: Place) -> ssl.SSLSocket:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # Kerberos vouches for it
-    plain = socket.create_connection((place.address, place.port), CONNECT)
+    plain = dial(place.address, place.port, CONNECT)
     try:
         # The server name asks for the host's own certificate, where it has one of a site's authority besides.
         secure = context.wrap_socket(plain, server_hostname=PINNED)
