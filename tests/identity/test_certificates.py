@@ -1,12 +1,15 @@
 """Certificates of hosts and of jobs."""
 
+import ssl
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vmferry.config import Config
-from vmferry.identity import certificates
+from vmferry.core.errors import AccessError
+from vmferry.identity import certificates, site
 
 
 def test_identity_is_made_once(tmp_path: Path) -> None:
@@ -36,3 +39,16 @@ def test_checked_gives_one_plain_certificate() -> None:
     for wrong in ("", "words", key, certificate[:100], "é"):
         with pytest.raises(ValueError):
             certificates.checked(wrong)
+
+
+def test_a_certificate_of_a_version_that_is_none_cannot_be_read_like_any_other() -> None:
+    pem, _ = certificates.create("kvm1")
+    der = ssl.PEM_cert_to_DER_cert(pem).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x2f", 1)
+    text = ssl.DER_cert_to_PEM_cert(der)
+    readers: list[Callable[[str], object]] = [certificates.checked, certificates.validity]
+    readers.append(lambda pem: certificates.parsed_all(pem.encode()))
+    for read in readers:
+        with pytest.raises(ValueError, match="version"):
+            read(text)
+    with pytest.raises(AccessError, match="damaged"):
+        site.check(der, "kvm2")

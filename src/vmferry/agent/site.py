@@ -6,7 +6,6 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from vmferry.agent.services import Stores
@@ -14,7 +13,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.siteapi import Authority, CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
-from vmferry.identity import site
+from vmferry.identity import certificates, site
 from vmferry.identity.certificates import Identity, write
 from vmferry.identity.site import Certificate, Trust
 from vmferry.store.peers import Kind
@@ -90,7 +89,7 @@ class Site:
                     fingerprint=one.fingerprint(hashes.SHA256()).hex(),
                     not_after=one.not_valid_after_utc,
                 )
-                for one in x509.load_pem_x509_certificates(found.authorities.encode())
+                for one in certificates.parsed_all(found.authorities.encode())
             ],
             callers=list(found.callers),
             names=list(found.names),
@@ -120,11 +119,11 @@ class Site:
     def install(self, chain: str, by: str) -> HostCertificate:
         """Show this certificate from now on, to hosts of the site and to clients that know it by an authority."""
         try:
-            leaf = x509.load_pem_x509_certificates(chain.encode("ascii"))[0]
+            leaf = certificates.parsed_all(chain.encode("ascii"))[0]
         except ValueError as error:
             raise UsageError(codes.BAD_REQUEST, detail="that is no PEM certificate") from error
         host, encoding = self._config.name, serialization.Encoding.DER
-        ours = x509.load_pem_x509_certificate(self._identity.certificate.encode())
+        ours = certificates.parsed(self._identity.certificate.encode())
         if leaf.public_key() != ours.public_key():
             raise AccessError(codes.SITE_KEY, host=host)
         found = site.check(leaf.public_bytes(encoding), host)
@@ -167,7 +166,7 @@ class Site:
             write(file, chain)
         try:
             client, server = (site.context(trusted, file, self._identity.key_file, server=end) for end in (False, True))
-            found = x509.load_pem_x509_certificates(file.read_bytes())[0]
+            found = certificates.parsed_all(file.read_bytes())[0]
             name = site.check(found.public_bytes(serialization.Encoding.DER), self._config.name).name
             _shake(client, server, name)
         except ssl.SSLCertVerificationError as error:

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,13 +82,43 @@ def fingerprint(pem: str) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
+def parsed(pem: bytes) -> x509.Certificate:
+    """Return the first certificate in a PEM text.
+
+    Raises:
+        ValueError: there is none, whatever kept it from being read.
+    """
+    with _one_error():
+        return x509.load_pem_x509_certificate(pem)
+
+
+def parsed_all(pem: bytes) -> list[x509.Certificate]:
+    """Return the certificates in a PEM text; errors as of `parsed`."""
+    with _one_error():
+        return x509.load_pem_x509_certificates(pem)
+
+
+def parsed_der(data: bytes) -> x509.Certificate:
+    """Return a certificate in DER; errors as of `parsed`."""
+    with _one_error():
+        return x509.load_der_x509_certificate(data)
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    try:
+        yield
+    except x509.InvalidVersion as error:  # is no ValueError, as every other reason is
+        raise ValueError(str(error)) from error
+
+
 def checked(pem: str) -> str:
     """Give a certificate that came from elsewhere in its plain form: one PEM block, nothing around it.
 
     Raises:
         ValueError: it is not one certificate that this host's TLS library can use.
     """
-    certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
+    certificate = parsed(pem.encode("ascii"))
     plain = certificate.public_bytes(serialization.Encoding.PEM).decode()
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=plain)
@@ -101,7 +133,7 @@ def validity(pem: str) -> tuple[datetime, datetime]:
     Raises:
         ValueError: that is no certificate.
     """
-    certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
+    certificate = parsed(pem.encode("ascii"))
     return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
@@ -168,7 +200,7 @@ def proven(certificate: str, data: bytes, signature: bytes) -> bool:
     Raises:
         ValueError: that is no PEM.
     """
-    key = x509.load_pem_x509_certificate(certificate.encode("ascii")).public_key()
+    key = parsed(certificate.encode("ascii")).public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
         return False
     try:

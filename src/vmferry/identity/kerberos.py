@@ -34,9 +34,9 @@ def binding(certificate: bytes) -> bytes:
     Arguments:
         certificate: DER.
     """
-    from cryptography import x509
+    from vmferry.identity import certificates
 
-    algorithm = x509.load_der_x509_certificate(certificate).signature_hash_algorithm
+    algorithm = certificates.parsed_der(certificate).signature_hash_algorithm
     name = algorithm.name if algorithm is not None and algorithm.name not in ("md5", "sha1") else "sha256"
     return b"tls-server-end-point:" + hashlib.new(name, certificate).digest()
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, Code, UsageError
+from vmferry.identity import certificates
 from vmferry.identity.certificates import write
 from vmferry.store.peers import Kind, Peer
 
@@ -131,7 +132,7 @@ def own(config: Config) -> Certificate:
 def installed(config: Config) -> Certificate | None:
     """Give this host's certificate of the site, in its time or not; None where it has none."""
     try:
-        return _read(x509.load_pem_x509_certificates(chain_file(config).read_bytes())[0], config.name)
+        return _read(certificates.parsed_all(chain_file(config).read_bytes())[0], config.name)
     except FileNotFoundError:
         return None
 
@@ -161,7 +162,7 @@ def authorities(pem: str) -> list[x509.Certificate]:
         UsageError: they are none, or their time is over (TRUST_INVALID).
     """
     try:
-        found = x509.load_pem_x509_certificates(pem.encode("ascii"))
+        found = certificates.parsed_all(pem.encode("ascii"))
         for one in found:
             if not one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
                 raise ValueError(f"{one.subject.rfc4514_string()} may not certify others")
@@ -185,7 +186,7 @@ def check(shown: bytes, host: str) -> Certificate:
         AccessError: SITE_USAGE, SITE_NAME, SITE_EXPIRED, SITE_NOT_YET_VALID.
     """
     try:
-        certificate = x509.load_der_x509_certificate(shown)
+        certificate = certificates.parsed_der(shown)
         found = _read(certificate, host)
         usages = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:

@@ -22,7 +22,7 @@ from vmferry.hypervisor.safefiles import Identity
 from vmferry.transfer.persist import pauses
 
 _AWAY = 30.0  # seconds for which libvirt may be away
-_TRIES = 12  # of a file system that refuses: some 15 s
+_TRIES = 18  # of a file system that refuses: some 35 s
 _PATIENCE = 3.0  # seconds for others to close a file that they look at for a moment: a pool's refresh, `qemu-img info`
 
 
