@@ -10,7 +10,7 @@ from tests.agent.world import ANN, ENDLESS, FULL, HERE, LATE, LATER, NOWHERE, ON
 
 from vmferry.agent.outgoing import Moves
 from vmferry.core import codes
-from vmferry.core.errors import PreflightError, UnreachableError, UsageError, VmferryError
+from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.offer import (
@@ -22,6 +22,7 @@ from vmferry.core.offer import (
     Performance,
 )
 from vmferry.core.settings import HostSettings, Protection
+from vmferry.store.jobs import Jobs
 from vmferry.transfer import spec
 
 
@@ -347,3 +348,33 @@ def test_whatever_fails_before_a_move_begins_ends_it_on_both_hosts(
     monkeypatch.undo()
     world.admission = HERE
     assert moves.move("web01", "kvm2", MoveOptions(), ANN)
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_a_move_that_fails_while_the_database_is_locked_does_not_wait_on(
+    moves: Moves, world: World, monkeypatch: pytest.MonkeyPatch, granted: bool
+) -> None:
+    """It was said to have failed, and would have been moved later."""
+    locked = InternalError(codes.DATABASE_FAILED, path="vmferry.db", host="kvm1", why="database is locked")
+    tries: list[str] = []
+    end = Jobs.end
+
+    def fail(*_arguments: object) -> None:
+        raise locked
+
+    def later(jobs: Jobs, job: str, *rest: Any) -> bool:
+        tries.append(job)
+        if len(tries) < 3:
+            raise locked
+        return end(jobs, job, *rest)
+
+    monkeypatch.setattr(Jobs, "end", later)
+    if granted:
+        monkeypatch.setattr(Jobs, "mark", fail)
+    else:
+        monkeypatch.setattr(world, "start", fail)
+    with pytest.raises(InternalError) as caught:
+        moves.move("web01", "kvm2", MoveOptions(), ANN)
+    assert caught.value is locked
+    assert [row.state for row in moves.jobs.list()] == [State.FAILED]
+    assert len(tries) == 3

@@ -5,6 +5,7 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from vmferry.agent import nonces, workers
@@ -37,8 +38,10 @@ from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.settings import Settings
 from vmferry.transfer import control, decision, spec
-from vmferry.transfer.persist import why
+from vmferry.transfer.persist import pauses, why
 from vmferry.transfer.spec import Spec
+
+_ENDINGS = 12  # tries to write an end down, each of which waits for the database
 
 log = logging.getLogger("vmferry.agent")
 
@@ -295,10 +298,17 @@ class Moves:
             work: None: the destination has not granted it.
         """
         known = error if isinstance(error, VmferryError) else InternalError(codes.INTERNAL, why=why(error))
-        if work is not None:
-            self._give_up(job, known, work=work)
-            return
-        self.jobs.end(job, State.FAILED, known.problem(), None)
+        for pause in islice(pauses(), _ENDINGS):
+            try:
+                if work is not None:
+                    self._give_up(job, known, work=work)
+                    return
+                self.jobs.end(job, State.FAILED, known.problem(), None)
+                break
+            except VmferryError as failed:  # else it would wait on, and be moved though it was said to have failed
+                if failed.code is not codes.DATABASE_FAILED:
+                    raise
+                time.sleep(pause)
         spec.forget(self.config.state_folder, job, key=True)
         nonces.remove(disks)
 
