@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.agent.world import ANN, ENDLESS, FULL, HERE, LATE, LATER, NOWHERE, ON, ONLY, World, another, found
 
+from vmferry.agent import outgoing
 from vmferry.agent.outgoing import Moves
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError, VmferryError
@@ -378,3 +379,44 @@ def test_a_move_that_fails_while_the_database_is_locked_does_not_wait_on(
     assert caught.value is locked
     assert [row.state for row in moves.jobs.list()] == [State.FAILED]
     assert len(tries) == 3
+    assert world.asked[-1:] == (["abort"] if granted else [])
+
+
+@pytest.mark.parametrize("how", ["begin", "cancel"])
+def test_a_move_whose_end_was_never_written_down_is_not_begun(
+    moves: Moves, world: World, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The database was locked for longer than anybody waits: the user was told that the move has failed."""
+    world.refusal = FULL
+    locked = InternalError(codes.DATABASE_FAILED, path="vmferry.db", host="kvm1", why="database is locked")
+    mark = Jobs.mark
+    marked: list[str] = []
+
+    def once(jobs: Jobs, job: str, *rest: Any) -> bool:
+        marked.append(job)
+        if len(marked) > 1:
+            raise locked
+        return mark(jobs, job, *rest)
+
+    def fail(*_arguments: object) -> None:
+        raise locked
+
+    monkeypatch.setattr(outgoing, "_ENDINGS", 1)
+    monkeypatch.setattr(Jobs, "mark", once)
+    monkeypatch.setattr(Jobs, "end", fail)
+    with pytest.raises(InternalError) as caught:
+        moves.move("web01", "kvm2", MoveOptions(), ANN)
+    assert caught.value is locked
+    assert world.asked[-1] == "abort"
+    assert nonce_files(world) == []
+    monkeypatch.undo()
+    (job,) = (row.id for row in moves.jobs.list())
+    assert moves.jobs.get(job).state is State.WAITING
+    world.refusal, world.admission = None, HERE
+    asked = len(world.asked)
+    if how == "begin":
+        assert moves.begin(job)
+    else:
+        moves.cancel(job, ANN)
+    assert moves.jobs.get(job).state is (State.FAILED if how == "begin" else State.CANCELLED)
+    assert world.asked[asked:] == []

@@ -1,7 +1,8 @@
+import fcntl
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -96,21 +97,30 @@ def test_a_deadline_counts_from_the_request() -> None:
     assert "web01 stays on kvm1" in error.remedy
 
 
-def test_whoever_negotiates_next_is_seen_though_the_one_before_removed_its_sign(tmp_path: Path) -> None:
-    begun, done = threading.Event(), threading.Event()
+def test_whoever_negotiates_next_is_seen_though_the_one_before_removed_its_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, begun, done = threading.Event(), threading.Event(), threading.Event()
+    flock = fcntl.flock
 
     def negotiate() -> None:
         with spec.negotiating(tmp_path, "0123456789ab"):
             begun.set()
             done.wait(30)
 
+    def lock(file: IO[str], operation: int) -> None:
+        if threading.current_thread() is next_one:
+            opened.set()  # the sign that the one before is about to remove
+        flock(file, operation)
+
+    next_one = threading.Thread(target=negotiate)
+    monkeypatch.setattr(fcntl, "flock", lock)
     assert spec.is_negotiated(tmp_path, "0123456789ab")
     with spec.negotiating(tmp_path, "0123456789ab"):
         assert not spec.is_negotiated(tmp_path, "0123456789ab")
         spec.save(tmp_path, make())
-        next_one = threading.Thread(target=negotiate)
         next_one.start()
-        wait(lambda: waits_for_a_lock(next_one), 30)
+        assert opened.wait(30)
     assert begun.wait(30)
     assert not spec.is_negotiated(tmp_path, "0123456789ab")
     done.set()
@@ -122,15 +132,3 @@ def test_a_negotiation_that_came_to_nothing_leaves_nothing(tmp_path: Path) -> No
     with pytest.raises(AccessError), spec.negotiating(tmp_path, "0123456789ab"):
         raise AccessError(codes.JOB_KEY_WRONG, job="0123456789ab")
     assert not spec.folder(tmp_path, "0123456789ab").exists()
-
-
-def waits_for_a_lock(thread: threading.Thread) -> bool:
-    """Return whether a thread of this process waits in flock(2), number 73 on x86-64."""
-    return Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().startswith("73 ")
-
-
-def wait(look: Callable[[], bool], limit: float) -> None:
-    until = time.monotonic() + limit
-    while not look():
-        assert time.monotonic() < until
-        time.sleep(0.001)

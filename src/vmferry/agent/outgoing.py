@@ -4,6 +4,7 @@ import logging
 import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -156,7 +157,7 @@ class Moves:
                 return True
             with spec.negotiating(self.config.state_folder, job):
                 try:
-                    work = spec.load(self.config.state_folder, job)
+                    work = self._agreed(job)
                     if work.late:
                         raise work.lateness()
                     reason = self._refusal(row, storage=work.copies_storage) or self._begin_anew(row, work)
@@ -223,6 +224,17 @@ class Moves:
         if row.state is not State.WAITING:
             self.launcher.start(job)
         return Verdict(verdict="undecided")
+
+    def _agreed(self, job: str) -> Spec:
+        """Return what the hosts have agreed on for a job that waits.
+
+        Raises:
+            InternalError: nothing: its request failed, and that could not be written down.
+        """
+        try:
+            return spec.load(self.config.state_folder, job)
+        except FileNotFoundError as error:
+            raise InternalError(codes.INTERNAL, why=f"the request for job {job} failed before it began") from error
 
     # --- places -------------------------------------------------------------------------------------------------
 
@@ -298,30 +310,32 @@ class Moves:
             work: None: the destination has not granted it.
         """
         known = error if isinstance(error, VmferryError) else InternalError(codes.INTERNAL, why=why(error))
+        with suppress(OSError):
+            spec.forget(self.config.state_folder, job)  # nobody begins it any more, even if its end is not on record
         for pause in islice(pauses(), _ENDINGS):
             try:
-                if work is not None:
-                    self._give_up(job, known, work=work)
-                    return
                 self.jobs.end(job, State.FAILED, known.problem(), None)
                 break
-            except VmferryError as failed:  # else it would wait on, and be moved though it was said to have failed
-                if failed.code is not codes.DATABASE_FAILED:
-                    raise
+            except VmferryError as failed:
+                log.warning("job %s has failed, and that cannot be written down yet: %s", job, failed.reason)
                 time.sleep(pause)
-        spec.forget(self.config.state_folder, job, key=True)
-        nonces.remove(disks)
+        self._clear(job, known, work)
+        if work is None:
+            nonces.remove(disks)
 
-    def _give_up(self, job: str, error: VmferryError, state: State = State.FAILED, *, work: Spec | None = None) -> None:
-        """End a job that has not begun, on both hosts.
-
-        Arguments:
-            work: None: as it is written down.
-        """
-        work = work or spec.load(self.config.state_folder, job)
+    def _give_up(self, job: str, error: VmferryError, state: State = State.FAILED) -> None:
+        """End a job that has not begun, on both hosts."""
+        try:
+            work = spec.load(self.config.state_folder, job)
+        except FileNotFoundError:
+            work = None  # it was abandoned, and that could not be written down
         self.jobs.end(job, state, error.problem(), None)
-        told = False
-        if work.role is Role.SOURCE:
+        self._clear(job, error, work)
+
+    def _clear(self, job: str, error: VmferryError, work: Spec | None) -> None:
+        """Tell the other host that a job has ended, if it knows of it, and remove what was made for it here."""
+        told = work is None
+        if work is not None and work.role is Role.SOURCE:
             nonces.remove(work.offer.disks)
             try:
                 peer = self.prospects.peer(work.offer.vm, work.peer)
@@ -330,7 +344,8 @@ class Moves:
                 told = True
             except VmferryError:
                 pass  # it asks for the verdict when it answers again, or when the VM is offered anew
-        spec.forget(self.config.state_folder, job, key=told)
+        with suppress(OSError):  # vmferryd's sweep removes it
+            spec.forget(self.config.state_folder, job, key=told)
 
     def _check_grant(self, offer: Offer, grant: Grant, host: str) -> None:
         folder = control.folder(self.config.run_folder, offer.job)

@@ -143,13 +143,7 @@ def global_options() -> list[click.Parameter]:
             help="A table (the default); wide: with more columns, and no line is broken; name: only the name or "
             "identifier, one a line; json: for a program, see docs/json.md.",
         ),
-        click.Option(
-            ["--no-headers"],
-            is_flag=True,
-            expose_value=False,
-            callback=_keep("no_headers"),
-            help="Print tables without their first line.",
-        ),
+        _flag(["--no-headers"], "no_headers", "Print tables without their first line."),
         click.Option(
             ["--host"],
             metavar="NAME",
@@ -159,26 +153,12 @@ def global_options() -> list[click.Parameter]:
             help="Whose VMs and settings. Default: the host that $VMFERRY_HOST names, else this host; another takes "
             "a token, see `vmferry host login`.",
         ),
-        click.Option(
-            ["--yes"],
-            is_flag=True,
-            expose_value=False,
-            callback=_keep("yes"),
-            help="Do not ask for confirmation.",
-        ),
-        click.Option(
-            ["-q", "--quiet"],
-            is_flag=True,
-            expose_value=False,
-            callback=_keep("quiet"),
-            help="Print data and errors only: no messages and no progress.",
-        ),
-        click.Option(
+        _flag(["--yes"], "yes", "Do not ask for confirmation."),
+        _flag(["-q", "--quiet"], "quiet", "Print data and errors only: no messages and no progress."),
+        _flag(
             ["-v", "--verbose"],
-            is_flag=True,
-            expose_value=False,
-            callback=_keep("verbose"),
-            help="Print each request to vmferryd on stderr, with its answer's status and the time it took.",
+            "verbose",
+            "Print each request to vmferryd on stderr, with its answer's status and the time it took.",
         ),
         click.Option(
             ["--color"],
@@ -189,6 +169,10 @@ def global_options() -> list[click.Parameter]:
             help="Whether output has colours. Default: on a terminal, unless $NO_COLOR is set.",
         ),
     ]
+
+
+def _flag(names: list[str], setting: str, help_: str) -> click.Option:
+    return click.Option(names, is_flag=True, expose_value=False, callback=_keep(setting), help=help_)
 
 
 class Command(click.Command):

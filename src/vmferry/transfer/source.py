@@ -307,8 +307,7 @@ class Source(Endpoint):
     # --- the verdict, and what follows from it ------------------------------------------------------------------
 
     def _conclude(self) -> None:
-        why = self._trouble.reason if self._trouble else "the copy is complete"
-        self._decision.abort(why)
+        self._decision.abort(self._trouble.reason if self._trouble else "the copy is complete")
         self._commit.hear("")
         while self._decision.verdict is Verdict.COMMITTING:
             self._commit.find_out(suspended=self._suspended)
@@ -363,10 +362,8 @@ class Source(Endpoint):
     def _remove_disks(self) -> list[str]:
         """Remove the files that are the VM's alone; returns what stays, with the reasons."""
         noted = self.jobs.last(self.job, Phase.CONNECTING)
-        if noted is None:
-            return []
-        ask, lost = (lambda files: self.domains.around(files, self.offer.uuid)), self._departure.lost
-        return originals.remove(noted.detail, ask, lost=lost)
+        detail, lost = noted.detail if noted else {}, self._departure.lost
+        return originals.remove(detail, lambda files: self.domains.around(files, self.offer.uuid), lost=lost)
 
     def _remove_nonces(self) -> list[str]:
         """Remove the files that proved what storage both hosts see; returns what stays, with the reasons."""
