@@ -1,7 +1,7 @@
 """A copy that must not run yet is suspended again whoever resumes it; over libvirt's own test driver."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -42,12 +42,13 @@ def test_it_is_suspended_at_once_and_again_until_the_vigil_ends(domain: Any) -> 
     assert domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING
 
 
-def test_a_journal_that_fails_does_not_end_the_vigil(domain: Any) -> None:
+@pytest.mark.parametrize("kind", [locked, lambda: KeyError("x")])
+def test_a_journal_that_fails_does_not_end_the_vigil(domain: Any, kind: Callable[[], Exception]) -> None:
     told = threading.Semaphore(0)
 
     def suspended() -> None:
         told.release()
-        raise locked()
+        raise kind()
 
     vigil = Vigil(URI, "kvm2", lambda: identity(domain), suspended)
     domain.suspend()

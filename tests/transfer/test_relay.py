@@ -143,6 +143,30 @@ def test_a_local_program_that_dies_resets_the_stream() -> None:
         assert isinstance(join.near.error, ConnectionResetError)
 
 
+class Failing(Relay):
+    """One that meets something that nobody thought of."""
+
+    def _outward(self) -> None:
+        raise KeyError("x")
+
+
+def test_whatever_fails_ends_both_directions_and_is_known() -> None:
+    """The thread ended without a word, and QEMU's connection stayed open."""
+    with sessions() as (source, destination):
+        streams = Streams(destination)
+        here, mine = pair()
+        there, theirs = pair()
+        near = Failing(source.open("memory"), mine)
+        far = Relay(streams.wait(1)[0], theirs)
+        assert here.recv(1) == b""
+        assert there.recv(1) == b""
+        here.close()
+        there.close()
+        assert near.done.wait(LIMIT)
+        assert far.done.wait(LIMIT)
+        assert isinstance(near.error, KeyError)
+
+
 def test_a_broken_session_ends_local_connections() -> None:
     with sessions() as (source, destination):
         join = Joined(source, destination, Streams(destination))

@@ -58,7 +58,7 @@ class Vigil:
                 continue
             try:
                 self._watch(connection)
-            except libvirt.libvirtError as error:
+            except Exception as error:  # libvirt is away, as a rule; nothing ends the vigil but `end`
                 log.debug("the vigil on %s begins anew: %s", self._host, error)
                 self._news.wait(_LOOK)
             finally:
@@ -90,8 +90,8 @@ class Vigil:
             log.warning("%s was resumed on %s before it was handed over, and is suspended again", own.name, self._host)
             try:
                 self._suspended()
-            except VmferryError as error:  # the vigil goes on: it must not run, whatever else is wrong
-                log.warning("%s", error.reason)
+            except Exception:  # the vigil goes on: it must not run, whatever else is wrong
+                log.exception("that %s was resumed cannot be put on record", own.name)
 
     def _on_lifecycle(self, _connection: Any, _domain: Any, event: int, _detail: int, _opaque: object) -> None:
         if event == libvirt.VIR_DOMAIN_EVENT_RESUMED:

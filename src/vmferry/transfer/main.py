@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from vmferry import config as configuration
@@ -59,20 +60,32 @@ def work(config: Config, job: str) -> int:
         todo = _await_spec(config, jobs, job)
         if todo is None:
             return 0
-        place = spec.folder(config.state_folder, job) / "lock"
-        lock = os.open(place, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        with _alone(spec.folder(config.state_folder, job) / "lock") as alone:
+            if not alone:
+                log.info("job %s has a worker already", job)
+                return 0
+            end = (Source if todo.role is Role.SOURCE else Destination)(config, todo, database)
+            try:
+                end.listen()
+                _carry(end, jobs, todo)
+            finally:
+                end.close()
+    return 0
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[bool]:
+    """Hold a job's lock; whether it could be had. vmferryd, which may stand in for a worker, lives on after this."""
+    lock = os.open(place, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.info("job %s has a worker already", job)
-            return 0
-        end = (Source if todo.role is Role.SOURCE else Destination)(config, todo, database)
-        try:
-            end.listen()
-            _carry(end, jobs, todo)
-        finally:
-            end.close()
-    return 0
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(lock)
 
 
 def _carry(end: Source | Destination, jobs: Jobs, todo: Spec) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from vmferry.core.crowd import gives_way, origin
-from vmferry.core.errors import VmferryError
 from vmferry.core.networks import Local
 from vmferry.transfer import greeting, sockets, tls
 from vmferry.transfer.frames import broken
 from vmferry.transfer.greeting import Greeted
+from vmferry.transfer.persist import why
 from vmferry.transfer.tls import Credentials
 
 log = logging.getLogger(__name__)
@@ -138,18 +138,16 @@ class Reception:
     def _take(self, connection: socket.socket) -> None:
         try:
             self._sort(greeting.accept(connection, self._credentials, self._context, _GREETING))
-        except VmferryError as error:
-            self._note(error.reason)
-        except OSError as error:
-            self._note(str(error))
+        except Exception as error:  # a stranger's nonsense, of whatever kind
+            self._note(why(error))
         finally:
             with self._lock:
                 self._greeting.pop(threading.current_thread(), None)
                 self._leaving.discard(threading.current_thread())
 
-    def _note(self, why: str) -> None:
-        self.refused = why
-        log.warning("job %s: a connection was refused: %s", self._credentials.job, why)
+    def _note(self, reason: str) -> None:
+        self.refused = reason
+        log.warning("job %s: a connection was refused: %s", self._credentials.job, reason)
 
     def adopt(self, session: str, take: Callable[[Greeted], bool]) -> None:
         """Give connections that come later for a session to `take`, until it returns False."""

@@ -1,13 +1,17 @@
 """Joins a stream to a local unix socket: what comes from either goes to the other, each direction till its own end."""
 
+import logging
 import socket
 import threading
 from contextlib import suppress
 
+from vmferry.transfer.persist import why
 from vmferry.transfer.stream import Stream
 
 _SO_SNDBUFFORCE = 32  # asm-generic/socket.h; root may go beyond net.core.wmem_max
 _TO_PROGRAM = 4 << 20
+
+log = logging.getLogger("vmferry.transfer")
 
 
 class Relay:
@@ -20,7 +24,7 @@ class Relay:
 
     def __init__(self, stream: Stream, connection: socket.socket) -> None:
         self.done = threading.Event()  # nothing is carried any more, and the socket is closed
-        self.error: OSError | None = None  # why it ended early
+        self.error: Exception | None = None  # why it ended early
         self._stream = stream
         self._connection = connection
         self._lock = threading.Lock()
@@ -48,9 +52,11 @@ class Relay:
         assert callable(carry)
         try:
             carry()
-        except OSError as error:
+        except Exception as error:
+            if not isinstance(error, OSError):
+                log.exception("what QEMU sends cannot be carried")
             self.error = self.error or error
-            self._stream.reset(error.strerror or str(error))
+            self._stream.reset(why(error))
             self._cut()
         with self._lock:
             self._running -= 1

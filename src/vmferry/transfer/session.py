@@ -288,6 +288,9 @@ class Session:
             self._break(error.reason)
         except OSError:
             pass  # the session is over
+        except Exception as error:  # nobody would hear of anything any more
+            log.exception("messages of the peer cannot be read")
+            self._break(str(error))
         self._over.wait()
         with self._changed:
             self._changed.wait_for(lambda: self._on_broken is not None or self._closing)
