@@ -82,9 +82,11 @@ def test_a_stale_managed_save_image_does_not_keep_a_definition(
         domain.managedSave()
 
     domains._call(save)
-    domains.forget(VM)
+    definition = domains.definition(UUID)
+    assert definition is not None
+    assert domains.forget(VM) == definition
     assert domains.presence(UUID) is Presence.ABSENT
-    domains.forget(VM)
+    assert domains.forget(VM) is None
     domains.autostart(VM, on=False)
 
 

@@ -23,7 +23,7 @@ _ALLOWED = {
     "transfer/definition.py::_keep": _STATE,
     "transfer/definition.py::_write": _STATE,
     "transfer/endpoint.py::Endpoint": _RUN,
-    "transfer/main.py::work": _STATE,
+    "transfer/main.py::_alone": _STATE,
     "transfer/originals.py::_identity": "only told which file it is (O_PATH)",
     "transfer/spec.py": _STATE,
     "transfer/startlock.py::StartLock": _STATE,

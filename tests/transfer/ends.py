@@ -166,11 +166,14 @@ class Host:
         starts: bool = self._step("starts with host", lambda: self.defined and self.starts)
         return starts
 
-    def forget(self, vm: VmIdentity) -> None:
+    def forget(self, vm: VmIdentity) -> tuple[str, bool] | None:
+        taken = ("<domain/>", self.starts) if self.defined else None
+
         def effect() -> None:
             self.defined = self.starts = False
 
         self._step("forget", effect)
+        return taken
 
 
 def away() -> Exception:

@@ -13,6 +13,7 @@ from vmferry.core.errors import VmferryError
 from vmferry.core.offer import Offer
 from vmferry.core.text import cleaned
 from vmferry.transfer import definition
+from vmferry.transfer.definition import Teller
 from vmferry.transfer.spec import Spec
 
 TITLED = xml().replace("</uuid>", "</uuid><title>new</title>")
@@ -45,8 +46,12 @@ class Side:
     def next_event(self, _timeout: float) -> tuple[str, Any]:
         return self._answers.popleft()
 
+    def teller(self, folder: Path, todo: Spec | None = None, **offered: Any) -> Teller:
+        return Teller(folder, todo or work(**offered), self, self.say, self.next_event)
+
     def tell(self, folder: Path, *, started: bool = True, **offered: Any) -> str | None:
-        return definition.tell(folder, work(**offered), self, self.say, self.next_event, started=started)
+        left = self.teller(folder, **offered).tell(started)
+        return left[0] if left else None
 
 
 def work(**offered: Any) -> Spec:
@@ -61,7 +66,7 @@ def test_a_definition_that_is_as_it_was_offered_is_not_told(tmp_path: Path) -> N
         assert side.said == []
     side = Side(None)
     transient = work().model_copy(update={"offer": work().offer.model_copy(update={"persistent": False})})
-    assert definition.tell(tmp_path, transient, side, side.say, side.next_event, started=False) is None
+    assert side.teller(tmp_path, transient).tell(False) == []
     assert side.said == []
 
 
@@ -118,3 +123,19 @@ def test_a_definition_that_never_rests_is_kept_in_the_end(tmp_path: Path) -> Non
     left = Side(*seen, answers=(DONE,) * 9).tell(tmp_path)
     assert left is not None
     assert "again and again" in left
+
+
+@pytest.mark.parametrize("last", [(TITLED, False), None])
+def test_what_is_changed_after_the_last_look_is_told_as_it_is_taken_away(tmp_path: Path, last: Seen) -> None:
+    side = Side((xml(), False), answers=(DONE,))
+    teller = side.teller(tmp_path)
+    assert teller.tell(True) == []
+    assert teller.tell_last(last, True) == []
+    assert side.said == [{"do": "define", "xml": last and last[0], "autostart": True}]
+
+
+def test_a_definition_that_is_taken_away_as_it_was_told_is_told_once(tmp_path: Path) -> None:
+    side = Side((TITLED, False), answers=(DONE,))
+    teller = side.teller(tmp_path)
+    assert teller.tell(True) + teller.tell_last((TITLED, False), True) == []
+    assert len(side.said) == 1

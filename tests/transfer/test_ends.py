@@ -39,6 +39,7 @@ from vmferry.transfer.departure import Departure
 from vmferry.transfer.retreat import keep_running, standing
 
 OWN = VmIdentity(offer().uuid, offer().vm, 7)
+UNTOLD: dict[str, Any] = {"tell": lambda _started: [], "tell_last": lambda _taken, _started: []}
 
 
 def no_sleep(_seconds: float) -> None:
@@ -191,7 +192,7 @@ def depart(
     while True:
         departure = Departure(record, host, host, vm, "kvm2", heard, ask, no_sleep)
         try:
-            came = departure.take(noted=record.has(Phase.GOING), said=False, go={"do": "go"}, tell=list, remove=remove)
+            came = departure.take(noted=record.has(Phase.GOING), said=False, go={"do": "go"}, **UNTOLD, remove=remove)
         except Died:
             continue
         return came, departure.left, removed
@@ -269,17 +270,19 @@ def test_whether_the_vm_started_with_its_host_is_known_after_that_was_taken_away
     failing = Failing(faults)
     record, host = Record(failing), Host(failing, Presence.OFF, defined=True, autostart=started)
     told: list[bool] = []
+
+    def tell(started: bool) -> list[str]:
+        assert not host.starts
+        told.append(started)
+        return []
+
     while True:
         departure = Departure(record, host, host, offer(), "kvm2", events(), outcome, no_sleep)
         departure.started = any(detail.get("started") for _, detail in record.steps)
 
-        def tell(departure: Departure = departure) -> list[str]:
-            assert not host.starts
-            told.append(departure.started)
-            return []
-
         try:
-            departure.take(noted=record.has(Phase.GOING), said=False, go={"do": "go"}, tell=tell, remove=list)
+            steps = {**UNTOLD, "tell": tell, "remove": list}
+            departure.take(noted=record.has(Phase.GOING), said=False, go={"do": "go"}, **steps)
         except Died:
             continue
         break
@@ -384,7 +387,7 @@ def test_the_source_ends_only_what_ran_as_the_copying_began() -> None:
     host.destroy = destroy  # type: ignore[method-assign]
     departure = Departure(record, host, host, offer(), "kvm2", events({"do": "defined"}), outcome, no_sleep)
     departure.vm = OWN
-    steps = {"tell": list, "remove": list}
+    steps = {**UNTOLD, "remove": list}
     assert departure.take(noted=True, said=False, go={"do": "go"}, **steps) is None
     assert ended == [OWN]
 

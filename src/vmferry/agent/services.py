@@ -170,8 +170,8 @@ class Domains(Protocol):
         """End a VM's process at once."""
         ...
 
-    def forget(self, vm: VmIdentity) -> None:
-        """Take autostart and definition away."""
+    def forget(self, vm: VmIdentity) -> tuple[str, bool] | None:
+        """Take autostart and definition away; returns both."""
         ...
 
     def autostart(self, vm: VmIdentity, *, on: bool) -> None:

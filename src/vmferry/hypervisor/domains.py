@@ -38,6 +38,7 @@ _ENDINGS = {
 SUSPENDED = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER)  # by a person; not while a job is at work
 _LET_RUN = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATION_CANCELED)
 _NO_METADATA = "urn:vmferry:none"
+_DEFINITION = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_INACTIVE
 
 
 class Domains:
@@ -212,28 +213,33 @@ class Domains:
 
         self._call(act)
 
-    def forget(self, vm: VmIdentity) -> None:
+    def forget(self, vm: VmIdentity) -> tuple[str, bool] | None:
         """Take autostart and the definition of a VM away; its disks stay. Nothing happens when there is none.
 
         A managed save image goes too: the VM has run since, so that its memory is stale, and a start would take it.
+
+        Returns:
+            The definition that was taken away, as `definition` has it, and its autostart; None: there was none.
 
         Raises:
             PreflightError: libvirt-refused; the definition is needed, e.g. for snapshots.
         """
 
-        def act(connection: Any) -> None:
+        def act(connection: Any) -> tuple[str, bool] | None:
             domain = _lookup(connection, vm.uuid)
             if domain is None or not domain.isPersistent():
-                return
+                return None
             self._require_name(domain, vm)
+            taken = str(domain.XMLDesc(_DEFINITION)), bool(domain.autostart())
             if domain.autostart():
                 domain.setAutostart(0)
             flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
             if domain.hasManagedSaveImage():
                 flags |= libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
             domain.undefineFlags(flags)
+            return taken
 
-        self._call(act)
+        return self._call(act)
 
     def starts_with_host(self, vm: VmIdentity) -> bool:
         """Return whether libvirt starts the VM with the host."""
@@ -254,7 +260,6 @@ class Domains:
         Whoever waits for libvirt's job on the VM, to change or remove its definition, has their turn first: metadata
         that it does not have is removed, which takes the same lock.
         """
-        flags = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_INACTIVE
 
         def ask(connection: Any) -> tuple[str, bool] | None:
             try:
@@ -263,7 +268,7 @@ class Domains:
                     return None
                 element, config = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_CONFIG
                 domain.setMetadata(element, None, "vmferry", _NO_METADATA, config)
-                return str(domain.XMLDesc(flags)), bool(domain.autostart())
+                return str(domain.XMLDesc(_DEFINITION)), bool(domain.autostart())
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return None  # it was undefined at the same moment

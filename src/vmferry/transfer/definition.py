@@ -126,38 +126,71 @@ def _take(config: Config, domains: Domains, work: Spec, message: Message) -> Non
     domains.define(planned.persistent_xml, autostart=message.get("autostart") is True)
 
 
-def tell(
-    state_folder: Path,
-    work: Spec,
-    domains: Defined,
-    say: Callable[..., bool],
-    next_event: Callable[[float], tuple[str, Any]],
-    *,
-    started: bool,
-) -> str | None:
-    """Tell the destination of a definition that was changed meanwhile; returns what it has not taken over, in words.
+class Teller:
+    """Tells the destination of a definition that was changed while the VM was copied.
 
     Arguments:
-        started: whether the VM was started with its host until that was taken away here.
+        state_folder: where what the destination does not take over is kept.
+        work: the job.
+        domains: the VMs of this host.
         say: sends a message to the destination's worker, and returns whether it could.
         next_event: waits for what comes next, at most so many seconds.
-
-    Raises:
-        VmferryError: libvirt does not answer, or says no.
     """
-    told = now = Definition.offered(work.offer)
-    for _ in range(_TIMES):
-        now = Definition.read(domains, work.offer.uuid)
-        now = replace(now, autostart=now.autostart or started)
-        if now.same(told):
-            return None
-        answer = _ask(say, next_event, now.message())
+
+    def __init__(
+        self,
+        state_folder: Path,
+        work: Spec,
+        domains: Defined,
+        say: Callable[..., bool],
+        next_event: Callable[[float], tuple[str, Any]],
+    ) -> None:
+        self._state_folder = state_folder
+        self._work = work
+        self._domains = domains
+        self._say = say
+        self._next_event = next_event
+        self._seen = Definition.offered(work.offer)  # last: told, or kept
+
+    def tell(self, started: bool) -> list[str]:
+        """Tell the destination of the definition as it is now; returns what it has not taken over, in words.
+
+        Arguments:
+            started: whether the VM was started with its host until that was taken away here.
+
+        Raises:
+            VmferryError: libvirt does not answer, or says no.
+        """
+        for _ in range(_TIMES):
+            now = Definition.read(self._domains, self._work.offer.uuid)
+            now = replace(now, autostart=now.autostart or started)
+            if now.same(self._seen):
+                return []
+            left = self._tell(now)
+            if left:
+                return left
+        return [_keep(self._state_folder, self._work, self._seen, "it was changed again and again")]
+
+    def tell_last(self, taken: tuple[str, bool] | None, started: bool) -> list[str]:
+        """Tell the destination of a definition that was changed after `tell`, just before it was taken away here.
+
+        Arguments:
+            taken: the definition that was taken away, and its autostart; None: somebody else had done so.
+            started: as for `tell`.
+        """
+        last = Definition(None) if taken is None else Definition(*taken)
+        last = replace(last, autostart=last.autostart or started)
+        return [] if last.same(self._seen) else self._tell(last)
+
+    def _tell(self, newer: Definition) -> list[str]:
+        self._seen = newer
+        answer = _ask(self._say, self._next_event, newer.message())
         if answer is None:
-            return _keep(state_folder, work, now, "it did not answer")
+            return [_keep(self._state_folder, self._work, newer, "it did not answer")]
         if answer.get("do") != "redefined":
-            return _keep(state_folder, work, now, VmferryError.from_problem(answer.get("problem")).reason)
-        told = now
-    return _keep(state_folder, work, now, "it was changed again and again")
+            why = VmferryError.from_problem(answer.get("problem")).reason
+            return [_keep(self._state_folder, self._work, newer, why)]
+        return []
 
 
 def _ask(say: Callable[..., bool], next_event: Callable[[float], tuple[str, Any]], message: Message) -> Message | None:

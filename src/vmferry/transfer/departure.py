@@ -39,8 +39,8 @@ class Remains(Protocol):
     def autostart(self, vm: VmIdentity, *, on: bool) -> None:
         """Set whether it is started with the host."""
 
-    def forget(self, vm: VmIdentity) -> None:
-        """Take its definition away."""
+    def forget(self, vm: VmIdentity) -> tuple[str, bool] | None:
+        """Take its definition away; returns it, and its autostart."""
 
 
 class Lock(Protocol):
@@ -91,6 +91,7 @@ class Departure:
         self._sleep = sleep
         self._persistence = Persistence(ledger.doubt, sleep)
         self._barred = False
+        self._taken: tuple[str, bool] | None = None
         self.started = False
         self.vm = VmIdentity(offer.uuid, offer.vm)
         self.went_at: float | None = None
@@ -103,7 +104,8 @@ class Departure:
         noted: bool,
         said: bool,
         go: dict[str, Any],
-        tell: Callable[[], list[str]],
+        tell: Callable[[bool], list[str]],
+        tell_last: Callable[[tuple[str, bool] | None, bool], list[str]],
         remove: Callable[[], list[str]],
     ) -> VmferryError | None:
         """See that the VM runs there, then take it away here. May be called again after it was cut off at any point.
@@ -112,7 +114,10 @@ class Departure:
             noted: whether the journal has `going` already.
             said: whether `go` was sent over the session.
             go: the message that says it.
-            tell: tells the destination of a definition that was changed meanwhile; returns what it did not take.
+            tell: tells the destination of a definition that was changed meanwhile, given `started`; returns what it did
+                not take.
+            tell_last: does so once more with the definition that was taken away here, or with None: somebody had done
+                that.
             remove: removes the VM's files that are nobody else's; returns what stays, with the reasons.
 
         Returns:
@@ -139,10 +144,13 @@ class Departure:
                 return problem
             problem = lost(self._offer, self._peer)  # in this host's words
             self.lost = True
-        self.left += self._persistence.take(f"the definition of {vm} cannot be looked at yet", tell)
+        self.left += self._persistence.take(
+            f"the definition of {vm} cannot be looked at yet", lambda: tell(self.started)
+        )
         self._persistence.take("the journal cannot be written", lambda: self._ledger.journal(Phase.SETTLING))
         if self._forget():
             self._lock.lift()
+            self.left += tell_last(self._taken, self.started)
             self.left += remove()
         return problem
 
@@ -226,7 +234,7 @@ class Departure:
         refusals = 0
         for pause in pauses():
             try:
-                self._domains.forget(self.vm)
+                self._taken = self._domains.forget(self.vm)
             except VmferryError as error:
                 refusals += not isinstance(error, UnreachableError)
                 self._ledger.doubt(

@@ -319,7 +319,7 @@ class Source(Endpoint):
     def _settle(self) -> None:
         """The VM is the destination's: see that it runs there, then take it away here."""
         noted = self.jobs.last(self.job, Phase.GOING) is not None
-        steps = {"tell": self._tell_definition, "remove": self._remove_disks}
+        steps = {**self._definitions(), "remove": self._remove_disks}
         problem = self._departure.take(noted=noted, said=self._go_sent, go=self._go(), **steps)
         self.left += self._departure.left + self._remove_nonces()
         self.say(do="bye")
@@ -350,14 +350,12 @@ class Source(Endpoint):
 
     # --- small parts ---------------------------------------------------------------------------------------------
 
-    def _tell_definition(self) -> list[str]:
-        """Tell the destination of a definition that was changed meanwhile, while there still is one here."""
-        if self.jobs.last(self.job, Phase.SETTLING) is not None:
-            return []  # an earlier worker was here, and may have taken the definition away since
-        started = self._departure.started
-        place = self.config.state_folder
-        left = definition.tell(place, self.spec, self.domains, self.say, self.next_event, started=started)
-        return [] if left is None else [left]
+    def _definitions(self) -> dict[str, Any]:
+        """Return how the destination hears of a definition that was changed meanwhile."""
+        if self.jobs.last(self.job, Phase.SETTLING) is not None:  # an earlier worker may have taken it away since
+            return {"tell": lambda *_: [], "tell_last": lambda *_: []}
+        teller = definition.Teller(self.config.state_folder, self.spec, self.domains, self.say, self.next_event)
+        return {"tell": teller.tell, "tell_last": teller.tell_last}
 
     def _remove_disks(self) -> list[str]:
         """Remove the files that are the VM's alone; returns what stays, with the reasons."""
