@@ -30,8 +30,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from vmferry.lab import layout, network
 from vmferry.lab.host import Host
 from vmferry.lab.lab import Lab
-from vmferry.lab.observer import Observer
-from vmferry.lab.vm import Disk, Guest, remove_all
+from vmferry.lab.vms.observer import Observer
+from vmferry.lab.vms.vm import Disk, Guest, remove_all
 
 RPC_PORT = 16509
 

@@ -27,8 +27,8 @@ from typing import Any
 from vmferry.core.prediction import Measured, Prediction, Verdict, Wish, predict
 from vmferry.lab import network
 from vmferry.lab.lab import Lab
-from vmferry.lab.observer import Observer
-from vmferry.lab.vm import Disk, Guest, remove_all
+from vmferry.lab.vms.observer import Observer
+from vmferry.lab.vms.vm import Disk, Guest, remove_all
 
 RATES = (0, 5, 20, 60)  # MiB/s of memory that the guest is told to change
 LINKS = ("100mbit", "400mbit", "1gbit", "unlimited")

@@ -14,9 +14,9 @@ from vmferry import client as module
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.api import Job
 from vmferry.core.errors import Exit, InternalError, UnreachableError, VmferryError
 from vmferry.core.job import Progress
+from vmferry.core.messages.api import Job
 
 JOB = {
     "id": "0001",

@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vmferry.core import codes
-from vmferry.core.api import NAME
 from vmferry.core.errors import UsageError
+from vmferry.core.messages.api import NAME
 
 DEFAULT_PATH = Path("/etc/vmferry/vmferry.toml")
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vmferry.hypervisor import localsockets
+from vmferry.net import localsockets
 
 FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds before a process is started again: doubled each time it fails
 STEADY = 10.0  # seconds after which a process counts as having started well

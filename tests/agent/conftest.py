@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vmferry.agent.credssps import CredSsps
+from vmferry.agent.auditlog.log import Trail
 from vmferry.agent.daemon import Daemon
+from vmferry.agent.peers.credssp import CredSsps
+from vmferry.agent.peers.incoming_signin import SignIns
 from vmferry.agent.services import Services, Stores
-from vmferry.agent.signins import SignIns
-from vmferry.agent.trail import Trail
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.api import Outcome, Verdict
-from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
-from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.errors import UsageError
-from vmferry.core.finding import Finding
 from vmferry.core.job import Phase, Role, State
-from vmferry.core.offer import (
+from vmferry.core.messages.api import Outcome, Verdict
+from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
+from vmferry.core.messages.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
+from vmferry.core.messages.finding import Finding
+from vmferry.core.messages.offer import (
     Address,
     Admission,
     Caller,
@@ -38,10 +38,10 @@ from vmferry.core.offer import (
     Offer,
     Report,
 )
-from vmferry.core.probe import ProbeOpening, ProbeRequest
-from vmferry.core.settings import Protection
-from vmferry.core.snapshot import HostSnapshot
-from vmferry.core.vm import VmDetail, VmSummary
+from vmferry.core.messages.probe import ProbeOpening, ProbeRequest
+from vmferry.core.messages.snapshot import HostSnapshot
+from vmferry.core.messages.vm import VmDetail, VmSummary
+from vmferry.core.policy.settings import Protection
 from vmferry.identity.certificates import host_identity
 from vmferry.identity.kerberos import HostKeys
 from vmferry.identity.peer import PeerClient
@@ -74,7 +74,7 @@ WARNING = Finding.warns(codes.SAME_HOSTNAME, ("kvm", "kvm"), source="kvm1", host
 if TYPE_CHECKING:
     from tests.agent.world import World
 
-    from vmferry.agent.outgoing import Moves
+    from vmferry.agent.moves.outgoing import Moves
 
 
 def report(vm: str) -> Report:

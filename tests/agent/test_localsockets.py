@@ -10,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.hypervisor.test_localsockets import OTHER, listening
+from tests.net.test_localsockets import OTHER, listening
 
 import vmferry
-from vmferry.agent.launcher import Launcher
+from vmferry.agent.moves.launcher import Launcher
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core.errors import UnreachableError, VmferryError
+from vmferry.jobs import control
+from vmferry.jobs.control import ControlServer, Message
 from vmferry.supervisor import Supervisor
-from vmferry.transfer import control
-from vmferry.transfer.control import ControlServer, Message
 
 JOB = "0123456789ab"
 _SPEAK = """
@@ -124,11 +124,11 @@ def test_the_supervisor_hears_its_own_user_alone(config: Config) -> None:
 
 # Where a unix socket is made, and what tells who is at its other end.
 _PLACES = {
-    "hypervisor/localsockets.py": "dial and require",
+    "net/localsockets.py": "dial and require",
     "client/connection.py": "_require_vmferryd",
-    "transfer/control.py": "require, dial",
-    "transfer/doors.py": "require",
-    "agent/server.py": "the caller's role is that user's",
+    "jobs/control.py": "require, dial",
+    "transfer/worker/listeners.py": "require",
+    "agent/http/server.py": "the caller's role is that user's",
     "supervisor.py": "require",
     "agent/main.py": "systemd's, whose name systemd passes; nothing is heard there",
 }

@@ -18,7 +18,7 @@ from vmferry import config as configuration
 from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core.job import Role
-from vmferry.core.offer import Caller
+from vmferry.core.messages.offer import Caller
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vmferry.core import codes, jobkey
-from vmferry.core.bandwidth import BandwidthRequest
-from vmferry.core.diagnosis import FactsRequest, ViewRequest
 from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.job import Role
-from vmferry.core.offer import Caller, Encryption, MoveOptions, Offer, Proposal
-from vmferry.core.probe import ProbeRequest
-from vmferry.core.snapshot import HostSnapshot
+from vmferry.core.messages.bandwidth import BandwidthRequest
+from vmferry.core.messages.diagnosis import FactsRequest, ViewRequest
+from vmferry.core.messages.offer import Caller, MoveOptions, Offer, Proposal
+from vmferry.core.messages.probe import ProbeRequest
+from vmferry.core.messages.snapshot import HostSnapshot
+from vmferry.core.options import Encryption
+from vmferry.jobs import spec
 from vmferry.store.peers import Kind
-from vmferry.transfer import spec
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Node

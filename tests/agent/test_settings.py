@@ -4,15 +4,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vmferry.agent import callers
+from vmferry.agent.http import auth
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.api import NetworkChange
 from vmferry.core.errors import UsageError, VmferryError
-from vmferry.core.networks import Network
-from vmferry.core.offer import Caller, Performance
-from vmferry.core.restrictions import Restriction
-from vmferry.core.settings import HostSettings, Protection, SettingsChange
+from vmferry.core.messages.api import NetworkChange
+from vmferry.core.messages.offer import Caller
+from vmferry.core.options import Performance
+from vmferry.core.policy.networks import Network
+from vmferry.core.policy.restrictions import Restriction
+from vmferry.core.policy.settings import HostSettings, Protection, SettingsChange
 from vmferry.identity.access import Login, Role, UnixUser
 from vmferry.store.database import Database
 from vmferry.store.settings import Settings
@@ -108,7 +109,7 @@ def test_who_moves_vms_may_see_the_settings_and_not_change_them(kvm1: "Node", mo
     def operator(config: Config, user: UnixUser, settings: HostSettings) -> Login:
         return Login(Caller(name="ann", host=config.name, method="unix"), Role.OPERATOR)
 
-    monkeypatch.setattr(callers, "login", operator)
+    monkeypatch.setattr(auth, "login", operator)
     assert kvm1.client.settings() == HostSettings()
     assert kvm1.client.networks() == []
     for attempt in (

@@ -7,15 +7,15 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from tests.agent.test_server import connect, context
+from tests.agent.http.test_server import connect, context
 
-from vmferry.agent.app import document
+from vmferry.agent.http.app import document
 from vmferry.client import Client
 from vmferry.core import codes
-from vmferry.core.api import NewToken, TokenRequest
 from vmferry.core.errors import Code, VmferryError
-from vmferry.core.offer import Caller
-from vmferry.core.settings import SettingsChange
+from vmferry.core.messages.api import NewToken, TokenRequest
+from vmferry.core.messages.offer import Caller
+from vmferry.core.policy.settings import SettingsChange
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Node

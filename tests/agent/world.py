@@ -10,12 +10,10 @@ from tests.preflight.make import DISK, THERE, VM
 
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.admission import Limits
 from vmferry.core.errors import UnreachableError, VmferryError
-from vmferry.core.finding import Finding
 from vmferry.core.job import Role
-from vmferry.core.networks import Local, Network
-from vmferry.core.offer import (
+from vmferry.core.messages.finding import Finding
+from vmferry.core.messages.offer import (
     Address,
     Admission,
     Caller,
@@ -27,11 +25,14 @@ from vmferry.core.offer import (
     Proposal,
     Report,
 )
-from vmferry.core.settings import HostSettings
-from vmferry.core.snapshot import HostSnapshot
-from vmferry.core.use import Surroundings
-from vmferry.core.vm import VmSnapshot
+from vmferry.core.messages.snapshot import HostSnapshot
+from vmferry.core.messages.use import Surroundings
+from vmferry.core.messages.vm import VmSnapshot
+from vmferry.core.policy.admission import Limits
+from vmferry.core.policy.networks import Local, Network
+from vmferry.core.policy.settings import HostSettings
 from vmferry.identity.peer import PeerClient
+from vmferry.net import interfaces
 from vmferry.preflight import plan
 from vmferry.preflight.case import End
 from vmferry.store.admissions import Admissions
@@ -39,11 +40,10 @@ from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
-from vmferry.transfer import interfaces
 
 pytest.importorskip("libvirt")
-from vmferry.agent.outgoing import Moves
-from vmferry.agent.prospects import Prospects
+from vmferry.agent.moves.outgoing import Moves
+from vmferry.agent.moves.precheck import Prospects
 
 ANN = Caller(name="ann", host="kvm1", method="unix")
 KVM2 = Peer("kvm2", "10.91.0.2", 6601, "PEM", "f2", ("*",), 0.0, "root")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.cli.fake import FakeClient
 
-from vmferry.cli import context
 from vmferry.cli.main import run
+from vmferry.cli.terminal import context
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -9,7 +9,11 @@ from pydantic import BaseModel
 
 from vmferry.client import Client, Event
 from vmferry.core import codes
-from vmferry.core.api import (
+from vmferry.core.auditlog.chain import Break, Head, Kind, Verification
+from vmferry.core.auditlog.record import AuditRecord
+from vmferry.core.errors import AccessError, UsageError, VmferryError
+from vmferry.core.job import Phase, Progress, Role, State, Summary
+from vmferry.core.messages.api import (
     ApiToken,
     Host,
     Invitation,
@@ -25,18 +29,14 @@ from vmferry.core.api import (
     SettingsAnswer,
     TokenRequest,
 )
-from vmferry.core.audit import AuditRecord
-from vmferry.core.chain import Break, Head, Kind, Verification
-from vmferry.core.diagnosis import HostReport, Matrix, PairReport
-from vmferry.core.errors import AccessError, UsageError, VmferryError
-from vmferry.core.finding import Finding
-from vmferry.core.job import Phase, Progress, Role, State, Summary
-from vmferry.core.networks import Network
-from vmferry.core.offer import Caller, Disk, MoveOptions, Report
+from vmferry.core.messages.diagnosis import HostReport, Matrix, PairReport
+from vmferry.core.messages.finding import Finding
+from vmferry.core.messages.offer import Caller, Disk, MoveOptions, Report
+from vmferry.core.messages.siteapi import Authority, CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
+from vmferry.core.messages.vm import VmDetail, VmSummary
+from vmferry.core.policy.networks import Network
+from vmferry.core.policy.settings import HostSettings
 from vmferry.core.prediction import Prediction
-from vmferry.core.settings import HostSettings
-from vmferry.core.siteapi import Authority, CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
-from vmferry.core.vm import VmDetail, VmSummary
 
 WHEN = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 JOB = Job(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from vmferry.core.job import Role
-from vmferry.core.offer import Caller
+from vmferry.core.messages.offer import Caller
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 

@@ -13,9 +13,10 @@ from click.shell_completion import BashComplete
 from tests.cli.conftest import Run
 from tests.cli.fake import FakeClient
 
-from vmferry.cli import context, reference
+from vmferry.cli import reference
 from vmferry.cli.main import run, top
-from vmferry.cli.pick import newest_first
+from vmferry.cli.terminal import context
+from vmferry.cli.terminal.pick import newest_first
 from vmferry.core import codes
 from vmferry.core.errors import UnreachableError
 
@@ -214,7 +215,7 @@ def test_workstation_needs_no_native_parts() -> None:
     """Without libvirt, and without what only the daemon needs, everything but the lab works."""
     script = (
         "import sys\n"
-        "absent = ('libvirt', 'cryptography', 'fastapi', 'uvicorn', 'vmferry.cli.lab')\n"
+        "absent = ('libvirt', 'cryptography', 'fastapi', 'uvicorn', 'vmferry.cli.commands.lab')\n"
         "sys.modules.update(dict.fromkeys(absent))\n"
         "from vmferry.cli.main import run\n"
         "assert run(['--help']) == 0\n"

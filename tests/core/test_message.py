@@ -7,10 +7,13 @@ from typing import Any, get_args, get_origin
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from vmferry.core import api, bandwidth, chain, diagnosis, finding, message, offer, probe, settings, signin
+from vmferry.core import message
+from vmferry.core.auditlog import chain
 from vmferry.core.errors import PreflightError, VmferryError
-from vmferry.core.finding import Severity
 from vmferry.core.message import Message, Value
+from vmferry.core.messages import api, bandwidth, diagnosis, finding, offer, probe, signin
+from vmferry.core.messages.finding import Severity
+from vmferry.core.policy import settings
 from vmferry.core.text import LONGEST, cleaned, printable
 
 MODULES = (api, bandwidth, chain, diagnosis, offer, probe, signin)
@@ -106,7 +109,7 @@ NUMBERS = [
 
 def test_all_messages_are_here() -> None:
     """The peer routes name no model that is not held to these rules."""
-    from vmferry.agent.app import _routes
+    from vmferry.agent.http.app import _routes
 
     named = {kind.__name__ for kind in MESSAGES}
     paths = {path: one for path, one in _routes("kvm1").openapi()["paths"].items() if "/peer/" in path}

@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from vmferry.core import redaction
-from vmferry.core.api import MoveRequest, PairRequest, TokenRequest
+from vmferry.core.messages.api import MoveRequest, PairRequest, TokenRequest
+from vmferry.core.policy.restrictions import Restriction
+from vmferry.core.policy.settings import SettingsChange
 from vmferry.core.redaction import Formatter, is_secret, redacted, redacted_path, token_identifier
-from vmferry.core.restrictions import Restriction
-from vmferry.core.settings import SettingsChange
 from vmferry.identity.pairing import Token
 
 SECRET = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF"

@@ -1,6 +1,6 @@
-from vmferry.core.offer import Caller, DiskPlan, Grant, MoveOptions, Offer
+from vmferry.core.messages.offer import Caller, DiskPlan, Grant, MoveOptions, Offer
+from vmferry.core.messages.snapshot import HostSnapshot
 from vmferry.core.request import Flag, build
-from vmferry.core.snapshot import HostSnapshot
 
 
 def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tuple[Offer, Grant]:

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from vmferry.lab.host import Host
-from vmferry.lab.vm import Disk
+from vmferry.lab.vms.vm import Disk
 
 # Of lab/guest/guest.c: the last 64 MiB of the disk hold up to 256 records of a page each, written round and round.
 _AREA = 64

@@ -16,7 +16,7 @@ from tests.lab.harness import Pair, leftovers
 from vmferry.core.errors import InternalError
 from vmferry.lab import network
 from vmferry.lab.host import Host
-from vmferry.lab.vm import IMAGES, Disk, Guest, state
+from vmferry.lab.vms.vm import IMAGES, Disk, Guest, state
 
 _REQUEST_LIMIT = 60.0  # seconds for the request of a move; a stopped daemon makes it wait
 _STEP_LIMIT = 45.0  # within this a move reaches a step, or never does

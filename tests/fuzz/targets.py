@@ -20,37 +20,55 @@ import httpx2
 from cryptography.utils import CryptographyDeprecationWarning
 from pydantic import ValidationError
 
-from tests.core.test_descriptor import WRITTEN
+from tests.core.ad.test_descriptor import WRITTEN
+from tests.core.ad.test_pac import logon
 from tests.core.test_message import MESSAGES
-from tests.core.test_pac import logon
 from tests.preflight.make import DISK, HERE, PLACE, THERE, end, proposal, xml
-from tests.transfer import captured, fuzz_wire
-from tests.transfer.captured import unpack
+from tests.transfer import fuzz_wire
+from tests.transfer.rpc import captured
+from tests.transfer.rpc.captured import unpack
 from tests.transfer.wire import credentials
-from vmferry.agent import clienthello
+from vmferry.agent.http import clienthello
 from vmferry.client import Client, events
-from vmferry.core import amounts, audit, codes, descriptor, domainxml, hostpolicy, jobkey, message, pac, qcow2, xmldiff
-from vmferry.core.bandwidth import BandwidthOpening
-from vmferry.core.diagnosis import Facts
+from vmferry.core import codes, jobkey, message, qcow2
+from vmferry.core.ad import descriptor, pac
+from vmferry.core.auditlog import record
 from vmferry.core.errors import AccessError, InternalError, PreflightError, VmferryError
 from vmferry.core.hostport import host_port
-from vmferry.core.offer import Address, Admission, Disk, DiskPlan, Grant, Hold, MoveOptions, Offer, Proposal, Report
-from vmferry.core.probe import ProbeOpening
-from vmferry.core.settings import HostSettings, Protection
-from vmferry.hypervisor import chains
+from vmferry.core.libvirt import amounts, domainxml, hostpolicy, xmldiff
+from vmferry.core.messages.bandwidth import BandwidthOpening
+from vmferry.core.messages.diagnosis import Facts
+from vmferry.core.messages.offer import (
+    Address,
+    Admission,
+    Disk,
+    DiskPlan,
+    Grant,
+    Hold,
+    MoveOptions,
+    Offer,
+    Proposal,
+    Report,
+)
+from vmferry.core.messages.probe import ProbeOpening
+from vmferry.core.policy.settings import HostSettings, Protection
+from vmferry.hypervisor.storage import chains
 from vmferry.identity import certificates, pairing, site
 from vmferry.preflight import plan
 from vmferry.preflight.case import Case, Way, run
 from vmferry.preflight.checks import OF_MOVE, OF_PAIR, OF_WAY
-from vmferry.preflight.hosts import Pair
-from vmferry.transfer import cookie, files, frames, greeting, hello, probe, rpc
-from vmferry.transfer.frames import CREDIT, Type
-from vmferry.transfer.guard import Guard, Watcher
-from vmferry.transfer.messages import Messages
-from vmferry.transfer.nbd import Replies
-from vmferry.transfer.rpc import Procedure, Splitter
-from vmferry.transfer.seal import Seal
-from vmferry.transfer.stream import Stream
+from vmferry.preflight.host.compatibility import Pair
+from vmferry.transfer.disks import files
+from vmferry.transfer.disks.nbd import Replies
+from vmferry.transfer.measure import reachability
+from vmferry.transfer.rpc import cookie, protocol
+from vmferry.transfer.rpc.guard import Guard, Watcher
+from vmferry.transfer.rpc.protocol import Procedure, Splitter
+from vmferry.transfer.session.messages import Messages
+from vmferry.transfer.session.stream import Stream
+from vmferry.transfer.transport import frames, handshake, hello
+from vmferry.transfer.transport.frames import CREDIT, Type
+from vmferry.transfer.transport.seal import Seal
 
 _FILE_MAX = 1 << 20  # bytes of a file that a stream brings
 _MOVE = "plain"  # the smallest of the captured ones
@@ -119,8 +137,8 @@ def _calls(data: bytes) -> None:
     guard = Guard(captured.load(_MOVE).authorised)
     for call in Splitter().feed(data):
         if guard.check_call(call) is None:
-            raw = rpc.build(call.program, call.procedure, rpc.Type.REPLY, call.serial)
-            guard.see_reply(rpc.read(raw))
+            raw = protocol.build(call.program, call.procedure, protocol.Type.REPLY, call.serial)
+            guard.see_reply(protocol.read(raw))
 
 
 def _answers(data: bytes) -> None:
@@ -130,8 +148,8 @@ def _answers(data: bytes) -> None:
     for reply in Splitter().feed(data):
         call = asked.get(cast(Procedure, reply.procedure))
         if call is not None:
-            raw = rpc.build(call.program, call.procedure, call.type, reply.serial, call.payload)
-            watcher.see_call(rpc.read(raw))
+            raw = protocol.build(call.program, call.procedure, call.type, reply.serial, call.payload)
+            watcher.see_call(protocol.read(raw))
         watcher.check_reply(reply)
         watcher.is_finish_success(reply)
 
@@ -168,7 +186,7 @@ def _destination() -> Any:
 def _hello(data: bytes) -> None:
     """Read a hello as either side does, and anything else as the message that could stand there."""
     with suppress(VmferryError, ConnectionResetError):
-        greeting.welcome(fuzz_wire.Script(data), _destination())
+        handshake.welcome(fuzz_wire.Script(data), _destination())
     body = data[hello.HEAD :][: hello.length(data[: hello.HEAD])] if len(data) >= hello.HEAD else b""
     kinds: tuple[Any, ...] = (hello.Hello, hello.Answer, hello.Proof, hello.Welcome)
     for kind in kinds:
@@ -229,7 +247,7 @@ def _openings(data: bytes) -> None:
     """Take what a destination opens for a try or a measurement, as far as it goes without a network."""
     told = message.load(data)
     with suppress(InternalError):
-        probe.reach([], message.read(ProbeOpening, told, "kvm1"))
+        reachability.reach([], message.read(ProbeOpening, told, "kvm1"))
     opening = message.read(BandwidthOpening, told, "kvm1")
     jobkey.proof(opening.key, opening.id, "", "", "fuzz")
 
@@ -254,10 +272,10 @@ def _place(data: bytes) -> None:
 
 def _audited(data: bytes) -> None:
     """Write down what somebody asked, whatever it was."""
-    values = audit.read(data)
-    known = {"on_behalf_of": audit.on_behalf_of(values), "on_behalf_method": audit.on_behalf_method(values)}
-    head = audit.peer_head(values, "kvm1")
-    json.dumps(audit.told(values) | known | {"head": head and head.model_dump()}, allow_nan=False)
+    values = record.read(data)
+    known = {"on_behalf_of": record.on_behalf_of(values), "on_behalf_method": record.on_behalf_method(values)}
+    head = record.peer_head(values, "kvm1")
+    json.dumps(record.told(values) | known | {"head": head and head.model_dump()}, allow_nan=False)
 
 
 def _events(data: bytes) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vmferry.core.displays import Obstacle
+from vmferry.core.libvirt.displays import Obstacle
 from vmferry.hypervisor.displays import obstacles
 
 

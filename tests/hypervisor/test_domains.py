@@ -9,7 +9,7 @@ import pytest
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError
 from vmferry.core.identifiers import VmIdentity
-from vmferry.core.vm import Presence
+from vmferry.core.messages.vm import Presence
 from vmferry.hypervisor.domains import _STATES, Domains
 
 UUID = "6695eb01-f6a4-8304-79aa-97f2502e193f"  # of the running VM that the driver begins with

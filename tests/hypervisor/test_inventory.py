@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 pytest.importorskip("libvirt")
-from vmferry.core.domainxml import disks
-from vmferry.hypervisor import inventory, safefiles
+from vmferry import safefiles
+from vmferry.core.libvirt.domainxml import disks
+from vmferry.hypervisor import inventory
 
 XML = """
 <domain><name>web01</name><devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/>

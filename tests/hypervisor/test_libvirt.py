@@ -9,8 +9,8 @@ import pytest
 from tests.preflight.make import DISK, proposal
 
 from vmferry.config import Config
-from vmferry.core import capabilities
-from vmferry.core.snapshot import HostSnapshot
+from vmferry.core.libvirt import capabilities
+from vmferry.core.messages.snapshot import HostSnapshot
 from vmferry.hypervisor.connection import connected
 from vmferry.hypervisor.snapshot import Snapshots
 

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from tests.preflight.make import DISK, proposal
 
+from vmferry import safefiles
 from vmferry.config import Config
-from vmferry.core.offer import Disk, MoveOptions
-from vmferry.core.snapshot import Place
-from vmferry.hypervisor import folders, safefiles, snapshot
+from vmferry.core.messages.offer import Disk, MoveOptions
+from vmferry.core.messages.snapshot import Place
+from vmferry.hypervisor import snapshot
 from vmferry.hypervisor.snapshot import Snapshots
+from vmferry.hypervisor.storage import folders
 
 NONCE = "0123456789abcdef"
 

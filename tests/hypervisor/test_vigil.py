@@ -7,7 +7,7 @@ from typing import Any
 
 import libvirt
 import pytest
-from tests.transfer.ends import locked
+from tests.transfer.worker.ends import locked
 
 from vmferry.hypervisor.connection import close, connect
 from vmferry.hypervisor.domains import identity

@@ -8,8 +8,8 @@ import pytest
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import VmferryError
-from vmferry.core.offer import Caller
-from vmferry.core.settings import HostSettings
+from vmferry.core.messages.offer import Caller
+from vmferry.core.policy.settings import HostSettings
 from vmferry.identity.access import Role, UnixUser, login, require, require_peer, require_people
 from vmferry.store.peers import Peer
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmferry.core import codes
-from vmferry.core.api import PairingRequest
 from vmferry.core.errors import UsageError, VmferryError
+from vmferry.core.messages.api import PairingRequest
 from vmferry.identity import certificates
 from vmferry.identity.pairing import Token, redeem
 

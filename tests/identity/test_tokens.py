@@ -7,7 +7,7 @@ import pytest
 
 from vmferry.core import codes
 from vmferry.core.errors import Code, Exit, VmferryError
-from vmferry.core.offer import Caller
+from vmferry.core.messages.offer import Caller
 from vmferry.identity import tokens
 from vmferry.identity.access import Role
 from vmferry.store.database import Database

@@ -133,9 +133,9 @@ def refusals(host: Host, there: str, call: str, times: int) -> list[str]:
 _CALL = """\
 import sys
 from vmferry import config
-from vmferry.core.bandwidth import BandwidthRequest
+from vmferry.core.messages.bandwidth import BandwidthRequest
 from vmferry.core.errors import VmferryError
-from vmferry.core.probe import ProbeRequest
+from vmferry.core.messages.probe import ProbeRequest
 from vmferry.identity import certificates
 from vmferry.identity.peer import PeerClient
 from vmferry.store.database import Database

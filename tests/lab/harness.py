@@ -14,8 +14,8 @@ from vmferry.lab import network
 from vmferry.lab.host import Host
 from vmferry.lab.lab import Lab
 from vmferry.lab.machine import Machine
-from vmferry.lab.observer import Observer
-from vmferry.lab.vm import Guest, remove_all, state
+from vmferry.lab.vms.observer import Observer
+from vmferry.lab.vms.vm import Guest, remove_all, state
 
 LIMIT = 60.0
 END_LIMIT = 30.0  # within this a job ends after a fault

@@ -14,7 +14,7 @@ from vmferry.core.errors import Exit
 from vmferry.lab.controller import Controller
 from vmferry.lab.host import Host
 from vmferry.lab.lab import Lab
-from vmferry.lab.vm import Disk, Guest
+from vmferry.lab.vms.vm import Disk, Guest
 
 GUEST = Guest(busy=8, rate=1, disks=(Disk(size=128, filled=8),))
 MOVE = ("vm", "move", GUEST.name)

@@ -7,7 +7,7 @@ from tests.lab.conftest import RELEASES
 from tests.lab.harness import LIMIT, Pair, begin, leftovers, vmferry, wait
 from vmferry.lab import network
 from vmferry.lab.host import Host
-from vmferry.lab.vm import Disk, Guest, check_content, state
+from vmferry.lab.vms.vm import Disk, Guest, check_content, state
 
 SMALL = Disk(size=256, filled=40)
 GUEST = Guest(disks=(SMALL,))

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vmferry.core.settings import SettingsChange
+from vmferry.core.policy.settings import SettingsChange
 from vmferry.lab import layout
 from vmferry.lab.host import Host
 from vmferry.lab.shell import inside
-from vmferry.transfer import frames, hello, rpc, seal
+from vmferry.transfer.rpc import protocol
+from vmferry.transfer.transport import frames, hello, seal
 
 _MARK = 0x7A
 _PORT = 6699
@@ -36,7 +37,7 @@ class _Assembly:
     def __init__(self) -> None:
         self.taken = 0
         self.early: dict[int, bytes] = {}
-        self.splitter = rpc.Splitter()
+        self.splitter = protocol.Splitter()
         self.control = bytearray()
 
     def feed(self, offset: int, data: bytes) -> bytes:

@@ -8,12 +8,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from vmferry.core.hostpolicy import Policy
-from vmferry.core.networks import Local
-from vmferry.core.offer import Caller, Disk, Encryption, MoveOptions, Proposal
-from vmferry.core.settings import HostSettings
-from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
-from vmferry.core.vm import VmSnapshot
+from vmferry.core.libvirt.hostpolicy import Policy
+from vmferry.core.messages.offer import Caller, Disk, MoveOptions, Proposal
+from vmferry.core.messages.snapshot import DestinationSnapshot, HostSnapshot, Place
+from vmferry.core.messages.vm import VmSnapshot
+from vmferry.core.options import Encryption
+from vmferry.core.policy.networks import Local
+from vmferry.core.policy.settings import HostSettings
 from vmferry.preflight import plan
 from vmferry.preflight.case import Case, End
 

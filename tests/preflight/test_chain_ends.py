@@ -4,8 +4,8 @@ from typing import Any
 
 from tests.preflight.make import DISK, HERE, PATH, PLACE, proposal, xml
 
-from vmferry.core import domainxml
-from vmferry.core.offer import Disk, MoveOptions
+from vmferry.core.libvirt import domainxml
+from vmferry.core.messages.offer import Disk, MoveOptions
 from vmferry.preflight import plan
 
 

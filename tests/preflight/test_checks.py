@@ -23,19 +23,20 @@ from tests.preflight.make import (
     xml,
 )
 
-from vmferry.core import domainxml
 from vmferry.core.codes import carried as carried_codes
 from vmferry.core.codes import checks as check_codes
 from vmferry.core.codes import doctor as doctor_codes
 from vmferry.core.codes import needs as needs_codes
-from vmferry.core.displays import Obstacle
 from vmferry.core.errors import Code, Exit, VmferryError
-from vmferry.core.finding import Finding, Severity, blocker
-from vmferry.core.networks import Network
-from vmferry.core.offer import Disk, Encryption, MoveOptions
-from vmferry.core.settings import HostSettings, Protection
-from vmferry.core.snapshot import Place, Resources
-from vmferry.core.vm import SUSPENDED, Contents, Later, Unmovable
+from vmferry.core.libvirt import domainxml
+from vmferry.core.libvirt.displays import Obstacle
+from vmferry.core.messages.finding import Finding, Severity, blocker
+from vmferry.core.messages.offer import Disk, MoveOptions
+from vmferry.core.messages.snapshot import Place, Resources
+from vmferry.core.messages.vm import SUSPENDED, Contents, Later, Unmovable
+from vmferry.core.options import Encryption
+from vmferry.core.policy.networks import Network
+from vmferry.core.policy.settings import HostSettings, Protection
 from vmferry.preflight import checks as all_checks
 from vmferry.preflight.case import Case, Way, run
 from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_VM, OF_WAY
@@ -474,7 +475,7 @@ def test_each_code_is_seen_in_the_lab_or_cannot_be() -> None:
     known = {code for some in lists for check in some for code in check.causes}
     for module in (carried_codes, check_codes, doctor_codes, needs_codes):
         known |= {code for code in vars(module).values() if isinstance(code, Code)}
-    text = "".join(file.read_text() for file in (Path(__file__).parents[1] / "lab").glob("test_*.py"))
+    text = "".join(file.read_text() for file in (Path(__file__).parents[1] / "lab").rglob("test_*.py"))
     assert {code.name for code in known if f'"{code.name}"' not in text} == NOT_IN_THE_LAB
 
 

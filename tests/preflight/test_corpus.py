@@ -12,10 +12,10 @@ from tests import corpus
 from tests.preflight.make import DISK, HERE, PLACE, case, proposal
 
 from vmferry.config import Config
-from vmferry.core import amounts, domainxml, hostpolicy, xmltree
 from vmferry.core.errors import UsageError
-from vmferry.core.offer import Disk, MoveOptions, Proposal
-from vmferry.core.xmldiff import differences
+from vmferry.core.libvirt import amounts, domainxml, hostpolicy, xmltree
+from vmferry.core.libvirt.xmldiff import differences
+from vmferry.core.messages.offer import Disk, MoveOptions, Proposal
 from vmferry.preflight.case import Case, run
 from vmferry.preflight.checks import OF_MOVE
 from vmferry.preflight.plan import Plan, make

@@ -8,19 +8,19 @@ import pytest
 from tests.preflight.make import THERE
 
 from vmferry.core import codes
-from vmferry.core.diagnosis import Facts
 from vmferry.core.errors import Code, UnreachableError
-from vmferry.core.finding import Finding, Severity
-from vmferry.core.networks import Local, Network
-from vmferry.core.probe import Reached
-from vmferry.core.settings import HostSettings, Protection
+from vmferry.core.messages.diagnosis import Facts
+from vmferry.core.messages.finding import Finding, Severity
+from vmferry.core.messages.probe import Reached
+from vmferry.core.policy.networks import Local, Network
+from vmferry.core.policy.settings import HostSettings, Protection
 from vmferry.preflight.case import run
 from vmferry.preflight.checks import OF_HEALTH, OF_MEETING, OF_PAIR, OF_REACH
 from vmferry.preflight.doctor import firewall, pair, service
 from vmferry.preflight.doctor.firewall import Packet, Rules
 from vmferry.preflight.doctor.health import Certificate, File, Folder, Health, Link, Meeting
-from vmferry.preflight.hosts import Pair
-from vmferry.preflight.reach import Reach
+from vmferry.preflight.host.compatibility import Pair
+from vmferry.preflight.host.reach import Reach
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 GOOD = Certificate("/var/lib/vmferry/host.pem", NOW - timedelta(days=400), NOW + timedelta(days=400))
@@ -188,7 +188,7 @@ def test_each_code_of_two_hosts_has_a_test() -> None:
     here = {"host-unreachable", "certificate-changed", "certificate-expired", "certificate-expires"}
     here |= {"encryption-differs", "data-port-unreachable", "mtu-black-hole"}
     elsewhere = {"certificate-not-yet-valid"}  # of one host, above
-    agents = {"host-unknown", "view-unknown", "not-paired", "data-port-untried"}  # tests/agent/test_doctor.py
+    agents = {"host-unknown", "view-unknown", "not-paired", "data-port-untried"}  # tests/agent/doctor/test_doctor.py
     assert causes == here | elsewhere | agents
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from vmferry.core.finding import Finding, Severity
-from vmferry.core.offer import MoveOptions
+from vmferry.core.messages.finding import Finding, Severity
+from vmferry.core.messages.offer import MoveOptions
 from vmferry.core.prediction import Measured, Prediction, Wish, predict
 from vmferry.preflight.case import run
 from vmferry.preflight.checks import OF_FORECAST

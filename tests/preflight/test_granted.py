@@ -6,7 +6,7 @@ import pytest
 from tests.preflight.make import DISK, proposal
 
 from vmferry.core.errors import InternalError, PreflightError
-from vmferry.core.offer import Disk, DiskPlan, Grant, MoveOptions, Offer
+from vmferry.core.messages.offer import Disk, DiskPlan, Grant, MoveOptions, Offer
 from vmferry.preflight.granted import require_asked
 
 OURS = "/run/vmferry/jobs/0123456789ab"

@@ -3,7 +3,7 @@
 import pytest
 from tests.preflight.make import case, proposal, xml
 
-from vmferry.core.finding import Severity
+from vmferry.core.messages.finding import Severity
 from vmferry.preflight.case import run
 from vmferry.preflight.checks import OF_MOVE
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.preflight.make import DISK, HERE, MEDIUM, PATH, PLACE, READ_ONLY, UUID, UUIDS, case, proposal, xml
 
-from vmferry.core import capabilities, domainxml, hostpolicy
 from vmferry.core.errors import UsageError
-from vmferry.core.offer import MoveOptions
-from vmferry.core.xmldiff import differences
+from vmferry.core.libvirt import capabilities, domainxml, hostpolicy
+from vmferry.core.libvirt.xmldiff import differences
+from vmferry.core.messages.offer import MoveOptions
 from vmferry.preflight import plan
 from vmferry.preflight.case import Case, run
 from vmferry.preflight.checks import OF_MOVE

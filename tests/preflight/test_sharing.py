@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from tests.preflight.make import DISK, VM
 
-from vmferry.core.finding import Finding, Severity
-from vmferry.core.offer import DiskPlan, MoveOptions
-from vmferry.core.use import By, Surroundings, Use
-from vmferry.core.vm import Contents, VmSnapshot
+from vmferry.core.messages.finding import Finding, Severity
+from vmferry.core.messages.offer import DiskPlan, MoveOptions
+from vmferry.core.messages.use import By, Surroundings, Use
+from vmferry.core.messages.vm import Contents, VmSnapshot
 from vmferry.preflight.case import run
 from vmferry.preflight.checks import OF_LEAVING, OF_VM
-from vmferry.preflight.sharing import Leaving
+from vmferry.preflight.vm.sharing import Leaving
 
 COPIED = DiskPlan(target="vda", path=DISK.path, shared=False, copied_by="mirror")
 SHARED = DiskPlan(target="vda", path=DISK.path, shared=True, copied_by="none")

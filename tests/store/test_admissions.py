@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vmferry.core.admission import AWAY, HOLD, Limits
 from vmferry.core.job import Role, State
-from vmferry.core.offer import Caller
+from vmferry.core.messages.offer import Caller
+from vmferry.core.policy.admission import AWAY, HOLD, Limits
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs

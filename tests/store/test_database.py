@@ -123,7 +123,7 @@ with Database(Path(sys.argv[1])) as database:
 
 def test_processes_write_at_once(tmp_path: Path) -> None:
     from vmferry.core.job import Role
-    from vmferry.core.offer import Caller
+    from vmferry.core.messages.offer import Caller
     from vmferry.store.jobs import Jobs
 
     path = tmp_path / "vmferry.db"

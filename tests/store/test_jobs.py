@@ -8,7 +8,7 @@ import pytest
 from vmferry.core import codes
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State, Summary
-from vmferry.core.offer import Caller
+from vmferry.core.messages.offer import Caller
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 

@@ -8,7 +8,7 @@ import pytest
 
 from vmferry.core import codes
 from vmferry.core.errors import VmferryError
-from vmferry.core.settings import HostSettings
+from vmferry.core.policy.settings import HostSettings
 from vmferry.store.database import Database
 from vmferry.store.invitations import LIFETIME, Invitations
 from vmferry.store.peers import Peer, Peers

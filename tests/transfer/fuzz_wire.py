@@ -17,14 +17,14 @@ from tests.transfer.wire import credentials
 
 from vmferry.core import jobkey
 from vmferry.core.errors import VmferryError
-from vmferry.transfer import frames, greeting, hello
-from vmferry.transfer.buffers import Pool
-from vmferry.transfer.carrier import Carrier, Label
-from vmferry.transfer.channel import Channel
-from vmferry.transfer.frames import CREDIT, HEADER, Type
-from vmferry.transfer.hello import HEAD, Hello, Proof
-from vmferry.transfer.stream import Stream
-from vmferry.transfer.switch import Switch
+from vmferry.transfer.session.demux import Switch
+from vmferry.transfer.session.stream import Stream
+from vmferry.transfer.transport import frames, handshake, hello
+from vmferry.transfer.transport.buffers import Pool
+from vmferry.transfer.transport.carrier import Carrier, Label
+from vmferry.transfer.transport.channel import Channel
+from vmferry.transfer.transport.frames import CREDIT, HEADER, Type
+from vmferry.transfer.transport.hello import HEAD, Hello, Proof
 
 _SECONDS_MAX = 5.0
 _HELD_MAX = 40 << 20
@@ -136,7 +136,7 @@ def _hello(random: random.Random) -> str | None:
 
     before = bytes(changed)
     try:
-        greeting.welcome(Script(before, prove), _DESTINATION)
+        handshake.welcome(Script(before, prove), _DESTINATION)
     except (VmferryError, ConnectionResetError):
         return None
     return f"a hello was welcomed whose {wrong} was wrong: {before!r}"

@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from functools import cache
 
 from vmferry.core import jobkey
-from vmferry.core.networks import Local, Route
+from vmferry.core.policy.networks import Local, Route
 from vmferry.identity import certificates
-from vmferry.transfer.session import Credentials, Listener, Session, Stream
+from vmferry.transfer.session.session import Credentials, Listener, Session, Stream
 
 HERE = "127.0.0.1"
 LIMIT = 10.0

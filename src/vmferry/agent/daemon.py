@@ -7,22 +7,22 @@ import time
 
 from starlette.concurrency import run_in_threadpool
 
-from vmferry.agent.app import application
-from vmferry.agent.callers import Agent
-from vmferry.agent.endings import Endings
-from vmferry.agent.events import Live
-from vmferry.agent.pairing import Pairing
-from vmferry.agent.queue import Queue
-from vmferry.agent.resolutions import Resolutions
-from vmferry.agent.server import Server
+from vmferry.agent.http.app import application
+from vmferry.agent.http.auth import Agent
+from vmferry.agent.http.events import Live
+from vmferry.agent.http.server import Server
+from vmferry.agent.http.tls import Contexts
+from vmferry.agent.moves.endings import Endings
+from vmferry.agent.moves.queue import Queue
+from vmferry.agent.moves.resolutions import Resolutions
+from vmferry.agent.moves.sweep import Sweep
+from vmferry.agent.peers.pairing import Pairing
+from vmferry.agent.peers.site import Site
 from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
-from vmferry.agent.site import Site
-from vmferry.agent.sweep import Sweep
-from vmferry.agent.tls import Contexts
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import State
-from vmferry.transfer import spec, startlock
+from vmferry.jobs import spec, startlock
 
 _DAY = 86400.0  # seconds
 _TIDY = 10.0  # seconds between looks at what waits for its source

@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vmferry import config as configuration
-from vmferry.agent.app import document
+from vmferry.agent.auditlog.log import Trail
 from vmferry.agent.daemon import Daemon
-from vmferry.agent.launcher import Launcher
-from vmferry.agent.neighbours import Neighbours
+from vmferry.agent.http.app import document
+from vmferry.agent.moves.launcher import Launcher
+from vmferry.agent.peers.site_hosts import Neighbours
 from vmferry.agent.services import Services, Stores
-from vmferry.agent.trail import Trail
 from vmferry.config import Config
 from vmferry.core import redaction
 from vmferry.core.errors import VmferryError
 from vmferry.identity.certificates import host_identity
 from vmferry.identity.kerberos import HostKeys
+from vmferry.jobs import startlock
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.invitations import Invitations
@@ -33,7 +34,6 @@ from vmferry.store.jobs import Jobs
 from vmferry.store.peers import Peers
 from vmferry.store.settings import Settings
 from vmferry.store.tokens import Tokens
-from vmferry.transfer import startlock
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
 
@@ -79,24 +79,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compose(config: Config) -> Services:
     """Put the parts of this host together."""
     # libvirt is needed to serve, but not to print documents.
-    from vmferry.agent import probes
-    from vmferry.agent.bandwidth import Bandwidths
-    from vmferry.agent.credssps import CredSsps
-    from vmferry.agent.doctor import Diagnostician
-    from vmferry.agent.domain import Domain
-    from vmferry.agent.entrance import Entrance
-    from vmferry.agent.forecast import Forecaster
-    from vmferry.agent.incoming import Arrivals
-    from vmferry.agent.look import Look
-    from vmferry.agent.outgoing import Moves
-    from vmferry.agent.prospects import Prospects
-    from vmferry.agent.quiet import Quiet
-    from vmferry.agent.signins import SignIns
+    from vmferry.agent.doctor.doctor import Diagnostician
+    from vmferry.agent.doctor.facts import Look
+    from vmferry.agent.measure import reachability
+    from vmferry.agent.measure.bandwidth import Bandwidths
+    from vmferry.agent.measure.lock import Quiet
+    from vmferry.agent.moves.incoming import Arrivals
+    from vmferry.agent.moves.outgoing import Moves
+    from vmferry.agent.moves.precheck import Prospects
+    from vmferry.agent.moves.prediction import Forecaster
+    from vmferry.agent.peers.credssp import CredSsps
+    from vmferry.agent.peers.domain import Domain
+    from vmferry.agent.peers.incoming_signin import SignIns
+    from vmferry.agent.peers.outgoing_signin import Entrance
     from vmferry.hypervisor.activity import Activities
     from vmferry.hypervisor.domains import Domains
     from vmferry.hypervisor.inventory import Inventory
     from vmferry.hypervisor.snapshot import Snapshots
-    from vmferry.transfer.control import watch
+    from vmferry.jobs.control import watch
 
     identity = host_identity(config)
     database = Database(config.database, config.name)
@@ -116,7 +116,7 @@ def compose(config: Config) -> Services:
     snapshots = Snapshots(config)
     neighbours = Neighbours(config, stores.peers)
     quiet = Quiet(config.name, stores.jobs)
-    reach = functools.partial(probes.reach, quiet=quiet)
+    reach = functools.partial(reachability.reach, quiet=quiet)
     bandwidths = Bandwidths(config, stores.settings, quiet, identity.fingerprint)
     trail = Trail(config.audit_log)
     entrance = Entrance(config, identity.certificate, stores.peers, stores.settings, keys, explain=domain.explain)
@@ -172,7 +172,7 @@ def compose(config: Config) -> Services:
         launcher=launcher,
         watch=watch,
         doctor=doctor,
-        probes=probes.Listeners(config, stores.settings, quiet),
+        probes=reachability.Listeners(config, stores.settings, quiet),
         bandwidths=bandwidths,
         sign_ins=sign_ins,
         credssp=CredSsps(sign_ins),

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vmferry.agent.trail import Trail
+from vmferry.agent.auditlog.log import Trail
 from vmferry.config import Config
-from vmferry.core.api import Outcome, Verdict
-from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
-from vmferry.core.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
-from vmferry.core.finding import Finding
 from vmferry.core.identifiers import VmIdentity
-from vmferry.core.offer import (
+from vmferry.core.messages.api import Outcome, Verdict
+from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
+from vmferry.core.messages.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
+from vmferry.core.messages.finding import Finding
+from vmferry.core.messages.offer import (
     Admission,
     Caller,
     Challenge,
@@ -24,10 +24,10 @@ from vmferry.core.offer import (
     Proposal,
     Report,
 )
-from vmferry.core.probe import ProbeOpening, ProbeRequest
-from vmferry.core.signin import SignedIn, SignIn, Step, Stepped
-from vmferry.core.use import Surroundings
-from vmferry.core.vm import VmDetail, VmSummary
+from vmferry.core.messages.probe import ProbeOpening, ProbeRequest
+from vmferry.core.messages.signin import SignedIn, SignIn, Step, Stepped
+from vmferry.core.messages.use import Surroundings
+from vmferry.core.messages.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import Identity
 from vmferry.identity.kerberos import HostKeys
 from vmferry.store.admissions import Admissions

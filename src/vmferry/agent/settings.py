@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 from vmferry.agent.services import Outgoing, Stores
-from vmferry.core import codes, networks, restrictions
-from vmferry.core.api import (
+from vmferry.core import codes
+from vmferry.core.errors import UsageError, VmferryError
+from vmferry.core.messages.api import (
     DisableRequest,
     LocalAddress,
     MigrationNetwork,
@@ -13,14 +14,14 @@ from vmferry.core.api import (
     NetworkRequest,
     SettingsAnswer,
 )
-from vmferry.core.errors import UsageError, VmferryError
-from vmferry.core.networks import Listing, Local, Network
-from vmferry.core.offer import Caller
-from vmferry.core.restrictions import Restriction
-from vmferry.core.settings import HostSettings, SettingsChange, advice, changed, differences
+from vmferry.core.messages.offer import Caller
+from vmferry.core.policy import networks, restrictions
+from vmferry.core.policy.networks import Listing, Local, Network
+from vmferry.core.policy.restrictions import Restriction
+from vmferry.core.policy.settings import HostSettings, SettingsChange, advice, changed, differences
 from vmferry.identity.access import require_people
+from vmferry.net import interfaces
 from vmferry.store.jobs import JobRow
-from vmferry.transfer import interfaces
 
 _Change = Callable[[HostSettings], tuple[HostSettings, list[str]]]  # gives the settings after it, and notes
 

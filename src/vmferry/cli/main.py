@@ -10,16 +10,16 @@ from typing import Any
 import click
 
 from vmferry import __version__
-from vmferry.cli.audit import audit
-from vmferry.cli.colour import coloured
-from vmferry.cli.context import INTERRUPTED, Group, Settings, add_global_options, pass_settings
-from vmferry.cli.delegation import delegation
-from vmferry.cli.doctor import doctor
-from vmferry.cli.host import host
-from vmferry.cli.job import job
-from vmferry.cli.migration import migration
-from vmferry.cli.network import network
-from vmferry.cli.vm import vm
+from vmferry.cli.commands.audit import audit
+from vmferry.cli.commands.delegation import delegation
+from vmferry.cli.commands.doctor import doctor
+from vmferry.cli.commands.job import job
+from vmferry.cli.commands.migration import migration
+from vmferry.cli.commands.network import network
+from vmferry.cli.commands.vm import vm
+from vmferry.cli.host.host import host
+from vmferry.cli.terminal.colour import coloured
+from vmferry.cli.terminal.context import INTERRUPTED, Group, Settings, add_global_options, pass_settings
 from vmferry.core import codes
 from vmferry.core.errors import Exit, UsageError, VmferryError
 
@@ -38,7 +38,7 @@ class Top(Group):
 
 def _lab() -> click.Command:
     try:
-        found = importlib.import_module("vmferry.cli.lab").lab
+        found = importlib.import_module("vmferry.cli.commands.lab").lab
     except ModuleNotFoundError as error:
         missing = error.name or "a module"
 

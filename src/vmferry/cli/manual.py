@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import click
 
 from vmferry import __version__
-from vmferry.cli.context import global_options
 from vmferry.cli.main import top
+from vmferry.cli.terminal.context import global_options
 
 _HEAD = f"""\
 .TH VMFERRY 1 "" "vmferry {__version__}" "vmferry"

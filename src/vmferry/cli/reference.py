@@ -15,10 +15,16 @@ from typing import Any, Union, get_args, get_origin
 import click
 from pydantic import BaseModel
 
-from vmferry.cli.context import global_options
 from vmferry.cli.main import top
+from vmferry.cli.terminal.context import global_options
 from vmferry.core import codes
-from vmferry.core.api import (
+from vmferry.core.ad.delegation import Delegations, Written
+from vmferry.core.ad.verification import DelegationCheck
+from vmferry.core.auditlog.chain import Verification
+from vmferry.core.auditlog.record import AuditRecord
+from vmferry.core.errors import Code, Exit, VmferryError
+from vmferry.core.job import Progress
+from vmferry.core.messages.api import (
     ApiToken,
     Applied,
     Host,
@@ -32,16 +38,10 @@ from vmferry.core.api import (
     SettingsAnswer,
     SetUp,
 )
-from vmferry.core.audit import AuditRecord
-from vmferry.core.chain import Verification
-from vmferry.core.delegation import Delegations, Written
-from vmferry.core.diagnosis import HostReport, Matrix
-from vmferry.core.errors import Code, Exit, VmferryError
-from vmferry.core.job import Progress
-from vmferry.core.offer import Report
-from vmferry.core.siteapi import CertificateRequest, HostCertificate, TrustAnswer
-from vmferry.core.verification import DelegationCheck
-from vmferry.core.vm import VmDetail, VmSummary
+from vmferry.core.messages.diagnosis import HostReport, Matrix
+from vmferry.core.messages.offer import Report
+from vmferry.core.messages.siteapi import CertificateRequest, HostCertificate, TrustAnswer
+from vmferry.core.messages.vm import VmDetail, VmSummary
 from vmferry.preflight.case import Check
 from vmferry.preflight.checks import (
     OF_FORECAST,

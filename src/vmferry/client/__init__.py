@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from vmferry.client.connection import Connection
 from vmferry.client.events import Event, event, messages
-from vmferry.core.api import (
+from vmferry.core.auditlog.chain import Verification
+from vmferry.core.auditlog.record import AuditRecord
+from vmferry.core.messages.api import (
     ApiToken,
     DisableRequest,
     Host,
@@ -29,16 +31,14 @@ from vmferry.core.api import (
     TokenRequest,
     Version,
 )
-from vmferry.core.audit import AuditRecord
-from vmferry.core.chain import Verification
-from vmferry.core.diagnosis import HostReport, Matrix
-from vmferry.core.offer import MoveOptions, Report
+from vmferry.core.messages.diagnosis import HostReport, Matrix
+from vmferry.core.messages.offer import MoveOptions, Report
+from vmferry.core.messages.siteapi import CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
+from vmferry.core.messages.vm import VmDetail, VmSummary
+from vmferry.core.policy.restrictions import Restriction
+from vmferry.core.policy.settings import HostSettings, SettingsChange
 from vmferry.core.redaction import token_identifier
 from vmferry.core.resolution import Owner, Resolution
-from vmferry.core.restrictions import Restriction
-from vmferry.core.settings import HostSettings, SettingsChange
-from vmferry.core.siteapi import CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
-from vmferry.core.vm import VmDetail, VmSummary
 
 __all__ = ["Client", "Event"]
 

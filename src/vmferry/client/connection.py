@@ -18,7 +18,7 @@ from vmferry.core import codes
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.message import load
 from vmferry.core.redaction import redacted_path
-from vmferry.hypervisor import localsockets
+from vmferry.net import localsockets
 
 TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once the destination has admitted it
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vmferry.core.api import Job, PhaseEvent, StateEvent
 from vmferry.core.job import Progress
 from vmferry.core.message import load
+from vmferry.core.messages.api import Job, PhaseEvent, StateEvent
 
 Event = PhaseEvent | Progress | StateEvent | Job
 """What happens to a job: a phase begins, progress, its state changes; a Job is the last, ended."""

@@ -6,7 +6,7 @@ import socket
 import ssl
 from typing import Any, Self
 
-from vmferry.core.api import PINNED
+from vmferry.core.messages.api import PINNED
 
 
 class Pinned(ssl.SSLContext):

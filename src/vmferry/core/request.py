@@ -6,7 +6,7 @@ Source for flags and parameters: libvirt's libvirt-domain.h (virDomainMigrateFla
 from dataclasses import dataclass
 from enum import IntFlag
 
-from vmferry.core.offer import Grant, Offer
+from vmferry.core.messages.offer import Grant, Offer
 
 
 class Flag(IntFlag):

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from vmferry.core import codes, delegation, descriptor
-from vmferry.core.delegation import ACTING, CONTROL, MIGRATION, NAMES, TARGETS, Account, Registered
+from vmferry.core import codes
+from vmferry.core.ad import delegation, descriptor
+from vmferry.core.ad.delegation import ACTING, CONTROL, MIGRATION, NAMES, TARGETS, Account, Registered
 from vmferry.core.errors import UsageError
 from vmferry.directory.connection import Directory, Entry
 

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from vmferry.core import codes, descriptor
-from vmferry.core.delegation import ACTING, NAMES, Change
-from vmferry.core.descriptor import Descriptor
+from vmferry.core import codes
+from vmferry.core.ad import descriptor
+from vmferry.core.ad.delegation import ACTING, NAMES, Change
+from vmferry.core.ad.descriptor import Descriptor
 from vmferry.core.errors import AccessError, Code, InternalError, UnreachableError, VmferryError
 from vmferry.directory import controllers
 from vmferry.identity import kerberos

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from vmferry.core import codes, delegation, descriptor
-from vmferry.core.delegation import CONTROL, SENSITIVE, SERVICES, Account, Kind, NameFault, Protocol
+from vmferry.core import codes
+from vmferry.core.ad import delegation, descriptor
+from vmferry.core.ad.delegation import CONTROL, SENSITIVE, SERVICES, Account, Kind, NameFault, Protocol
+from vmferry.core.ad.pac import PROTECTED_USERS
 from vmferry.core.errors import AccessError, VmferryError
-from vmferry.core.pac import PROTECTED_USERS
-from vmferry.core.signin import Service
+from vmferry.core.messages.signin import Service
 from vmferry.directory import accounts
 from vmferry.directory.connection import Directory
 from vmferry.identity import kerberos

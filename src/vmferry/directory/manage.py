@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from vmferry.core import codes, delegation
-from vmferry.core.delegation import ALL, Account, Change, Delegations, HostDelegation
+from vmferry.core import codes
+from vmferry.core.ad import delegation
+from vmferry.core.ad.delegation import ALL, Account, Change, Delegations, HostDelegation
 from vmferry.core.errors import UsageError
-from vmferry.core.signin import Service
+from vmferry.core.messages.signin import Service
 from vmferry.directory import accounts
 from vmferry.directory.connection import Directory
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from vmferry.core import codes, delegation
-from vmferry.core.delegation import SERVICES, Account, NameFault, Protocol
+from vmferry.core import codes
+from vmferry.core.ad import delegation
+from vmferry.core.ad.delegation import SERVICES, Account, NameFault, Protocol
+from vmferry.core.ad.verification import DelegationCheck, Seen, State, Step, compare
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
-from vmferry.core.signin import Service
-from vmferry.core.verification import DelegationCheck, Seen, State, Step, compare
+from vmferry.core.messages.signin import Service
 from vmferry.directory import accounts, controllers
 from vmferry.directory import explain as reasons
 from vmferry.directory.connection import Directory, Reach

@@ -6,8 +6,9 @@ from typing import Any
 
 import libvirt
 
-from vmferry.core import codes, domainxml
+from vmferry.core import codes
 from vmferry.core.errors import PreflightError
+from vmferry.core.libvirt import domainxml
 from vmferry.hypervisor.connection import connected, translating
 
 LIMIT = 4.0  # seconds until the result has to be there, beyond those for which the VM is watched

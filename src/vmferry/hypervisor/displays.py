@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from vmferry.core.displays import Display, Obstacle, displays
+from vmferry.core.libvirt.displays import Display, Obstacle, displays
 
 _MOST = 16  # of one VM; more than any has
 

@@ -9,10 +9,10 @@ import libvirt
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError
 from vmferry.core.identifiers import VmIdentity
-from vmferry.core.use import Surroundings
-from vmferry.core.vm import Ending, Presence
-from vmferry.hypervisor import users
+from vmferry.core.messages.use import Surroundings
+from vmferry.core.messages.vm import Ending, Presence
 from vmferry.hypervisor.connection import close, connect, is_gone, refused, sentence
+from vmferry.hypervisor.storage import users
 
 T = TypeVar("T")
 

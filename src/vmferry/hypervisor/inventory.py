@@ -11,13 +11,14 @@ from typing import Any
 
 import libvirt
 
-from vmferry.core import domainxml, firmware
 from vmferry.core.errors import PreflightError
-from vmferry.core.offer import Disk
-from vmferry.core.use import Surroundings
-from vmferry.core.vm import SUSPENDED, Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
-from vmferry.hypervisor import extents, holders, images, leases, users
+from vmferry.core.libvirt import domainxml, firmware
+from vmferry.core.messages.offer import Disk
+from vmferry.core.messages.use import Surroundings
+from vmferry.core.messages.vm import SUSPENDED, Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
+from vmferry.hypervisor import leases
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
+from vmferry.hypervisor.storage import extents, holders, images, users
 
 _STATES = {
     libvirt.VIR_DOMAIN_NOSTATE: "no state",

@@ -9,8 +9,8 @@ from typing import Any
 import libvirt
 import libvirt_qemu
 
+from vmferry.core.messages.vm import Ending
 from vmferry.core.request import Request
-from vmferry.core.vm import Ending
 from vmferry.hypervisor.connection import close, connect, sentence, translating
 from vmferry.hypervisor.domains import SUSPENDED
 from vmferry.hypervisor.suspension import EVENTS, Suspension

@@ -5,9 +5,9 @@ from typing import Any
 
 import libvirt
 
-from vmferry.core import needs, xmltree
 from vmferry.core.errors import VmferryError
-from vmferry.core.snapshot import Resources
+from vmferry.core.libvirt import needs, xmltree
+from vmferry.core.messages.snapshot import Resources
 from vmferry.hypervisor.connection import is_gone
 
 _CPUS = Path("/sys/devices/system/cpu/online")

@@ -14,13 +14,15 @@ from typing import Any
 import libvirt
 
 import vmferry
+from vmferry import safefiles
 from vmferry.config import Config
-from vmferry.core import capabilities, domainxml, firmware, hostpolicy
-from vmferry.core.offer import Disk, Proposal
-from vmferry.core.snapshot import DestinationSnapshot, HostSnapshot, Place
-from vmferry.hypervisor import displays, folders, media, proofs, resources, safefiles, shared
-from vmferry.hypervisor.chains import Identity
+from vmferry.core.libvirt import capabilities, domainxml, firmware, hostpolicy
+from vmferry.core.messages.offer import Disk, Proposal
+from vmferry.core.messages.snapshot import DestinationSnapshot, HostSnapshot, Place
+from vmferry.hypervisor import displays, resources
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
+from vmferry.hypervisor.storage import folders, media, proofs, shared
+from vmferry.hypervisor.storage.chains import Identity
 
 _APPARMOR_RULES = Path("/etc/apparmor.d/local/abstractions/libvirt-qemu")
 _PID_FILES = Path("/run/libvirt/qemu")
@@ -92,7 +94,7 @@ class Snapshots:
             )
 
     def at_risk(self) -> list[str]:
-        """Name the VMs that run and can lose what they write while they move (core/domainxml.py: loses_writes)."""
+        """Name the VMs that run and can lose what they write while they move (domainxml.loses_writes)."""
         with self._libvirt() as connection:
             qemu = connection.getVersion()
             running = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)

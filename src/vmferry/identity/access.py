@@ -9,10 +9,10 @@ from enum import IntEnum
 
 from vmferry.config import Config
 from vmferry.core import codes
+from vmferry.core.ad.pac import LogonInfo
 from vmferry.core.errors import AccessError, UsageError
-from vmferry.core.offer import Caller
-from vmferry.core.pac import LogonInfo
-from vmferry.core.settings import HostSettings
+from vmferry.core.messages.offer import Caller
+from vmferry.core.policy.settings import HostSettings
 from vmferry.store.peers import ANYBODY, Peer
 
 _SID = re.compile(r"@S-1(-\d+)+")  # a group of the domain ([MS-DTYP] 2.4.2.1)

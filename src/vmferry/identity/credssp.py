@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from vmferry.core import codes
+from vmferry.core.ad.pac import LogonInfo
 from vmferry.core.errors import AccessError, InternalError, VmferryError
-from vmferry.core.pac import LogonInfo
 from vmferry.identity import kerberos
 from vmferry.identity.kerberos import HostKeys
 

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmferry.core import codes, keytab, pac
-from vmferry.core.delegation import API as API  # what is asked for, under the names that callers know here
-from vmferry.core.delegation import MIGRATION as MIGRATION
-from vmferry.core.delegation import STORAGE as STORAGE
+from vmferry.core import codes
+from vmferry.core.ad import keytab, pac
+from vmferry.core.ad.delegation import API as API
+from vmferry.core.ad.delegation import MIGRATION as MIGRATION
+from vmferry.core.ad.delegation import STORAGE as STORAGE
+from vmferry.core.ad.pac import DelegationInfo, LogonInfo
 from vmferry.core.errors import InternalError, VmferryError
-from vmferry.core.pac import DelegationInfo, LogonInfo
 from vmferry.identity.kerberos_errors import explained, refusal, words
 
 _OWN = "MEMORY:vmferry"

@@ -5,11 +5,11 @@ import pwd
 from collections.abc import Callable, Mapping
 
 from vmferry.core import codes
+from vmferry.core.ad.pac import LogonInfo
 from vmferry.core.errors import AccessError
-from vmferry.core.offer import Caller
-from vmferry.core.pac import LogonInfo
-from vmferry.core.restrictions import against
-from vmferry.core.settings import HostSettings
+from vmferry.core.messages.offer import Caller
+from vmferry.core.policy.restrictions import against
+from vmferry.core.policy.settings import HostSettings
 from vmferry.identity.access import UnixUser, is_among, known_as
 
 IsCaller = Callable[[str], bool]  # says whether a user, @group or token of the settings names them

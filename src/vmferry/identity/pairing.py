@@ -10,12 +10,12 @@ import struct
 from dataclasses import dataclass
 
 from vmferry.core import codes, message
-from vmferry.core.api import PINNED, PairingAnswer, PairingRequest
 from vmferry.core.errors import AccessError, UnreachableError, UsageError, VmferryError
 from vmferry.core.hostport import host_port
-from vmferry.identity.deadline import deadline
-from vmferry.identity.dial import dial
+from vmferry.core.messages.api import PINNED, PairingAnswer, PairingRequest
 from vmferry.identity.peer import CONNECT_TIMEOUT, READ_TIMEOUT
+from vmferry.net.deadline import deadline
+from vmferry.net.dial import dial
 
 PREFIX = "vmf1-"
 _SECRET = 16  # bytes

@@ -12,17 +12,17 @@ from urllib.parse import quote
 
 from vmferry.config import Config
 from vmferry.core import codes, message
-from vmferry.core.api import Back, Going, Hello, Outcome, Verdict
-from vmferry.core.bandwidth import BandwidthOpening, BandwidthRequest
-from vmferry.core.chain import HeadsKept
-from vmferry.core.diagnosis import Facts, FactsRequest, View, ViewRequest
+from vmferry.core.auditlog.chain import HeadsKept
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.message import Kind as Said
-from vmferry.core.offer import Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
-from vmferry.core.probe import ProbeOpening, ProbeRequest
-from vmferry.core.signin import PASS_HEADER
-from vmferry.identity.deadline import deadline
-from vmferry.identity.dial import dial
+from vmferry.core.messages.api import Back, Going, Hello, Outcome, Verdict
+from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
+from vmferry.core.messages.diagnosis import Facts, FactsRequest, View, ViewRequest
+from vmferry.core.messages.offer import Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
+from vmferry.core.messages.probe import ProbeOpening, ProbeRequest
+from vmferry.core.messages.signin import PASS_HEADER
+from vmferry.net.deadline import deadline
+from vmferry.net.dial import dial
 from vmferry.store.peers import Kind, Peer
 
 ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate

@@ -15,15 +15,15 @@ from typing import Any
 
 from vmferry.config import Config
 from vmferry.core import codes, message
-from vmferry.core.api import PINNED
-from vmferry.core.delegation import SERVICES as SERVICES
+from vmferry.core.ad.delegation import SERVICES as SERVICES
 from vmferry.core.errors import AccessError, UnreachableError, VmferryError
 from vmferry.core.message import Kind, Message
-from vmferry.core.settings import Authentication
-from vmferry.core.signin import Service, SignedIn, SignIn, Step, Stepped
+from vmferry.core.messages.api import PINNED
+from vmferry.core.messages.signin import Service, SignedIn, SignIn, Step, Stepped
+from vmferry.core.policy.settings import Authentication
 from vmferry.identity import certificates, kerberos
-from vmferry.identity.deadline import deadline
-from vmferry.identity.dial import dial
+from vmferry.net.deadline import deadline
+from vmferry.net.dial import dial
 
 CONNECT, ANSWER = 5.0, 15.0  # seconds
 LARGEST = 256 << 10  # bytes of an answer

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from vmferry.core import codes
 from vmferry.core.errors import AccessError
-from vmferry.core.offer import Caller
+from vmferry.core.messages.offer import Caller
 from vmferry.identity.access import Login, Role
 from vmferry.store.tokens import TokenRow, Tokens
 

@@ -13,12 +13,12 @@ from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import InternalError
-from vmferry.core.networks import Network
-from vmferry.core.settings import Protection, SettingsChange
+from vmferry.core.policy.networks import Network
+from vmferry.core.policy.settings import Protection, SettingsChange
+from vmferry.jobs import startlock
 from vmferry.lab import layout, network
 from vmferry.lab.init import Plan
 from vmferry.lab.machine import Machine
-from vmferry.transfer import startlock
 
 READY_LIMIT = 30.0
 

@@ -235,4 +235,4 @@ def _furnish(draft: Path, packages: Path) -> None:
         file.chmod(0o755)
     inside = [*_APART, sys.executable, "-m", "vmferry.lab.root", "--writable", str(draft)]
     run(*inside, "python3", "-m", "compileall", "-q", f"/{packages.relative_to(draft)}")
-    run(*inside, "python3", "-c", "import vmferry.agent.main, vmferry.cli.main, vmferry.transfer.main")
+    run(*inside, "python3", "-c", "import vmferry.agent.main, vmferry.cli.main, vmferry.transfer.worker.main")

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from vmferry.core.errors import Code
-from vmferry.core.finding import Finding, ordered
-from vmferry.core.networks import Local
-from vmferry.core.offer import Encryption, Proposal
-from vmferry.core.settings import HostSettings
-from vmferry.core.snapshot import DestinationSnapshot
+from vmferry.core.messages.finding import Finding, ordered
+from vmferry.core.messages.offer import Proposal
+from vmferry.core.messages.snapshot import DestinationSnapshot
+from vmferry.core.options import Encryption
+from vmferry.core.policy.networks import Local
+from vmferry.core.policy.settings import HostSettings
 from vmferry.preflight.plan import Plan
 
 Seen = TypeVar("Seen")

@@ -1,25 +1,7 @@
 """Every check there is, in the order in which their findings are told."""
 
-from vmferry.core.vm import VmSnapshot
-from vmferry.preflight import (
-    changes,
-    cpu,
-    devices,
-    displays,
-    firmware,
-    forecast,
-    hosts,
-    machine,
-    memory,
-    needs,
-    networks,
-    reach,
-    settings,
-    sharing,
-    storage,
-    taken,
-    vm,
-)
+from vmferry.core.messages.vm import VmSnapshot
+from vmferry.preflight import forecast
 from vmferry.preflight.case import Case, Check, End, Room, Way
 from vmferry.preflight.doctor import (
     access,
@@ -36,9 +18,11 @@ from vmferry.preflight.doctor import networks as doctor_networks
 from vmferry.preflight.doctor import storage as doctor_storage
 from vmferry.preflight.doctor.health import Health, Meeting
 from vmferry.preflight.forecast import Forecast
-from vmferry.preflight.hosts import Pair
-from vmferry.preflight.reach import Reach
-from vmferry.preflight.sharing import Leaving
+from vmferry.preflight.host import compatibility, cpu, machine, memory, networks, reach, settings
+from vmferry.preflight.host.compatibility import Pair
+from vmferry.preflight.host.reach import Reach
+from vmferry.preflight.vm import changes, devices, displays, firmware, needs, sharing, storage, taken, vm
+from vmferry.preflight.vm.sharing import Leaving
 
 OF_HOST: tuple[Check[End], ...] = (settings.HOST,)
 """What each host asks of itself."""
@@ -47,7 +31,7 @@ OF_VM: tuple[Check[VmSnapshot], ...] = (vm.STATE, vm.SAVED, vm.DISKS, vm.BITMAPS
 """The source's half: the VM by itself."""
 
 OF_MOVE: tuple[Check[Case], ...] = (
-    hosts.of_case(hosts.IDENTITY),
+    compatibility.of_case(compatibility.IDENTITY),
     taken.TAKEN,
     machine.MACHINE,
     machine.EMULATOR,
@@ -71,9 +55,9 @@ OF_MOVE: tuple[Check[Case], ...] = (
     changes.VOLUMES,
     machine.VERSIONS,
     machine.LETHAL,
-    hosts.of_case(hosts.VMFERRY),
-    hosts.of_case(hosts.CLOCK),
-    hosts.of_case(hosts.CONFINEMENT),
+    compatibility.of_case(compatibility.VMFERRY),
+    compatibility.of_case(compatibility.CLOCK),
+    compatibility.of_case(compatibility.CONFINEMENT),
 )
 """The destination's half: the VM on it."""
 
@@ -107,7 +91,7 @@ OF_HEALTH: tuple[Check[Health], ...] = (
 OF_MEETING: tuple[Check[Meeting], ...] = (pair.CERTIFICATE, pair.ANSWER, pair.SETTINGS)
 """What `vmferry doctor` asks of two: whether one gets an answer, and what the other one's settings say."""
 
-OF_PAIR: tuple[Check[Pair], ...] = (hosts.IDENTITY, hosts.VMFERRY, hosts.CLOCK)
+OF_PAIR: tuple[Check[Pair], ...] = (compatibility.IDENTITY, compatibility.VMFERRY, compatibility.CLOCK)
 """And what both say of themselves."""
 
 OF_FORECAST: tuple[Check[Forecast], ...] = (forecast.FORECAST,)

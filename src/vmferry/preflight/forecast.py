@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vmferry.core import codes
-from vmferry.core.finding import Finding
-from vmferry.core.offer import MoveOptions
+from vmferry.core.messages.finding import Finding
+from vmferry.core.messages.offer import MoveOptions
 from vmferry.core.prediction import Prediction, Verdict
 from vmferry.preflight.case import Check
 

@@ -2,7 +2,7 @@
 
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError
-from vmferry.core.offer import Disk, DiskPlan, Grant, Offer
+from vmferry.core.messages.offer import Disk, DiskPlan, Grant, Offer
 from vmferry.preflight.plan import paths
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from posixpath import basename, dirname
 from typing import NoReturn
 
-from vmferry.core import amounts, capabilities, codes, domainxml, firmware
-from vmferry.core.domainxml import Attachment
+from vmferry.core import codes
 from vmferry.core.errors import UsageError
-from vmferry.core.offer import Disk, DiskPlan, Proposal
-from vmferry.core.snapshot import DestinationSnapshot
+from vmferry.core.libvirt import amounts, capabilities, domainxml, firmware
+from vmferry.core.libvirt.domainxml import Attachment
+from vmferry.core.messages.offer import Disk, DiskPlan, Proposal
+from vmferry.core.messages.snapshot import DestinationSnapshot
 
 UNPLUGGED = "none"
 

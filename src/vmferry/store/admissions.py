@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from vmferry.core.admission import HOLD, Entry, Limits, refusal
+from vmferry.core.policy.admission import HOLD, Entry, Limits, refusal
 from vmferry.store.database import Database, Row
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.core.job import Phase, Role, State, Summary
-from vmferry.core.offer import Caller
+from vmferry.core.messages.offer import Caller
 from vmferry.store.database import BUSY, Database, Row
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vmferry.core.settings import HostSettings
+from vmferry.core.policy.settings import HostSettings
 from vmferry.store.database import Database
 
 _HOST = "host"

@@ -10,8 +10,8 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from vmferry.core import codes
-from vmferry.core.finding import Finding
-from vmferry.core.networks import Local, choose
+from vmferry.core.messages.finding import Finding
+from vmferry.core.policy.networks import Local, choose
 from vmferry.preflight.case import Check
 from vmferry.preflight.doctor.health import Health
 

@@ -1,6 +1,6 @@
 """What is looked at of a host, and of another one from its side.
 
-agent/look.py and agent/doctor.py gather it; the checks judge it.
+agent/doctor/facts.py and agent/doctor/doctor.py gather it; the checks judge it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from vmferry.core.diagnosis import Facts
-from vmferry.core.finding import Finding
-from vmferry.core.networks import Local
-from vmferry.core.settings import HostSettings
-from vmferry.core.snapshot import HostSnapshot
+from vmferry.core.messages.diagnosis import Facts
+from vmferry.core.messages.finding import Finding
+from vmferry.core.messages.snapshot import HostSnapshot
+from vmferry.core.policy.networks import Local
+from vmferry.core.policy.settings import HostSettings
 
 
 @dataclass(frozen=True, slots=True)

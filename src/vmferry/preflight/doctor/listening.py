@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from vmferry.core import codes
-from vmferry.core.finding import Finding
+from vmferry.core.messages.finding import Finding
 from vmferry.preflight.case import Check
 from vmferry.preflight.doctor.health import Health
 

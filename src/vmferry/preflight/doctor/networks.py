@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from vmferry.core import codes
-from vmferry.core.finding import Finding
-from vmferry.core.networks import choose
-from vmferry.core.settings import subnets
+from vmferry.core.messages.finding import Finding
+from vmferry.core.policy.networks import choose
+from vmferry.core.policy.settings import subnets
 from vmferry.preflight.case import Check
 from vmferry.preflight.doctor.health import Health
 

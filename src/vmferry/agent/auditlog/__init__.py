@@ -1,0 +1,1 @@
+"""The file of the audit log, and its comparison with other hosts."""

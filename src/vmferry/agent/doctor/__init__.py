@@ -1,0 +1,1 @@
+"""`vmferry doctor` as vmferryd does it."""

@@ -1,0 +1,147 @@
+"""What paired hosts ask of each other: with the paired certificate, and for a job with its key as well."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from anyio import from_thread
+from fastapi import APIRouter, Header
+from fastapi.routing import APIRoute
+
+import vmferry
+from vmferry.agent.http.auth import IncomingJob, KnownPeer, OutgoingJob, RecentPeer, ThisAgent
+from vmferry.agent.peers.connectivity import try_back
+from vmferry.core.auditlog.chain import HeadsKept
+from vmferry.core.messages.api import Abort, Back, Going, Hello, Outcome, Verdict
+from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
+from vmferry.core.messages.diagnosis import Facts, FactsRequest, View, ViewRequest
+from vmferry.core.messages.offer import Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
+from vmferry.core.messages.probe import ProbeOpening, ProbeRequest
+from vmferry.core.messages.signin import PASS_HEADER
+from vmferry.identity.access import require_peer
+
+
+class PeerRoute(APIRoute):
+    """A route whose answer leaves out what has its default, as messages between hosts do (core/message.py)."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options | {"response_model_exclude_defaults": True})
+
+
+router = APIRouter(prefix="/peer", tags=["peer"], route_class=PeerRoute)
+Pass = Annotated[str, Header(alias=PASS_HEADER, max_length=100, description="of the sign-in for the caller")]
+
+
+@router.get("/hello")
+def greet(peer: KnownPeer, agent: ThisAgent) -> Hello:
+    """Say who this host is: shows that it answers and that the pairing holds."""
+    return Hello(name=agent.services.config.name, version=vmferry.__version__)
+
+
+@router.post("/hello/back")
+def greet_back(peer: RecentPeer, agent: ThisAgent) -> Back:
+    """Ask the host that calls who it is: shows that the way back works too."""
+    return try_back(agent.services.config, peer)
+
+
+@router.post("/unpair", status_code=204)
+def part(peer: KnownPeer, agent: ThisAgent) -> None:
+    """Forget the host that calls."""
+    agent.pairing.left(peer)
+
+
+@router.post("/challenges")
+def draw_challenge(request: ChallengeRequest, peer: RecentPeer, agent: ThisAgent) -> Challenge:
+    """Draw what to write beside a VM's disks, so that this host can look whether it sees the same storage."""
+    return agent.services.incoming.challenge(request, peer)
+
+
+@router.post("/checks")
+def check_offer(vm: Proposal, peer: KnownPeer, agent: ThisAgent, secret: Pass = "") -> Report:
+    """Say whether and how a VM could come. Nothing is made, and nothing is kept."""
+    agent.services.sign_ins.require(peer, vm, secret)
+    return agent.services.incoming.check(vm, peer)
+
+
+@router.post("/probes")
+def listen_for_peer(request: ProbeRequest, peer: RecentPeer, agent: ThisAgent) -> ProbeOpening:
+    """Listen on a data port for two seconds, so that the host that asks can try whether it gets through."""
+    return agent.services.probes.listen(request, peer)
+
+
+@router.post("/facts")
+def tell_facts(request: FactsRequest, peer: RecentPeer, agent: ThisAgent) -> Facts:
+    """Say what a move to this host would meet."""
+    return agent.services.doctor.facts(request)
+
+
+@router.post("/views")
+def tell_view(request: ViewRequest, peer: RecentPeer, agent: ThisAgent) -> View:
+    """Say how this host stands, and how it sees others."""
+    require_peer(agent.services.config, peer, request.caller)
+    return agent.services.doctor.view(request.hosts)
+
+
+@router.post("/bandwidth")
+def measure_way(request: BandwidthRequest, peer: RecentPeer, agent: ThisAgent) -> BandwidthOpening:
+    """Listen on a data port for some seconds, for bytes by which the calling host measures the way here."""
+    return agent.services.bandwidths.open(request, peer)
+
+
+@router.post("/offers")
+def offer_vm(offer: Offer, peer: KnownPeer, agent: ThisAgent, secret: Pass = "") -> Grant:
+    """Offer a VM; the answer says how it may come. Nothing is made yet."""
+    agent.services.sign_ins.require(peer, offer, secret)
+    grant = agent.services.incoming.offer(offer, peer)
+    return grant.model_copy(update={"audit_head": agent.trail.head()})
+
+
+@router.get("/audit/heads")
+def tell_heads(peer: KnownPeer, agent: ThisAgent) -> HeadsKept:
+    """Tell the host that calls which heads of its own audit log are on record here: it, or its log, may have lied."""
+    return HeadsKept(heads=agent.trail.heads(peer.name))
+
+
+@router.post("/jobs/{job}/hold")
+def hold_place(job: IncomingJob, agent: ThisAgent) -> Hold:
+    """Keep a place for a move that waits, for some seconds, or refuse and say when to ask again."""
+    return agent.services.incoming.hold(job)
+
+
+@router.post("/jobs/{job}/release", status_code=204)
+def release_place(job: IncomingJob, agent: ThisAgent) -> None:
+    """Take back a place that was kept: the source has none."""
+    agent.services.incoming.release(job)
+
+
+@router.post("/jobs/{job}/renew")
+def renew_offer(offer: Offer, job: IncomingJob, agent: ThisAgent) -> Grant:
+    """Offer a VM whose move waited as it is now; it comes under the key and for the caller of the first offer."""
+    return agent.services.incoming.renew(job, offer)
+
+
+@router.post("/jobs/{job}/admit")
+def admit_job(job: IncomingJob, agent: ThisAgent) -> Admission:
+    """Make the disks and start the transfer process; the answer says where it listens."""
+    from_thread.run_sync(agent.live.follow, job)
+    return agent.services.incoming.admit(job)
+
+
+@router.post("/jobs/{job}/abort", status_code=204)
+def abort_job(request: Abort, job: IncomingJob, agent: ThisAgent) -> None:
+    """Give the move up."""
+    agent.services.incoming.abort(job, request.reason, request.cancelled_by)
+
+
+_RUNS = Going()
+
+
+@router.post("/jobs/{job}/go")
+def commit_job(job: IncomingJob, agent: ThisAgent, said: Going = _RUNS) -> Outcome:
+    """Take the VM: the source has committed. The answer says how far that came; ask again until it has ended."""
+    return agent.services.incoming.go(job, suspended=said.suspended)
+
+
+@router.get("/jobs/{job}/verdict")
+def judge_job(job: OutgoingJob, agent: ThisAgent) -> Verdict:
+    """Say what becomes of the VM of a move that broke."""
+    return agent.services.outgoing.verdict(job)

@@ -1,0 +1,27 @@
+"""Signing in for a user, by hosts that the domain vouches for."""
+
+from fastapi import APIRouter, Request
+
+from vmferry.agent.http.auth import Anybody, ThisAgent
+from vmferry.agent.http.routes.peer import PeerRoute
+from vmferry.core.messages.offer import Caller
+from vmferry.core.messages.signin import SignedIn, SignIn, Step, Stepped
+
+router = APIRouter(tags=["peer"], route_class=PeerRoute)
+
+
+@router.post("/signin")
+def sign_in(asked: SignIn, request: Request, origin: Anybody, agent: ThisAgent) -> SignedIn:
+    """Say for whom a host acts, by tickets that the domain gave it for this one."""
+    answer = agent.services.sign_ins.take(asked, origin.address, origin.binding)
+    request.state.caller = Caller(name=answer.caller, host=asked.name, method="kerberos")
+    return answer
+
+
+@router.post("/signin/credssp")
+def sign_in_with_password(asked: Step, request: Request, origin: Anybody, agent: ThisAgent) -> Stepped:
+    """Say for whom a host acts, by their password; each request carries one message of CredSSP."""
+    answer = agent.services.credssp.step(asked, origin.address, origin.binding)
+    if answer.done is not None:
+        request.state.caller = Caller(name=answer.done.caller, host=answer.done.name, method="credssp")
+    return answer

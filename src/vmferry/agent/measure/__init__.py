@@ -1,0 +1,1 @@
+"""Measurements between two hosts: the part of vmferryd."""

@@ -1,0 +1,1 @@
+"""Moves as far as vmferryd takes them: precheck, offer, queue, admission, and their ends."""

@@ -1,0 +1,44 @@
+"""Words for the workers of this host's jobs, which may be starting when somebody has something to say to them."""
+
+import contextlib
+import time
+from typing import Any
+
+from vmferry.agent.services import Launcher
+from vmferry.config import Config
+from vmferry.core.errors import VmferryError
+from vmferry.jobs import control
+from vmferry.store.jobs import Jobs
+
+PATIENCE = 15.0  # seconds for a worker to hear what it is told
+_LOOK = 0.05  # seconds between two tries
+
+
+def tell(
+    config: Config, jobs: Jobs, launcher: Launcher, job: str, do: str, *, patience: float = PATIENCE, **fields: Any
+) -> bool:
+    """Tell a job's worker something; one that does not answer is started.
+
+    Arguments:
+        do: the request on its control socket.
+        patience: seconds.
+        fields: of the request.
+
+    Returns:
+        Whether it heard it; if not, the job has ended, or the worker does not start.
+
+    Raises:
+        VmferryError: the worker refuses.
+    """
+    limit = time.monotonic() + patience
+    while True:
+        try:
+            control.call(config.run_folder, job, do, **fields)
+        except OSError:
+            if jobs.get(job).state.ended or time.monotonic() > limit:
+                return False
+            with contextlib.suppress(VmferryError):
+                launcher.start(job)
+            time.sleep(_LOOK)  # until its socket is there
+        else:
+            return True

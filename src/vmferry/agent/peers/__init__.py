@@ -1,0 +1,1 @@
+"""Other hosts: pairing, the site, and signing in at them for a user."""

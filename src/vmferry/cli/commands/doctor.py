@@ -1,0 +1,154 @@
+"""`vmferry doctor`: whether this host, and the ways between it and others, are as moves need them."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import click
+
+from vmferry import config
+from vmferry.cli.terminal import complete, output
+from vmferry.cli.terminal.context import Command, Settings, pass_settings
+from vmferry.core import codes
+from vmferry.core.errors import Exit, UnreachableError
+from vmferry.core.messages.diagnosis import HostReport, Matrix, PairReport
+from vmferry.core.messages.finding import Finding, blocker
+from vmferry.preflight.doctor import service
+
+_WELL = "ok"
+_SELF = "-"
+
+
+@click.command(
+    "doctor",
+    cls=Command,
+    example="""
+vmferry doctor
+vmferry doctor kvm2 kvm3
+vmferry doctor --all --output json
+""",
+)
+@click.argument("hosts", nargs=-1, metavar="[HOST]...", shell_complete=complete.hosts)
+@click.option("--all", "every", is_flag=True, help="This host and all that it is paired with.")
+@pass_settings
+@click.pass_context
+def doctor(ctx: click.Context, settings: Settings, hosts: tuple[str, ...], every: bool) -> None:
+    """Examine this host; with HOSTs, which are paired with it, also those, and every way between two of them.
+
+    The ways are shown as a matrix, from the host of the row to that of the column: ok, or the code of the first thing
+    that stands in a move's way, and below it what mends that. Nothing is changed.
+    Exit code 3 when something stands in the way of moves, 0 otherwise. docs/doctor.md has every code.
+    """
+    if hosts and every:
+        raise click.UsageError("Name hosts, or say --all.")
+    try:
+        client = settings.client()
+        if not hosts and not every:
+            reports, matrix = [client.examine()], None
+        else:
+            names = list(hosts) or [host.name for host in client.hosts()]
+            if names:
+                settings.message(f"Examining this host, {', '.join(names)} and the ways between them.")
+            else:
+                settings.message("Examining this host. It knows no other.")
+            matrix = client.diagnose(names)
+            reports = matrix.hosts
+    except UnreachableError as error:
+        if error.code.name != codes.DAEMON_UNREACHABLE.name:
+            raise
+        reports, matrix = [_away(service.away(error))], None
+    if matrix is None:
+        _show_host(settings, reports[0])
+    else:
+        _show_matrix(settings, matrix)
+    pairs = matrix.pairs if matrix else []
+    found = [finding for one in reports for finding in one.findings] + [
+        finding for pair in pairs for finding in pair.findings
+    ]
+    if blocker(found) is not None:
+        ctx.exit(Exit.PREFLIGHT)
+
+
+def _away(finding: Finding) -> HostReport:
+    """Report of a host whose vmferryd does not answer: nobody else could look."""
+    name = config.load().name
+    untold = ["everything else: it is vmferryd that looks"]
+    return HostReport(name=name, vmferry="", libvirt="", qemu="", migration=None, findings=[finding], untold=untold)
+
+
+def _show_host(settings: Settings, report: HostReport) -> None:
+    if settings.json:
+        output.show(settings, report, {})
+        return
+    output.show(settings, report, _facts(report))
+    _show_findings(settings, [report])
+    _sum_up(settings, [report], [])
+
+
+def _show_matrix(settings: Settings, matrix: Matrix) -> None:
+    if settings.json:
+        output.show(settings, matrix, {})
+        return
+    _show_findings(settings, matrix.hosts)
+    cells = {(pair.source, pair.destination): _cell(pair) for pair in matrix.pairs}
+    names = [report.name for report in matrix.hosts]
+    columns: dict[str, Callable[[HostReport], str]] = {"from \\ to": lambda report: report.name}
+    for name in names:
+        columns[name] = _column(cells, name)
+    output.show_list(settings, matrix.hosts, columns)
+    for pair in matrix.pairs:
+        if pair.findings:
+            worst = pair.findings[0]
+            settings.message(f"{pair.source} to {pair.destination}: {worst.detail} {worst.mend} ({worst.code})")
+    _sum_up(settings, matrix.hosts, matrix.pairs)
+
+
+def _column(cells: Mapping[tuple[str, str], str], to: str) -> Callable[[HostReport], str]:
+    return lambda report: cells.get((report.name, to), _SELF)
+
+
+def _facts(report: HostReport) -> dict[str, str]:
+    migration = {True: "enabled", False: "disabled (`vmferry migration enable`)", None: "not known"}
+    return {
+        "host": report.name,
+        "vmferry": report.vmferry or "not known",
+        "libvirt": report.libvirt or "not known",
+        "QEMU": report.qemu or "not known",
+        "migration": migration[report.migration],
+        **({"not seen": "\n".join(report.untold)} if report.untold else {}),
+    }
+
+
+def _show_findings(settings: Settings, reports: Sequence[HostReport]) -> None:
+    rows = [_Row(host=report.name, **dict(finding)) for report in reports for finding in report.findings]
+    if rows:
+        output.show_list(
+            settings,
+            rows,
+            {
+                "host": lambda row: row.host,
+                "code": lambda row: row.code,
+                "severity": lambda row: row.severity.value,
+                "seen": lambda row: row.source or row.destination or row.detail,
+                "fix": lambda row: row.mend,
+            },
+        )
+
+
+class _Row(Finding):
+    """A finding, and whose it is."""
+
+    host: str
+
+
+def _cell(pair: PairReport) -> str:
+    """Say the first thing that stands in the way; what is only worth knowing does not make a way a bad one."""
+    found = blocker(pair.findings)
+    return found.code if found else _WELL
+
+
+def _sum_up(settings: Settings, hosts: Sequence[HostReport], pairs: Sequence[PairReport]) -> None:
+    ill = [report.name for report in hosts if blocker(report.findings) is not None]
+    bad = [f"{pair.source} to {pair.destination}" for pair in pairs if blocker(pair.findings) is not None]
+    if ill or bad:
+        settings.message(f"Something stands in the way of moves: {', '.join(ill + bad)}.")
+    else:
+        settings.message("Nothing stands in the way of moves.")

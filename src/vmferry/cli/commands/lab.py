@@ -1,0 +1,215 @@
+"""`vmferry lab`: real hosts on one machine, to try vmferry without servers."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.units import parsed
+from vmferry.lab import domain, network, tree
+from vmferry.lab.controller import Controller
+from vmferry.lab.lab import MACHINE, Lab
+from vmferry.lab.vms import play
+from vmferry.lab.vms.demo import demo as run_demo
+
+_NEWER = "trixie"
+_PEOPLE = {person.name: one for one in (domain.TRUSTED, domain.HOME) for person in one.people}
+
+_name = click.option(
+    "--name", default="lab", show_default=True, metavar="NAME", help="Which lab; several may be up at once."
+)
+
+
+def _release(text: str) -> tuple[str, str]:
+    host, _, release = text.partition("=")
+    if not host or release not in tree.RELEASES:
+        raise ValueError(f"{text} is not HOST=RELEASE with one of {', '.join(tree.RELEASES)}, such as kvm2=trixie")
+    return host, release
+
+
+@click.group(cls=Group)
+def lab() -> None:
+    """Real hosts on one machine, to try vmferry (needs root)."""
+
+
+@lab.command(
+    "up",
+    example="vmferry lab up --hosts 3 --bandwidth 1gbit\nvmferry lab up --release kvm2=trixie\nvmferry lab up --domain",
+)
+@_name
+@click.option("--hosts", type=click.IntRange(1, 9), default=2, show_default=True, help="How many hosts.")
+@click.option("--bandwidth", metavar="RATE", help="Of the migration network, as tc(8) has it. Default: no limit.")
+@click.option(
+    "--release",
+    "releases",
+    callback=parsed(_release),
+    metavar="HOST=RELEASE",
+    multiple=True,
+    help="Make a host of another Debian release than this machine's, e.g. kvm2=trixie; may be repeated.",
+)
+@click.option("--domain", "with_domain", is_flag=True, help="Make an Active Directory domain with the hosts in it.")
+@click.option(
+    "--samba",
+    type=click.Choice(["machine", "newer"]),
+    default="machine",
+    show_default=True,
+    help="Whose Samba the domain has: this machine's, or that of Debian 13 (implies --domain).",
+)
+@click.option("--trust", is_flag=True, help="Make a second domain that the first trusts (implies --domain).")
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="Where another release comes from, the first time. Default: the mirror that this machine's apt uses.",
+)
+@click.option("--bare", is_flag=True, help="Hosts as they are when vmferry was just installed: not paired, and no VM.")
+@pass_settings
+def up(
+    settings: Settings,
+    name: str,
+    hosts: int,
+    bandwidth: str | None,
+    releases: Sequence[tuple[str, str]],
+    with_domain: bool,
+    samba: str,
+    trust: bool,
+    mirror: str | None,
+    bare: bool,
+) -> None:
+    """Bring the lab up, or what is missing of it: hosts that are paired and let VMs come and go, and a VM, web01.
+
+    A host of another release has that release's libvirt, QEMU and Python, and the same vmferry. Its root is made the
+    first time, which takes a minute, and stays in /var/cache/vmferry-lab for all labs: docs/lab.md.
+    """
+    found = Lab.named(name)
+    chosen = _NEWER if samba == "newer" else MACHINE if with_domain or trust else None
+    found.up(hosts, bandwidth, dict(releases), chosen, mirror, settings.message, trust=trust, new=bare)
+    which = "" if name == "lab" else f"--name {name} "
+    look = "vmferry host show"
+    if not bare:
+        if not found.controllers:  # hosts of a domain know each other
+            play.pair(found.hosts)
+        if not any(host.vms() for host in found.hosts):
+            settings.message(f"Starting {play.FIRST} on kvm1 ...")
+            play.add(found, play.FIRST, found.host("kvm1"))
+        look = f"vmferry vm move {play.FIRST} kvm2 --include-storage" if len(found.hosts) > 1 else "vmferry vm list"
+    settings.message(f"The lab is up. Look around: vmferry lab exec {which}kvm1 -- {look}")
+    _show(settings, found)
+
+
+@lab.group("vm", cls=Group)
+def vm() -> None:
+    """Make VMs in the lab."""
+
+
+@vm.command("add", example="vmferry lab vm add db01\nvmferry lab vm add db01 --host kvm2 --memory 512 --disk 2048")
+@_name
+@click.argument("vm_name", metavar="VM")
+@click.option("--memory", type=click.IntRange(64, 65536), default=256, show_default=True, metavar="MIB")
+@click.option("--disk", type=click.IntRange(128, 1 << 20), default=1024, show_default=True, metavar="MIB")
+@pass_settings
+def add(settings: Settings, name: str, vm_name: str, memory: int, disk: int) -> None:
+    """Make a VM on kvm1, or the host that --host names, and start it.
+
+    It runs a small Linux that changes some memory and writes to its disk all the time, so that a move has something
+    to do. docs/lab.md says how to bring a VM of your own.
+    """
+    found = Lab.named(name)
+    host = found.host(settings.host or "kvm1")
+    play.add(found, vm_name, host, memory, disk)
+    settings.message(f"{vm_name} runs on {host.name}.")
+
+
+@lab.command("down", example="vmferry lab down")
+@_name
+@pass_settings
+def down(settings: Settings, name: str) -> None:
+    """End the lab and remove all that it made; what can be used again stays in /var/cache/vmferry-lab."""
+    Lab.named(name).down()
+    settings.message("The lab is down.")
+
+
+@lab.command("status", example="vmferry lab status")
+@_name
+@pass_settings
+def status(settings: Settings, name: str) -> None:
+    """Tell how each host of the lab stands."""
+    _show(settings, Lab.named(name))
+
+
+@lab.command(
+    "exec",
+    example="vmferry lab exec kvm1 -- vmferry vm list\nvmferry lab exec --as operator kvm1 -- klist",
+    context_settings={"ignore_unknown_options": True},
+)
+@_name
+@click.option(
+    "--as", "person", type=click.Choice(list(_PEOPLE)), help="With a fresh ticket of this user of the domain."
+)
+@click.argument("where", metavar="HOST")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@pass_settings
+def exec_(_settings: Settings, name: str, person: str | None, where: str, command: tuple[str, ...]) -> None:
+    """Run a command in a host of the lab, or in its domain controller, dc; its exit code is this one's.
+
+    With --as, the ticket is in a cache of its own, which goes when the command ends. The command runs as root on the
+    host all the same: the ticket is what services on the network see.
+    """
+    found = Lab.named(name)
+    machine = found.machine(where)
+    with ExitStack() as stack:
+        ticket = None
+        if person:
+            ticket = stack.enter_context(Controller.of(found.layout, _PEOPLE[person]).ticket(person, machine))
+        done = subprocess.run(machine.command(*command, environment=ticket), check=False)
+    sys.exit(done.returncode)
+
+
+@lab.command(
+    "link", example="vmferry lab link migration --bandwidth 1gbit\nvmferry lab link migration --down --host kvm2"
+)
+@_name
+@click.argument("link", type=click.Choice(["management", "migration"]))
+@click.option("--bandwidth", metavar="RATE", help="As tc(8) has it, or `unlimited`.")
+@click.option("--up/--down", "cable", default=None, help="Put the cable in, or pull it out.")
+@pass_settings
+def link_(settings: Settings, name: str, link: str, bandwidth: str | None, cable: bool | None) -> None:
+    """Change a link while the hosts run: the end of one (--host), or every host's."""
+    if bandwidth is None and cable is None:
+        raise click.UsageError("Give --bandwidth, --up or --down.")
+    found = Lab.named(name)
+    if settings.host in domain.DOMAINS and link == "migration":
+        raise click.UsageError(f"{settings.host} has a cable to the management network alone.")
+    for one in [found.machine(settings.host)] if settings.host else found.hosts or [found.host("kvm1")]:
+        if bandwidth:
+            network.limit(found.layout, one.name, link, None if bandwidth == "unlimited" else bandwidth)
+        if cable is not None:
+            network.set_link(found.layout, one.name, link, up=cable)
+
+
+@lab.command("demo", example="vmferry lab demo\nvmferry lab demo --keep")
+@click.option("--name", default="demo", show_default=True, metavar="NAME", help="In which lab; VMs in it are removed.")
+@click.option("--keep", is_flag=True, help="Leave that lab up afterwards.")
+@pass_settings
+def demo(_settings: Settings, name: str, keep: bool) -> None:
+    """Move a busy VM with its disk from one host to another, and check it."""
+    sys.exit(run_demo(Lab.named(name), keep=keep))
+
+
+def _show(settings: Settings, found: Lab) -> None:
+    rows = found.status()
+    if settings.json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    table = Table("HOST", "STATE", "RELEASE", "MANAGEMENT", "MIGRATION", "VMS", box=None, pad_edge=False)
+    for row in rows:
+        state, vms = "up" if row.up else "down", ", ".join(row.vms) or "-"
+        release = f"{row.release} (Samba {row.samba})" if row.samba else row.release
+        table.add_row(row.host, state, release, row.management, row.migration or "-", vms)
+    Console().print(table if rows else "The lab is down.")

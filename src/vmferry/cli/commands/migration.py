@@ -1,0 +1,93 @@
+"""`vmferry migration`: whether VMs may come to this host and leave it."""
+
+import sys
+from typing import Literal
+
+import click
+
+from vmferry.cli.terminal.context import INTERRUPTED, Group, Settings, pass_settings
+from vmferry.cli.terminal.output import show
+from vmferry.client import Client
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+from vmferry.core.messages.api import SettingsAnswer
+
+Moves = Literal["wait", "cancel"]
+
+moves_options = (
+    click.option("--wait", "moves", flag_value="wait", help="Let moves that have not ended go on to their end."),
+    click.option("--cancel", "moves", flag_value="cancel", help="Cancel moves that have not passed their commit."),
+)
+
+
+@click.group(cls=Group)
+def migration() -> None:
+    """Let VMs come and go, or not."""
+
+
+@migration.command("enable", example="vmferry migration enable")
+@pass_settings
+def enable(settings: Settings) -> None:
+    """Let VMs come to this host and leave it. A new host does not."""
+    answer = settings.client().enable()
+    _tell(settings, answer, "Migration is enabled." if answer.changed else "Migration is enabled already.")
+
+
+@migration.command("disable", example="vmferry migration disable\nvmferry migration disable --wait")
+@moves_options[0]
+@moves_options[1]
+@pass_settings
+@click.pass_context
+def disable(ctx: click.Context, settings: Settings, moves: Moves | None) -> None:
+    """Let no more VMs come to this host or leave it.
+
+    While moves have not ended it asks what becomes of them: wait for their end, or cancel them. It returns when
+    they have ended; Ctrl-C stops waiting, not them.
+    """
+    client = settings.client()
+    answer = turn_off(settings, client, moves)
+    _tell(settings, answer, "Migration is disabled." if answer.changed else "Migration is disabled already.")
+    if not wait_for(settings, client, answer.jobs):
+        ctx.exit(INTERRUPTED)
+
+
+def turn_off(settings: Settings, client: Client, moves: Moves | None) -> SettingsAnswer:
+    """Disable migration; asks about moves in progress, if nothing was said and somebody is there.
+
+    Raises:
+        UsageError: moves-in-progress, and nobody can be asked.
+        click.Abort: the answer is to leave everything as it is.
+    """
+    try:
+        return client.disable(moves)
+    except UsageError as error:
+        alone = settings.json or settings.yes or not sys.stdin.isatty()
+        if error.code.name != codes.MOVES_IN_PROGRESS.name or alone:
+            raise
+        settings.message(error.reason)
+    choice = click.Choice(["wait", "cancel", "nothing"])
+    said = click.prompt("Wait for them, cancel them, or do nothing", type=choice, default="nothing", err=True)
+    if said == "nothing":
+        raise click.Abort
+    return client.disable("wait" if said == "wait" else "cancel")
+
+
+def wait_for(settings: Settings, client: Client, jobs: list[str]) -> bool:
+    """Wait until moves have ended; False when Ctrl-C ended the waiting."""
+    if jobs:
+        settings.message(f"Waiting for the end of {', '.join(jobs)}.")
+    try:
+        for job in jobs:
+            for _ in client.events(job):
+                pass
+    except KeyboardInterrupt:
+        settings.message("They go on; `vmferry job list` shows them.")
+        return False
+    return True
+
+
+def _tell(settings: Settings, answer: SettingsAnswer, said: str) -> None:
+    for note in [said, *answer.notes]:
+        settings.message(note)
+    if settings.json:
+        show(settings, answer, {})

@@ -1,0 +1,80 @@
+"""`vmferry network`: the networks that moves may travel over."""
+
+import click
+
+from vmferry.cli.terminal import complete
+from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.output import show, show_list
+from vmferry.core.messages.api import NetworkChange, SettingsAnswer
+
+_priority = click.option(
+    "--priority",
+    type=click.IntRange(0, 9999),
+    metavar="N",
+    help="The lowest is tried first; of a new one, 100.",
+)
+
+
+@click.group(cls=Group)
+def network() -> None:
+    """Choose the networks that moves travel over."""
+
+
+@network.command("list", example="vmferry network list")
+@pass_settings
+def list_(settings: Settings) -> None:
+    """List the networks, in the order in which they are tried, and this host's addresses in each."""
+    client = settings.client()
+    show_list(
+        settings,
+        client.networks(),
+        {
+            "subnet": lambda network: network.subnet,
+            "priority": lambda network: str(network.priority),
+            "addresses": lambda network: ", ".join(network.addresses) or "none",
+        },
+    )
+    if not settings.json:
+        any_network = client.settings().any_network
+        settings.message("Any other network may be used too." if any_network else "No other network is used.")
+
+
+@network.command("add", example="vmferry network add 10.20.0.0/24 --priority 10\nvmferry network add fd20::/64")
+@click.argument("subnet")
+@_priority
+@pass_settings
+def add(settings: Settings, subnet: str, priority: int | None) -> None:
+    """List a network: a subnet, or one address of this host.
+
+    It takes effect at once, with the next move. Listed networks are tried in the order of their priority, and nothing
+    else is after `vmferry host set --only-listed-networks`.
+    """
+    answer = settings.client().add_network(subnet, priority)
+    _tell(settings, answer)
+
+
+@network.command("set", example="vmferry network set 10.20.0.0/24 --priority 5")
+@click.argument("subnet", shell_complete=complete.networks)
+@_priority
+@click.option("--subnet", "other", metavar="SUBNET", help="What it is from now on.")
+@pass_settings
+def set_(settings: Settings, subnet: str, priority: int | None, other: str | None) -> None:
+    """Give a listed network another priority or subnet."""
+    if priority is None and other is None:
+        raise click.UsageError("Give --priority or --subnet.")
+    _tell(settings, settings.client().set_network(subnet, NetworkChange(subnet=other, priority=priority)))
+
+
+@network.command("remove", example="vmferry network remove 10.20.0.0/24")
+@click.argument("subnet", shell_complete=complete.networks)
+@pass_settings
+def remove(settings: Settings, subnet: str) -> None:
+    """Take a network off the list."""
+    _tell(settings, settings.client().remove_network(subnet))
+
+
+def _tell(settings: Settings, answer: SettingsAnswer) -> None:
+    for note in answer.notes:
+        settings.message(note)
+    listed = ", ".join(f"{network.subnet} ({network.priority})" for network in answer.settings.networks)
+    show(settings, answer, {"networks": listed or "none"})

@@ -1,0 +1,1 @@
+"""`vmferry host`: this host, its settings, and the hosts it knows."""

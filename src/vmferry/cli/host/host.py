@@ -1,0 +1,163 @@
+"""`vmferry host`: this host, and those it is paired with."""
+
+import click
+
+from vmferry.cli.host.certificate import certificate
+from vmferry.cli.host.login import login, logout
+from vmferry.cli.host.restrict import restrict, unrestrict
+from vmferry.cli.host.settings import apply, lines, set_
+from vmferry.cli.host.setup import setup
+from vmferry.cli.host.token import token
+from vmferry.cli.host.trust import trust
+from vmferry.cli.terminal import complete
+from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.output import moment, show, show_list, show_secret
+from vmferry.cli.terminal.secret import read_secret
+from vmferry.client import Client
+from vmferry.core import codes
+from vmferry.core.errors import UnreachableError, UsageError
+from vmferry.core.messages.api import Host, PairedHost
+
+
+@click.group(cls=Group)
+def host() -> None:
+    """See this host, set it up, and pair it with others."""
+
+
+for command in (setup, set_, restrict, unrestrict, apply, trust, certificate, token, login, logout):
+    host.add_command(command)
+
+
+@host.command("list", example="vmferry host list\nvmferry host list -o wide")
+@pass_settings
+def list_(settings: Settings) -> None:
+    """List the hosts that this one is paired with, or has met as hosts of its site: where its VMs can go."""
+    show_list(
+        settings,
+        settings.client().hosts(),
+        {
+            "name": lambda host: host.name,
+            "address": lambda host: host.address,
+            "port": lambda host: str(host.port),
+            "for": lambda host: _callers(host.callers),
+            "known by": lambda host: host.known_by,
+            "since": lambda host: moment(host.paired_at),
+            "by": lambda host: host.paired_by,
+        },
+        more={"fingerprint": lambda host: host.fingerprint},
+    )
+
+
+@host.command("show", example="vmferry host show\nvmferry host show kvm2")
+@click.argument("name", required=False, shell_complete=complete.hosts)
+@pass_settings
+def show_(settings: Settings, name: str | None) -> None:
+    """Show this host, or a paired one."""
+    client = settings.client()
+    here = client.host()
+    if name is None or name == here.name:
+        show(settings, here, _host(here))
+        return
+    found = next((peer for peer in client.hosts() if peer.name == name), None)
+    if found is None:
+        raise UsageError(codes.HOST_UNKNOWN, host=name, local=here.name)
+    show(settings, found, _peer(found))
+
+
+@host.command(
+    "pair",
+    example="kvm2$ vmferry host pair --invite\nkvm1$ vmferry host pair kvm2.example.com\nToken: ...",
+)
+@click.argument("other", required=False)
+@click.option("--invite", is_flag=True, help="Make a token, to be used on the other host within 10 minutes.")
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    help="Read the token from a file (-: standard input) instead of asking for it.",
+)
+@click.option(
+    "--for",
+    "callers",
+    metavar="USER",
+    multiple=True,
+    help="For whom the other host may move VMs to this one; may be repeated. Default: whomever it allows to.",
+)
+@pass_settings
+def pair(settings: Settings, other: str | None, invite: bool, token_file: str | None, callers: tuple[str, ...]) -> None:
+    """Pair this host with OTHER, so that VMs can move between the two.
+
+    One of the two makes a token (--invite); the other one asks for it on the terminal. It is never taken from
+    the command line, where every user of the machine could read it, and it can be used once.
+
+    OTHER is HOST or HOST:PORT; left out, it is the address that the token names.
+    """
+    if invite:
+        if other or token_file:
+            raise click.UsageError("--invite makes a token for whichever host is given it: leave the rest out")
+        _invite(settings, callers or ("*",))
+        return
+    client = settings.client()
+    token = read_secret("Token", token_file, UsageError(codes.TOKEN_NEEDED))
+    paired = _pair(settings, client, token, other, callers or ("*",))
+    settings.message(f"This host and {paired.name} are paired.")
+    show(settings, paired, _peer(paired))
+
+
+@host.command("unpair", example="vmferry host unpair kvm2\nvmferry host unpair kvm2 --force")
+@click.argument("name", shell_complete=complete.hosts)
+@click.option("--force", is_flag=True, help="First end the moves with it that have not ended, whatever it does.")
+@pass_settings
+def unpair(settings: Settings, name: str, force: bool) -> None:
+    """Forget a paired host, and tell it to forget this one."""
+    client = settings.client()
+    settings.confirm(f"Unpair {name}? VMs can then no longer move between the two.")
+    client.unpair(name, force=force)
+    settings.message(f"{name} is forgotten.")
+
+
+def _invite(settings: Settings, callers: tuple[str, ...]) -> None:
+    client = settings.client()
+    here = client.host()
+    invitation = client.invite(callers)
+    settings.message(
+        f"Use this token on the other host, once, before {moment(invitation.expires_at)}:\n"
+        f"  vmferry host pair {here.address}\n"
+        "Anyone who has it can pair a host with this one: treat it as a password."
+    )
+    show_secret(settings, invitation, invitation.token)
+
+
+def _pair(settings: Settings, client: Client, token: str, other: str | None, callers: tuple[str, ...]) -> PairedHost:
+    try:
+        return client.pair(token, other, callers)
+    except UnreachableError as error:
+        if other is None or error.code.name != codes.HOST_UNREACHABLE.name:
+            raise
+        # The token names an address and a certificate, so that another way to the same host is as good.
+        settings.message(f"{error.reason} Trying the address that the token names.")
+        return client.pair(token, None, callers)
+
+
+def _callers(callers: list[str]) -> str:
+    return "any user" if callers == ["*"] else ", ".join(callers)
+
+
+def _host(host: Host) -> dict[str, str]:
+    return {
+        "name": host.name,
+        "version": host.version,
+        "address": f"{host.address} port {host.port}",
+        "certificate": f"SHA-256 {host.fingerprint}",
+        **lines(host.settings),
+        "disk folders": "\n".join(host.disk_folders),
+    }
+
+
+def _peer(host: PairedHost) -> dict[str, str]:
+    return {
+        "name": host.name,
+        "address": f"{host.address} port {host.port}",
+        "certificate": f"SHA-256 {host.fingerprint}",
+        "may start moves for": _callers(host.callers),
+        "known by": f"{host.known_by} since {moment(host.paired_at)}, by {host.paired_by}",
+    }

@@ -1,0 +1,207 @@
+"""`vmferry host set` and `vmferry host apply`: the settings of this host, one by one or from a file."""
+
+import sys
+import tomllib
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from vmferry.cli.commands.migration import Moves, moves_options, turn_off, wait_for
+from vmferry.cli.terminal.context import INTERRUPTED, Command, Settings, pass_settings
+from vmferry.cli.terminal.output import show
+from vmferry.cli.terminal.units import parsed
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+from vmferry.core.messages.api import Applied, SettingsAnswer
+from vmferry.core.options import Performance
+from vmferry.core.policy.settings import (
+    Authentication,
+    Difference,
+    HostSettings,
+    Protection,
+    SettingsChange,
+    SettingsFile,
+    changed,
+    differences,
+)
+
+SAME = "No changes: the settings already match."
+_LIMIT = click.IntRange(1, 100)
+
+
+people_options = tuple(
+    click.option(
+        f"--{role}",
+        f"{role}s",
+        metavar="USER",
+        multiple=True,
+        help=f"Who may {may}: a user, or a group as @group; may be repeated. They take the place of those before; "
+        "'' is nobody.",
+    )
+    for role, may in (
+        ("administrator", "change settings, as root may"),
+        ("operator", "move VMs, as the group `vmferry` may"),
+        ("viewer", "see what there is"),
+    )
+)
+
+
+def people(values: dict[str, Any]) -> dict[str, list[str] | None]:
+    """Give what the options of people say; None where one was not given."""
+    given = {name: values[name] for name in ("administrators", "operators", "viewers")}
+    return {name: [one for one in said if one] if said else None for name, said in given.items()}
+
+
+def _principal(text: str) -> tuple[str, str]:
+    user, _, principal = text.partition("=")
+    if text and (not user or not principal):
+        raise ValueError(f"{text} is not USER=NAME@REALM, such as ann=ann@EXAMPLE.COM")
+    return user, principal
+
+
+def _choice(options: type[StrEnum]) -> click.Choice[str]:
+    return click.Choice([option.value for option in options])
+
+
+@click.command(
+    "set",
+    cls=Command,
+    example="vmferry host set --max-migrations 4\nvmferry host set --only-listed-networks",
+)
+@click.option(
+    "--authentication", type=_choice(Authentication), help="How the other host verifies which user started a move."
+)
+@click.option("--performance", type=_choice(Performance), help="How the bytes travel.")
+@click.option("--max-migrations", type=_LIMIT, metavar="N", help="How many moves at once, in and out together.")
+@click.option("--max-storage-migrations", type=_LIMIT, metavar="N", help="How many moves of storage at once.")
+@click.option(
+    "--any-network/--only-listed-networks",
+    default=None,
+    help="Whether moves may use networks that `vmferry network list` does not show.",
+)
+@click.option(
+    "--encryption",
+    type=_choice(Protection),
+    help="Whether each move must be encrypted, or need not be where both hosts say `optional` and the move says `off`.",
+)
+@people_options[0]
+@people_options[1]
+@people_options[2]
+@click.option(
+    "--principal",
+    "principals",
+    metavar="USER=NAME@REALM",
+    multiple=True,
+    callback=parsed(_principal),
+    help="As whom in the domain a user of this host moves VMs; may be repeated. They take the place of those before; "
+    "'' is nobody.",
+)
+@pass_settings
+def set_(settings: Settings, /, **values: Any) -> None:
+    """Change settings of this host. They take effect at once; moves under way keep what they began with."""
+    values |= people(values)
+    said = values["principals"]
+    values["principals"] = dict(pair for pair in said if pair[0]) if said else None
+    if all(value is None for value in values.values()):
+        raise click.UsageError("Say what to change.")
+    client = settings.client()
+    before = client.settings()
+    show_change(settings, before, client.change_settings(SettingsChange(**values)))
+
+
+@click.command(
+    "apply",
+    cls=Command,
+    example="vmferry host apply /etc/vmferry/settings.toml --dry-run\nvmferry host apply /etc/vmferry/settings.toml",
+)
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@moves_options[0]
+@moves_options[1]
+@pass_settings
+@click.pass_context
+def apply(ctx: click.Context, settings: Settings, file: str, dry_run: bool, moves: Moves | None) -> None:
+    """Make the settings of this host those of FILE (TOML; -: standard input), and show what that changes.
+
+    What FILE does not name stays as it is. Applied again, it changes nothing. docs/settings.md has an example.
+    """
+    wanted = _read(file)
+    client = settings.client()
+    before = client.settings()
+    after = changed(before, wanted)
+    applied = not dry_run and after != before
+    notes: list[str] = []
+    jobs: list[str] = []
+    if applied:
+        if before.migration and not after.migration:
+            answer = turn_off(settings, client, moves)  # first: it may be refused, and then nothing has changed
+            notes, jobs = answer.notes, answer.jobs
+        notes += client.change_settings(SettingsChange(**wanted.model_dump(exclude={"migration"}))).notes
+        if after.migration and not before.migration:
+            client.enable()
+    result = Applied(changes=differences(before, after), applied=applied, notes=notes)
+    for note in notes:
+        settings.message(note)
+    show(settings, result, _words(result.changes))
+    if not result.changes:
+        settings.message(SAME)
+    elif dry_run:
+        settings.message("Nothing was changed: this was a dry run.")
+    if not wait_for(settings, client, jobs):
+        ctx.exit(INTERRUPTED)
+
+
+def show_change(settings: Settings, before: HostSettings, answer: SettingsAnswer, same: str = SAME) -> None:
+    """Print what an administrator's request has changed, and the notes; or the answer as JSON.
+
+    Arguments:
+        before: the settings before the request.
+        same: what to say where nothing has changed.
+    """
+    for note in answer.notes:
+        settings.message(note)
+    changes = differences(before, answer.settings)
+    show(settings, answer, _words(changes))
+    if not changes and not settings.json:
+        settings.message(same)
+
+
+def _words(changes: Sequence[Difference]) -> dict[str, str]:
+    return {one.name: f"{one.before} -> {one.after}" for one in changes}
+
+
+def lines(settings: HostSettings) -> dict[str, str]:
+    """Give what a person is shown of a host's settings."""
+    networks = [f"{network.subnet} (priority {network.priority})" for network in settings.networks]
+    if settings.any_network:
+        networks.append("any other" if networks else "any")
+    return {
+        "migration": "enabled" if settings.migration else "disabled",
+        "authentication": settings.authentication,
+        "encryption": settings.encryption,
+        "performance": settings.performance,
+        "at once": f"{settings.max_migrations} moves, {settings.max_storage_migrations} of storage",
+        "networks": "\n".join(networks) or "none",
+        "administrators": ", ".join(["root", *settings.administrators]),
+        "operators": ", ".join(settings.operators) or "-",
+        "viewers": ", ".join(settings.viewers) or "-",
+        "limits": "\n".join(map(str, settings.restrictions)) or "-",
+        "principals": ", ".join(f"{user} is {name}" for user, name in settings.principals.items()) or "-",
+    }
+
+
+def _read(file: str) -> SettingsFile:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+        return SettingsFile.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        raise UsageError(codes.SETTINGS_FILE, path=file, why=why) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise UsageError(codes.SETTINGS_FILE, path=file, why=why) from error

@@ -1,0 +1,94 @@
+"""`vmferry host token`: access from off the host, for people and programs without a domain."""
+
+import click
+from pydantic import ValidationError
+
+from vmferry.cli.terminal import complete
+from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.output import moment, show_list, show_secret
+from vmferry.cli.terminal.units import parse_span, parsed
+from vmferry.core import codes
+from vmferry.core.errors import UsageError
+from vmferry.core.messages.api import TokenRequest
+from vmferry.core.redaction import token_identifier
+
+
+@click.group(cls=Group)
+def token() -> None:
+    """Let people and programs off this host use it, with API tokens."""
+
+
+@token.command(
+    "create",
+    example="vmferry host token create --role operator --expires 30d --name ci\n"
+    "ws$ vmferry host login kvm1.example.org --fingerprint 9f8c...",
+)
+@click.option(
+    "--role",
+    type=click.Choice(["viewer", "operator", "administrator"]),
+    required=True,
+    help="What its holder may do: see, move VMs, or change settings too.",
+)
+@click.option(
+    "--expires",
+    "expires_in",
+    metavar="TIME",
+    default="30d",
+    callback=parsed(parse_span),
+    help="How long it holds: 12h, 30d; 366d at most. Default: 30d.",
+)
+@click.option("--name", metavar="NAME", help="What the audit log calls its holder. Default: its identifier.")
+@pass_settings
+def create(settings: Settings, role: str, expires_in: float, name: str | None) -> None:
+    """Make a token. It is shown once and kept nowhere; the host keeps a hash of it.
+
+    The line that is shown with it holds no secret: it names this host and its certificate, and asks for the token.
+    """
+    try:
+        request = TokenRequest.model_validate({"role": role, "expires_in": int(expires_in), "name": name})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(codes.BAD_REQUEST, detail=f"{first['loc'][0]}: {first['msg']}") from error
+    made = settings.client().create_token(request)
+    place = f"[{made.address}]" if ":" in made.address else made.address
+    port = "" if made.port == 6601 else f":{made.port}"
+    settings.message(
+        f"Where it is to be used, until {moment(made.expires_at)}; the line asks for the token:\n"
+        f"  vmferry host login {place}{port} --fingerprint {made.fingerprint}\n"
+        f"Anyone who has it is {role} of this host: treat it as a password. "
+        f"`vmferry host token revoke {made.id}` ends it."
+    )
+    show_secret(settings, made, made.token)
+
+
+@token.command("list", example="vmferry host token list")
+@pass_settings
+def list_(settings: Settings) -> None:
+    """List the tokens; those that have ended, for thirty days."""
+    show_list(
+        settings,
+        settings.client().tokens(),
+        {
+            "id": lambda token: token.id,
+            "name": lambda token: token.name,
+            "role": lambda token: token.role,
+            "state": lambda token: token.state,
+            "expires": lambda token: moment(token.expires_at),
+            "made": lambda token: moment(token.created_at),
+            "by": lambda token: token.created_by,
+        },
+        more={
+            "revoked": lambda token: moment(token.revoked_at) if token.revoked_at else "-",
+            "revoked by": lambda token: token.revoked_by or "-",
+        },
+    )
+
+
+@token.command("revoke", example="vmferry host token revoke ci")
+@click.argument("word", metavar="TOKEN", shell_complete=complete.tokens)
+@pass_settings
+def revoke(settings: Settings, word: str) -> None:
+    """End a token, by its identifier, its name or itself. Its next request is refused; moves that it began go on."""
+    word = token_identifier(word)
+    settings.client().revoke_token(word)
+    settings.message(f"The token {word} is revoked.")

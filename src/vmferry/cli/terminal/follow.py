@@ -1,0 +1,73 @@
+"""Watching a job to its end, and what is said then."""
+
+import sys
+
+import click
+
+from vmferry.cli.terminal.context import Settings
+from vmferry.cli.terminal.output import show, summary
+from vmferry.cli.terminal.progress import View, view
+from vmferry.client import Client, Event
+from vmferry.core import codes
+from vmferry.core.errors import InternalError, VmferryError
+from vmferry.core.job import Progress, State
+from vmferry.core.messages.api import Job, PhaseEvent, StateEvent
+
+
+class Detached(Exception):  # noqa: N818 (not an error: the user asked for it)
+    """Ctrl-C while watching; the job goes on."""
+
+
+def follow(settings: Settings, client: Client, job: Job) -> None:
+    """Show a job's progress until it has ended, then how it ended.
+
+    Raises:
+        VmferryError: why it failed or was cancelled; or the daemon does not answer any more.
+        Detached: Ctrl-C.
+    """
+    display = view(sys.stderr, f"{job.vm} to {job.destination}", as_json=settings.json, quiet=settings.quiet)
+    ended = None
+    try:
+        for event in client.events(job.id):
+            ended = _take(display, event)
+    except KeyboardInterrupt:
+        raise Detached from None
+    finally:
+        display.close()
+    conclude(settings, ended or client.job(job.id))
+
+
+def conclude(settings: Settings, job: Job) -> None:
+    """Say how a job ended.
+
+    Raises:
+        VmferryError: it failed or was cancelled.
+    """
+    if job.state is State.DONE:
+        if not settings.json and not settings.names:
+            click.echo(f"{job.vm} runs on {job.destination}.")
+        show(settings, job, summary(job))
+        return
+    if settings.json:
+        show(settings, job, {})
+    if job.error is None:
+        raise InternalError(codes.INTERNAL, why=job.reason or f"job {job.id} ended as {job.state}")
+    raise VmferryError.from_problem(job.error.model_dump())
+
+
+def detach(settings: Settings, job: Job) -> None:
+    """Tell how to come back to a job."""
+    settings.message(
+        f"Job {job.id} continues in the background. Watch it with `vmferry job watch {job.id}`, "
+        f"cancel it with `vmferry job cancel {job.id}`."
+    )
+
+
+def _take(display: View, event: Event) -> Job | None:
+    if isinstance(event, PhaseEvent):
+        display.phase(event.phase)
+    elif isinstance(event, Progress):
+        display.progress(event)
+    elif isinstance(event, StateEvent):
+        display.message(f"{event.state.value}: {event.reason}" if event.reason else event.state.value)
+    return event if isinstance(event, Job) else None

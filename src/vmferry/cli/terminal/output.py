@@ -1,0 +1,186 @@
+"""Data on stdout: tables for people, JSON for programs (docs/json.md)."""
+
+import json
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import click
+from pydantic import BaseModel
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from vmferry.cli.terminal.colour import coloured
+from vmferry.cli.terminal.context import Settings
+from vmferry.cli.terminal.units import duration, long_ago, size
+from vmferry.core.job import State
+from vmferry.core.messages.api import Job
+
+M = TypeVar("M", bound=BaseModel)
+_COMMAND = re.compile(r"`[^`]*`")
+_GLUE = "\N{NO-BREAK SPACE}"
+WIDE = 10_000  # a pipe has no edge: what reads it gets whole lines
+# Columns with a word that is to be copied: they are not made narrower than it.
+WHOLE = ("id", "name", "vm", "code", "job", "address")
+
+
+def show_list(
+    settings: Settings,
+    rows: Sequence[M],
+    columns: Mapping[str, Callable[[M], str]],
+    *,
+    more: Mapping[str, Callable[[M], str]] | None = None,
+    name: Callable[[M], str] | None = None,
+) -> None:
+    """Print values of one kind: a JSON array, or a table with these headings and what stands under each.
+
+    Arguments:
+        more: columns that a wide table has besides.
+        name: what is printed of a value where names alone are wanted; None: what stands in its first column.
+    """
+    if settings.json:
+        click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
+        return
+    if settings.names:
+        cell = name or next(iter(columns.values()))
+        for row in rows:
+            click.echo(cell(row))
+        return
+    wide = settings.output == "wide"
+    shown = {**columns, **(more or {})} if wide else columns
+    _print(table(rows, shown, headings=not settings.no_headers), wide=wide)
+
+
+def table(rows: Sequence[M], columns: Mapping[str, Callable[[M], str]], *, headings: bool = True) -> Table:
+    """Return a table that never cuts a value: what does not fit goes on in the next line of its column."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=headings)
+    for heading, cell in columns.items():
+        whole = heading in WHOLE
+        width = max([len(heading) * headings, *(len(cell(row)) for row in rows)]) if whole else None
+        made.add_column(heading.upper(), min_width=width, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell(row)) for cell in columns.values()))
+    return made
+
+
+def show(settings: Settings, value: BaseModel, lines: Mapping[str, str]) -> None:
+    """Print one value: a line for each property, its name or identifier alone, or a JSON object.
+
+    On a terminal, text is wrapped between words. A word that is longer than the line, such as a fingerprint, is left to
+    the terminal: it shows all of it, and copies it in one piece.
+    """
+    if settings.json:
+        click.echo(json.dumps(value.model_dump(mode="json"), indent=2))
+        return
+    named = getattr(value, "id", None) or getattr(value, "name", None)
+    if settings.names and named:
+        click.echo(named)
+        return
+    indent = max((len(name) for name in lines), default=0) + 2
+    room = max(shutil.get_terminal_size().columns - indent, 20) if sys.stdout.isatty() else WIDE
+    for name, text in lines.items():
+        wrapped = [part for line in text.splitlines() or [""] for part in wrap(line, room)]
+        head = click.style(name, bold=True) + " " * (indent - len(name))
+        for number, part in enumerate(wrapped):
+            click.echo(f"{' ' * indent if number else head}{part}".rstrip(), color=coloured(sys.stdout))
+
+
+def explain(what: str, fix: str) -> None:
+    """Print what is the matter and what fixes it, as sentences of their own below a table."""
+    room = shutil.get_terminal_size().columns - 2 if sys.stdout.isatty() else WIDE
+    lines = wrap(what, room) + wrap(f"Fix: {fix}", room)
+    for number, line in enumerate(lines):
+        click.echo(f"  {line}" if number else line)
+
+
+def show_lines(settings: Settings, value: BaseModel, lines: Sequence[str]) -> None:
+    """Print lines of text as they are, or a JSON object."""
+    if settings.json:
+        show(settings, value, {})
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def show_secret(settings: Settings, value: BaseModel, secret: str) -> None:
+    """Print a secret on a line of its own, whole, whatever the terminal's width; or a JSON object."""
+    if settings.json:
+        show(settings, value, {})
+    else:
+        click.echo(secret)
+
+
+def wrap(line: str, room: int) -> list[str]:
+    """Break a line between words; a command in backquotes stays in one piece, to be copied."""
+    kept = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), line)
+    parts = textwrap.wrap(kept, room, break_long_words=False, break_on_hyphens=False)
+    return [part.replace(_GLUE, " ") for part in parts] or [""]
+
+
+def show_job(settings: Settings, job: Job) -> None:
+    """Print a job with everything that a person may want to know of it."""
+    lines = {
+        "job": job.id,
+        "VM": job.vm,
+        "from": job.source,
+        "to": job.destination,
+        "state": job.state.value,
+        **({} if job.state is State.DONE else {"phase": job.phase.value}),
+        "asked for by": f"{job.caller.name} on {job.caller.host} ({job.caller.method})",
+        "began": moment(job.created_at),
+    }
+    if job.ended_at:
+        lines["ended"] = moment(job.ended_at)
+    if job.progress and not job.state.ended and job.progress.percent is not None:
+        lines["percent"] = f"{job.progress.percent:.1f} %"
+    if job.reason:
+        lines["reason"] = job.reason
+    if job.error:
+        lines["way out"] = f"{job.error.remedy} ({job.error.code})"
+    show(settings, job, lines | summary(job))
+
+
+def summary(job: Job) -> dict[str, str]:
+    """Give what a person wants to know of a move that has ended; nothing where there is no summary."""
+    said = job.summary
+    if said is None:
+        return {}
+    lines = {"total time": duration(said.total_time)}
+    if said.downtime is not None:
+        lines["pause"] = duration(said.downtime)
+    lines["on the wire"] = size(said.wire_bytes)
+    if said.memory_bytes or said.disk_bytes:
+        lines["carried"] = f"memory {size(said.memory_bytes)}, disks {size(said.disk_bytes)}"
+    if said.connections:
+        lines["connections"] = "\n".join(said.connections)
+    if said.interface:
+        lines["interface"] = said.interface
+    if said.left:
+        lines["stays here"] = "\n".join(said.left)
+    if said.unanswered:
+        lines["no answer"] = "\n".join(said.unanswered)
+    return lines
+
+
+def moment(at: datetime) -> str:
+    """Write a point in time for a person, in their time zone."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ago(at: datetime) -> str:
+    """Write how long ago something was, e.g. `3 min ago`."""
+    return long_ago((datetime.now(UTC) - at).total_seconds())
+
+
+def _print(renderable: RenderableType, *, wide: bool = False) -> None:
+    bounded = sys.stdout.isatty() and not wide
+    console = Console(file=sys.stdout, width=None if bounded else WIDE, highlight=False)
+    with console.capture() as captured:
+        console.print(renderable)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip(), color=coloured(sys.stdout))

@@ -1,0 +1,65 @@
+"""What the checks before a move found, for a person."""
+
+from collections.abc import Sequence
+
+from vmferry.cli.terminal import output
+from vmferry.cli.terminal.context import Settings
+from vmferry.cli.terminal.units import duration
+from vmferry.core.messages.finding import Finding, Severity, blocker
+from vmferry.core.messages.offer import Report
+from vmferry.core.prediction import Prediction, Verdict
+
+_VERDICTS = {
+    Verdict.CONVERGES: "converges",
+    Verdict.AUTO_CONVERGE: "converges with auto-converge",
+    Verdict.NEVER: "will not converge",
+}
+
+
+def show_report(settings: Settings, report: Report, *, hint: bool = False) -> None:
+    """Print a report: a table of findings with a sentence for each, and what it comes to; or a JSON object.
+
+    Arguments:
+        hint: whether to name the option that predicts.
+    """
+    if settings.json:
+        output.show(settings, report, {})
+        return
+    if report.findings:
+        output.show_list(
+            settings,
+            report.findings,
+            {
+                "code": lambda finding: finding.code,
+                "severity": lambda finding: finding.severity.value,
+                f"on {report.source}": lambda finding: finding.source or "-",
+                f"on {report.destination}": lambda finding: finding.destination or "-",
+            },
+        )
+        for finding in report.findings:
+            output.explain(f"{finding.code}: {finding.detail}", finding.mend)
+    if report.prediction is not None:
+        settings.message(foretold(report.prediction))
+    if blocker(report.findings) is None:
+        settings.message(f"{report.vm} can move from {report.source} to {report.destination}.")
+        if hint and report.prediction is None:
+            settings.message("--predict measures how long the move would take, and whether the copying would end.")
+    else:
+        settings.message(f"{report.vm} cannot move from {report.source} to {report.destination} as things are.")
+
+
+def foretold(prediction: Prediction) -> str:
+    """Say what a move would be like."""
+    words = _VERDICTS[prediction.verdict]
+    if prediction.total_time is not None and prediction.downtime is not None:
+        slowed = f", the guest slowed down by up to {prediction.throttle:.0%}" if prediction.throttle else ""
+        times = f"about {duration(prediction.total_time)} in all, a pause of about {duration(prediction.downtime)}"
+        return f"Prediction: {words}: {times}{slowed} ({prediction.reason})."
+    return f"Prediction: {words}: {prediction.reason}."
+
+
+def warn(settings: Settings, findings: Sequence[Finding]) -> None:
+    """Tell of what does not stop a move."""
+    for finding in findings:
+        if finding.severity is Severity.WARNS:
+            settings.message(f"Warning: {finding.detail} {finding.mend} ({finding.code})")

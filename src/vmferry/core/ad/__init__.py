@@ -1,0 +1,1 @@
+"""Active Directory as values: delegation, security descriptors, PACs and keytabs."""

@@ -1,0 +1,353 @@
+"""Who may act for users at which host, as Active Directory has it: what to write, what to take away, what is missing.
+
+Two kinds do the same. Classic: the account of the host that acts lists the services (msDS-AllowedToDelegateTo), and a
+flag says whether the user must have come with a ticket ([MS-SFU] 1.3.3; [MS-ADTS] 2.2.16). Resource-based: the account
+of the host that is acted at lists who may (msDS-AllowedToActOnBehalfOfOtherIdentity), for all of its services.
+
+Everything here is pure: directory/ reads accounts and carries changes out.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vmferry.core.ad import descriptor
+from vmferry.core.ad.descriptor import Descriptor
+from vmferry.core.messages.signin import Service
+
+MIGRATION = "Microsoft Virtual System Migration Service"
+STORAGE = "cifs"
+API = "HTTP"
+SERVICES: dict[Service, str] = {"migration": MIGRATION, "storage": STORAGE}
+ALL: tuple[Service, ...] = ("migration", "storage")
+
+TARGETS = "msDS-AllowedToDelegateTo"
+ACTING = "msDS-AllowedToActOnBehalfOfOtherIdentity"
+CONTROL = "userAccountControl"
+NAMES = "servicePrincipalName"
+# Flags of userAccountControl ([MS-ADTS] 2.2.16).
+UNCONSTRAINED = 0x80000
+SENSITIVE = 0x100000
+ANY_PROTOCOL = 0x1000000
+_IMPLIED = {STORAGE, API.lower()}  # a KDC takes host/NAME for these as well ([MS-ADTS], sPNMappings)
+
+
+class Kind(StrEnum):
+    """Where a delegation is written."""
+
+    CLASSIC = "classic"
+    RESOURCE = "resource-based"
+    NONE = "none"
+
+
+class Protocol(StrEnum):
+    """How a user must have come to the host that acts for them."""
+
+    ANY = "any"
+    KERBEROS = "kerberos-only"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A host's computer account.
+
+    Arguments:
+        dn: where it is in the directory.
+        name: short, as the host calls itself.
+        full: in the domain's DNS.
+        sids: its own SID, first, and those of its groups as far as they can be seen.
+        control: userAccountControl.
+        targets: services that it may delegate to.
+        names: its service principal names.
+        acting: who may act for others here; None: nobody.
+    """
+
+    dn: str
+    name: str
+    full: str
+    sids: tuple[str, ...]
+    control: int
+    targets: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    acting: Descriptor | None = None
+
+    @property
+    def unconstrained(self) -> bool:
+        """Whether it may act for everybody everywhere."""
+        return bool(self.control & UNCONSTRAINED)
+
+    @property
+    def any_protocol(self) -> bool:
+        """Whether it may act for users who came without a ticket."""
+        return bool(self.control & ANY_PROTOCOL)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of one attribute of one account: values that come and values that go, and no others.
+
+    What is a single value, such as flags, goes whole and comes whole: nobody's change in between is lost.
+
+    Arguments:
+        account: the host's name, for people.
+        says: the same for people, a line for each value.
+    """
+
+    account: str
+    dn: str
+    attribute: str
+    add: tuple[bytes, ...] = ()
+    remove: tuple[bytes, ...] = ()
+    says: tuple[str, ...] = ()
+
+
+class Written(BaseModel):
+    """What was changed in the directory, or would be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str = Field(description="the host's name")
+    place: str = Field(description="of the account in the directory")
+    attribute: str
+    added: list[str]
+    removed: list[str]
+
+    @classmethod
+    def of(cls, change: Change) -> Self:
+        """Give what a change wrote."""
+        added, removed = ([one[2:] for one in change.says if one[0] == mark] for mark in "+-")
+        return cls(account=change.account, place=change.dn, attribute=change.attribute, added=added, removed=removed)
+
+
+class Link(BaseModel):
+    """Whether a host may act for users towards a service of another."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str = Field(description="the host that acts")
+    destination: str = Field(description="the host that is acted at")
+    service: Service
+    kind: Kind
+    protocol: Protocol = Field(description="`any`, or `kerberos-only`: users need a ticket with which they come")
+    missing: list[str] = Field(description="service names that the source's account does not list; none where it may")
+
+
+class NameFault(BaseModel):
+    """A service name that leads to no account, to the wrong one, or to several: tickets for it fail."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    fault: str = Field(description="`missing`, `elsewhere` or `duplicate`")
+    holders: list[str] = Field(description="accounts that have it")
+
+
+class HostDelegation(BaseModel):
+    """A host's account."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    account: str = Field(description="its place in the directory")
+    unconstrained: bool = Field(description="it may act for everybody everywhere; dangerous, and not needed")
+    names: list[NameFault] = Field(description="what is wrong with its service names")
+
+
+class Delegations(BaseModel):
+    """Who may act for users at which host."""
+
+    model_config = ConfigDict(frozen=True)
+
+    controller: str = Field(description="the domain controller that was asked")
+    hosts: list[HostDelegation]
+    links: list[Link]
+
+
+def principal(service: str, name: str, *, samba: bool) -> tuple[str, ...]:
+    r"""Give the names under which a service of a host is known.
+
+    Arguments:
+        samba: the domain is Samba's, whose KDC looks names with spaces up with a backslash before each. (They are
+            written as Windows has them too: its tools, and other controllers, know these alone.)
+    """
+    plain = f"{service}/{name}"
+    return (plain, plain.replace(" ", "\\ ")) if samba and " " in plain else (plain,)
+
+
+def names_of(account: Account, services: Iterable[str], *, samba: bool) -> list[str]:
+    """Give the names of some services of a host, with its short name and its full one."""
+    hosts = dict.fromkeys((account.name, account.full))
+    return [one for service in services for host in hosts for one in principal(service, host, samba=samba)]
+
+
+def wanted(destination: Account, services: Collection[Service], *, samba: bool) -> list[str]:
+    """Give what a host's account has to list so that it may act at another."""
+    return names_of(destination, (SERVICES[one] for one in services), samba=samba)
+
+
+def grant(
+    source: Account, destination: Account, services: Collection[Service], *, any_protocol: bool, samba: bool
+) -> list[Change]:
+    """Give the changes by which one host may act for users at another, classic; none where it may.
+
+    Nothing is taken away, and "any protocol" is never turned off: others may need it.
+    """
+    changes = []
+    listed = _folded(source.targets)
+    missing = [one for one in wanted(destination, services, samba=samba) if one.lower() not in listed]
+    if missing:
+        changes.append(_values(source, TARGETS, add=missing))
+    if any_protocol and not source.any_protocol:
+        changes.append(_flags(source, source.control | ANY_PROTOCOL))
+    return changes
+
+
+def revoke(source: Account, destination: Account, *, samba: bool) -> list[Change]:
+    """Give the changes by which one host may no longer act at another, of whichever kind.
+
+    "Any protocol" goes with the last service that the account lists.
+    """
+    changes = []
+    # Of a domain that was Samba's once, both forms go, whoever is asked.
+    going = _folded(wanted(destination, ALL, samba=True))
+    remove = [one for one in source.targets if one.lower() in going]
+    if remove:
+        changes.append(_values(source, TARGETS, remove=remove))
+        if len(remove) == len(source.targets) and source.any_protocol:
+            changes.append(_flags(source, source.control & ~ANY_PROTOCOL))
+    return changes + _acting(destination, source, descriptor.disallow(destination.acting, source.sids[0]))
+
+
+def grant_at_resource(source: Account, destination: Account) -> list[Change]:
+    """Give the change by which one host may act for users at another, resource-based; none where it may."""
+    if descriptor.allows(destination.acting, set(source.sids)):
+        return []
+    return _acting(destination, source, descriptor.allow(destination.acting, source.sids[0]))
+
+
+def link(source: Account, destination: Account, service: Service, *, samba: bool) -> Link:
+    """Tell whether one host may act for users towards a service of another."""
+    listed = _folded(source.targets)
+    names = wanted(destination, (service,), samba=samba)
+    missing = [one for one in names if one.lower() not in listed]
+    if descriptor.allows(destination.acting, set(source.sids)):
+        kind, protocol, missing = Kind.RESOURCE, Protocol.ANY, []
+    elif len(missing) == len(names):
+        kind, protocol = Kind.NONE, Protocol.NONE
+    else:
+        kind, protocol = Kind.CLASSIC, Protocol.ANY if source.any_protocol else Protocol.KERBEROS
+    return Link(
+        source=source.name,
+        destination=destination.name,
+        service=service,
+        kind=kind,
+        protocol=protocol,
+        missing=missing,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Who has which service names in the domain.
+
+    Arguments:
+        holders: for each name, in small letters, the accounts that have it: name -> place in the directory.
+    """
+
+    holders: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def of(self, name: str) -> dict[str, str]:
+        """Give the accounts that have a name."""
+        return self.holders.get(name.lower(), {})
+
+
+def should_have(account: Account, *, samba: bool) -> list[str]:
+    """Give the service names that a host needs in the domain."""
+    return names_of(account, (MIGRATION, STORAGE, API), samba=samba)
+
+
+def name_faults(account: Account, registered: Registered, *, samba: bool) -> list[NameFault]:
+    """Find what is wrong with the service names of a host.
+
+    Arguments:
+        registered: who has them, and who has host/NAME, which stands for some of them.
+    """
+    return [
+        fault for name in should_have(account, samba=samba) if (fault := _fault(account, name, registered)) is not None
+    ]
+
+
+def register(account: Account, faults: Sequence[NameFault], registered: Registered) -> list[Change]:
+    """Give the changes that mend the service names of a host: first others lose them, then it gets them.
+
+    A directory refuses a name that another account has.
+    """
+    losing: dict[tuple[str, str], list[str]] = {}
+    for fault in faults:
+        for holder, dn in registered.of(fault.name).items():
+            if dn.lower() != account.dn.lower():
+                losing.setdefault((holder, dn), []).append(fault.name)
+    changes = [
+        Change(holder, dn, NAMES, remove=_encoded(names), says=tuple(f"- {name}" for name in names))
+        for (holder, dn), names in losing.items()
+    ]
+    having = _folded(account.names)
+    adding = [fault.name for fault in faults if fault.name.lower() not in having]
+    return [*changes, _values(account, NAMES, add=adding)] if adding else changes
+
+
+def _fault(account: Account, name: str, registered: Registered) -> NameFault | None:
+    here = name.lower() in _folded(account.names)
+    others = [holder for holder, dn in registered.of(name).items() if dn.lower() != account.dn.lower()]
+    if others:
+        holders = [*([account.name] if here else []), *others]
+        return NameFault(name=name, fault="duplicate" if here else "elsewhere", holders=holders)
+    service, _, host = name.partition("/")
+    implied = service.lower() in _IMPLIED and f"host/{host}".lower() in _folded(account.names)
+    return None if here or implied else NameFault(name=name, fault="missing", holders=[])
+
+
+def _values(account: Account, attribute: str, add: Sequence[str] = (), remove: Sequence[str] = ()) -> Change:
+    says = (*(f"+ {one}" for one in add), *(f"- {one}" for one in remove))
+    return Change(account.name, account.dn, attribute, _encoded(add), _encoded(remove), says)
+
+
+def _flags(account: Account, control: int) -> Change:
+    """Change flags only if nobody else changed one meanwhile: the old value goes, the new one comes, or neither."""
+    says = ("+ any protocol" if control & ANY_PROTOCOL else "- any protocol",)
+    return Change(account.name, account.dn, CONTROL, _encoded([str(control)]), _encoded([str(account.control)]), says)
+
+
+def _acting(destination: Account, source: Account, new: Descriptor | None) -> list[Change]:
+    old = destination.acting
+    if new == old:
+        return []
+    says = (f"{'-' if old and (new is None or len(_entries(new)) < len(_entries(old))) else '+'} {source.name}",)
+    return [
+        Change(
+            destination.name,
+            destination.dn,
+            ACTING,
+            (descriptor.build(new),) if new else (),
+            (descriptor.build(old),) if old else (),
+            says,
+        )
+    ]
+
+
+def _entries(found: Descriptor) -> tuple[descriptor.Ace, ...]:
+    return found.dacl.entries if found.dacl else ()
+
+
+def _folded(names: Iterable[str]) -> AbstractSet[str]:
+    """Names as the directory compares them."""
+    return {name.lower() for name in names}
+
+
+def _encoded(values: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(value.encode() for value in values)

@@ -1,0 +1,1 @@
+"""The audit log as values: its records and their hash chain."""

@@ -1,0 +1,1 @@
+"""The values that cross between hosts, and between vmferryd and its clients."""

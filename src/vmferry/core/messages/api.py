@@ -1,0 +1,342 @@
+"""The values of the HTTPS API: what crosses between vmferryd and its clients."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
+
+from vmferry.core.job import Phase, Progress, Role, State, Summary
+from vmferry.core.message import Document, Exact, Line, Message, Value, Values
+from vmferry.core.messages.finding import Finding
+from vmferry.core.messages.offer import Caller, MoveOptions
+from vmferry.core.policy.networks import SUBNET
+from vmferry.core.policy.settings import Difference, HostSettings
+
+PINNED = "pinned.vmferry.invalid"  # server name (RFC 6066, 3) of clients that know a host by its certificate alone
+NAME = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$"  # of a host
+
+
+# For documents alone: what is wrong with a text is told by whoever reads it, in a better sentence.
+_TOKEN: dict[str, JsonValue] = {"pattern": r"^\s*(vmf1-)?[A-Za-z0-9_-]+={0,2}\s*$"}
+_SUBNET: dict[str, JsonValue] = {"pattern": SUBNET}
+
+Callers = Annotated[list[Annotated[Exact, Field(min_length=1, max_length=256)]], Field(min_length=1, max_length=1000)]
+
+
+class Answer(BaseModel):
+    """What a daemon answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Request(BaseModel):
+    """What a client asks: a property that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Problem(Value):
+    """An RFC 9457 problem; `code` is stable, the sentences are for people."""
+
+    type: Line = Field(description="urn:vmferry:error: and the code")
+    title: Line
+    status: int
+    detail: Line = Field(description="what happened and why")
+    code: Line
+    remedy: Line = Field(description="the way out")
+    exit_code: int = Field(description="exit code of the command line for this error")
+    fields: Values = Field(description="what the sentences name")
+
+
+class Version(Answer):
+    """All that a stranger is told."""
+
+    product: str = "vmferry"
+    api: list[str] = ["v1"]
+
+
+class Host(Answer):
+    """The host that answers."""
+
+    name: str
+    version: str
+    fingerprint: str = Field(description="SHA-256 of the host's certificate, hex")
+    address: str = Field(description="where other hosts reach it")
+    port: int
+    encryption: str = Field(description="as in settings")
+    authentication: str = Field(description="as in settings")
+    performance: list[str] = Field(description="performance options that it can carry out")
+    settings: HostSettings
+    disk_folders: list[str] = Field(description="where incoming VMs may have their disks")
+
+
+class SettingsAnswer(Answer):
+    """The settings after a request to change them."""
+
+    settings: HostSettings
+    changed: bool = Field(description="false: they were so already")
+    notes: list[str] = Field(description="what whoever asked should know")
+    jobs: list[str] = Field(default=[], description="moves that go on although migration is disabled now")
+
+
+class Applied(Answer):
+    """What a file of settings changes, or would change."""
+
+    changes: list[Difference]
+    applied: bool = Field(description="false: there was nothing to change, or it was a dry run")
+    notes: list[str]
+
+
+class MigrationNetwork(Answer):
+    """A network that moves may travel over."""
+
+    subnet: str
+    priority: int = Field(description="the lowest number is tried first")
+    addresses: list[str] = Field(description="this host's addresses inside it")
+
+
+class NetworkRequest(Request):
+    """A network to list; host bits are cut off, a bare address is a subnet of one."""
+
+    subnet: str = Field(max_length=100, json_schema_extra=_SUBNET)
+    priority: int | None = Field(default=None, ge=0, le=9999)
+
+
+class NetworkChange(Request):
+    """What is to be different of a listed network; what is null stays."""
+
+    subnet: Annotated[str, Field(max_length=100, json_schema_extra=_SUBNET)] | None = None
+    priority: int | None = Field(default=None, ge=0, le=9999)
+
+
+class DisableRequest(Request):
+    """What becomes of moves that have not ended; null refuses while there are any."""
+
+    moves: Literal["wait", "cancel"] | None = None
+
+
+class PairedHost(Answer):
+    """A host that the answering one is paired with, or has met as a host of its site."""
+
+    name: str
+    address: str
+    port: int
+    fingerprint: str = Field(description="SHA-256 of its certificate, hex")
+    callers: list[str] = Field(description="for whom it may move VMs here; * is anybody it lets")
+    paired_at: datetime = Field(description="of a host of the site: when it was met first")
+    paired_by: str = Field(description="of a host of the site: who trusted its authority")
+    known_by: Literal["pairing", "site", "domain"] = "pairing"
+
+
+class InvitationRequest(Request):
+    """Whom the host that comes with the token may speak for here."""
+
+    callers: Callers = ["*"]
+
+
+class Invitation(Answer):
+    """A pairing token; shown once, good once."""
+
+    token: str
+    expires_at: datetime
+
+
+class PairRequest(Request):
+    """Pair with the host that made the token."""
+
+    token: str = Field(max_length=1024, json_schema_extra=_TOKEN)
+    address: Exact | None = Field(
+        default=None, max_length=300, description="HOST or HOST:PORT, where the token's own address is wrong"
+    )
+    callers: Callers = Field(default=["*"], description="for whom the other host may move VMs here")
+
+
+class PairingRequest(Message):
+    """What a host shows to redeem a token (host to host)."""
+
+    secret: Exact = Field(max_length=128, description="hex")
+    name: Exact = Field(pattern=NAME)
+    address: Exact | None = Field(
+        default=None,
+        max_length=255,
+        pattern=r"^[A-Za-z0-9.:%_-]+$",
+        description="null: where the request comes from",
+    )
+    port: int = Field(ge=1, le=65535)
+    certificate: Document = Field(max_length=8192, description="PEM")
+
+
+class PairingAnswer(Message):
+    """The host that made the token."""
+
+    name: Exact = Field(pattern=NAME)
+
+
+class PairTest(Answer):
+    """Whether two hosts reach and accept each other."""
+
+    host: str
+    ok: bool = Field(description="both ways work")
+    version: str | None = Field(description="of vmferry there")
+    there: Problem | None = Field(description="what is wrong with the way there")
+    back: Problem | None = Field(description="what is wrong with the way back, where the way there works")
+
+
+class Back(Message):
+    """What came of asking the host that asks (host to host)."""
+
+    problem: Problem | None
+
+
+class LocalAddress(Answer):
+    """An address of a host on which moves can travel."""
+
+    address: str
+    subnet: str
+    interface: str
+
+
+class SetUp(Answer):
+    """What `vmferry host setup` did."""
+
+    settings: HostSettings
+    changes: list[Difference] = Field(description="none: everything was so already")
+    hosts: list[PairTest] = Field(description="the hosts that were tried")
+
+
+class TokenRequest(Request):
+    """A token to make."""
+
+    role: Literal["viewer", "operator", "administrator"]
+    expires_in: int = Field(ge=60, le=366 * 86400, description="seconds; a year and a day at most")
+    name: Exact | None = Field(default=None, pattern=NAME, description="null: its identifier")
+
+
+class ApiToken(Answer):
+    """A token, without its secret."""
+
+    id: str
+    name: str = Field(description="the records call whoever uses it `token NAME`")
+    role: str = Field(description="viewer, operator or administrator")
+    state: Literal["valid", "expired", "revoked"]
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    revoked_at: datetime | None
+    revoked_by: str | None
+
+
+class NewToken(ApiToken):
+    """A token that was just made; its secret is shown once."""
+
+    token: str = Field(description="the secret word")
+    address: str = Field(description="where the host's API is")
+    port: int
+    fingerprint: str = Field(description="SHA-256 of the certificate by which a client knows the host, hex")
+
+
+class MoveRequest(MoveOptions):
+    """Where a VM goes, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    destination: Exact = Field(max_length=255, description="name of a paired host")
+    wait: bool = Field(default=True, description="wait for a place on both hosts; false: fail when there is none")
+    password: SecretStr | None = Field(
+        default=None, max_length=1024, description="the caller's, where hosts use CredSSP; used once and thrown away"
+    )
+
+    def options(self) -> MoveOptions:
+        """Give what both hosts are to know."""
+        return MoveOptions.model_validate(self.model_dump(include=set(MoveOptions.model_fields)))
+
+
+class CheckRequest(MoveRequest):
+    """A move to be checked."""
+
+    predict: bool = Field(default=False, description="measure VM and network, and foretell what the move would be like")
+
+
+class Job(Answer):
+    """A move, as one of its two hosts sees it."""
+
+    id: str
+    role: Role
+    vm: str
+    source: str
+    destination: str
+    caller: Caller
+    options: MoveOptions
+    state: State
+    position: int | None = Field(
+        default=None, description="of a job that waits to leave this host: its place among those for that destination"
+    )
+    phase: Phase = Field(description="the newest phase; of a job that has ended, the one in which it ended")
+    reason: str | None = Field(description="why it is in that state")
+    error: Problem | None
+    summary: Summary | None
+    progress: Progress | None = Field(description="the newest that the transfer process told, while it runs")
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+    warnings: list[Finding] = Field(
+        default=[], description="what the checks warn of; only in the answer to the request that began the move"
+    )
+
+
+class JobLog(Answer):
+    """What a host's transfer process of a job has logged."""
+
+    job: str
+    host: str = Field(description="the host that answers; the other one has a log of its own")
+    lines: list[str] = Field(description="the newest, the oldest of them first; none: there is no log, or no longer")
+
+
+class PhaseEvent(Answer):
+    """A step of the journal; `seq` is the id of the event."""
+
+    seq: int
+    at: datetime
+    phase: Phase
+
+
+class StateEvent(Answer):
+    """The job's state has changed without being its end: in doubt, or running again."""
+
+    state: State
+    reason: str | None
+
+
+class Verdict(Message):
+    """What becomes of a VM whose move broke: go, abort or undecided (host to host)."""
+
+    verdict: Exact
+    suspended: bool = Field(default=False, description="whether a person had suspended the VM, which stays so")
+
+
+class Going(Message):
+    """That a VM is the destination's (host to host)."""
+
+    suspended: bool = Field(default=False, description="whether a person had suspended the VM, which stays so")
+
+
+class Outcome(Message):
+    """What became of a VM that the source handed over: nothing yet, it runs, or why it does not (host to host)."""
+
+    ended: bool
+    problem: Values | None = None
+    reason: Line | None = Field(default=None, description="what it waits for; null: for nothing that is known")
+
+
+class Abort(Message):
+    """Why the source gave a move up (host to host)."""
+
+    reason: Line
+    cancelled_by: Line = Field(default="", description="who cancelled it; empty: nobody did")
+
+
+class Hello(Message):
+    """Who a paired host is (host to host)."""
+
+    name: Exact
+    version: Line

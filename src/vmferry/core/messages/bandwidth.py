@@ -1,0 +1,44 @@
+"""What two hosts say to each other, and find, when they measure the way between them."""
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from vmferry.core.message import Document, Exact, Key, Message
+from vmferry.core.messages.offer import ADDRESSES, Address
+from vmferry.core.options import Encryption
+from vmferry.core.policy.networks import Subnet
+
+
+class BandwidthRequest(Message):
+    """Source -> destination: take bytes in for a moment, as from a move with these options."""
+
+    certificate: Document = Field(
+        max_length=8192, description="PEM; what the source shows, made for this one measurement"
+    )
+    encryption: Encryption
+    networks: list[Subnet] = Field(
+        default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
+    )
+
+
+class BandwidthOpening(Message):
+    """Destination -> source: where it takes them for some seconds, and what they both show, good once."""
+
+    id: Exact = Field(description="names the measurement, as a job's identifier names a job")
+    key: Key = Field(repr=False, description="hex; who connects has to prove that they have it")
+    certificate: Document = Field(description="PEM; what the destination shows")
+    addresses: list[Address] = Field(max_length=ADDRESSES, description="the best first")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What was measured of the way between two hosts.
+
+    Arguments:
+        bandwidth: bytes a second, as they arrive at the other host's program.
+        round_trip: seconds there and back.
+    """
+
+    bandwidth: float
+    round_trip: float

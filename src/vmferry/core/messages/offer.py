@@ -1,0 +1,217 @@
+"""What the source offers, what the destination answers: the values that cross between two hosts before a move."""
+
+from pydantic import Field
+
+from vmferry.core.auditlog.chain import Head
+from vmferry.core.identifiers import Uuid, VmName
+from vmferry.core.message import Document, Exact, Hex, Key, Line, Message, Value
+from vmferry.core.messages.finding import Finding
+from vmferry.core.messages.snapshot import HostSnapshot
+from vmferry.core.options import Encryption, Performance
+from vmferry.core.policy.admission import AGAIN
+from vmferry.core.policy.networks import Subnet
+from vmferry.core.prediction import Prediction
+
+DISKS = 500  # of one VM
+ADDRESSES = 1000  # of one host
+FINDINGS = 1000  # of one check
+
+
+class MoveOptions(Value):
+    """What the user asked for; the names are the command line's."""
+
+    include_storage: bool = False
+    storage_path: Exact | None = None
+    disk_paths: dict[Exact, Exact] = Field(default_factory=dict, description="target (vda) -> path on the destination")
+    map_networks: dict[Exact, Exact] = Field(
+        default_factory=dict,
+        description="network or bridge here -> network or bridge there; `none` leaves it unplugged",
+    )
+    performance: Performance = Performance.TCP
+    encryption: Encryption = Encryption.REQUIRED
+    bandwidth: int | None = Field(default=None, description="bytes a second for the memory copy")
+    max_downtime: float | None = Field(default=None, description="seconds the guest may pause, as asked of QEMU")
+    auto_converge: bool = False
+    deadline: float | None = Field(
+        default=None, gt=0, description="seconds after the request at which the move is given up, unless it is decided"
+    )
+    keep_source_disks: bool = False
+    remove_source_media: bool = Field(
+        default=False, description="remove also read-only files and the media of removable drives from the source"
+    )
+    full_space: bool = Field(default=False, description="book the disks' virtual size there, not what they hold now")
+
+    @property
+    def foretold(self) -> bool:
+        """Whether something is asked for that cannot be promised without a prediction."""
+        return self.deadline is not None or self.max_downtime is not None
+
+
+class Disk(Value):
+    """One disk of the VM as the source sees it. Sizes in bytes."""
+
+    target: Exact
+    path: Exact
+    format: Exact
+    virtual_size: int = Field(ge=0)
+    allocated: int = Field(ge=0)
+    mode: int = Field(description="permission bits of the source's file, e.g. 0o600")
+    owner: Exact
+    group: Exact
+    readonly: bool = False
+    size: int | None = Field(default=None, ge=0, description="bytes of the file; null: not told")
+    idle: bool = Field(
+        default=False, description="only the definition has it, for the VM's next start: nobody writes it meanwhile"
+    )
+    needed: int | None = Field(
+        default=None, ge=0, description="bytes that a copy takes at first; null: not known, take `allocated`"
+    )
+    create_options: dict[Exact, Exact] = Field(
+        default_factory=dict, description="options of qemu-img create for its like"
+    )
+    nonce_file: Exact | None = Field(default=None, description="file beside the disk that proves that both see it")
+    nonce: Exact | None = Field(default=None, description="what is in that file; the destination has drawn it")
+    inode: int | None = Field(default=None, ge=0, description="number of the file, which both see; null: not told")
+
+    @property
+    def copied(self) -> int:
+        """The bytes that a copy takes at first."""
+        return self.allocated if self.needed is None else self.needed
+
+    def space(self, *, full: bool) -> int:
+        """Return the bytes to set aside for a copy: what it takes at first, or all that the disk can hold."""
+        return max(self.virtual_size, self.copied) if full else self.copied
+
+
+class Caller(Value):
+    """For whom a host acts."""
+
+    name: Exact
+    host: Exact
+    method: Exact = Field(description="how they were authenticated on their first host: unix, certificate, ...")
+
+
+class Proposal(Message):
+    """Source -> destination: one VM, and everything the destination needs to say yes or no."""
+
+    vm: VmName
+    uuid: Uuid
+    caller: Caller
+    source: Exact
+    host: HostSnapshot = Field(description="the source")
+    live_xml: Document = Field(description="migratable XML of the running VM, source paths")
+    persistent_xml: Document = Field(description="inactive XML, source paths")
+    persistent: bool = Field(default=True, description="whether the VM has a definition; one without gets none there")
+    definition: dict[Exact, Exact] | None = Field(
+        default=None,
+        max_length=DISKS,
+        description="which of `disks` the definition's disks are: target there -> target in `disks`; one that is not "
+        "named is another file than any of them. null: those of the running VM with the same target and path",
+    )
+    autostart: bool
+    memory: int = Field(description="bytes; just what the running VM's XML says")
+    disks: list[Disk] = Field(max_length=DISKS)
+    variables: Disk | None = Field(
+        default=None, description="the file with the VM's UEFI variables, whose content comes with its memory"
+    )
+    options: MoveOptions
+    networks: list[Subnet] = Field(
+        default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
+    )
+
+
+class ChallengeRequest(Message):
+    """Source -> destination: a VM is to be proposed, whose storage both hosts may see."""
+
+    uuid: Exact
+
+
+class Challenge(Message):
+    """Destination -> source: what to write beside the VM's disks, for this one time."""
+
+    nonce: Hex
+
+
+class Offer(Proposal):
+    """Source -> destination: a proposal that is meant."""
+
+    job: Exact
+    memory_channels: int = Field(
+        default=2, ge=0, le=16, description="parallel memory streams (multifd); 0: one plain stream"
+    )
+    certificate: Document = Field(description="PEM of the source worker's certificate for this job")
+    place: bool = Field(default=True, description="whether it asks for a place at once; the source may have none")
+    audit_head: Head | None = Field(default=None, description="of the source's audit log, for the destination to keep")
+
+
+class DiskPlan(Value):
+    """What becomes of one disk: copied to `path` on the destination, or seen by both already."""
+
+    target: Exact
+    path: Exact
+    shared: bool
+    copied_by: Exact = Field(
+        description="'mirror' (QEMU, while it runs), 'file' (read-only, by the worker), 'present' "
+        "(the destination has the file: it is compared) or 'none'"
+    )
+
+    @property
+    def made(self) -> bool:
+        """Whether the destination makes a file for it."""
+        return self.copied_by in ("mirror", "file")
+
+
+class Report(Message):
+    """What the checks of a move found, and how the VM would be on the destination."""
+
+    vm: Exact
+    source: Exact
+    destination: Exact
+    findings: list[Finding] = Field(max_length=FINDINGS, description="those that block come first")
+    disks: list[DiskPlan] = Field(max_length=DISKS, description="what would become of each disk")
+    addresses: list[Exact] = Field(max_length=ADDRESSES, description="where it would be received, the best first")
+    live_xml: Document = Field(description="XML with which the destination would start the VM")
+    persistent_xml: Document = Field(description="XML that the destination would define")
+    prediction: Prediction | None = Field(
+        default=None, description="what the move would be like; null: nobody asked, or findings say why it is not known"
+    )
+
+
+class Grant(Message):
+    """Destination -> source: the offer is authorised; nothing is made yet."""
+
+    job_key: Key = Field(description="hex; everything later shows a proof of it")
+    live_xml: Document = Field(description="the XML the destination will let in, destination paths")
+    persistent_xml: Document
+    disks: list[DiskPlan] = Field(max_length=DISKS)
+    certificate: Document = Field(description="PEM of the destination worker's certificate for this job")
+    addresses: list[Exact] = Field(
+        max_length=ADDRESSES, description="where the destination's worker will listen, the best first"
+    )
+    refusal: Line | None = Field(default=None, description="why the move has to wait; null: it has a place here")
+    findings: list[Finding] = Field(
+        default_factory=list, max_length=FINDINGS, description="what the destination warns of"
+    )
+    audit_head: Head | None = Field(default=None, description="of the destination's audit log, for the source to keep")
+    socket_folder: Exact = Field(description="where both workers and QEMUs have this job's unix sockets")
+
+
+class Hold(Message):
+    """Destination -> source: whether a move that waits has a place here, for some seconds."""
+
+    refusal: Line | None = Field(default=None, description="why not; null: it has one")
+    admitted: bool = Field(default=False, description="it has been admitted, and the answer to that was lost")
+    again: float = Field(default=AGAIN, description="seconds after which to ask again")
+
+
+class Address(Value):
+    """One place where the destination's worker listens."""
+
+    host: Exact
+    port: int = Field(ge=1, le=65535)
+
+
+class Admission(Message):
+    """Destination -> source: disks exist, the worker listens."""
+
+    addresses: list[Address] = Field(max_length=ADDRESSES)

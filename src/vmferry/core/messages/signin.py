@@ -1,0 +1,66 @@
+"""How a host says for whom it asks, where the domain vouches for both: the values that cross before a move.
+
+The source shows the destination a ticket for its migration service, got in the user's name, and where storage moves a
+second one for `cifs`. What it says beside them in the same request is as good as the tickets: they are bound to the TLS
+connection, so that nobody else can be at its other end.
+"""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator, Field
+
+from vmferry.core.message import Base64, Document, Exact, Hex, Message
+from vmferry.core.policy.settings import Authentication
+
+Service = Literal["migration", "storage"]
+
+
+def _known(tokens: Any) -> Any:
+    """Leave out tickets for services that a newer release has."""
+    if not isinstance(tokens, dict):
+        return tokens
+    return {service: token for service, token in tokens.items() if service in get_args(Service)}
+
+
+Tokens = Annotated[dict[Service, Base64], BeforeValidator(_known)]
+PASS_HEADER = "VMFerry-Pass"  # noqa: S105 (a header's name)
+
+
+class SignIn(Message):
+    """Source -> destination: this host acts for that user."""
+
+    authentication: Authentication
+    name: Exact = Field(max_length=64, description="of the source")
+    reach: Exact = Field(
+        max_length=300, description="where it is reached: ADDRESS:PORT, or :PORT at where it calls from"
+    )
+    certificate: Document = Field(max_length=16 << 10, description="PEM; which it shows from now on")
+    proof: Base64 = Field(
+        max_length=4096, description="base64; the TLS connection's channel binding, signed with its key"
+    )
+    tokens: Tokens = Field(description="base64; what Kerberos makes of the tickets")
+
+
+class Step(Message):
+    """Source -> destination: one message of CredSSP; the first says who comes."""
+
+    session: Exact = Field(default="", max_length=64, description="as the first answer gave it")
+    begin: SignIn | None = Field(default=None, description="in the first: who the host is; without tickets")
+    token: Base64 = Field(description="base64")
+
+
+class SignedIn(Message):
+    """Destination -> source: who it is taken for, and a word by which later requests are known to be for the user."""
+
+    name: Exact = Field(description="of the destination")
+    tokens: Tokens = Field(description="base64; Kerberos' answers, which show that it is the right host")
+    caller: Exact = Field(description="NAME@REALM of the user")
+    secret: Hex = Field(description="hex; for that user, from that host, for some minutes")
+
+
+class Stepped(Message):
+    """Destination -> source: its answer to one message of CredSSP."""
+
+    session: Exact
+    token: Base64 = Field(description="base64; empty: there is no more to say")
+    done: SignedIn | None = Field(default=None, description="when all has been said")

@@ -1,0 +1,76 @@
+"""The values of the HTTPS API about a site's authority: whom a host trusts, and what it shows."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from vmferry.core.message import Exact
+from vmferry.core.messages.api import Answer, Callers, Request
+
+# For documents alone: what is wrong with a text is told by whoever reads it, in a better sentence.
+_PEM: dict[str, JsonValue] = {"pattern": "-----BEGIN CERTIFICATE-----"}
+
+
+class TrustRequest(Request):
+    """Whom a host takes for hosts of its site."""
+
+    certificates: str = Field(
+        max_length=256 << 10, description="PEM of one or more authorities", json_schema_extra=_PEM
+    )
+    callers: Callers = Field(default=["*"], description="for whom their hosts may move VMs here")
+    names: Callers = Field(default=["*"], description="patterns; a host's name must match one, as in *.kvm.example.org")
+
+
+class Authority(Answer):
+    """An authority that a host trusts."""
+
+    subject: str
+    fingerprint: str = Field(description="SHA-256 of its certificate, hex")
+    not_after: datetime
+
+
+class TrustAnswer(Answer):
+    """Whom a host takes for hosts of its site."""
+
+    authorities: list[Authority] = Field(description="none: only paired hosts are known")
+    callers: list[str] = Field(description="for whom their hosts may move VMs here; * is anybody they let")
+    names: list[str] = Field(description="patterns; a host's name must match one")
+    set_by: str | None
+    notes: list[str] = Field(description="what is still missing before hosts of the site accept this one")
+
+
+class CertificateNames(Request):
+    """What a certificate is to name."""
+
+    names: list[Annotated[Exact, Field(min_length=1, max_length=253)]] = Field(
+        default=[], max_length=100, description="none: what the host is called"
+    )
+
+
+class CertificateRequest(Answer):
+    """A request to be signed by the site's authority."""
+
+    request: str = Field(description="PEM (PKCS #10)")
+    names: list[str]
+
+
+class CertificateInstall(Request):
+    """A certificate that was signed."""
+
+    chain: str = Field(
+        max_length=64 << 10,
+        description="PEM: the host's certificate, then the intermediate ones",
+        json_schema_extra=_PEM,
+    )
+
+
+class HostCertificate(Answer):
+    """A host's certificate of its site's authority."""
+
+    name: str = Field(description="the one by which the hosts of the site call this one")
+    names: list[str]
+    fingerprint: str = Field(description="SHA-256, hex")
+    issuer: str
+    not_before: datetime
+    not_after: datetime

@@ -1,0 +1,37 @@
+"""Who else uses a file of a VM: what hypervisor/storage/users.py finds, and preflight/vm/sharing.py judges."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class By(StrEnum):
+    """What uses a file."""
+
+    VM = "VM"
+    IMAGE = "image"  # a file that is based on it, of no VM that libvirt knows
+
+
+class Use(BaseModel):
+    """One use of a file by somebody else than the VM that is to move."""
+
+    model_config = ConfigDict(frozen=True)
+
+    by: By
+    name: str = Field(description="the VM's name, or the image's path")
+    role: str = Field(description="what the file is to it, e.g. `its disk vda`")
+
+    def __str__(self) -> str:
+        return f"{self.role} of VM {self.name}" if self.by is By.VM else f"{self.role} of {self.name}"
+
+
+class Surroundings(BaseModel):
+    """What else is known of the files of a VM's disks.
+
+    A file whose users are not all known counts as used: `unknown` says why.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    uses: dict[str, list[Use]] = Field(default={}, description="path -> who else uses that file")
+    unknown: list[str] = Field(default=[], description="what could not be looked at, each with the reason")

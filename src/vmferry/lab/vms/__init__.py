@@ -1,0 +1,1 @@
+"""The lab's VMs: made, watched from outside, and moved to show what vmferry does."""

@@ -1,0 +1,1 @@
+"""Addresses, sockets and time limits: what the daemon and the workers share of the network."""

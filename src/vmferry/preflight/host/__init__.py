@@ -1,0 +1,1 @@
+"""Checks of the two hosts, and of what is between them."""

@@ -1,0 +1,86 @@
+"""Machine type, and the versions of QEMU and libvirt, the way back included."""
+
+import re
+from collections.abc import Iterator
+
+from vmferry.core import codes
+from vmferry.core.libvirt import domainxml
+from vmferry.core.messages.finding import Finding
+from vmferry.core.messages.snapshot import version
+from vmferry.preflight.case import Case, Check
+
+_SHOWN_MAX = 5
+
+
+def _emulator(case: Case) -> Iterator[Finding]:
+    named, taken = domainxml.emulator(case.vm.live_xml), domainxml.emulator(case.plan.live_xml)
+    if named != taken:
+        fields = {"host": case.here.name, "vm": case.vm.vm, "named": named, "emulator": taken}
+        yield Finding.warns(codes.EMULATOR_OTHER, (named, taken), **fields)
+
+
+def _machine(case: Case) -> Iterator[Finding]:
+    machine = domainxml.machine(case.plan.live_xml)
+    known = case.here.machines or []
+    if machine and machine not in known:
+        family = machine.rpartition("-")[0]
+        like = sorted((name for name in known if name.rpartition("-")[0] == family), key=_age, reverse=True) or known
+        yield Finding.blocks(
+            codes.MACHINE_UNKNOWN,
+            (machine, ", ".join(like[:_SHOWN_MAX]) or "none for this architecture"),
+            host=case.here.name,
+            machine=machine,
+            vm=case.vm.vm,
+            qemu=version(case.vm.host.qemu),
+            known=", ".join(like[:_SHOWN_MAX]) or "no machine type for this architecture",
+        )
+
+
+def _versions(case: Case) -> Iterator[Finding]:
+    there, here = case.vm.host, case.here
+    names = {"vm": case.vm.vm, "source": case.vm.source, "host": here.name}
+    if there.qemu and here.qemu and _minor(there.qemu) != _minor(here.qemu):
+        code = codes.QEMU_NEWER if here.qemu > there.qemu else codes.QEMU_OLDER
+        seen = (version(there.qemu), version(here.qemu))
+        yield Finding.warns(code, seen, here=seen[0], there=seen[1], **names)
+    if there.libvirt and here.libvirt and _minor(there.libvirt) > _minor(here.libvirt):
+        seen = (version(there.libvirt), version(here.libvirt))
+        yield Finding.warns(codes.LIBVIRT_OLDER, seen, here=seen[0], there=seen[1], **names)
+
+
+def _lethal(case: Case) -> Iterator[Finding]:
+    if domainxml.loses_writes(case.vm.live_xml, case.vm.host.qemu):
+        qemu = version(case.vm.host.qemu)
+        yield Finding.warns(codes.EMULATED_WRITES, (qemu, ""), vm=case.vm.vm, qemu=qemu, source=case.vm.source)
+
+
+def _age(machine: str) -> tuple[int, ...]:
+    """Give a machine type's version, to put the newest first; distributions' own (rhel9.2.0) count by their numbers."""
+    return tuple(int(number) for number in re.findall(r"[0-9]+", machine.rpartition("-")[2]))
+
+
+def _minor(number: int) -> int:
+    """Leave the release out: it mends faults and changes nothing that matters here."""
+    return number // 1000
+
+
+MACHINE = Check(
+    _machine,
+    {codes.MACHINE_UNKNOWN: "The VM was started by a newer QEMU, or by a distribution's own; its hardware is that."},
+)
+EMULATOR = Check(
+    _emulator,
+    {codes.EMULATOR_OTHER: "Distributions put QEMU at different places, and a host runs none that it does not list."},
+)
+VERSIONS = Check(
+    _versions,
+    {
+        codes.QEMU_OLDER: "An older QEMU may not understand what a newer one sends of a device.",
+        codes.QEMU_NEWER: "Moves to a newer QEMU are tested by its makers; those back to an older one are not.",
+        codes.LIBVIRT_OLDER: "An older libvirt refuses what it does not know in a VM's configuration.",
+    },
+)
+LETHAL = Check(
+    _lethal,
+    {codes.EMULATED_WRITES: "QEMU below 9.0 keeps translated code that writes past the record of changed memory."},
+)

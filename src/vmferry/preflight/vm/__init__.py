@@ -1,0 +1,1 @@
+"""Checks of the VM, its devices and its storage."""

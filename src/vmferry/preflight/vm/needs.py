@@ -1,0 +1,95 @@
+"""What the VM takes for granted of its host: libvirt finds what is missing only when the VM comes, or never."""
+
+import shlex
+from collections.abc import Iterator
+
+from vmferry.core import codes
+from vmferry.core.libvirt import needs
+from vmferry.core.messages.finding import Finding
+from vmferry.preflight.case import Case, Check
+
+_EDIT = "`virsh edit {vm}`, and start the VM anew"
+_LIVE = {
+    "vcpupin": "`virsh vcpupin {vm} {number} CPULIST`",
+    "emulatorpin": "`virsh emulatorpin {vm} CPULIST`",
+    "iothreadpin": "`virsh iothreadpin {vm} {number} CPULIST`",
+}
+
+
+def _cpus(case: Case) -> Iterator[Finding]:
+    have, vm, host = case.here.resources.cpus, case.vm.vm, case.here.name
+    for what, cpus in needs.pinned(case.plan.live_xml):
+        wanted = needs.numbers(cpus)
+        missing = sorted(wanted - have)
+        if not have or not missing:
+            continue
+        word, _, number = what.partition(" ")
+        advice = _LIVE.get(word, _EDIT).format(vm=shlex.quote(vm), number=number)
+        names = {"vm": vm, "host": host, "what": what, "cpus": cpus, "missing": _some(missing), "advice": advice}
+        # With one that is there the kernel takes the set, where no cpuset controller is in the way.
+        judge = Finding.warns if wanted & have else Finding.blocks
+        yield judge(codes.CPUS_MISSING, (f"{what}: {cpus}", f"no processor {_some(missing)}"), **names)
+
+
+def _network(case: Case) -> Iterator[Finding]:
+    here, vm, host = case.here.resources, case.vm.vm, case.here.name
+    xml = case.plan.live_xml
+    for name in needs.filters(xml):
+        if here.filters is not None and name not in here.filters:
+            names = {"vm": vm, "host": host, "source": case.vm.source, "filter": name}
+            yield Finding.blocks(codes.FILTER_MISSING, (name, "no such filter"), **names)
+    for network, group in dict.fromkeys(needs.portgroups(xml)):
+        if network in here.portgroups and group not in here.portgroups[network]:
+            seen = (f"{network}, {group}", ", ".join(here.portgroups[network]) or "none")
+            yield Finding.warns(codes.PORTGROUP_MISSING, seen, vm=vm, host=host, network=network, portgroup=group)
+    for name in needs.device_names(xml):
+        if name in here.interfaces:
+            yield Finding.blocks(codes.INTERFACE_TAKEN, (name, "is there"), vm=vm, host=host, name=name)
+    for mac in dict.fromkeys(needs.macs(xml)):
+        if mac in here.macs:
+            seen = (mac, f"VM {here.macs[mac]}")
+            yield Finding.warns(codes.MAC_TAKEN, seen, vm=vm, host=host, mac=mac, other=here.macs[mac])
+
+
+def _rest(case: Case) -> Iterator[Finding]:
+    here, vm, host = case.here.resources, case.vm.vm, case.here.name
+    xml = case.plan.live_xml
+    number = needs.cid(xml)
+    if number is not None and number in here.cids:
+        other, runs = here.cids[number]
+        judge = Finding.blocks if runs else Finding.warns
+        yield judge(codes.CID_TAKEN, (str(number), f"VM {other}"), vm=vm, host=host, cid=number, other=other)
+    for path in here.missing_nodes:
+        module = path.removeprefix("/dev/").replace("-", "_")
+        yield Finding.blocks(codes.NODE_MISSING, (path, "not there"), vm=vm, host=host, path=path, module=module)
+    for model in needs.labels(xml):
+        if case.here.confinement and model not in case.here.confinement:
+            known = ", ".join(case.here.confinement)
+            names = {"vm": vm, "host": host, "model": model, "known": known}
+            yield Finding.blocks(codes.LABEL_MISSING, (model, known), **names)
+
+
+def _some(found: list[int]) -> str:
+    return ", ".join(str(number) for number in found[:5]) + (" and more" if len(found) > 5 else "")
+
+
+CPUS = Check(
+    _cpus, {codes.CPUS_MISSING: "Processors are bound by their numbers (vcpupin, cpuset), and this host has fewer."}
+)
+NETWORK = Check(
+    _network,
+    {
+        codes.FILTER_MISSING: "Network filters (virsh nwfilter-list) are each host's own.",
+        codes.PORTGROUP_MISSING: "libvirt takes a network's own settings where the port group is not there.",
+        codes.INTERFACE_TAKEN: "The VM's network device has a name of its own (<target dev>), which is in use there.",
+        codes.MAC_TAKEN: "A VM was copied with its network cards.",
+    },
+)
+REST = Check(
+    _rest,
+    {
+        codes.CID_TAKEN: "Numbers of vsock are given once on a host.",
+        codes.NODE_MISSING: "A module of the kernel is not loaded there, or not built.",
+        codes.LABEL_MISSING: "The VM names the security driver that confines it (<seclabel model>).",
+    },
+)

@@ -1,0 +1,371 @@
+"""The sending half of a session: its outgoing carriers, and every frame that is not acknowledged yet."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from vmferry.transfer.session.unacked import Frame, Outbox
+from vmferry.transfer.session.window import Window
+from vmferry.transfer.transport import frames
+from vmferry.transfer.transport.buffers import Buffer, Pool
+from vmferry.transfer.transport.carrier import Carrier
+from vmferry.transfer.transport.frames import HEADER, Type
+
+_DATA = int(Type.DATA)
+
+# What every stream may have on its way, however much the others have.
+_SHARE = 512 * 1024
+
+
+class Outlet:
+    """Sends frames over whichever carrier has least to do, and again over another when one is lost.
+
+    Arguments:
+        pool: where the buffers of acknowledged frames go.
+        on_lost: called when a carrier was lost and others are left.
+        on_broken: called when none is left.
+    """
+
+    def __init__(self, pool: Pool, on_lost: Callable[[], None], on_broken: Callable[[str], None]) -> None:
+        self.lock = threading.Lock()
+        self.window = Window()
+        self.boxes: dict[int, Outbox] = {}
+        self._room = threading.Condition(self.lock)
+        self._waiting = 0
+        self._carriers: list[Carrier] = []
+        self._inflight = 0
+        self._unasked = 0
+        self._retired: list[Carrier] = []  # nothing more is sent on these, but they wait for ACKs
+        self._lost = 0  # bytes sent on carriers that are gone
+        self._pool = pool
+        self._on_lost = on_lost
+        self._on_broken = on_broken
+        self._broken: OSError | None = None
+        self._helpers: list[threading.Thread] = []
+
+    @property
+    def sent(self) -> int:
+        """Bytes of frames sent so far."""
+        with self.lock:
+            return self._lost + sum(carrier.bytes for carrier in self._carriers + self._retired)
+
+    def carriers(self) -> list[Carrier]:
+        """Give the carriers that are open."""
+        with self.lock:
+            return self._carriers + self._retired
+
+    def add(self, carrier: Carrier) -> None:
+        """Take a carrier into use."""
+        with self.lock:
+            if carrier not in self._carriers:
+                self._carriers.append(carrier)
+
+    def retire(self, carrier: Carrier) -> None:
+        """Send nothing more on a carrier; `sweep` closes it once all that it carried is acknowledged."""
+        with self.lock:
+            if carrier in self._carriers:
+                self._carriers.remove(carrier)
+                self._retired.append(carrier)
+                carrier.retired = True
+
+    def sweep(self) -> None:
+        """Close the retired carriers that are done."""
+        with self.lock:
+            waiting = {id(frame.carrier) for box in self.boxes.values() for frame in box.pending}
+            done = [one for one in self._retired if not one.queued and id(one) not in waiting]
+            for carrier in done:
+                self._retired.remove(carrier)
+                self._lost += carrier.bytes
+        for carrier in done:
+            carrier.cut()
+            carrier.close()
+
+    def register(self, box: Outbox) -> None:
+        """Take a stream's outbox in, so that what it sends survives the loss of a carrier."""
+        with self.lock:
+            box.over = self._broken
+            self.boxes[box.stream] = box
+
+    def forget(self, box: Outbox) -> None:
+        """Drop the outbox of a stream that is over."""
+        with self.lock:
+            self.boxes.pop(box.stream, None)
+
+    # --- sending ------------------------------------------------------------------------------------------------
+
+    def data(self, box: Outbox, view: memoryview, size: int, buffer: Buffer | None) -> None:
+        """Send bytes of a stream; waits for room.
+
+        Arguments:
+            box: the stream's.
+            view: room for the header, then `size` bytes of payload; not to be touched until acknowledged.
+            size: bytes of payload.
+            buffer: what `view` lies in, if it is the pool's; owned by the outlet from here on.
+
+        Raises:
+            OSError: the stream was reset, or the session broke.
+        """
+        with self.lock:
+            while not self._fits(box, size):
+                self._wait(None)
+            if box.over is not None:
+                raise box.over
+            flags = 0
+            self._unasked += size
+            frame = Frame(view, box.offset + size, size, buffer)
+            part = self.window.limit >> 3
+            if self._unasked >= part or self._inflight + size > self.window.limit - part:
+                self._unasked = 0
+                flags = frames.SOON
+                frame.asked_at = time.monotonic()
+            HEADER.pack_into(view, 0, box.stream, _DATA, flags, 0, box.offset, size, 0)
+            box.offset += size
+            carrier = self._keep(box, frame)
+        self._transmit(carrier, view)
+
+    def control(self, box: Outbox, kind: Type, payload: bytes, end: int) -> None:
+        """Send OPEN, FIN or RESET, and keep it until it is acknowledged. Waits for no room.
+
+        Raises:
+            OSError: the session broke.
+        """
+        data = frames.pack(box.stream, kind, box.offset if kind is Type.FIN else 0, payload)
+        with self.lock:
+            if self._broken is not None:
+                raise self._broken
+            carrier = self._keep(box, Frame(data, end, 0, None))
+        self._transmit(carrier, data)
+
+    def passing(self, data: bytes) -> None:
+        """Send frames that need not be kept (ACK)."""
+        with self.lock:
+            if self._broken is not None or not self._carriers:
+                return
+            carrier = self._choose(None)
+        self._transmit(carrier, data)
+
+    def shout(self, data: bytes) -> None:
+        """Send a frame on every carrier that would take it at once: the session ends, and the peer should know why."""
+        for carrier in self.carriers():
+            if not carrier.lock.acquire(timeout=0.1):
+                continue
+            with suppress(OSError):
+                if not carrier.lost and carrier.writable():
+                    carrier.send(data)
+            carrier.lock.release()
+
+    def ping(self, idle: float) -> None:
+        """Send PING on every carrier that has sent nothing for `idle` seconds; never waits."""
+        data = frames.pack(frames.CONTROL, Type.PING)
+        for carrier in self.carriers():
+            if time.monotonic() - carrier.used < idle or not carrier.lock.acquire(blocking=False):
+                continue
+            failure = None
+            try:
+                if not carrier.lost and carrier.writable():
+                    carrier.send(data)
+            except OSError as error:
+                failure = str(error)
+            finally:
+                carrier.lock.release()
+            if failure is not None:
+                self.lose(carrier, failure)
+
+    def _fits(self, box: Outbox, size: int) -> bool:
+        if box.over is not None:
+            return True  # to be told so
+        if box.offset + size > box.credit or len(box.pending) >= frames.PENDING:
+            return False
+        # A stream that nobody reads must not keep another from its share: one of QEMU's memory channels is not read
+        # until something has arrived on another. And the workers' own messages are few, small, and never wait.
+        if box.inflight + size <= _SHARE or box.stream == frames.CONTROL:
+            return True
+        if self._inflight + size <= self.window.limit:
+            return True
+        self.window.full = True
+        return False
+
+    def _wait(self, timeout: float | None) -> None:
+        self._waiting += 1
+        try:
+            self._room.wait(timeout)
+        finally:
+            self._waiting -= 1
+
+    def _keep(self, box: Outbox, frame: Frame) -> Carrier:
+        carrier = self._choose(box.carrier)
+        box.carrier = frame.carrier = carrier
+        carrier.unacknowledged += frame.size
+        self._inflight += frame.size
+        box.inflight += frame.size
+        box.pending.append(frame)
+        return carrier
+
+    def _choose(self, last: Carrier | None) -> Carrier:
+        """Choose a carrier, `last` if it does: a stream that changes to and fro wakes two readers for one.
+
+        It has to change when another thread is sending there, or when much more waits there than elsewhere.
+        """
+        chosen = min(self._carriers, key=_load)
+        usable = last is not None and not (last.queued or last.lost or last.retired)
+        if last and usable and last.unacknowledged - chosen.unacknowledged <= self.window.limit >> 1:
+            chosen = last
+        chosen.queued += 1
+        return chosen
+
+    def _transmit(self, carrier: Carrier, data: bytes | memoryview) -> None:
+        failure = None
+        with carrier.lock:
+            if not carrier.lost:
+                try:
+                    carrier.send(data)
+                except OSError as error:
+                    failure = str(error)
+        if failure is not None:
+            self.lose(carrier, failure)
+        with self.lock:
+            carrier.queued -= 1
+
+    # --- acknowledgement ----------------------------------------------------------------------------------------
+
+    def acknowledge(self, box: Outbox, offset: int, credit: int, flags: int) -> bool:
+        """Take an ACK; returns whether everything that was sent on the stream is acknowledged, its FIN included.
+
+        Raises:
+            InternalError: protocol; the peer acknowledged what was never sent.
+        """
+        now = time.monotonic()
+        with self.lock:
+            if offset > box.offset or (flags & frames.ENDED and not (box.finished and offset == box.offset)):
+                raise frames.broken("bytes were acknowledged that were never sent")
+            done = offset + 1 if flags & frames.ENDED else offset
+            pending = box.pending
+            drained = 0
+            while pending and (pending[0].end <= done or flags & frames.GONE):
+                frame = pending.popleft()
+                drained += frame.size
+                self._release(box, frame)
+                if frame.asked_at:
+                    self.window.round_trip(now - frame.asked_at)
+            box.acknowledged = max(box.acknowledged, offset)
+            box.credit = max(box.credit, credit)
+            if drained:
+                self.window.drained(drained, now)
+            if self._waiting:
+                self._room.notify_all()
+            return box.finished and not pending
+
+    def _release(self, box: Outbox, frame: Frame) -> None:
+        assert frame.carrier is not None
+        box.inflight -= frame.size
+        frame.carrier.unacknowledged -= frame.size
+        self._inflight -= frame.size
+        if frame.buffer is not None:
+            self._pool.give(frame.buffer)
+
+    def wait_acknowledged(self, box: Outbox, timeout: float) -> bool:
+        """Wait until everything that was sent on a stream is acknowledged; False when that takes too long.
+
+        Raises:
+            OSError: the stream was reset, or the session broke.
+        """
+        limit = time.monotonic() + timeout
+        with self.lock:
+            while box.pending or box.acknowledged < box.offset:
+                if box.over is not None:
+                    raise box.over
+                left = limit - time.monotonic()
+                if left <= 0:
+                    return False
+                self._wait(left)
+        return True
+
+    def wait_idle(self, timeout: float) -> None:
+        """Wait until everything is acknowledged, or `timeout` seconds have passed, or the session broke."""
+        limit = time.monotonic() + timeout
+        with self.lock:
+            while any(box.pending for box in self.boxes.values()) and self._broken is None:
+                left = limit - time.monotonic()
+                if left <= 0:
+                    return
+                self._wait(left)
+
+    def drop(self, box: Outbox, why: OSError) -> None:
+        """Give up what a stream has sent: none of it is sent again, and its writer is told why."""
+        with self.lock:
+            box.over = box.over or why
+            kept = [frame for frame in box.pending if not frame.size]  # OPEN: the peer counts streams by it
+            for frame in box.pending:
+                if frame.size:
+                    frame.buffer = None  # it may be on its way still
+                    self._release(box, frame)
+            box.pending = deque(kept)
+            self._room.notify_all()
+
+    # --- the loss of carriers -----------------------------------------------------------------------------------
+
+    def lose(self, carrier: Carrier, why: str) -> None:
+        """Give a carrier up; what was on its way over it is sent again over the others. Never waits."""
+        carrier.cut()
+        with self.lock:
+            if carrier not in self._carriers + self._retired:
+                return
+            (self._carriers if carrier in self._carriers else self._retired).remove(carrier)
+            self._lost += carrier.bytes
+            again = [frame for box in self.boxes.values() for frame in box.pending if frame.carrier is carrier]
+            left = bool(self._carriers)
+            for frame in again:
+                # Its memory must stay as it is even if an ACK comes while it is being sent.
+                frame.buffer = None
+                if left:
+                    frame.carrier = min(self._carriers, key=_load)
+                    frame.carrier.unacknowledged += frame.size
+            if not left:
+                self._end(ConnectionAbortedError(f"the connection {carrier.label} was lost: {why}"))
+            helper = threading.Thread(target=self._replace, args=(carrier, again), name="send-again", daemon=True)
+            helper.start()
+            self._helpers.append(helper)  # now that it can be joined
+        if not left:
+            self._on_broken(f"the connection {carrier.label} was lost: {why}")
+
+    def _replace(self, carrier: Carrier, again: list[Frame]) -> None:
+        with carrier.lock:  # nobody sends on it any more
+            carrier.close()
+        for frame in again:
+            with self.lock:
+                other = frame.carrier
+                if other is None or other.lost:
+                    continue  # lost as well by now; whoever saw that sends this frame again
+                other.queued += 1
+            self._transmit(other, frame.data)
+        self._on_lost()
+
+    def fail(self, why: OSError) -> None:
+        """End everything: whoever waits here is told why."""
+        with self.lock:
+            self._end(why)
+
+    def _end(self, why: OSError) -> None:
+        self._broken = self._broken or why
+        for box in self.boxes.values():
+            box.over = box.over or why
+        for carrier in self._carriers + self._retired:
+            carrier.cut()
+        self._room.notify_all()
+
+    def close(self) -> None:
+        """Give all descriptors back; `fail` was called before."""
+        for carrier in self.carriers():
+            with carrier.lock:
+                carrier.close()
+        with self.lock:
+            helpers = list(self._helpers)
+        for helper in helpers:
+            if helper is not threading.current_thread():
+                helper.join()
+
+
+def _load(carrier: Carrier) -> tuple[int, int]:
+    return carrier.queued, carrier.unacknowledged

@@ -1,0 +1,396 @@
+"""A session: two workers, several carrier connections, many streams (docs/design.md, The wire between workers).
+
+The threads of a session, all of which end with it: one that reads for each incoming carrier, `acker`, `keeper`
+(pings, silent peers, worn connections), `messages` and `opened`, which call the handlers. Senders use their own.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from vmferry.core.errors import VmferryError
+from vmferry.core.policy.networks import Local, Route
+from vmferry.transfer.session.demux import Switch
+from vmferry.transfer.session.messages import Message, Messages
+from vmferry.transfer.session.stream import Stream
+from vmferry.transfer.transport import frames, seal
+from vmferry.transfer.transport.acceptor import Reception
+from vmferry.transfer.transport.carrier import Carrier
+from vmferry.transfer.transport.dialer import Dialler
+from vmferry.transfer.transport.frames import Type
+from vmferry.transfer.transport.handshake import Greeted
+from vmferry.transfer.transport.seal import Seal
+from vmferry.transfer.transport.tls import Credentials
+
+__all__ = ["Credentials", "Listener", "Session", "Stream"]
+
+log = logging.getLogger(__name__)
+
+_LOOK = 0.5  # how often the keeper looks
+_IDLE = 2.0  # a connection that sent nothing for so long sends a PING
+_SILENT = 9.0  # one that brought nothing for so long is lost
+_PATIENCE = 0.25  # what saying goodbye may take
+_ENDING = 3.0  # what a handler may take to return once the session has ended
+_AGAIN = 30.0  # after a worn connection could not be replaced
+
+
+class Session:
+    """One end of a session. `dial` makes the source's, `Listener.accept` the destination's.
+
+    Arguments:
+        greeted: its connections.
+        dialler: makes more of them; None at the destination's end.
+    """
+
+    def __init__(self, greeted: Sequence[Greeted], dialler: Dialler | None = None) -> None:
+        agreed = greeted[0].answer
+        self.version = agreed.version
+        self.features = tuple(agreed.features)
+        self.connections = [str(one.carrier.label) for one in greeted]
+        label = greeted[0].carrier.label
+        self.address = label.source if dialler else label.destination  # this host's
+        self.round_trip = min(one.round_trip for one in greeted)  # seconds, as the hello took
+        self.peer_closed = False
+        self._dialler = dialler
+        self._outgoing = "forward" if dialler else "back"
+        self._opened: queue.SimpleQueue[Stream | None] = queue.SimpleQueue()
+        self._switch = Switch(source=dialler is not None, on_broken=self._break, on_opened=self._opened.put)
+        sealed = seal.FEATURE in self.features
+        made = Seal(greeted[0].control_key, source=dialler is not None) if sealed else None
+        self._messages = Messages(self._switch.control, made)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # a handler was set, or the session is over
+        self._over = threading.Event()
+        self._why = ""
+        self._closing = False
+        self._on_message: Callable[[Message], None] | None = None
+        self._on_open: Callable[[str, Stream], object] | None = None
+        self._on_broken: Callable[[str], None] | None = None
+        self._greeted: dict[tuple[str, int], Greeted] = {}
+        self._incoming: list[Carrier] = []
+        self._received = 0
+        self._renew_at = 0.0
+        self._threads = [self._switch.acker.thread]
+        self._switch.acker.thread.start()
+        for one in greeted:
+            if one.hello.direction == self._outgoing:  # before anything comes that wants an answer
+                self._switch.outlet.add(one.carrier)
+                self._switch.outlet.window.round_trip(one.round_trip)
+        for one in greeted:
+            self.add(one)
+        for target in (self._keep, self._dispatch, self._announce):
+            self._start(target.__name__.removeprefix("_"), target)
+
+    # --- its life -----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def dial(cls, route: Route, credentials: Credentials, connections: int = 2, back: int = 1) -> "Session":
+        """Connect to the destination, as the source.
+
+        Arguments:
+            route: where it listens, and from where to go there; all connections do.
+            credentials: what to show and to want.
+            connections: how many carry frames to the destination.
+            back: how many carry frames back.
+
+        Raises:
+            OSError: nobody answers.
+            VmferryError: somebody answered and refused, or showed another certificate or key.
+        """
+        dialler = Dialler(route, credentials)
+        return cls(dialler.dial(connections, back), dialler)
+
+    def close(self, linger: float = 0.0) -> None:
+        """End the session in order: the peer learns that nothing more comes. `on_broken` is not called here.
+
+        Arguments:
+            linger: seconds to wait until everything that was sent is acknowledged.
+        """
+        with self._lock:
+            self._closing = True
+        # On a thread of its own: a connection that is stuck could hold the goodbye up for longer than asked.
+        goodbye = threading.Thread(target=self._say_goodbye, args=(linger,), name="goodbye", daemon=True)
+        goodbye.start()
+        goodbye.join(linger + _PATIENCE)
+        self._break("the session was closed")
+        goodbye.join()
+        self._join()
+
+    def _say_goodbye(self, linger: float) -> None:
+        with suppress(OSError):
+            self._switch.control.send_fin()
+            self._switch.outlet.wait_idle(linger)
+
+    def abort(self, reason: str) -> None:
+        """End the session at once; the peer hears why, after all messages, if that takes no waiting."""
+        with self._lock:
+            self._closing = True
+        with suppress(OSError):
+            self._switch.control.wait_acknowledged(_PATIENCE)
+        self._last_words(reason)
+        self._break(reason)
+        self._join()
+
+    @property
+    def sent(self) -> int:
+        """Bytes sent so far, frame headers included."""
+        return self._switch.outlet.sent
+
+    @property
+    def received(self) -> int:
+        """Bytes received so far, frame headers included."""
+        with self._lock:
+            return self._received + sum(carrier.bytes for carrier in self._incoming)
+
+    @property
+    def arrived(self) -> int:
+        """Bytes of streams and messages that have come so far, more or less; it grows with each."""
+        return self._switch.arrived
+
+    # --- streams and messages -----------------------------------------------------------------------------------
+
+    def open(self, kind: str) -> Stream:
+        """Open a stream; the peer's `on_open` gets the other end of it.
+
+        Arguments:
+            kind: lower-case letters: rpc, memory, disk, file.
+
+        Raises:
+            ConnectionAbortedError: the session broke.
+            InternalError: too many streams are open.
+        """
+        return self._switch.open(kind)
+
+    def send(self, message: Message) -> None:
+        """Send a message to the peer's worker; messages arrive in order, and never wait for the streams' bytes.
+
+        Raises:
+            ConnectionAbortedError: the session broke.
+            ValueError: the message is longer than 1 MiB.
+        """
+        self._messages.send(message)
+
+    def on_message(self, handler: Callable[[Message], None]) -> None:
+        """Have a function called with each message, one after the other; those that came before are kept for it."""
+        with self._changed:
+            self._on_message = handler
+            self._changed.notify_all()
+
+    def on_open(self, handler: Callable[[str, Stream], object]) -> None:
+        """Have a function called with kind and stream for each that the peer opens, in the order it opened them.
+
+        It may wait; the session goes on meanwhile. Those opened before are kept for it.
+        """
+        with self._changed:
+            self._on_open = handler
+            self._changed.notify_all()
+
+    def on_broken(self, handler: Callable[[str], None]) -> None:
+        """Have a function called once, with the reason, when the session has ended and we did not end it.
+
+        All messages that came before are handled first. Called soon for a session that has ended already.
+        """
+        with self._changed:
+            self._on_broken = handler
+            self._changed.notify_all()
+
+    # --- its connections ----------------------------------------------------------------------------------------
+
+    def add(self, greeted: Greeted) -> bool:
+        """Take a connection into use, in place of the one that it replaces; False when the session is over."""
+        carrier, key = greeted.carrier, (greeted.hello.direction, greeted.hello.index)
+        with self._lock:
+            if self._over.is_set():
+                carrier.close()
+                return False
+            worn = self._greeted.get(key)
+            self._greeted[key] = greeted
+            if key[0] != self._outgoing:
+                self._incoming.append(carrier)
+        if key[0] != self._outgoing:
+            self._start(f"read-{key[1]}", self._read, carrier)
+        else:
+            self._switch.outlet.add(carrier)
+            if worn is not None:
+                self._switch.outlet.retire(worn.carrier)
+        return True
+
+    def _read(self, carrier: Carrier) -> None:
+        why = "the peer closed it"
+        try:
+            carrier.read(self._switch.pool, self._switch.handle)
+        except VmferryError as error:
+            if not self._over.is_set():
+                log.error("%s: %s", carrier.label, error.reason)
+                self._last_words(error.reason)
+                self._break(error.reason)
+        except OSError as error:
+            why = error.strerror or str(error)
+        except Exception:
+            log.exception("%s: a frame could not be handled", carrier.label)
+            self._break("a frame could not be handled")
+        why = carrier.fault or why
+        carrier.cut()
+        # A peer that ends the session says so on the control stream, before it closes its connections.
+        if not (self._over.is_set() or self._closing or self._switch.control.ending):
+            log.warning("%s was lost: %s", carrier.label, why)
+        with self._lock:
+            self._incoming.remove(carrier)
+            self._received += carrier.bytes
+            left = bool(self._incoming)
+        carrier.close()
+        if not left:
+            self._break(f"the connection {carrier.label} was lost: {why}")
+
+    def _keep(self) -> None:
+        """See to it that all connections live."""
+        outlet = self._switch.outlet
+        while not self._over.wait(_LOOK):
+            outlet.ping(_IDLE)
+            for carrier in outlet.carriers():
+                if carrier.hung_up():
+                    outlet.lose(carrier, "the peer closed it")
+            outlet.sweep()
+            now = time.monotonic()
+            with self._lock:
+                silent = [carrier for carrier in self._incoming if now - carrier.heard > _SILENT]
+                worn = [one for one in self._greeted.values() if one.carrier.worn]
+            for carrier in silent:
+                carrier.cut(f"nothing came for {_SILENT:g} s")
+            if self._dialler is not None and worn and now > self._renew_at:
+                self._renew(self._dialler, worn[0])  # one at a time: the others want their pings meanwhile
+
+    def _renew(self, dialler: Dialler, worn: Greeted) -> None:
+        try:
+            self.add(dialler.again(worn))
+        except (OSError, VmferryError) as error:
+            log.warning("%s could not be renewed: %s", worn.carrier.label, error)
+            self._renew_at = time.monotonic() + _AGAIN
+
+    # --- what the handlers hear -----------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Call the handlers of messages and of the session's end."""
+        try:
+            for message in self._messages:
+                with self._changed:
+                    self._changed.wait_for(self._listened_to)
+                    handler = self._on_message
+                if handler is not None:
+                    _call(handler, message)
+            self.peer_closed = True
+        except VmferryError as error:
+            self._last_words(error.reason)
+            self._break(error.reason)
+        except OSError:
+            pass  # the session is over
+        except Exception as error:  # nobody would hear of anything any more
+            log.exception("messages of the peer cannot be read")
+            self._break(str(error))
+        self._over.wait()
+        with self._changed:
+            self._changed.wait_for(lambda: self._on_broken is not None or self._closing)
+            last = None if self._closing else self._on_broken
+        if last is not None:
+            _call(last, "the peer closed the session" if self.peer_closed else self._why)
+
+    def _listened_to(self) -> bool:
+        return self._on_message is not None or self._closing or (self._over.is_set() and self._on_broken is not None)
+
+    def _announce(self) -> None:
+        """Call the handler of streams that the peer opened."""
+        while (stream := self._opened.get()) is not None:
+            with self._changed:
+                self._changed.wait_for(lambda: self._on_open is not None or self._over.is_set())
+                handler = self._on_open
+            if handler is None or self._over.is_set():
+                continue
+            try:
+                handler(stream.kind or "", stream)
+            except Exception as error:
+                log.exception("stream %d (%s) could not be taken", stream.id, stream.kind)
+                stream.reset(str(error))
+
+    # --- its end --------------------------------------------------------------------------------------------------
+
+    def _break(self, reason: str) -> None:
+        """End everything at once; whoever waits for anything here is woken and told."""
+        with self._lock:
+            if self._over.is_set():
+                return
+            self._why = reason
+            self._over.set()
+            incoming = list(self._incoming)
+            self._changed.notify_all()
+        for carrier in incoming:
+            carrier.cut()
+        self._switch.broke(ConnectionAbortedError(reason))
+        self._opened.put(None)
+
+    def _last_words(self, reason: str) -> None:
+        self._switch.outlet.shout(frames.pack(frames.CONTROL, Type.RESET, payload=frames.reason(reason)))
+
+    def _join(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(_ENDING)
+        self._switch.outlet.close()
+
+    def _start(self, name: str, target: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
+        with self._lock:
+            thread.start()
+            self._threads.append(thread)  # now that it can be joined
+
+
+class Listener:
+    """Where the destination waits for the source: one TCP port on several addresses.
+
+    A session renews its connections through it, so that it should stay open as long as the session.
+
+    Arguments:
+        addresses: of this host; those with an interface let nothing in by another.
+        ports: first and last port to try.
+        credentials: what to show and to want.
+
+    Raises:
+        InternalError: ports-taken.
+    """
+
+    def __init__(self, addresses: Sequence[Local], ports: tuple[int, int], credentials: Credentials) -> None:
+        self._reception = Reception(addresses, ports, credentials)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each address that it listens on."""
+        return self._reception.addresses
+
+    def accept(self, timeout: float) -> Session:
+        """Wait for the source.
+
+        Raises:
+            TimeoutError: it did not come within `timeout` seconds; says why the last that came was refused.
+            ConnectionAbortedError: the listener was closed.
+        """
+        greeted = self._reception.gather(timeout)
+        session = Session(greeted)
+        self._reception.adopt(greeted[0].hello.session, session.add)
+        return session
+
+    def close(self) -> None:
+        """Listen no more; sessions that were accepted stay."""
+        self._reception.close()
+
+
+def _call(handler: Callable[[Any], None], argument: Any) -> None:
+    try:
+        handler(argument)
+    except Exception:
+        log.exception("a handler of the session failed")

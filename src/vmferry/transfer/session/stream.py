@@ -1,0 +1,230 @@
+"""One stream of a session: bytes in both directions, each of which ends for itself."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+
+from vmferry.transfer.session.acker import Acker
+from vmferry.transfer.session.receiver import Inbox
+from vmferry.transfer.session.sender import Outlet
+from vmferry.transfer.session.unacked import Outbox
+from vmferry.transfer.transport import frames
+from vmferry.transfer.transport.buffers import ROOM, SMALL, Buffer, Pool
+from vmferry.transfer.transport.frames import HEADER, Type
+
+_NEVER = 1 << 63  # no ACK's offset reaches this: only GONE ends what has it
+
+
+class Stream:
+    """A duplex byte stream; `Session.open` and `Session.on_open` give one.
+
+    One thread may send and another receive; `reset` may come from anywhere. What cannot go on raises
+    ConnectionResetError (one of the two sides gave the stream up) or ConnectionAbortedError (the session broke).
+    """
+
+    def __init__(
+        self,
+        number: int,
+        kind: str | None,
+        window: int,
+        outlet: Outlet,
+        acker: Acker,
+        pool: Pool,
+        on_over: "Callable[[Stream], None]",
+    ) -> None:
+        self.id = number
+        self.kind = kind  # None: its OPEN is still on its way over another connection
+        self.ack_due = False
+        self.inbox = Inbox(pool, window, self._taken)
+        self.outbox = Outbox(number)
+        self._on_over = on_over  # nothing more comes or goes
+        self._outlet = outlet
+        self._acker = acker
+        self.pool = pool
+        self._lock = threading.Lock()
+        self._finished = False  # both directions have ended
+        self._told = False  # the peer knows that its FIN was taken
+        self._all_acknowledged = False
+        self._failure: OSError | None = None
+        self._listeners: list[Callable[[str], None]] = []
+        outlet.register(self.outbox)
+
+    @property
+    def sent(self) -> int:
+        """Bytes that were given to this stream so far."""
+        return self.outbox.offset
+
+    # --- for everybody ------------------------------------------------------------------------------------------
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send bytes; waits for room, and not for their arrival.
+
+        Raises:
+            OSError: the stream was reset, or the session broke.
+        """
+        view = memoryview(data)
+        for start in range(0, len(view), ROOM):
+            part = view[start : start + ROOM]
+            size = len(part)
+            if size < SMALL:
+                self._send_small(part)
+                continue
+            buffer = self.pool.take()
+            buffer.payload[:size] = part
+            self.push(buffer, size)
+
+    def send_fin(self) -> None:
+        """Say that nothing more will be sent.
+
+        Raises:
+            OSError: the stream was reset, or the session broke.
+        """
+        box = self.outbox
+        if box.finished:
+            return
+        if box.over is not None:
+            raise box.over
+        box.finished = True
+        self._outlet.control(box, Type.FIN, b"", box.offset + 1)
+
+    def recv(self) -> bytes:
+        """Wait for bytes; empty once the peer has sent its end. What was received counts as acknowledged.
+
+        Raises:
+            OSError: the stream was reset, or the session broke and all that came before is received.
+        """
+        return self.inbox.take()
+
+    def reset(self, reason: str) -> None:
+        """Give the stream up in both directions; the peer hears the reason. Does nothing when it is over already."""
+        if self._finished or not self._fail(ConnectionResetError(reason), at_once=True):
+            return
+        with contextlib.suppress(OSError):  # the session broke: the peer knows
+            self._outlet.control(self.outbox, Type.RESET, frames.reason(reason), _NEVER)
+        self._tell(reason)
+
+    def on_reset(self, listener: Callable[[str], None]) -> None:
+        """Have a function called, once, with the reason why the stream was given up or the session broke.
+
+        It must not wait: the threads that carry everything else call it.
+        """
+        with self._lock:
+            failure = self._failure
+            if failure is None:
+                self._listeners.append(listener)
+        if failure is not None:
+            listener(str(failure))
+
+    def acknowledged(self) -> int:
+        """Give how many bytes the other side's program has: written to its socket there, or received."""
+        return self.outbox.acknowledged
+
+    def wait_acknowledged(self, timeout: float) -> bool:
+        """Wait until everything sent so far is acknowledged, the end included; False after `timeout` seconds.
+
+        Raises:
+            OSError: the stream was reset, or the session broke.
+        """
+        return self._outlet.wait_acknowledged(self.outbox, timeout)
+
+    # --- for the relay ------------------------------------------------------------------------------------------
+
+    def push(self, buffer: Buffer, size: int) -> None:
+        """Send the first `size` bytes of a buffer's payload; the buffer is the stream's from here on.
+
+        Raises:
+            OSError: the stream was reset, or the session broke.
+        """
+        if size < SMALL:
+            self._send_small(buffer.payload[:size])
+            self.pool.give(buffer)
+        else:
+            self._outlet.data(self.outbox, buffer.view[: HEADER.size + size], size, buffer)
+
+    def carry_to(self, sink: socket.socket) -> None:
+        """Write everything that comes to a socket, and then its end; returns once that is done.
+
+        Raises:
+            OSError: the socket failed, the stream was reset, or the session broke.
+        """
+        self.inbox.attach(sink)
+        try:
+            self.inbox.pump(sink)
+            with contextlib.suppress(OSError):  # the program has closed it altogether: it wants nothing more
+                sink.shutdown(socket.SHUT_WR)
+            self.inbox.end()
+        finally:
+            self.inbox.detach()
+
+    def _send_small(self, part: memoryview) -> None:
+        frame = bytearray(HEADER.size + len(part))
+        frame[HEADER.size :] = part
+        self._outlet.data(self.outbox, memoryview(frame), len(part), None)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was given up."""
+        return self._failure is not None
+
+    @property
+    def ending(self) -> bool:
+        """Whether the peer sends no more on it, or has given it up."""
+        return self.inbox.ending or self.failed
+
+    # --- for the session ----------------------------------------------------------------------------------------
+
+    def acknowledge(self, offset: int, credit: int, flags: int) -> None:
+        """Take an ACK."""
+        done = self._outlet.acknowledge(self.outbox, offset, credit, flags)
+        if flags & frames.GONE:
+            self._fail(ConnectionResetError("the peer has given the stream up"), at_once=True)
+            self._on_over(self)
+        elif done:
+            self._all_acknowledged = True
+            self._check_over()
+
+    def was_reset(self, reason: str) -> None:
+        """Take a RESET."""
+        failed = self._fail(ConnectionResetError(reason), at_once=True)
+        self._on_over(self)
+        if failed:
+            self._tell(reason)
+
+    def broke(self, why: OSError) -> None:
+        """Hear that the session broke."""
+        if self._fail(why, at_once=False):
+            self._tell(str(why))
+
+    def report(self) -> tuple[int, int, bool]:
+        """Give what an ACK says."""
+        return self.inbox.report()
+
+    def reported(self, ended: bool) -> None:
+        """Hear what the peer was told."""
+        if ended:
+            self._told = True
+            self._check_over()
+
+    def _taken(self, soon: bool) -> None:
+        self._acker.note(self, soon)
+
+    def _check_over(self) -> None:
+        if self._told and self._all_acknowledged:
+            self._finished = True
+            self._on_over(self)
+
+    def _fail(self, why: OSError, *, at_once: bool) -> bool:
+        with self._lock:
+            if self._failure is not None:
+                return False
+            self._failure = why
+        self._outlet.drop(self.outbox, why)
+        self.inbox.stop(why, at_once=at_once)
+        return True
+
+    def _tell(self, reason: str) -> None:
+        with self._lock:
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener(reason)

@@ -1,0 +1,134 @@
+"""One carrier connection after its hello: frames in one direction only, over TCP with or without TLS."""
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vmferry.transfer.transport import frames
+from vmferry.transfer.transport.buffers import ROOM, Buffer, Pool
+from vmferry.transfer.transport.channel import Channel
+
+_HEAD = frames.HEADER.size
+_TIMEOUT = 10_000  # milliseconds until TCP gives up on a peer that acknowledges nothing
+
+# One key of AES-GCM is good for 2^24 full records (RFC 8446, 5.5); a connection is replaced long before: 64 GiB.
+_WORN = 1 << 22
+_RECORD = 16 * 1024
+
+# What may wait unsent in the kernel for one connection. More would only be queued in front of the control stream and
+# of the other connections' share; what is sent but not acknowledged is TCP's business.
+_UNSENT = 512 * 1024
+
+# Takes a frame: stream, type, flags, offset, length, and the buffer that holds it. True: the buffer was kept.
+Handler = Callable[[int, int, int, int, int, Buffer], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a connection is called: `10.77.1.1 -> 10.77.1.2:6610 (TLS)`."""
+
+    source: str
+    destination: str
+    port: int
+    forward: bool
+    encrypted: bool
+
+    def __str__(self) -> str:
+        arrow = "->" if self.forward else "<-"
+        name = f"[{self.destination}]" if ":" in self.destination else self.destination
+        return f"{self.source} {arrow} {name}:{self.port} ({'TLS' if self.encrypted else 'plain'})"
+
+
+class Carrier:
+    """A connection whose hello is done. Its thread-safety is its users': one sends at a time, or one reads.
+
+    Arguments:
+        channel: connected, its hello done.
+        label: what it is called.
+    """
+
+    def __init__(self, channel: Channel, label: Label) -> None:
+        self.label = label
+        self.lock = threading.Lock()  # held by the thread that sends
+        self.queued = 0  # threads that send or wait to; the outlet's lock guards it
+        self.unacknowledged = 0  # bytes; the outlet's lock guards it
+        self.lost = False
+        self.retired = False  # another has taken its place
+        self.fault = ""  # what we found wrong with it
+        self.bytes = 0  # frames with their headers, so far
+        self._calls = 0
+        self.heard = self.used = time.monotonic()
+        self._channel = channel
+        channel.hurry(None)
+        sock = channel.sock
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TIMEOUT)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send whole frames; `lock` must be held.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        self._channel.send(data)
+        self.bytes += len(data)
+        self._calls += 1
+        self.used = time.monotonic()
+
+    def read(self, pool: Pool, handle: Handler) -> None:
+        """Read frames until the connection ends; only one thread does.
+
+        Raises:
+            OSError: the connection is lost.
+            VmferryError: the peer broke the protocol, or `handle` says so.
+        """
+        fill = self._channel.fill
+        buffer = pool.take()
+        while fill(buffer.view[:_HEAD]):
+            stream, kind, flags, offset, length = frames.parse(buffer.view)
+            if length > ROOM:
+                buffer = Buffer(_HEAD + length)
+            if length and not fill(buffer.payload[:length]):
+                return
+            self.bytes += _HEAD + length
+            self._calls += 1
+            self.heard = time.monotonic()
+            if handle(stream, kind, flags, offset, length, buffer):
+                buffer = pool.take()
+
+    @property
+    def worn(self) -> bool:
+        """Whether another connection, with another key, should take its place."""
+        return self._channel.encrypted and self._calls + self.bytes // _RECORD > _WORN
+
+    def writable(self) -> bool:
+        """Tell whether a short frame could be sent without waiting."""
+        return bool(self._poll(select.POLLOUT) & select.POLLOUT)
+
+    def hung_up(self) -> bool:
+        """Tell whether the peer has closed a connection that we send on."""
+        return bool(self._poll(select.POLLRDHUP) & (select.POLLRDHUP | select.POLLHUP | select.POLLERR))
+
+    def cut(self, why: str = "") -> None:
+        """End the connection at once, for a reason of ours: wakes whoever sends or reads. Any thread may."""
+        self.fault = self.fault or why
+        self.lost = True
+        try:
+            self._channel.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # not connected any more
+
+    def close(self) -> None:
+        """Give the connection's descriptor back; nobody may be using it."""
+        self._channel.sock.close()
+
+    def _poll(self, events: int) -> int:
+        poll = select.poll()
+        try:
+            poll.register(self._channel.sock, events)
+        except (OSError, ValueError):
+            return select.POLLHUP  # closed
+        return next((found for _, found in poll.poll(0)), 0)

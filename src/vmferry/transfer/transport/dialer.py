@@ -1,0 +1,70 @@
+"""Makes the connections of a session, as the source: all of them at first, and new ones for those that are worn."""
+
+import secrets
+from typing import Literal
+
+from vmferry.core.policy.networks import Route
+from vmferry.transfer.transport import handshake, hello, tls
+from vmferry.transfer.transport.handshake import Greeted
+from vmferry.transfer.transport.hello import Hello
+from vmferry.transfer.transport.tls import Credentials
+
+_LIMIT = 5.0  # seconds to bring one connection up
+
+
+class Dialler:
+    """Connects by one route, for one session.
+
+    Arguments:
+        route: where to, and from where.
+        credentials: what to show and to want.
+    """
+
+    def __init__(self, route: Route, credentials: Credentials) -> None:
+        self._route = route
+        self._credentials = credentials
+        self._context = tls.context(credentials, server=False) if credentials.encryption else None
+
+    def dial(self, forward: int, back: int) -> list[Greeted]:
+        """Make so many connections in each direction; all or none.
+
+        Raises:
+            VmferryError: the peer refused, or showed another certificate or key.
+            OSError: it cannot be reached.
+        """
+        session = secrets.token_hex(16)
+        made: list[Greeted] = []
+        places: list[tuple[Literal["forward", "back"], int]] = [("forward", index) for index in range(forward)]
+        places += [("back", index) for index in range(back)]
+        try:
+            for direction, index in places:
+                said = Hello(
+                    versions=list(hello.VERSIONS),
+                    features=list(hello.FEATURES),
+                    job=self._credentials.job,
+                    session=session,
+                    direction=direction,
+                    index=index,
+                    forward=forward,
+                    back=back,
+                    encrypted=self._credentials.encryption,
+                    nonce=secrets.token_hex(32),
+                )
+                made.append(self._greet(said))
+        except BaseException:
+            for one in made:
+                one.carrier.close()
+            raise
+        return made
+
+    def again(self, worn: Greeted) -> Greeted:
+        """Make a connection that takes the place of another.
+
+        Raises:
+            VmferryError: the peer refused.
+            OSError: it cannot be reached.
+        """
+        return self._greet(worn.hello.model_copy(update={"nonce": secrets.token_hex(32)}))
+
+    def _greet(self, said: Hello) -> Greeted:
+        return handshake.dial(self._route, self._credentials, self._context, said, _LIMIT)

@@ -1,0 +1,1 @@
+"""The worker of one end of one move: `vmferry-transfer JOB`."""

@@ -1,0 +1,24 @@
+"""The worker's own lock, which vmferryd holds too where it stands in for a worker."""
+
+from pathlib import Path
+
+import pytest
+
+from vmferry.transfer.worker.main import _alone
+
+
+def test_a_lock_is_free_again_in_the_same_process_whatever_happened(tmp_path: Path) -> None:
+    """vmferryd kept it, and no worker could take the job up before vmferryd was started anew."""
+    place = tmp_path / "lock"
+    with _alone(place) as first, _alone(place) as second:
+        assert (first, second) == (True, False)
+    with pytest.raises(KeyError):
+        _fail(place)
+    with _alone(place) as again:
+        assert again
+
+
+def _fail(place: Path) -> None:
+    with _alone(place) as alone:
+        assert alone
+        raise KeyError("x")
