@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.store.steps import walk
 
 from vmferry.agent.auditlog.log import Trail
 from vmferry.agent.daemon import Daemon
@@ -366,7 +367,7 @@ class Node:
 
     def step(self, phase: Phase, id: str = "0001") -> None:  # noqa: A002
         """Let its transfer process take a step."""
-        self.stores.jobs.step(id, phase)
+        walk(self.stores.jobs, id, phase)
         self.made.report(id, {"phase": phase})
 
 

@@ -4,8 +4,10 @@ from hypothesis import strategies as st
 
 from vmferry.core import codes
 from vmferry.core.errors import InternalError
-from vmferry.core.job import Phase
-from vmferry.jobs.decision import COMMIT_LIMIT, Decision, Verdict, from_journal
+from vmferry.core.job import Phase, Role
+from vmferry.core.move import phases
+from vmferry.core.move.phases import Verdict
+from vmferry.jobs.decision import COMMIT_LIMIT, Decision
 
 
 class Journal:
@@ -52,7 +54,7 @@ def test_a_commit_that_cannot_be_journaled_was_none_and_keeps_the_guest_waiting_
     assert COMMIT_LIMIT <= 2.0
     journal.locked = False
     assert not decision.commit()
-    assert from_journal(journal.phases) is Verdict.OPEN  # a later life gives it up as well
+    assert phases.verdict(Role.SOURCE, journal.phases) is Verdict.OPEN  # a later life gives it up as well
 
 
 def test_no_step_is_noted_once_the_move_is_given_up() -> None:
@@ -84,5 +86,5 @@ def test_a_verdict_never_changes_and_a_later_life_agrees(names: list[str]) -> No
             assert decision.verdict is final
         elif decision.verdict in (Verdict.GO, Verdict.ABORT):
             final = decision.verdict
-    again = from_journal(journal.phases)
+    again = phases.verdict(Role.SOURCE, journal.phases)
     assert again is decision.verdict

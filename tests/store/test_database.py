@@ -117,7 +117,7 @@ from vmferry.store.jobs import Jobs
 with Database(Path(sys.argv[1])) as database:
     jobs = Jobs(database)
     for number in range(100):
-        jobs.step("0001", Phase.COPYING, writer=sys.argv[2], number=number)
+        jobs.step("0001", Phase.ADMITTED, writer=sys.argv[2], number=number)
 """
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.store.steps import walk
 
 from vmferry.core import codes
-from vmferry.core.errors import UsageError, VmferryError
+from vmferry.core.errors import InternalError, UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.messages.offer import Caller
 from vmferry.store.database import Database
@@ -40,9 +41,9 @@ def test_new_job_is_running_and_offered(jobs: Jobs) -> None:
 def test_step_changes_row_and_journal(jobs: Jobs) -> None:
     add(jobs)
     jobs.step("0001", Phase.ADMITTED, disks=["vda"])
-    jobs.step("0001", Phase.CONNECTING)
     jobs.step("0001", Phase.ADMITTED, disks=["vdb"])
-    assert jobs.get("0001").phase is Phase.ADMITTED
+    jobs.step("0001", Phase.CONNECTING)
+    assert jobs.get("0001").phase is Phase.CONNECTING
     assert [step.seq for step in jobs.steps("0001", after=2)] == [3, 4]
     last = jobs.last("0001", Phase.ADMITTED)
     assert last is not None
@@ -69,7 +70,7 @@ def test_one_move_of_a_vm_at_a_time(jobs: Jobs) -> None:
 
 def test_end_closes_the_journal_once(jobs: Jobs) -> None:
     add(jobs)
-    jobs.step("0001", Phase.COPYING)
+    walk(jobs, "0001", Phase.COPYING)
     problem = VmferryError(codes.LINK_LOST, peer="kvm2", phase="copying", why="x", vm="v", host="h").problem()
     assert jobs.end("0001", State.FAILED, problem, Summary(total_time=1.5))
     assert not jobs.end("0001", State.DONE)
@@ -83,6 +84,34 @@ def test_end_closes_the_journal_once(jobs: Jobs) -> None:
     with pytest.raises(UsageError, match="has ended already"):
         jobs.step("0001", Phase.SETTLING)
     assert jobs.active() == []
+
+
+def test_a_step_out_of_order_is_refused_and_leaves_the_journal_as_it_was(jobs: Jobs) -> None:
+    add(jobs)
+    walk(jobs, "0001", Phase.COMMITTING)
+    before = jobs.steps("0001"), jobs.get("0001")
+    for then in (Phase.COPYING, Phase.SETTLING, Phase.FINISHING, Phase.OFFERED):
+        with pytest.raises(InternalError, match=f"in the phase committing, and {then} may not follow") as caught:
+            jobs.step("0001", then)
+        assert caught.value.code is codes.PHASE_REFUSED
+    with pytest.raises(InternalError) as caught:
+        jobs.end("0001", State.FAILED)
+    assert caught.value.code is codes.PHASE_REFUSED
+    assert (jobs.steps("0001"), jobs.get("0001")) == before
+
+
+def test_detail_is_added_to_the_phase_that_the_job_is_in(jobs: Jobs) -> None:
+    add(jobs)
+    walk(jobs, "0001", Phase.COPYING, id=7)
+    jobs.note("0001", resumed="by hand")
+    last = jobs.last("0001", Phase.COPYING)
+    assert last is not None
+    assert (last.detail, jobs.get("0001").phase) == ({"id": 7, "resumed": "by hand"}, Phase.COPYING)
+    jobs.end("0001", State.FAILED)
+    for job, code in (("0001", codes.JOB_ENDED), ("0009", codes.JOB_UNKNOWN)):
+        with pytest.raises(UsageError) as caught:
+            jobs.note(job, resumed="by hand")
+        assert caught.value.code is code
 
 
 def test_doubt_blocks_the_vm_and_the_peer(jobs: Jobs) -> None:

@@ -42,6 +42,7 @@ from vmferry.core.messages.diagnosis import HostReport, Matrix
 from vmferry.core.messages.offer import Report
 from vmferry.core.messages.siteapi import CertificateRequest, HostCertificate, TrustAnswer
 from vmferry.core.messages.vm import VmDetail, VmSummary
+from vmferry.core.move import phases
 from vmferry.preflight.case import Check
 from vmferry.preflight.checks import (
     OF_FORECAST,
@@ -182,7 +183,14 @@ def values() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"checks.md": found, "commands.md": commands, "doctor.md": diagnosed, "errors.md": errors, "json.md": values}
+PAGES = {
+    "checks.md": found,
+    "commands.md": commands,
+    "design.md": phases.drawing,
+    "doctor.md": diagnosed,
+    "errors.md": errors,
+    "json.md": values,
+}
 
 
 def page(path: Path) -> str:

@@ -47,22 +47,19 @@ class State(StrEnum):
 
 
 class Phase(StrEnum):
-    """The steps of a job in their order; each is journaled before it is taken.
+    """The steps of a job; each is journaled before it is taken. core/move/phases.py has their order and meaning."""
 
-    The source goes through all but `finishing`/`going`; the destination's are marked (d).
-    """
-
-    OFFERED = "offered"  # both hosts authorised; nothing made yet
-    ADMITTED = "admitted"  # (d too) disks are being created, worker started
-    CONNECTING = "connecting"  # (d too) the workers find each other
-    COPYING_FILES = "copying-files"  # read-only disks, by the worker itself
-    COPYING = "copying"  # (d too) libvirt mirrors disks, then sends memory
-    FINISHING = "finishing"  # (d) libvirt's Finish was called here: the copy may be complete, and is paused
-    COMMITTING = "committing"  # (source) the successful Finish reply may now reach the source's libvirt
-    GOING = "going"  # (d too) `go` is decided: from here the VM is the destination's
-    SETTLING = "settling"  # (d too) definitions, autostart, source's disks
-    UNDOING = "undoing"  # (d too) the move is given up: what was made is removed
-    RESOLVING = "resolving"  # (source) an administrator has settled whose the VM is, where the other host is gone
+    OFFERED = "offered"
+    ADMITTED = "admitted"
+    CONNECTING = "connecting"
+    COPYING_FILES = "copying-files"
+    COPYING = "copying"
+    FINISHING = "finishing"
+    COMMITTING = "committing"
+    GOING = "going"
+    SETTLING = "settling"
+    UNDOING = "undoing"
+    RESOLVING = "resolving"
     ENDED = "ended"
 
 

@@ -11,39 +11,17 @@ its state can tell (docs/design.md, The commit). GO and ABORT never change.
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import Any
 
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import Phase
+from vmferry.core.move.phases import Verdict
 from vmferry.core.resolution import Owner
 from vmferry.store.jobs import Step
 
 COMMIT_LIMIT = 1.5  # seconds for a step of the journal while the guest may stand still
 
 log = logging.getLogger("vmferry.transfer")
-
-
-class Verdict(StrEnum):
-    """Where the decision stands; the destination acts on `go` and `abort` alone."""
-
-    OPEN = "open"
-    COMMITTING = "committing"
-    GO = "go"
-    ABORT = "abort"
-
-
-def from_journal(phases: list[Phase]) -> Verdict:
-    """Read the decision back from the source's journal."""
-    for phase, verdict in (
-        (Phase.GOING, Verdict.GO),
-        (Phase.SETTLING, Verdict.GO),
-        (Phase.UNDOING, Verdict.ABORT),
-        (Phase.COMMITTING, Verdict.COMMITTING),
-    ):
-        if phase in phases:
-            return verdict
-    return Verdict.OPEN
 
 
 def suspended(steps: Sequence[Step]) -> bool:

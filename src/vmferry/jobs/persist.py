@@ -51,6 +51,14 @@ def ended(error: BaseException) -> bool:
     return isinstance(error, VmferryError) and error.code in (codes.JOB_ENDED, codes.JOB_UNKNOWN)
 
 
+def overtaken(error: BaseException) -> bool:
+    """Return whether a step must not be tried again: the job has ended, or its journal is further than was believed.
+
+    In the second case the worker reads the journal anew.
+    """
+    return ended(error) or (isinstance(error, VmferryError) and error.code is codes.PHASE_REFUSED)
+
+
 class Persistence:
     """Takes steps that must not be given up.
 
@@ -71,12 +79,13 @@ class Persistence:
 
         Raises:
             UsageError: job-ended; somebody else ended the job meanwhile.
+            InternalError: phase-refused; the journal has to be read again.
         """
         for pause in pauses():
             try:
                 return step()
             except Exception as error:
-                if ended(error):
+                if overtaken(error):
                     raise
                 if not isinstance(error, (VmferryError, OSError)):
                     log.exception("%s", what)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmferry.core import codes
-from vmferry.core.errors import PreflightError, UsageError
+from vmferry.core.errors import InternalError, PreflightError, UsageError
 from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.messages.offer import Caller
+from vmferry.core.move import phases
 from vmferry.store.database import BUSY, Database, Row
 
 
@@ -112,7 +113,7 @@ class Jobs:
                     now,
                 ),
             )
-            _append(connection, job, now, Phase.OFFERED, {})
+            _write(connection, job, now, Phase.OFFERED, {})
 
     def find(self, job: str) -> JobRow | None:
         """Give a job, or None."""
@@ -181,17 +182,31 @@ class Jobs:
 
         Raises:
             UsageError: the job has ended, or there is none: its journal is closed (JOB_ENDED, JOB_UNKNOWN).
-            InternalError: DATABASE_FAILED.
+            InternalError: DATABASE_FAILED, or PHASE_REFUSED: that phase may not follow (core/move/phases.py).
         """
-        now = self._clock()
         with self._database.transaction(wait) as connection:
-            changed = connection.execute(
-                "UPDATE jobs SET phase = ?, updated_at = ? WHERE id = ? AND ended_at IS NULL",
-                (phase, now, job),
+            self._require(job, phase)
+            _append(connection, job, self._clock(), phase, detail)
+
+    def note(self, job: str, wait: float = BUSY, **detail: Any) -> None:
+        """Add detail to the phase that the job has reached: the newest step is repeated with it; else as `step`."""
+        with self._database.transaction(wait) as connection:
+            newest = self.steps(job)[-1:]
+            phase = newest[0].phase if newest else Phase.OFFERED
+            self._require(job, phase)
+            _append(connection, job, self._clock(), phase, {**newest[0].detail, **detail})
+
+    def _require(self, job: str, then: Phase) -> None:
+        """See that the journal is open and that a phase may follow."""
+        row = self.get(job)
+        if row.ended_at is not None:
+            raise UsageError(codes.JOB_ENDED, job=job, state=row.state.value)
+        told = [step.phase for step in self.steps(job)]
+        if not phases.may_follow(row.role, told, then):
+            reached = phases.reached(row.role, told)
+            raise InternalError(
+                codes.PHASE_REFUSED, job=job, host=self._host, role=row.role.value, phase=reached.value, then=then.value
             )
-            if changed.rowcount == 0:
-                raise UsageError(codes.JOB_ENDED, job=job, state=self.get(job).state.value)
-            _append(connection, job, now, phase, detail)
 
     def steps(self, job: str, after: int = 0) -> Sequence[Step]:
         """Give the journal after the step with that number."""
@@ -238,13 +253,20 @@ class Jobs:
 
         Returns:
             Whether this call ended it; the first one wins.
+
+        Raises:
+            InternalError: DATABASE_FAILED, or PHASE_REFUSED: whose the VM is, is being decided.
         """
         assert state.ended, "use mark()"
         now = self._clock()
         with self._database.transaction() as connection:
-            changed = connection.execute(
+            row = self.find(job)
+            if row is None or row.ended_at is not None or only not in (None, row.state):
+                return False
+            self._require(job, Phase.ENDED)
+            connection.execute(
                 "UPDATE jobs SET state = ?, reason = ?, error = ?, summary = ?, updated_at = ?, ended_at = ?"
-                " WHERE id = ? AND ended_at IS NULL AND state = coalesce(?, state)",
+                " WHERE id = ?",
                 (
                     state,
                     error.get("detail") if error else None,
@@ -253,12 +275,9 @@ class Jobs:
                     now,
                     now,
                     job,
-                    only,
                 ),
             )
-            if changed.rowcount == 0:
-                return False
-            _append(connection, job, now, Phase.ENDED, {"state": state})
+            _write(connection, job, now, Phase.ENDED, {"state": state})
             return True
 
     def prune(self, before: float, keep: Sequence[str] = ()) -> int:
@@ -275,6 +294,12 @@ class Jobs:
 
 
 def _append(connection: sqlite3.Connection, job: str, at: float, phase: Phase, detail: dict[str, Any]) -> None:
+    """Write a step of a job that goes on."""
+    connection.execute("UPDATE jobs SET phase = ?, updated_at = ? WHERE id = ?", (phase, at, job))
+    _write(connection, job, at, phase, detail)
+
+
+def _write(connection: sqlite3.Connection, job: str, at: float, phase: Phase, detail: dict[str, Any]) -> None:
     connection.execute(
         "INSERT INTO journal (job, seq, at, phase, detail)"
         " SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ? FROM journal WHERE job = ?",

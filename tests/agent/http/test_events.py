@@ -31,10 +31,10 @@ def test_phases_progress_state_and_end(kvm1: "Node") -> None:
     first = next(events)
     assert isinstance(first, PhaseEvent)
     assert (first.seq, first.phase) == (1, Phase.OFFERED)
-    kvm1.step(Phase.COPYING)
+    kvm1.step(Phase.CONNECTING)
     second = next(events)
     assert isinstance(second, PhaseEvent)
-    assert second.phase is Phase.COPYING
+    assert second.phase is Phase.CONNECTING
     progress = Progress(phase=Phase.COPYING, percent=12.5, rate=1e9)
     kvm1.made.report("0001", {"progress": progress.model_dump(mode="json")})
     assert next(events) == progress
@@ -61,7 +61,7 @@ def test_progress_unknown_here_is_passed_over(kvm1: "Node") -> None:
 
 def test_wire_form(kvm1: "Node") -> None:
     kvm1.job()
-    kvm1.step(Phase.COPYING)
+    kvm1.step(Phase.CONNECTING)
     kvm1.end()
     whole = text(kvm1)
     assert whole.startswith('id: 1\nevent: phase\ndata: {"seq":1,')
@@ -73,7 +73,7 @@ def test_wire_form(kvm1: "Node") -> None:
 @pytest.mark.parametrize(("header", "left"), [("1", [2, 3]), ("3", []), ("99", [])])
 def test_last_event_id_resumes(kvm1: "Node", header: str, left: list[int]) -> None:
     kvm1.job()
-    kvm1.step(Phase.COPYING)
+    kvm1.step(Phase.CONNECTING)
     kvm1.end()
     lines = text(kvm1, **{"Last-Event-ID": header}).splitlines()
     assert [int(line[4:]) for line in lines if line.startswith("id: ")] == left

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store.steps import walk
 
 from vmferry.agent.moves.endings import Endings
 from vmferry.config import Config
@@ -76,7 +77,7 @@ class World:
         state = State.WAITING if waits else State.RUNNING
         self.jobs.create(job, role, f"vm-{job}", "kvm1", ROOT, {}, state)
         for phase in phases:
-            self.jobs.step(job, phase)
+            walk(self.jobs, job, phase)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.jobs import test_spec
+from tests.store.steps import walk
 
 from vmferry.agent.moves.resolutions import Resolutions, settled
 from vmferry.config import Config
@@ -47,7 +48,7 @@ class Host:
     def job(self, *phases: Phase, role: Role = Role.SOURCE) -> None:
         self.jobs.create(JOB, role, "web01", "kvm2", ROOT, {})
         for phase in phases:
-            self.jobs.step(JOB, phase, **({"id": 7} if phase is Phase.COPYING else {}))
+            walk(self.jobs, JOB, phase, **({"id": 7} if phase is Phase.COPYING else {}))
         spec.save(self.config.state_folder, WORK.model_copy(update={"role": role}))
         if role is Role.SOURCE:
             self.lock.hold()
@@ -90,10 +91,12 @@ class Host:
     # the worker of the destination
     def go(self, job: str) -> None:
         self.done.append("go")
+        walk(self.jobs, job, Phase.SETTLING)
         self.jobs.end(job, State.DONE)
 
     def abort(self, job: str, _reason: str, by: str) -> None:
         self.done.append(f"abort by {by}")
+        walk(self.jobs, job, Phase.UNDOING)
         self.jobs.end(job, State.CANCELLED)
 
 
@@ -205,6 +208,7 @@ def test_a_worker_that_does_not_start_is_stood_in_for(
     def work(config: Config, job: str) -> int:
         assert config is host.config
         host.done.append(decision.resolved(host.jobs.steps(job)))
+        walk(host.jobs, job, Phase.SETTLING)
         host.jobs.end(job, State.DONE)
         return 0
 

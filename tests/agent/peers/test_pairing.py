@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.store.steps import walk
 
 from vmferry.agent.peers import pairing
 from vmferry.agent.peers.pairing import Attempts
@@ -210,7 +211,7 @@ def test_unpairing_by_force_ends_what_has_not_ended(kvm1: "Node", kvm2: "Node") 
     refused(codes.PEER_BUSY, lambda: kvm2.client.unpair("kvm1"))
     kvm2.client.unpair("kvm1", force=True)  # kvm1 objects, and is not heard
     assert kvm2.client.hosts() == []
-    kvm1.stores.jobs.step("0001", Phase.COMMITTING)
+    walk(kvm1.stores.jobs, "0001", Phase.COMMITTING)
     refused(codes.PAST_FORCE, lambda: kvm1.client.unpair("kvm2", force=True))
     assert len(kvm1.client.hosts()) == 1
 

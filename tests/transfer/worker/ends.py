@@ -8,10 +8,11 @@ from tests.preflight.make import proposal
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError
 from vmferry.core.identifiers import VmIdentity
-from vmferry.core.job import Phase
+from vmferry.core.job import Phase, Role
 from vmferry.core.messages.api import Outcome
 from vmferry.core.messages.offer import Offer
 from vmferry.core.messages.vm import Presence
+from vmferry.core.move.phases import may_follow
 
 AWAY, AWAY_DONE = "libvirt or database away", "the same, after the step was taken"
 REFUSED = "refused"
@@ -63,7 +64,14 @@ class Record:
     def journal(self, phase: Phase, wait: float = 10.0, **detail: Any) -> None:
         if self.closed:
             raise UsageError(codes.JOB_ENDED, job="0123456789ab", state="failed")
-        self._failing.step(f"journal {phase}", lambda: self.steps.append((phase, detail)), locked)
+        self._failing.step(f"journal {phase}", lambda: self._append(phase, detail), locked)
+
+    def _append(self, phase: Phase, detail: dict[str, Any]) -> None:
+        before = [step for step, _ in self.steps]
+        decided = [[Phase.COMMITTING, *before], [Phase.FINISHING, *before]]
+        ends = zip(Role, decided, strict=True)
+        assert any(may_follow(role, told, phase) for role, told in ends), (before, phase)
+        self.steps.append((phase, detail))
 
     def doubt(self, reason: str) -> None:
         self.doubts.append(reason)

@@ -15,7 +15,8 @@ from vmferry.core import codes
 from vmferry.core.errors import InternalError, UnreachableError
 from vmferry.core.job import Phase
 from vmferry.core.messages.vm import Ending, Presence
-from vmferry.jobs.decision import Decision, Verdict
+from vmferry.core.move.phases import Verdict
+from vmferry.jobs.decision import Decision
 from vmferry.transfer.rpc.protocol import Message, Procedure
 from vmferry.transfer.rpc.relay import CommittingRelay, GuardedRelay
 from vmferry.transfer.session.stream import Stream

@@ -7,6 +7,7 @@ from typing import Any
 import libvirt
 import pytest
 from tests.jobs import test_spec
+from tests.store.steps import walk
 
 from vmferry.config import Config
 from vmferry.core.job import Phase, Role, State
@@ -46,7 +47,7 @@ def _work(folder: Path, copy: Any, *steps: tuple[Phase, dict[str, Any]]) -> tupl
         jobs = Jobs(database, "kvm2")
         jobs.create(work.job, Role.DESTINATION, "test", "kvm1", Caller(name="root", host="kvm1", method="unix"), {})
         for phase, detail in ((Phase.COPYING, {"copy": {"id": copy.ID()}}), (Phase.FINISHING, {}), *steps):
-            jobs.step(work.job, phase, **detail)
+            walk(jobs, work.job, phase, **detail)
         assert main.work(config, work.job) == 0
         return jobs.get(work.job), [step.phase for step in jobs.steps(work.job)]
 

@@ -152,6 +152,7 @@ def test_a_job_that_somebody_ended_is_left_alone() -> None:
 def test_what_no_prepare_of_this_job_made_is_not_let_run() -> None:
     host = Host(Failing([]), Presence.PAUSED, defined=False)
     record = Record(Failing([]))
+    record.steps = [(Phase.GOING, {})]
     came = Arrival(record, host, None, offer(persistent=False), "kvm2", "<domain/>", [], no_sleep).take(
         noted=True, ran=None
     )
@@ -378,6 +379,7 @@ def test_a_vm_that_was_started_anew_meanwhile_is_left_as_it_is() -> None:
 def test_the_source_ends_only_what_ran_as_the_copying_began() -> None:
     host = Host(Failing([]), Presence.PAUSED, defined=True)
     record = Record(Failing([]))
+    record.steps = [(Phase.GOING, {})]
     ended: list[VmIdentity] = []
 
     def destroy(vm: VmIdentity) -> None:

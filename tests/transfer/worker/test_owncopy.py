@@ -7,6 +7,7 @@ from typing import Any
 
 import libvirt
 import pytest
+from tests.store.steps import walk
 from tests.transfer.worker.ends import offer
 
 from vmferry.core import codes
@@ -53,7 +54,7 @@ class Host:
     def journal(self, **detail: Any) -> None:
         if self.full:
             raise InternalError(codes.DATABASE_FAILED, path="/var/lib/vmferry/vmferry.db", host="kvm2", why="full")
-        self.jobs.step(JOB, Phase.COPYING, **detail)
+        walk(self.jobs, JOB, Phase.COPYING, **detail)
 
     def unless_given_up(self, step: Callable[[], None]) -> None:
         if self.given_up:

@@ -28,6 +28,7 @@ from vmferry.core.job import Phase, Role, State
 from vmferry.core.messages.api import Verdict
 from vmferry.core.messages.finding import Finding, require_none
 from vmferry.core.messages.offer import Caller, Disk, Grant, MoveOptions, Offer
+from vmferry.core.move import phases
 from vmferry.core.policy.settings import require_enabled
 from vmferry.core.resolution import Owner
 from vmferry.identity import certificates
@@ -214,13 +215,13 @@ class Moves:
         row = self.jobs.get(job)
         owner = settled(self.jobs, job)
         if owner is not None:  # an administrator has had the last word
-            return Verdict(verdict=(decision.Verdict.ABORT if owner is Owner.HERE else decision.Verdict.GO).value)
+            return Verdict(verdict=(phases.Verdict.ABORT if owner is Owner.HERE else phases.Verdict.GO).value)
         steps = self.jobs.steps(job)
-        said = decision.from_journal([step.phase for step in steps])
-        if said in (decision.Verdict.GO, decision.Verdict.ABORT):
+        said = phases.verdict(row.role, [step.phase for step in steps])
+        if said.final:
             return Verdict(verdict=said.value, suspended=decision.suspended(steps))
         if row.state.ended:
-            return Verdict(verdict=decision.Verdict.ABORT.value)
+            return Verdict(verdict=phases.Verdict.ABORT.value)
         if row.state is not State.WAITING:
             self.launcher.start(job)
         return Verdict(verdict="undecided")

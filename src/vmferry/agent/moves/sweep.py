@@ -14,9 +14,10 @@ from vmferry.agent.services import Domains
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import Phase
+from vmferry.core.move import phases
 from vmferry.core.resolution import Owner
 from vmferry.hypervisor.storage import proofs
-from vmferry.jobs import control, decision, spec, startlock
+from vmferry.jobs import control, spec, startlock
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.transfer.disks import newdisks
 
@@ -115,8 +116,8 @@ class Sweep:
         row = self.jobs.find(lock.holder() or "")
         if row is None or not row.state.ended:
             return
-        said = decision.from_journal([step.phase for step in self.jobs.steps(row.id)])
-        if said is not decision.Verdict.GO or settled(self.jobs, row.id) is Owner.HERE or self._absent(lock.uuid):
+        said = phases.verdict(row.role, [step.phase for step in self.jobs.steps(row.id)])
+        if said is not phases.Verdict.GO or settled(self.jobs, row.id) is Owner.HERE or self._absent(lock.uuid):
             log.info("job %s has ended: its VM may be started here again", row.id)
             lock.lift()
 

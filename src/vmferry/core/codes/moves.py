@@ -130,6 +130,11 @@ DATABASE_FAILED = InternalError.define(
     "The database {path} on {host} cannot be used: {why}.",
     "See there whether its file system is full or read-only, and whether a program holds it locked: `fuser -v {path}`.",
 )
+PHASE_REFUSED = InternalError.define(
+    "phase-refused",
+    "The {role}'s job {job} on {host} is in the phase {phase}, and {then} may not follow that.",
+    "Its worker reads the journal again and goes on from there; `vmferry job show {job}` on {host} says how it stands.",
+)
 PORTS_TAKEN = InternalError.define(
     "ports-taken",
     "No TCP port of {first}-{last} is free on {addresses}: {why}.",

@@ -15,7 +15,7 @@ from vmferry.core.job import Phase
 from vmferry.core.messages.offer import DiskPlan, Offer
 from vmferry.core.messages.vm import Presence
 from vmferry.jobs.decision import COMMIT_LIMIT
-from vmferry.jobs.persist import Persistence, ended, pauses, why
+from vmferry.jobs.persist import Persistence, overtaken, pauses, why
 
 _LOOK_AGAIN = 1.0
 _AT_WORK = 0.05
@@ -105,8 +105,9 @@ class Arrival:
             if ran:
                 self.resumed_at = time.monotonic()
                 self._ledger.say(do="went")
-            todo = None if noted else going
-            self._persistence.take("the journal cannot be written", lambda: self._settling(todo, ran=bool(ran)))
+            if not noted:
+                self._write(Phase.GOING, **going)
+            self._write(Phase.SETTLING, ran=ran)
         if self._offer.persistent:
             if not ran:
                 self._persistence.take(f"{self._offer.vm} ended here at its switch", self._see_disks)
@@ -118,15 +119,13 @@ class Arrival:
         try:
             self._ledger.journal(Phase.GOING, wait=COMMIT_LIMIT, **going)
         except VmferryError as error:
-            if ended(error):
+            if overtaken(error):
                 raise
             return False  # the source has it on record: a later life asks it again, and its word does not change
         return True
 
-    def _settling(self, going: dict[str, Any] | None, *, ran: bool) -> None:
-        if going is not None:
-            self._ledger.journal(Phase.GOING, **going)
-        self._ledger.journal(Phase.SETTLING, ran=ran)
+    def _write(self, phase: Phase, **detail: Any) -> None:
+        self._persistence.take("the journal cannot be written", lambda: self._ledger.journal(phase, **detail))
 
     def _let_run(self, *, suspended: bool) -> bool:
         """Return whether the VM runs (or stays suspended, as a person wanted it); False: it has ended."""
@@ -151,7 +150,7 @@ class Arrival:
                         f"libvirt is still at work on {self._offer.vm} here, which cannot be resumed yet"
                     )
             except VmferryError as error:
-                if ended(error):
+                if overtaken(error):
                     raise
                 gone = 0
                 self._doubt(error)

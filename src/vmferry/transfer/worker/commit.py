@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.messages.vm import Ending, Presence
-from vmferry.jobs.decision import Decision, Verdict
+from vmferry.core.move.phases import Verdict
+from vmferry.jobs.decision import Decision
 from vmferry.jobs.persist import Persistence, why
 
 _TICK = 0.5

@@ -14,7 +14,7 @@ from vmferry.core.job import Phase
 from vmferry.core.messages.api import Outcome
 from vmferry.core.messages.offer import Offer
 from vmferry.core.messages.vm import Presence
-from vmferry.jobs.persist import Persistence, ended, pauses, why
+from vmferry.jobs.persist import Persistence, overtaken, pauses, why
 from vmferry.transfer.worker.arrival import Ledger, lost
 
 _TICK = 0.5
@@ -174,7 +174,7 @@ class Departure:
                 self._ledger.doubt(f"{vm} is {peer}'s; what is left of it here waits for libvirt: {why(error)}")
                 self._sleep(pause)
             except VmferryError as error:
-                if ended(error):
+                if overtaken(error):
                     raise
                 self._sleep(_LOOK_AGAIN)  # libvirt ended it at the same moment
 

@@ -9,14 +9,16 @@ from typing import Any
 
 from vmferry.core import codes
 from vmferry.core.errors import CancelledError, UsageError, VmferryError
-from vmferry.core.job import Phase, State, Summary
+from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.libvirt import firmware
+from vmferry.core.move import phases as table
+from vmferry.core.move.phases import Recovery, Verdict
 from vmferry.core.policy.networks import Local
 from vmferry.core.policy.settings import listening, require_network
 from vmferry.core.request import build
 from vmferry.hypervisor.vigil import Vigil
 from vmferry.jobs.control import Message
-from vmferry.jobs.decision import COMMIT_LIMIT, Verdict, resolved, suspended
+from vmferry.jobs.decision import COMMIT_LIMIT, resolved, suspended
 from vmferry.jobs.persist import tried, why
 from vmferry.net import interfaces
 from vmferry.net.localsockets import dial
@@ -94,19 +96,21 @@ class Destination(Endpoint):
         self._conclude()
 
     def recover(self, steps: Sequence[Step]) -> None:
-        """Go on after an earlier worker of this job died; the last phase of its journal counts."""
+        """Go on after an earlier worker of this job died; core/move/phases.py says how."""
         phases = [step.phase for step in steps]
-        self._trouble = self._trouble or self.died(phases[-1] if phases else Phase.ADMITTED)
-        self._finishing = self._finishing or Phase.FINISHING in phases
+        self.phase = table.reached(Role.DESTINATION, phases)
+        self._trouble = self._trouble or self.died(self.phase)
+        self._finishing = self._finishing or table.verdict(Role.DESTINATION, phases) is Verdict.COMMITTING
         self._copy.recall(steps)
-        if {Phase.GOING, Phase.SETTLING} & set(phases):
+        recovery = table.recovery(Role.DESTINATION, phases)
+        if recovery in (Recovery.LET_RUN, Recovery.DEFINE):
             self._go({"suspended": suspended(steps)})
-        elif Phase.UNDOING in phases:
+        elif recovery is Recovery.UNDO:
             self._undo()
         else:
             self._vigil.start()
-            if (said := resolved(steps)) is not None:  # while no worker could hear it
-                self.events.put(("message", said))
+            if recovery is Recovery.OBEY:  # it was said while no worker could hear it
+                self.events.put(("message", resolved(steps)))
             self._conclude()
 
     def answer(self, request: Message) -> Message:
@@ -266,7 +270,7 @@ class Destination(Endpoint):
         )
         log.warning("job %s: %s", self.job, why)
         # After the fact, for this step cannot wait: meanwhile it runs beside the one at the source.
-        self.jobs.step(self.job, Phase.FINISHING if self._finishing else Phase.COPYING, COMMIT_LIMIT, resumed=why)
+        self.jobs.note(self.job, COMMIT_LIMIT, resumed=why)
         self.jobs.mark(self.job, self.jobs.get(self.job).state, why)
 
     def _unless_given_up(self, step: Callable[[], None]) -> None:

@@ -17,7 +17,8 @@ from vmferry import config as configuration
 from vmferry.config import Config
 from vmferry.core import codes, redaction
 from vmferry.core.errors import InternalError, VmferryError
-from vmferry.core.job import Phase, Role, State
+from vmferry.core.job import Role, State
+from vmferry.core.move.phases import Recovery, recovery
 from vmferry.jobs import spec
 from vmferry.jobs.persist import ended, pauses, why
 from vmferry.jobs.spec import Spec
@@ -28,9 +29,6 @@ from vmferry.transfer.worker.endpoint import clear
 from vmferry.transfer.worker.source import Source
 
 log = logging.getLogger("vmferry.transfer")
-
-# What is on record before a worker has done anything.
-_FRESH = {Role.SOURCE: {Phase.OFFERED, Phase.ADMITTED}, Role.DESTINATION: {Phase.OFFERED}}
 
 
 def main() -> None:
@@ -94,7 +92,7 @@ def _carry(end: Source | Destination, jobs: Jobs, todo: Spec) -> None:
     for pause in pauses():
         try:
             steps = jobs.steps(todo.job)
-            if began or not {step.phase for step in steps} <= _FRESH[todo.role]:
+            if began or recovery(todo.role, [step.phase for step in steps]) is not Recovery.BEGIN:
                 log.warning("job %s: going on after phase %s", todo.job, steps[-1].phase)
                 began = True
                 end.recover(steps)

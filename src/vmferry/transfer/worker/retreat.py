@@ -8,7 +8,7 @@ from vmferry.core import codes
 from vmferry.core.errors import VmferryError
 from vmferry.core.identifiers import VmIdentity
 from vmferry.core.messages.vm import Presence
-from vmferry.jobs.persist import ended, pauses, why
+from vmferry.jobs.persist import overtaken, pauses, why
 
 _AT_WORK = 400  # looks at a VM that libvirt is at work on, before that is said
 _LOOK_AGAIN = 0.05
@@ -84,7 +84,7 @@ def keep_running(
                     doubt(f"the move of {vm} is given up, and libvirt is still at work on it here")
             sleep(_LOOK_AGAIN)
         except VmferryError as error:
-            if ended(error):
+            if overtaken(error):
                 raise
             if error.code is codes.NOT_THIS_VM:
                 return Presence.PAUSED

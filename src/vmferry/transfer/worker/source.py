@@ -8,8 +8,10 @@ from typing import Any
 
 from vmferry.core import codes
 from vmferry.core.errors import CancelledError, UnreachableError, UsageError, VmferryError
-from vmferry.core.job import Phase, State, Summary
+from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.messages.offer import Disk
+from vmferry.core.move import phases as table
+from vmferry.core.move.phases import Verdict
 from vmferry.core.policy.settings import ways
 from vmferry.core.request import build
 from vmferry.hypervisor.activity import Activities
@@ -17,7 +19,7 @@ from vmferry.hypervisor.migration import Migration, Statistics
 from vmferry.hypervisor.storage import media, proofs
 from vmferry.jobs import startlock
 from vmferry.jobs.control import Message
-from vmferry.jobs.decision import Decision, Verdict, from_journal, suspended
+from vmferry.jobs.decision import Decision, suspended
 from vmferry.jobs.persist import tried, why
 from vmferry.net import interfaces
 from vmferry.store.jobs import Step
@@ -93,10 +95,11 @@ class Source(Endpoint):
         self._conclude()
 
     def recover(self, steps: Sequence[Step]) -> None:
-        """Go on after an earlier worker of this job died; the last phase of its journal counts."""
+        """Go on after an earlier worker of this job died; core/move/phases.py says how."""
         phases = [step.phase for step in steps]
-        self._trouble = self._trouble or self.died(phases[-1] if phases else Phase.ADMITTED)
-        self._commit = self._make_commit(from_journal(phases))
+        self.phase = table.reached(Role.SOURCE, phases)
+        self._trouble = self._trouble or self.died(self.phase)
+        self._commit = self._make_commit(table.verdict(Role.SOURCE, phases))
         self._departure.vm = left(steps, self.offer.uuid, self.offer.vm)
         self._departure.started = any(step.detail.get("started") for step in steps)
         self._suspended = suspended(steps)
