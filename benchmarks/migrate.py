@@ -28,10 +28,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from vmferry.lab import layout, network
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.lab import Lab
 from vmferry.lab.vms.observer import Observer
-from vmferry.lab.vms.vm import Disk, Guest, remove_all
+from vmferry.lab.vms.vm import Guest, GuestDisk, remove_all
 
 RPC_PORT = 16509
 
@@ -60,7 +60,7 @@ class Bench:
         self.lab = lab
         self.hosts = [lab.host("kvm1"), lab.host("kvm2")]
         self.observer = Observer(lab.layout, ["kvm1", "kvm2"])
-        shared = Disk(size=256, filled=20, folder=str(lab.layout.shared))
+        shared = GuestDisk(size=256, filled=20, folder=str(lab.layout.shared))
         # 300 MiB for the guest's kernel: with a third of that it does nothing but look for free pages.
         self.guest = Guest("bench01", memory=memory + 300, busy=memory, rate=rate, records=5, disks=(shared,))
         self.live = memory << 20
@@ -77,7 +77,7 @@ class Bench:
         self.guest.create(one)
         self.observer.wait(lambda tick: tick.pages_changed > 0, timeout=300)
 
-    def move(self, act: Callable[[Host, Host], None]) -> Result:
+    def move(self, act: Callable[[LabHost, LabHost], None]) -> Result:
         """Time one move from where the guest is to the other host."""
         source, destination = self.hosts
         cpu, started = _cpu(self.hosts), time.monotonic()
@@ -97,10 +97,10 @@ class Bench:
             after=(summary or {}).get("overhead_after"),
         )
 
-    def virsh(self, *options: str) -> Callable[[Host, Host], None]:
+    def virsh(self, *options: str) -> Callable[[LabHost, LabHost], None]:
         """Give a move with virsh."""
 
-        def virsh(source: Host, destination: Host) -> None:
+        def virsh(source: LabHost, destination: LabHost) -> None:
             target = f"qemu+tcp://{destination.name}/system"
             uri = f"tcp://{layout.migration(destination.name)}"
             source.run(
@@ -110,16 +110,16 @@ class Bench:
 
         return virsh
 
-    def vmferry(self, *options: str) -> Callable[[Host, Host], None]:
+    def vmferry(self, *options: str) -> Callable[[LabHost, LabHost], None]:
         """Give a move with vmferry."""
 
-        def vmferry(source: Host, destination: Host) -> None:
+        def vmferry(source: LabHost, destination: LabHost) -> None:
             source.run("vmferry", "vm", "move", self.guest.name, destination.name, *options)
 
         return vmferry
 
 
-def cases(bench: Bench) -> dict[str, Callable[[Host, Host], None]]:
+def cases(bench: Bench) -> dict[str, Callable[[LabHost, LabHost], None]]:
     """Give every way of moving, by name."""
     multifd = ("--parallel", "--parallel-connections")
     return {
@@ -156,7 +156,7 @@ def report(results: dict[str, list[Result]]) -> None:
 
 
 @contextmanager
-def forwarded(hosts: list[Host]) -> Iterator[None]:
+def forwarded(hosts: list[LabHost]) -> Iterator[None]:
     """Let libvirt be called over TCP, which virsh needs for a peer-to-peer migration."""
     code = Path(__file__).with_name("forward.py")
     running = [subprocess.Popen(host.command(sys.executable, str(code), str(RPC_PORT))) for host in hosts]
@@ -170,7 +170,7 @@ def forwarded(hosts: list[Host]) -> Iterator[None]:
             process.wait(10)
 
 
-def _wait_port(host: Host) -> None:
+def _wait_port(host: LabHost) -> None:
     limit = time.monotonic() + 10
     while f":{RPC_PORT} " not in host.run("ss", "-ltn").stdout:
         if time.monotonic() > limit:
@@ -178,7 +178,7 @@ def _wait_port(host: Host) -> None:
         time.sleep(0.05)
 
 
-def certify(hosts: list[Host]) -> None:
+def certify(hosts: list[LabHost]) -> None:
     """Give each host's QEMU a certificate, and libvirt the folder it is in (libvirt's qemu.conf, migrate_tls_*)."""
     key, authority = _certificate("bench CA", None, None, None)
     for host in hosts:
@@ -229,7 +229,7 @@ def _certificate(
     return key, builder.sign(issuer_key or key, hashes.SHA256())
 
 
-def _cpu(hosts: list[Host]) -> float:
+def _cpu(hosts: list[LabHost]) -> float:
     """Add up the CPU seconds of all processes of the hosts, ended children included."""
     namespaces = {os.readlink(f"/proc/{host.pid}/ns/pid") for host in hosts}
     total = 0

@@ -28,7 +28,7 @@ from vmferry.core.prediction import Measured, Prediction, Verdict, Wish, predict
 from vmferry.lab import network
 from vmferry.lab.lab import Lab
 from vmferry.lab.vms.observer import Observer
-from vmferry.lab.vms.vm import Disk, Guest, remove_all
+from vmferry.lab.vms.vm import Guest, GuestDisk, remove_all
 
 RATES = (0, 5, 20, 60)  # MiB/s of memory that the guest is told to change
 LINKS = ("100mbit", "400mbit", "1gbit", "unlimited")
@@ -86,7 +86,9 @@ class Bench:
         for file in self.lab.layout.shared.iterdir():
             file.unlink()
         # Where the disk is on storage that both see, nothing of it is copied.
-        made = Disk(size=disk + 128, filled=disk) if disk else Disk(size=128, folder=str(self.lab.layout.shared))
+        made = (
+            GuestDisk(size=disk + 128, filled=disk) if disk else GuestDisk(size=128, folder=str(self.lab.layout.shared))
+        )
         self.guest = Guest("bench01", memory=self.busy + 200, busy=self.busy, rate=60, records=2, disks=(made,))
         self.guest.create(self.hosts[0])
         self.observer.wait(lambda tick: tick.pages_changed > 0, timeout=300)

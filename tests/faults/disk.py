@@ -4,8 +4,8 @@ import struct
 import tempfile
 from pathlib import Path
 
-from vmferry.lab.host import Host
-from vmferry.lab.vms.vm import Disk
+from vmferry.lab.host import LabHost
+from vmferry.lab.vms.vm import GuestDisk
 
 # Of lab/guest/guest.c: the last 64 MiB of the disk hold up to 256 records of a page each, written round and round.
 _AREA = 64
@@ -14,7 +14,7 @@ _MAGIC = 0x564D464552525931
 _HEAD = struct.Struct("<QQ")
 
 
-def last_record(host: Host, disk: Disk, vm: str) -> int:
+def last_record(host: LabHost, disk: GuestDisk, vm: str) -> int:
     """Return the number of the newest record on a disk; -1 when there is none."""
     with tempfile.TemporaryDirectory(dir=host.home) as folder:
         copy = Path(folder) / "records"

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Record:
     ended: bool
 
 
-def read(host: Host, vm: str, since: float) -> Record | None:
+def read(host: LabHost, vm: str, since: float) -> Record | None:
     """Return what a host has on record of the newest move of a VM.
 
     Arguments:
@@ -46,7 +46,7 @@ def _read(file: Path, vm: str, since: float) -> Record | None:
     return Record(row[0], row[1], tuple(phase for (phase,) in phases), str(row[2]), row[3] is not None)
 
 
-def await_step(host: Host, vm: str, since: float, phase: str, limit: float) -> bool:
+def await_step(host: LabHost, vm: str, since: float, phase: str, limit: float) -> bool:
     """Wait until a step is in a host's journal; return whether it came within `limit` seconds."""
     end = time.monotonic() + limit
     while time.monotonic() < end:

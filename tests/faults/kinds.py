@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tests.faults.plan import KINDS
 from tests.lab.harness import Pair, processes
 from vmferry.lab import network
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 
 _WORKER, _DAEMON, _SUPERVISOR = "bin/vmferry-transfer", "bin/vmferryd", "vmferry.supervisor"
 _LIBVIRTD, _QEMU = "libvirtd --pid-file", "qemu-system-x86_64 -name guest="
@@ -35,15 +35,15 @@ class Scene:
     cancelled: bool = False
 
 
-Apply = Callable[[Scene, Host], AbstractContextManager[None]]
+Apply = Callable[[Scene, LabHost], AbstractContextManager[None]]
 
 
-def apply(kind: str, scene: Scene, host: Host) -> AbstractContextManager[None]:
+def apply(kind: str, scene: Scene, host: LabHost) -> AbstractContextManager[None]:
     """Return the fault of a kind on a host: it is there for a `with` block, or happens when the block begins."""
     return _KINDS[kind](scene, host)
 
 
-def _signal(host: Host, pattern: str, number: signal.Signals) -> list[int]:
+def _signal(host: LabHost, pattern: str, number: signal.Signals) -> list[int]:
     found = processes(host, pattern) if host.pid else []
     for pid in found:
         try:
@@ -55,7 +55,7 @@ def _signal(host: Host, pattern: str, number: signal.Signals) -> list[int]:
 
 def _killed(pattern: str) -> Apply:
     @contextmanager
-    def fault(_: Scene, host: Host) -> Iterator[None]:
+    def fault(_: Scene, host: LabHost) -> Iterator[None]:
         _signal(host, pattern, signal.SIGKILL)
         yield
 
@@ -64,7 +64,7 @@ def _killed(pattern: str) -> Apply:
 
 def _stopped(pattern: str) -> Apply:
     @contextmanager
-    def fault(_: Scene, host: Host) -> Iterator[None]:
+    def fault(_: Scene, host: LabHost) -> Iterator[None]:
         found = _signal(host, pattern, signal.SIGSTOP)
         try:
             yield
@@ -79,7 +79,7 @@ def _stopped(pattern: str) -> Apply:
 
 
 @contextmanager
-def _libvirtd_away(_: Scene, host: Host) -> Iterator[None]:
+def _libvirtd_away(_: Scene, host: LabHost) -> Iterator[None]:
     init = host.pid
     if init is None:
         yield
@@ -94,7 +94,7 @@ def _libvirtd_away(_: Scene, host: Host) -> Iterator[None]:
 
 
 @contextmanager
-def _host_dead(scene: Scene, host: Host) -> Iterator[None]:
+def _host_dead(scene: Scene, host: LabHost) -> Iterator[None]:
     host.stop()
     try:
         yield
@@ -106,7 +106,7 @@ def _host_dead(scene: Scene, host: Host) -> Iterator[None]:
 
 def _cut(*links: str) -> Apply:
     @contextmanager
-    def fault(scene: Scene, host: Host) -> Iterator[None]:
+    def fault(scene: Scene, host: LabHost) -> Iterator[None]:
         for link in links:
             network.set_link(scene.pair.lab.layout, host.name, link, up=False)
         try:
@@ -119,7 +119,7 @@ def _cut(*links: str) -> Apply:
 
 
 @contextmanager
-def _slow(scene: Scene, host: Host) -> Iterator[None]:
+def _slow(scene: Scene, host: LabHost) -> Iterator[None]:
     network.limit(scene.pair.lab.layout, host.name, "migration", "5mbit")
     try:
         yield
@@ -128,7 +128,7 @@ def _slow(scene: Scene, host: Host) -> Iterator[None]:
 
 
 @contextmanager
-def _database_locked(_: Scene, host: Host) -> Iterator[None]:
+def _database_locked(_: Scene, host: LabHost) -> Iterator[None]:
     database = sqlite3.connect(host.home / "vmferry" / "vmferry.db", timeout=5.0, isolation_level=None)
     try:
         try:
@@ -141,7 +141,7 @@ def _database_locked(_: Scene, host: Host) -> Iterator[None]:
 
 
 @contextmanager
-def _folder_read_only(_: Scene, host: Host) -> Iterator[None]:
+def _folder_read_only(_: Scene, host: LabHost) -> Iterator[None]:
     done = host.run("mount", "--bind", _IMAGES, _IMAGES, check=False) if host.pid else None
     if done is None or done.returncode:
         yield
@@ -155,7 +155,7 @@ def _folder_read_only(_: Scene, host: Host) -> Iterator[None]:
 
 
 @contextmanager
-def _cancelled(scene: Scene, host: Host) -> Iterator[None]:
+def _cancelled(scene: Scene, host: LabHost) -> Iterator[None]:
     if host.pid and scene.job:
         taken = _person(host, "vmferry", "job", "cancel", scene.job)
         scene.cancelled |= taken and host.name == scene.source
@@ -164,7 +164,7 @@ def _cancelled(scene: Scene, host: Host) -> Iterator[None]:
 
 def _virsh(command: str) -> Apply:
     @contextmanager
-    def fault(scene: Scene, host: Host) -> Iterator[None]:
+    def fault(scene: Scene, host: LabHost) -> Iterator[None]:
         if host.pid:
             _person(host, "virsh", command, scene.vm)
         yield
@@ -172,7 +172,7 @@ def _virsh(command: str) -> Apply:
     return fault
 
 
-def _person(host: Host, *command: str) -> bool:
+def _person(host: LabHost, *command: str) -> bool:
     """Run what a person may type; it may wait for a process that a fault has stopped. Return whether it was taken."""
     try:
         done = subprocess.run(host.command(*command), capture_output=True, timeout=40.0, check=False)

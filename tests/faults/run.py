@@ -15,8 +15,8 @@ from tests.faults.plan import AT_ANY_TIME, DESTINATION, SOURCE, Fault, Run
 from tests.lab.harness import Pair, leftovers
 from vmferry.core.errors import InternalError
 from vmferry.lab import network
-from vmferry.lab.host import Host
-from vmferry.lab.vms.vm import IMAGES, Disk, Guest, state
+from vmferry.lab.host import LabHost
+from vmferry.lab.vms.vm import IMAGES, Guest, GuestDisk, state
 
 _REQUEST_LIMIT = 60.0  # seconds for the request of a move; a stopped daemon makes it wait
 _STEP_LIMIT = 45.0  # within this a move reaches a step, or never does
@@ -46,7 +46,7 @@ class Result:
 
 def guest(shared_folder: str | None) -> Guest:
     """Return the VM of the campaign: small, so that a run is short, and busy enough that damage shows."""
-    disk = Disk(size=128, filled=20, folder=shared_folder or IMAGES)
+    disk = GuestDisk(size=128, filled=20, folder=shared_folder or IMAGES)
     return Guest(memory=128, busy=16, rate=5, records=20, disks=(disk,))
 
 
@@ -105,7 +105,7 @@ class Campaign:
             self.guest = None  # made anew: what is left of this one would hide what the next run loses
         return result
 
-    def _ready(self, run: Run) -> Host:
+    def _ready(self, run: Run) -> LabHost:
         """Return the host on which the VM runs; make it anew where it has to be."""
         wanted = guest(str(self.pair.lab.layout.shared) if run.shared else None)
         if self.guest == wanted:
@@ -168,7 +168,7 @@ class Campaign:
         if left:
             broken.append(f"left over: {left}")
 
-    def _judge_ended(self, run: Run, owner: Host, broken: list[str], since: float) -> None:
+    def _judge_ended(self, run: Run, owner: LabHost, broken: list[str], since: float) -> None:
         """See that all that the guest had written is on the disk of the host that has it; start it there."""
         assert self.guest is not None
         self.ended = True
@@ -183,7 +183,7 @@ class Campaign:
         except subprocess.CalledProcessError as error:
             broken.append(f"it does not start on {owner.name}: {error.stderr.strip()}")
 
-    def _judge_guest(self, vm: Guest, owner: Host, broken: list[str], since: float) -> None:
+    def _judge_guest(self, vm: Guest, owner: LabHost, broken: list[str], since: float) -> None:
         observer = self.pair.observer
         numbers = [tick.number for tick in observer.ticks(vm.number, since)]
         if not self.ended and numbers != sorted(numbers):
@@ -203,7 +203,7 @@ class Campaign:
 class _Hit(threading.Thread):
     """One fault: waits for its step, and lets it last."""
 
-    def __init__(self, fault: Fault, scene: Scene, ends: dict[str, Host], since: float) -> None:
+    def __init__(self, fault: Fault, scene: Scene, ends: dict[str, LabHost], since: float) -> None:
         super().__init__(name=fault.kind)
         self._fault, self._scene, self._ends, self._since = fault, scene, ends, since
         self.hit = False
@@ -227,7 +227,7 @@ class _Hit(threading.Thread):
             self.trouble = repr(error)
 
 
-def _request(host: Host, command: list[str]) -> str:
+def _request(host: LabHost, command: list[str]) -> str:
     with contextlib.suppress(subprocess.TimeoutExpired, OSError):
         done = subprocess.run(
             host.command(*command), capture_output=True, text=True, timeout=_REQUEST_LIMIT, check=False
@@ -236,13 +236,13 @@ def _request(host: Host, command: list[str]) -> str:
     return "the request was not answered"
 
 
-def _examined(host: Host, vm: str) -> str:
+def _examined(host: LabHost, vm: str) -> str:
     """Return what libvirt says of a VM whose guest is silent, twice, so that it shows whether it runs at all."""
     said = [host.run("virsh", "domstats", "--state", "--cpu-total", vm, check=False).stdout for _ in range(2)]
     return " / ".join(" ".join(one.split()) for one in said)
 
 
-def _settled(host: Host, vm: str) -> str:
+def _settled(host: LabHost, vm: str) -> str:
     """Return a VM's state once libvirt answers, and once it is not on its way from one state to another."""
     limit = time.monotonic() + 10.0
     while True:
@@ -252,7 +252,7 @@ def _settled(host: Host, vm: str) -> str:
         time.sleep(0.1)  # `in shutdown` passes
 
 
-def _await_clean(other: Host, owner: Host) -> list[str]:
+def _await_clean(other: LabHost, owner: LabHost) -> list[str]:
     """Wait until nothing of the move is left; return what is left after all."""
     limit = time.monotonic() + _CLEAN_LIMIT
     while True:

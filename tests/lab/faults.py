@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from tests.lab.harness import kill, processes, wait
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def written(path: Path, text: str) -> Iterator[None]:
 
 
 @contextmanager
-def mounted(host: Host, folder: str, *options: str, kind: str = "tmpfs") -> Iterator[None]:
+def mounted(host: LabHost, folder: str, *options: str, kind: str = "tmpfs") -> Iterator[None]:
     """Have an empty file system over a folder of one host."""
     host.run("mount", "-t", kind, *options, "none", folder)
     try:
@@ -36,7 +36,7 @@ def mounted(host: Host, folder: str, *options: str, kind: str = "tmpfs") -> Iter
 
 
 @contextmanager
-def without(host: Host, program: str) -> Iterator[None]:
+def without(host: LabHost, program: str) -> Iterator[None]:
     """Have a program not installed on one host, if the machine has it."""
     path = shutil.which(program)
     if path is None:
@@ -50,7 +50,7 @@ def without(host: Host, program: str) -> Iterator[None]:
 
 
 @contextmanager
-def changed(host: Host, file: str, old: str, new: str) -> Iterator[None]:
+def changed(host: LabHost, file: str, old: str, new: str) -> Iterator[None]:
     """Have a part of a file of the machine replaced on one host; programs that run may have read it already."""
     text = Path(file).read_text()
     assert old in text
@@ -66,7 +66,7 @@ def changed(host: Host, file: str, old: str, new: str) -> Iterator[None]:
 
 
 @contextmanager
-def stopped(host: Host) -> Iterator[None]:
+def stopped(host: LabHost) -> Iterator[None]:
     """End vmferryd on a host, and keep its supervisor from starting it again."""
     (supervisor,) = processes(host, "vmferry.supervisor")
     os.kill(supervisor, signal.SIGSTOP)
@@ -80,7 +80,7 @@ def stopped(host: Host) -> Iterator[None]:
 
 
 @contextmanager
-def without_supervisor(host: Host) -> Iterator[None]:
+def without_supervisor(host: LabHost) -> Iterator[None]:
     """Kill a host's supervisor, and keep the host's init from starting it again; vmferryd runs on."""
     init = host.pid
     assert init is not None
@@ -94,7 +94,7 @@ def without_supervisor(host: Host) -> Iterator[None]:
 
 
 @contextmanager
-def started_by_hand(host: Host) -> Iterator[None]:
+def started_by_hand(host: LabHost) -> Iterator[None]:
     """Have a vmferryd on a host that its supervisor has not started."""
     with stopped(host):
         daemon = subprocess.Popen(
@@ -109,19 +109,19 @@ def started_by_hand(host: Host) -> Iterator[None]:
         host.wait_ready()
 
 
-def restart_daemon(host: Host) -> None:
+def restart_daemon(host: LabHost) -> None:
     """Have vmferryd started anew."""
     with stopped(host):
         pass
 
 
-def restart_libvirt(host: Host) -> None:
+def restart_libvirt(host: LabHost) -> None:
     """Have libvirtd started anew; VMs run on."""
     kill(host, "libvirtd --pid-file")
     wait(lambda: host.run("virsh", "-q", "uri", check=False).returncode == 0, 30.0, "libvirtd to be back")
 
 
-def refusals(host: Host, there: str, call: str, times: int) -> list[str]:
+def refusals(host: LabHost, there: str, call: str, times: int) -> list[str]:
     """Call a paired host as vmferryd does, several times in a row; gives the codes of its refusals.
 
     Arguments:

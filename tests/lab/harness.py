@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vmferry.lab import network
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.lab import Lab
 from vmferry.lab.machine import Machine
 from vmferry.lab.vms.observer import Observer
@@ -41,7 +41,7 @@ class Pair:
         self.heard: list[Observer] = []  # all that listened since the test began; the last is `observer`
 
     @property
-    def hosts(self) -> tuple[Host, Host]:
+    def hosts(self) -> tuple[LabHost, LabHost]:
         return self.one, self.two
 
     def pair(self) -> None:
@@ -86,7 +86,7 @@ class Pair:
         for file in self.lab.layout.shared.iterdir():
             file.unlink()
 
-    def start(self, guest: Guest, host: Host | None = None) -> None:
+    def start(self, guest: Guest, host: LabHost | None = None) -> None:
         """Start a guest and wait until its memory is filled and it ticks."""
         host = host or self.one
         guest.create(host)
@@ -96,7 +96,7 @@ class Pair:
         else:
             self.observer.wait_ticking(host.name, guest.number, LIMIT)
 
-    def check(self, guest: Guest, host: Host) -> None:
+    def check(self, guest: Guest, host: LabHost) -> None:
         """See that a guest runs on a host with its memory and its disk as it left them."""
         self.observer.wait_ticking(host.name, guest.number, LIMIT)
         tick = self.observer.verify(guest.number)
@@ -105,14 +105,14 @@ class Pair:
         numbers = [tick.number for tick in self.observer.ticks(guest.number)]
         assert numbers == sorted(numbers), "the guest was started anew"
 
-    def assert_only_on(self, guest: Guest, host: Host) -> None:
+    def assert_only_on(self, guest: Guest, host: LabHost) -> None:
         """See that a guest runs on one host, and that the other has nothing of it."""
         other = self.two if host.name == self.one.name else self.one
         assert state(host, guest.name) == "running"
         assert state(other, guest.name) == "absent"
         assert leftovers(other) == []
 
-    def wait_end(self, host: Host, job: str, timeout: float = END_LIMIT) -> dict[str, Any]:
+    def wait_end(self, host: LabHost, job: str, timeout: float = END_LIMIT) -> dict[str, Any]:
         """Wait until a job has ended on a host, its daemon restarted or not; gives the job."""
 
         def look() -> dict[str, Any] | None:
@@ -125,7 +125,7 @@ class Pair:
         return dict(wait(look, timeout, f"job {job} to end on {host.name}"))
 
 
-def vmferry(host: Host, *arguments: str, timeout: float = 180.0) -> Any:
+def vmferry(host: LabHost, *arguments: str, timeout: float = 180.0) -> Any:
     """Run vmferry on a host; gives what it prints as JSON.
 
     Raises:
@@ -148,7 +148,7 @@ def _problem(text: str) -> dict[str, Any]:
     return {}
 
 
-def begin(host: Host, vm: str, destination: str, *options: str) -> str:
+def begin(host: LabHost, vm: str, destination: str, *options: str) -> str:
     """Start a move and do not wait; gives the job's identifier."""
     done = host.run("vmferry", "vm", "move", vm, destination, "--detach", *options, check=False)
     if done.returncode:
@@ -171,7 +171,7 @@ def wait(look: Callable[[], Any], timeout: float, what: str) -> Any:
         time.sleep(0.05)
 
 
-def wait_phase(host: Host, job: str, *phases: str, timeout: float = LIMIT) -> None:
+def wait_phase(host: LabHost, job: str, *phases: str, timeout: float = LIMIT) -> None:
     """Wait until a job has reached one of these phases on a host."""
 
     def look() -> bool:
@@ -216,7 +216,7 @@ def kill(host: Machine, pattern: str) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def leftovers(host: Host) -> list[str]:
+def leftovers(host: LabHost) -> list[str]:
     """Give what a move may have left on a host: VMs, disks, nonce files, sockets, QEMUs, workers."""
     found = [f"VM {name}" for name in host.run("virsh", "-q", "list", "--all", "--name").stdout.splitlines() if name]
     found += [f"file {file.name}" for file in host.images.iterdir()]
@@ -227,5 +227,5 @@ def leftovers(host: Host) -> list[str]:
     return found
 
 
-def _lines(host: Host, script: str) -> list[str]:
+def _lines(host: LabHost, script: str) -> list[str]:
     return subprocess.run(host.command("sh", "-c", script), capture_output=True, text=True, check=False).stdout.split()

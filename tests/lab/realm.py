@@ -12,11 +12,11 @@ import pytest
 from tests.lab.harness import Failed, Pair
 from vmferry.core.errors import Exit
 from vmferry.lab.controller import Controller
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.lab import Lab
-from vmferry.lab.vms.vm import Disk, Guest
+from vmferry.lab.vms.vm import Guest, GuestDisk
 
-GUEST = Guest(busy=8, rate=1, disks=(Disk(size=128, filled=8),))
+GUEST = Guest(busy=8, rate=1, disks=(GuestDisk(size=128, filled=8),))
 MOVE = ("vm", "move", GUEST.name)
 
 
@@ -25,7 +25,7 @@ def dc(lab: Lab) -> Controller:
     return lab.controller
 
 
-def as_person(lab: Lab, person: str, machine: Host, *words: str) -> Any:
+def as_person(lab: Lab, person: str, machine: LabHost, *words: str) -> Any:
     """Run vmferry on a machine with somebody's ticket; gives what it prints as JSON.
 
     Raises:
@@ -49,7 +49,7 @@ def said(done: "subprocess.CompletedProcess[str]") -> Any:
         return json.loads(done.stdout.splitlines()[-1])
 
 
-def ask(pair: Pair, person: str, source: Host, *words: str, at: Host | None = None) -> Any:
+def ask(pair: Pair, person: str, source: LabHost, *words: str, at: LabHost | None = None) -> Any:
     """Ask a host for something with a person's ticket, from another machine; gives what it prints as JSON.
 
     Raises:
@@ -59,7 +59,7 @@ def ask(pair: Pair, person: str, source: Host, *words: str, at: Host | None = No
     return as_person(pair.lab, person, at, "--host", source.name, *words)
 
 
-def move(pair: Pair, source: Host, *options: str, person: str = "operator") -> None:
+def move(pair: Pair, source: LabHost, *options: str, person: str = "operator") -> None:
     """Move the guest away from a host as somebody, and see it arrive whole."""
     destination = pair.two if source is pair.one else pair.one
     ask(pair, person, source, *MOVE, destination.name, "--include-storage", *options)

@@ -6,10 +6,10 @@ from typing import Any
 from tests.lab.conftest import RELEASES
 from tests.lab.harness import LIMIT, Pair, begin, leftovers, vmferry, wait
 from vmferry.lab import network
-from vmferry.lab.host import Host
-from vmferry.lab.vms.vm import Disk, Guest, check_content, state
+from vmferry.lab.host import LabHost
+from vmferry.lab.vms.vm import Guest, GuestDisk, check_content, state
 
-SMALL = Disk(size=256, filled=40)
+SMALL = GuestDisk(size=256, filled=40)
 GUEST = Guest(disks=(SMALL,))
 SLOW = "100mbit"  # copying SLOW_GUEST then takes some 20 s
 SLOW_GUEST = Guest(disks=(replace(SMALL, size=512, filled=200),))
@@ -23,11 +23,11 @@ def told(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [finding for finding in report["findings"] if finding["code"] not in expected]
 
 
-def other(pair: Pair, host: Host) -> Host:
+def other(pair: Pair, host: LabHost) -> LabHost:
     return pair.two if host.name == pair.one.name else pair.one
 
 
-def move(pair: Pair, guest: Guest, source: Host, *options: str, storage: bool = True) -> str:
+def move(pair: Pair, guest: Guest, source: LabHost, *options: str, storage: bool = True) -> str:
     """Move a guest to the other host, and wait until both hosts say that it is done; gives the job."""
     destination = other(pair, source)
     job = begin(source, guest.name, destination.name, *(["--include-storage"] if storage else []), *options)
@@ -37,7 +37,7 @@ def move(pair: Pair, guest: Guest, source: Host, *options: str, storage: bool = 
     return job
 
 
-def wait_clean(host: Host) -> None:
+def wait_clean(host: LabHost) -> None:
     """Wait until a host has nothing of any VM or move."""
     seen: list[str] = []
 
@@ -51,7 +51,7 @@ def wait_clean(host: Host) -> None:
         raise AssertionError(f"left on {host.name}: {seen}") from error
 
 
-def check_only_on(pair: Pair, guest: Guest, host: Host) -> None:
+def check_only_on(pair: Pair, guest: Guest, host: LabHost) -> None:
     """See that a guest runs whole on one host, and that the other has nothing of it."""
     pair.check(guest, host)
     wait_clean(other(pair, host))
@@ -59,14 +59,14 @@ def check_only_on(pair: Pair, guest: Guest, host: Host) -> None:
     assert pair.observer.ran_twice(guest.number) == []
 
 
-def check_filled(guest: Guest, host: Host) -> None:
+def check_filled(guest: Guest, host: LabHost) -> None:
     """See that the disks in their first folder hold what they were filled with."""
     for disk in guest.disks:
         if not disk.empty:
             check_content(host, disk, disk.path(guest.name))
 
 
-def holdings(host: Host) -> dict[str, Any]:
+def holdings(host: LabHost) -> dict[str, Any]:
     """Give what a host has: its VMs, their definitions and states, and its files."""
     names = host.run("virsh", "-q", "list", "--all", "--name").stdout.strip().splitlines()
     small = host.run("ls", "-A", "/run/small").stdout.split()
@@ -78,7 +78,7 @@ def holdings(host: Host) -> dict[str, Any]:
     }
 
 
-def xml(host: Host, name: str) -> str:
+def xml(host: LabHost, name: str) -> str:
     """Return a VM's persistent definition, without the watchdog of every Q35 machine: only newer libvirts show it."""
     shown = host.run("virsh", "dumpxml", "--inactive", "--security-info", name).stdout
     return "".join(line for line in shown.splitlines(keepends=True) if "<watchdog model='itco'" not in line)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vmferry.core.policy.settings import SettingsChange
 from vmferry.lab import layout
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.shell import inside
 from vmferry.transfer.rpc import protocol
 from vmferry.transfer.transport import frames, hello, seal
@@ -63,7 +63,9 @@ class Tap:
         action: what to do; it returns whether everything is to be cut then.
     """
 
-    def __init__(self, source: Host, destination: Host, at: str, *, before: bool, action: Callable[[], bool]) -> None:
+    def __init__(
+        self, source: LabHost, destination: LabHost, at: str, *, before: bool, action: Callable[[], bool]
+    ) -> None:
         self.events: list[str] = []
         self.acted = threading.Event()
         self._at, self._before, self._action = at, before, action

@@ -19,7 +19,7 @@ from vmferry.cli.commands.network import network
 from vmferry.cli.commands.vm import vm
 from vmferry.cli.host.host import host
 from vmferry.cli.terminal.colour import coloured
-from vmferry.cli.terminal.context import INTERRUPTED, Group, Settings, add_global_options, pass_settings
+from vmferry.cli.terminal.context import INTERRUPTED, CommandLine, Group, add_global_options, pass_command_line
 from vmferry.core import codes
 from vmferry.core.errors import Exit, UsageError, VmferryError
 
@@ -63,8 +63,8 @@ def _lab() -> click.Command:
     "5 a host does not answer, 6 cancelled, 130 Ctrl-C. Error codes: docs/errors.md.",
 )
 @click.version_option(__version__, prog_name="vmferry", message="%(prog)s %(version)s")
-@pass_settings
-def top(_settings: Settings) -> None:
+@pass_command_line
+def top(_cli: CommandLine) -> None:
     """Move running virtual machines between standalone KVM hosts."""
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 import httpx2
 from pydantic import BaseModel
 
-from vmferry.client.connection import Connection
+from vmferry.client.connection import ApiConnection
 from vmferry.client.events import Event, event, messages
 from vmferry.core.auditlog.chain import Verification
 from vmferry.core.auditlog.record import AuditRecord
@@ -47,7 +47,7 @@ PATIENCE = 30.0  # seconds to go on trying to reach a daemon that was there befo
 PAUSE = 0.5  # seconds between such attempts
 
 
-class Client(Connection):
+class Client(ApiConnection):
     """One vmferryd, over its unix socket or over HTTPS. Every method may raise a VmferryError."""
 
     # --- hosts ------------------------------------------------------------------------------------------

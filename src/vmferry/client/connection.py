@@ -25,7 +25,7 @@ TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once 
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
-class Connection:
+class ApiConnection:
     """One vmferryd, over its unix socket or over HTTPS. Every method may raise a VmferryError.
 
     Arguments:

@@ -12,20 +12,20 @@ Event = PhaseEvent | Progress | StateEvent | Job
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ServerSentEvent:
     """One message, before its data is read."""
 
     event: str
     data: str
 
 
-def messages(lines: Iterator[str]) -> Iterator[Message | None]:
+def messages(lines: Iterator[str]) -> Iterator[ServerSentEvent | None]:
     """Take a text/event-stream apart (HTML standard, 9.2.6); None for a comment."""
     event, data = "message", list[str]()
     for line in lines:
         if not line:
             if data:
-                yield Message(event, "\n".join(data))
+                yield ServerSentEvent(event, "\n".join(data))
             event, data = "message", []
             continue
         field, _, value = line.partition(":")
@@ -38,7 +38,7 @@ def messages(lines: Iterator[str]) -> Iterator[Message | None]:
             data.append(value)
 
 
-def event(message: Message) -> Event | None:
+def event(message: ServerSentEvent) -> Event | None:
     """Read a message's data; None for one of a newer daemon.
 
     Raises:

@@ -172,7 +172,7 @@ def connect(
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class DirectoryConnector:
     """How the directory is reached; called, it reaches it. Arguments and errors are those of `connect`."""
 
     controller: str | None = None

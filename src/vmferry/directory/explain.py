@@ -21,7 +21,7 @@ _FAULTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class UserAccount:
     """A user's account.
 
     Arguments:
@@ -65,7 +65,7 @@ def explain(
     )
 
 
-def person(directory: Directory, user: str, host: str) -> Person | None:
+def person(directory: Directory, user: str, host: str) -> UserAccount | None:
     """Read a user's account; None: they are of another domain, which is not looked at.
 
     Arguments:
@@ -90,8 +90,8 @@ def person(directory: Directory, user: str, host: str) -> Person | None:
     domain_sid = descriptor.sid_text(entry["objectsid"][0]).rpartition("-")[0]
     primary = f"{domain_sid}-{entry['primarygroupid'][0].decode()}"
     if int(entry[CONTROL.lower()][0]) & SENSITIVE:
-        return Person(dn, "marked as sensitive, not to be delegated")
-    return Person(dn, _protection(directory, dn, primary, f"{domain_sid}-{PROTECTED_USERS}"))
+        return UserAccount(dn, "marked as sensitive, not to be delegated")
+    return UserAccount(dn, _protection(directory, dn, primary, f"{domain_sid}-{PROTECTED_USERS}"))
 
 
 def name_error(account: Account, faults: list[NameFault], asked: str) -> VmferryError | None:

@@ -10,7 +10,7 @@ from vmferry.core.errors import AccessError, InternalError, UnreachableError, Vm
 from vmferry.core.messages.signin import Service
 from vmferry.directory import accounts, controllers
 from vmferry.directory import explain as reasons
-from vmferry.directory.connection import Directory, Reach
+from vmferry.directory.connection import Directory, DirectoryConnector
 from vmferry.identity import kerberos
 from vmferry.identity.kerberos import HostKeys
 
@@ -18,7 +18,7 @@ _SELF, _GIVEN = "KDC: user's ticket", "The KDC gives it."
 
 
 def verify(
-    reach: Reach,
+    connector: DirectoryConnector,
     source: str,
     destination: str,
     user: str,
@@ -28,7 +28,7 @@ def verify(
     """Find whether the domain lets a host act for a user at another.
 
     Arguments:
-        reach: the directory; where it names no controller, all are compared.
+        connector: reaches the directory; where it names no controller, all are compared.
         user: NAME@REALM, or NAME of this domain.
         keys: of this host; the KDC is tried if it is the source.
 
@@ -37,7 +37,7 @@ def verify(
         UnreachableError: directory-unreachable.
         InternalError: directory-library, kerberos-library.
     """
-    with reach() as directory:
+    with connector() as directory:
         steps: list[Step] = []
         try:
             one, two = accounts.host(directory, source), accounts.host(directory, destination)
@@ -48,7 +48,7 @@ def verify(
         else:
             known = f"{user}@{directory.domain.upper()}" if "@" not in user else user
             steps.append(Step.ok("accounts", f"{one.dn}; {two.dn}"))
-            steps.append(_agreed(reach, directory, one, two))
+            steps.append(_agreed(connector, directory, one, two))
             steps += _directory(directory, one, two, destination, known, services)
             steps += _kdc(directory, one, destination, known, services, keys)
         return DelegationCheck(
@@ -130,19 +130,19 @@ def _absent(keys: HostKeys, one: Account) -> str:
     return "" if name == one.name else f"this is {name}"
 
 
-def _agreed(reach: Reach, directory: Directory, one: Account, two: Account) -> Step:
+def _agreed(connector: DirectoryConnector, directory: Directory, one: Account, two: Account) -> Step:
     """Compare what the domain's controllers know."""
     seen = {directory.controller: _seen(directory, one, two)}
     away: dict[str, VmferryError] = {}
     try:
-        names = [] if reach.controller else controllers.find(directory.domain)
+        names = [] if connector.controller else controllers.find(directory.domain)
     except UnreachableError:  # the DNS, which knew one a moment ago, is away
         names = []
     for name in names:
         if name == directory.controller:
             continue
         try:
-            with reach(name) as other:
+            with connector(name) as other:
                 seen[name] = _seen(other, accounts.host(other, one.name), accounts.host(other, two.name))
         except VmferryError as error:
             away[name] = error

@@ -16,8 +16,8 @@ from typing import Any
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError
 from vmferry.lab import domain, layout, network, root
-from vmferry.lab.domain import Domain
-from vmferry.lab.init import Plan
+from vmferry.lab.domain import LabDomain
+from vmferry.lab.init import MachinePlan
 from vmferry.lab.layout import Layout
 from vmferry.lab.machine import Machine
 from vmferry.lab.shell import failed, run
@@ -34,12 +34,12 @@ class Controller(Machine):
     """A domain controller of a lab, made or not."""
 
     @classmethod
-    def of(cls, lab: Layout, domain: Domain = domain.HOME) -> "Controller":
+    def of(cls, lab: Layout, domain: LabDomain = domain.HOME) -> "Controller":
         """Give that of a lab's domain."""
         return cls(lab, domain.controller)
 
     @property
-    def domain(self) -> Domain:
+    def domain(self) -> LabDomain:
         """The domain that it has."""
         return domain.DOMAINS[self.name]
 
@@ -76,7 +76,7 @@ class Controller(Machine):
             say(f"Making the domain in {self._template}, once: it takes half a minute.")
         network.connect_controller(self.lab, self.name)
         samba = ["samba", "--foreground", "--no-process-group", "--model=single", "--debug-stdout"]
-        self.launch(Plan(_FOLDERS, {"samba": samba}, first=self._provision()))
+        self.launch(MachinePlan(_FOLDERS, {"samba": samba}, first=self._provision()))
 
     def _add(self, names: Sequence[str]) -> None:
         """Have it add hosts, or the trust, while it runs."""

@@ -16,7 +16,7 @@ SERVICES = ("host", "cifs", "HTTP", MIGRATION)
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class LabUser:
     """Somebody with a password in the domain.
 
     Arguments:
@@ -30,7 +30,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Domain:
+class LabDomain:
     """A domain.
 
     Arguments:
@@ -42,7 +42,7 @@ class Domain:
     name: str
     short: str
     controller: str
-    people: tuple[Person, ...]
+    people: tuple[LabUser, ...]
 
     @property
     def realm(self) -> str:
@@ -50,25 +50,25 @@ class Domain:
         return self.name.upper()
 
 
-HOME = Domain(
+HOME = LabDomain(
     "lab.vmferry.test",
     "LAB",
     layout.CONTROLLER,
     (
-        Person("administrator", (ADMINISTRATORS,)),  # the domain's own, so in Domain Admins already
-        Person("operator", (OPERATORS,)),
-        Person("viewer", (VIEWERS,)),
+        LabUser("administrator", (ADMINISTRATORS,)),  # the domain's own, so in Domain Admins already
+        LabUser("operator", (OPERATORS,)),
+        LabUser("viewer", (VIEWERS,)),
         # These two may do what operator may: only delegation tells them apart.
-        Person("sensitive", (OPERATORS,), sensitive=True),
-        Person("protected", (OPERATORS, "Protected Users")),
+        LabUser("sensitive", (OPERATORS,), sensitive=True),
+        LabUser("protected", (OPERATORS, "Protected Users")),
     ),
 )
 # It has no hosts; it and the hosts' domain trust each other.
-TRUSTED = Domain(
+TRUSTED = LabDomain(
     "partner.vmferry.test",
     "PARTNER",
     layout.TRUSTED_CONTROLLER,
-    (Person("administrator", (ADMINISTRATORS,)), Person("partner", (OPERATORS,))),
+    (LabUser("administrator", (ADMINISTRATORS,)), LabUser("partner", (OPERATORS,))),
 )
 DOMAINS = {one.controller: one for one in (HOME, TRUSTED)}
 NAME, REALM = HOME.name, HOME.realm

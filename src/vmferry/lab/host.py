@@ -17,12 +17,12 @@ from vmferry.core.policy.networks import Network
 from vmferry.core.policy.settings import Protection, SettingsChange
 from vmferry.jobs import startlock
 from vmferry.lab import layout, network
-from vmferry.lab.init import Plan
+from vmferry.lab.init import MachinePlan
 from vmferry.lab.machine import Machine
 
 READY_LIMIT = 30.0
 
-_PLAN = Plan(
+_PLAN = MachinePlan(
     folders={
         "libvirt-etc": "/etc/libvirt",
         "libvirt-lib": "/var/lib/libvirt",
@@ -37,7 +37,7 @@ _PLAN = Plan(
 
 
 @dataclass(frozen=True, slots=True)
-class Host(Machine):
+class LabHost(Machine):
     """A host of a lab, by its name, `kvm1`."""
 
     @property

@@ -21,7 +21,7 @@ _RESTART_PAUSE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MachinePlan:
     """What makes a machine a host or the domain controller.
 
     Arguments:
@@ -116,7 +116,7 @@ def main() -> None:
     """Be the init of the host named by its home folder and its name."""
     home, name = Path(sys.argv[1]), sys.argv[2]
     os.umask(0o022)
-    plan = Plan(**json.loads((home / "plan.json").read_text()))
+    plan = MachinePlan(**json.loads((home / "plan.json").read_text()))
     furnish(home, plan.folders)
     subprocess.run(["hostname", name], check=True)
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"

@@ -9,7 +9,7 @@ from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.lab import domain, image, layout, network, tree
 from vmferry.lab.controller import Controller
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.layout import Layout
 from vmferry.lab.machine import Machine
 
@@ -17,7 +17,7 @@ MACHINE = "machine"
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class MachineStatus:
     """How one host stands, or the domain controller.
 
     Arguments:
@@ -48,10 +48,10 @@ class Lab:
         return cls(Layout(name))
 
     @property
-    def hosts(self) -> list[Host]:
+    def hosts(self) -> list[LabHost]:
         """Its hosts, in order; none while it is down."""
         names = [file.stem for file in self.layout.run.glob("kvm*.pid")]
-        return [Host(self.layout, name) for name in sorted(names, key=lambda name: int(name.removeprefix("kvm")))]
+        return [LabHost(self.layout, name) for name in sorted(names, key=lambda name: int(name.removeprefix("kvm")))]
 
     @property
     def controller(self) -> Controller | None:
@@ -74,7 +74,7 @@ class Lab:
         """
         return next((one for one in self.controllers if one.name == name), None) or self.host(name)
 
-    def host(self, name: str) -> Host:
+    def host(self, name: str) -> LabHost:
         """Give one host.
 
         Raises:
@@ -125,14 +125,14 @@ class Lab:
             for name, release in (releases or {}).items():
                 if name not in names:
                     raise UsageError(codes.LAB_HOST_UNKNOWN, host=name, hosts=", ".join(names))
-                self._choose(Host(self.layout, name), release, mirror, say)
+                self._choose(LabHost(self.layout, name), release, mirror, say)
             controllers = self._controllers(samba, mirror, say, trust=trust)
             image.prepare(self.layout)
             self.layout.run.mkdir(parents=True, exist_ok=True)
             self.layout.shared.mkdir(parents=True, exist_ok=True)
             self.layout.shared.chmod(0o777)
             network.create_switch(self.layout)
-            hosts = [Host(self.layout, name) for name in names]
+            hosts = [LabHost(self.layout, name) for name in names]
             for host in hosts:
                 host.home.mkdir(exist_ok=True)  # the controller writes keytabs there
             for controller in controllers:
@@ -185,11 +185,11 @@ class Lab:
                 with contextlib.suppress(OSError):  # another lab's
                     place.parent.rmdir()
 
-    def status(self) -> list[Status]:
+    def status(self) -> list[MachineStatus]:
         """Tell how each host stands."""
         name = domain.NAME if self.controllers else None
         rows = [
-            Status(
+            MachineStatus(
                 host=host.name,
                 up=host.pid is not None,
                 release=host.release,
@@ -203,5 +203,5 @@ class Lab:
         for controller in self.controllers:
             address = layout.management(controller.name)
             up, release, name = controller.pid is not None, controller.release, controller.domain.name
-            rows.append(Status(controller.name, up, release, address, None, [], name, controller.samba))
+            rows.append(MachineStatus(controller.name, up, release, address, None, [], name, controller.samba))
         return rows

@@ -16,7 +16,7 @@ from pathlib import Path
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError
 from vmferry.lab import domain, network, root, tree
-from vmferry.lab.init import Plan
+from vmferry.lab.init import MachinePlan
 from vmferry.lab.layout import Layout
 
 START_LIMIT = 30.0
@@ -69,7 +69,7 @@ class Machine:
             return None
         return int(pid) if _started(int(pid)) == started else None
 
-    def launch(self, plan: Plan) -> None:
+    def launch(self, plan: MachinePlan) -> None:
         """Start its first process, in namespaces that are there; its programs go on starting when this returns.
 
         Raises:

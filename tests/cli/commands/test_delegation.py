@@ -11,7 +11,7 @@ from vmferry.core import codes
 from vmferry.core.ad.delegation import Delegations, HostDelegation, Kind, Link, NameFault, Protocol
 from vmferry.core.errors import Exit
 from vmferry.directory import manage
-from vmferry.directory.connection import Reach
+from vmferry.directory.connection import DirectoryConnector
 
 
 @pytest.mark.parametrize("missing", ["ldap", "dns.resolver"])
@@ -51,7 +51,7 @@ def test_what_is_shown(vmferry: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     found = Delegations(controller="dc", hosts=hosts, links=[link, none])
     monkeypatch.setattr(manage, "show", lambda _directory, _hosts: found)
-    monkeypatch.setattr(Reach, "__call__", lambda _self: memoryview(b""))  # nothing but a context manager
+    monkeypatch.setattr(DirectoryConnector, "__call__", lambda _self: memoryview(b""))  # nothing but a context manager
     code, out, err = vmferry("delegation", "show")
     assert [line.split() for line in out.splitlines()[1:]] == [
         ["kvm1", "kvm2", "storage", "classic", "any", "-"],

@@ -9,7 +9,7 @@ from tests.cli.conftest import Run
 from tests.cli.fake import FakeClient
 
 from vmferry.cli.terminal import logins
-from vmferry.cli.terminal.logins import Login
+from vmferry.cli.terminal.logins import SavedLogin
 from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.errors import AccessError
@@ -127,7 +127,7 @@ def test_login_that_fails_keeps_nothing(
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o622])
 def test_file_that_others_can_reach_is_refused(vmferry: Run, token_file: Path, mode: int) -> None:
-    logins.save({"kvm9": Login(address="kvm9", fingerprint=PRINT, token="vmft1-secret")})
+    logins.save({"kvm9": SavedLogin(address="kvm9", fingerprint=PRINT, token="vmft1-secret")})
     token_file.chmod(mode)
     code, _, err = vmferry("--host", "kvm9", "vm", "list")
     assert code == 4
@@ -147,8 +147,8 @@ def test_damaged_file_is_named(vmferry: Run, token_file: Path, text: str) -> Non
 
 def test_file_keeps_every_host(token_file: Path) -> None:
     known = {
-        'a"b': Login(address="a", port=1, fingerprint=PRINT, token='t"\\\n'),
-        "kvm2.example": Login(address="b", authority="/ca.pem", token="é"),
+        'a"b': SavedLogin(address="a", port=1, fingerprint=PRINT, token='t"\\\n'),
+        "kvm2.example": SavedLogin(address="b", authority="/ca.pem", token="é"),
     }
     logins.save(known)
     assert logins.load() == known

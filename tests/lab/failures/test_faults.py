@@ -10,8 +10,8 @@ from tests.lab.harness import Pair, kill, leftovers, processes, vmferry, wait
 from tests.lab.steps import SLOW_GUEST, begin_slow, check_filled, check_only_on, move, slow, wait_clean
 
 from vmferry.lab import layout, network
-from vmferry.lab.host import Host
-from vmferry.lab.vms.vm import Disk, Guest, state
+from vmferry.lab.host import LabHost
+from vmferry.lab.vms.vm import Guest, GuestDisk, state
 
 pytestmark = pytest.mark.lab
 
@@ -28,7 +28,7 @@ def descendants(pid: int) -> list[int]:
     return [pid, *(below for child in children for below in descendants(int(child)))]
 
 
-def kill_daemon(host: Host) -> None:
+def kill_daemon(host: LabHost) -> None:
     """Kill vmferryd and everything that it started itself, as systemd would end a unit's control group."""
     found = processes(host, _DAEMON)
     assert found, f"vmferryd does not run on {host.name}"
@@ -36,7 +36,7 @@ def kill_daemon(host: Host) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def migration_link_down(host: Host) -> None:
+def migration_link_down(host: LabHost) -> None:
     network.set_link(host.lab, host.name, "migration", up=False)
 
 
@@ -110,7 +110,7 @@ def test_the_migration_link_goes_down(pair: Pair, side: str) -> None:
 
 
 def test_the_destinations_disk_fills_up(pair: Pair) -> None:
-    guest = Guest(disks=(Disk(size=256, filled=45),))
+    guest = Guest(disks=(GuestDisk(size=256, filled=45),))
     job = begin_slow(pair, guest, "--storage-path", "/run/small")
     pair.two.run("dd", "if=/dev/zero", "of=/run/small/filler", "bs=1M", check=False)
     fails_and_succeeds_then(pair, job, guest)

@@ -16,13 +16,13 @@ from tests.lab.steps import check_only_on
 import vmferry
 from vmferry.core.errors import Exit
 from vmferry.lab import image
-from vmferry.lab.host import Host
-from vmferry.lab.vms.vm import Disk, Guest
+from vmferry.lab.host import LabHost
+from vmferry.lab.vms.vm import Guest, GuestDisk
 from vmferry.transfer.transport import hello
 
 pytestmark = pytest.mark.lab
 
-GUEST = Guest(busy=8, rate=1, disks=(Disk(size=128, filled=8),))
+GUEST = Guest(busy=8, rate=1, disks=(GuestDisk(size=128, filled=8),))
 OFF = "web02"
 FOLDER = "/var/lib/libvirt/images/other"  # of the second host
 
@@ -113,7 +113,7 @@ def left_over(pair: Pair, vm: str) -> Iterator[None]:
 
 
 @contextmanager
-def configured_libvirt(host: Host, line: str) -> Iterator[None]:
+def configured_libvirt(host: LabHost, line: str) -> Iterator[None]:
     """Add a line to the qemu.conf of a host's libvirt."""
     settings = host.home / "libvirt-etc" / "qemu.conf"
     try:

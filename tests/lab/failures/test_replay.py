@@ -19,7 +19,7 @@ from tests.transfer.rpc.captured import Arguments, Capture, pack, unpack
 
 from vmferry.core.errors import AccessError
 from vmferry.core.libvirt import xmltree
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.transfer.rpc import protocol
 from vmferry.transfer.rpc.guard import Authorised, Guard
 from vmferry.transfer.rpc.protocol import Message, Procedure, Splitter
@@ -129,7 +129,7 @@ def _odd(_parent: Element, child: Element) -> None:
 class Session:
     """A source that goes through the guard to a host's libvirtd."""
 
-    def __init__(self, host: Host, capture: Capture) -> None:
+    def __init__(self, host: LabHost, capture: Capture) -> None:
         self._guard = Guard(granted(capture))
         self._splitter = Splitter()
         self._socket = socket.socket(socket.AF_UNIX)
@@ -160,7 +160,7 @@ class Session:
                 self._socket.sendall(answer)
 
 
-def play(host: Host, capture: Capture, prepare: Arguments, finish: Arguments) -> bool:
+def play(host: LabHost, capture: Capture, prepare: Arguments, finish: Arguments) -> bool:
     """Make a migration's calls up to its end; returns whether the guard let all of them pass."""
     try:
         with Session(host, capture) as session:
@@ -177,7 +177,7 @@ def play(host: Host, capture: Capture, prepare: Arguments, finish: Arguments) ->
     return True
 
 
-def replay(host: Host, move: str, most: int | None) -> Tally:
+def replay(host: LabHost, move: str, most: int | None) -> Tally:
     host.run("mkdir", "-m", "0777", FOLDER)
     try:
         return _replay(host, move, most)
@@ -185,7 +185,7 @@ def replay(host: Host, move: str, most: int | None) -> Tally:
         host.run("rm", "-r", FOLDER)
 
 
-def _replay(host: Host, move: str, most: int | None) -> Tally:
+def _replay(host: LabHost, move: str, most: int | None) -> Tally:
     capture = captured.load(move)
     (_, prepare), (_, finish) = adapted(capture, Procedure.PREPARE), adapted(capture, Procedure.FINISH)
     found = [(changed, finish) for changed in variants(prepare)] + [(prepare, changed) for changed in variants(finish)]

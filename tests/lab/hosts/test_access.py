@@ -12,7 +12,7 @@ from tests.lab.steps import SMALL, check_only_on, move
 
 from vmferry.core.errors import Exit
 from vmferry.lab import layout
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.vms.vm import Guest
 
 pytestmark = pytest.mark.lab
@@ -23,7 +23,7 @@ GUEST = Guest(busy=8, rate=1, disks=(SMALL,))
 class Workstation:
     """The other host, as a machine that reaches a host with a token and in no other way."""
 
-    def __init__(self, host: Host, file: Path) -> None:
+    def __init__(self, host: LabHost, file: Path) -> None:
         self._host = host
         self._file = file
 
@@ -39,7 +39,7 @@ class Workstation:
         return json.loads(done.stdout) if done.stdout.strip() else None
 
 
-def actions(host: Host, job: str) -> list[tuple[str, str, str]]:
+def actions(host: LabHost, job: str) -> list[tuple[str, str, str]]:
     records = vmferry(host, "audit", "list", "--job", job)
     return [(record["action"], record["caller"], record["result"]) for record in records]
 
@@ -84,7 +84,7 @@ def test_both_hosts_have_their_part_of_a_move_on_record(pair: Pair) -> None:
     assert last["about"]["name"] == GUEST.name
 
 
-def broken(host: Host, *options: str) -> str:
+def broken(host: LabHost, *options: str) -> str:
     """Have the audit log of a host verified, which is not as it was written; gives what is said."""
     with pytest.raises(Failed) as raised:
         vmferry(host, "audit", "verify", *options)
@@ -189,7 +189,7 @@ def test_setting_a_host_up_with_options_from_nothing_to_a_move(unpaired: Pair) -
         vmferry(host, "host", "set", "--operator", "", "--max-migrations", "2")
 
 
-def join(host: Host, authority: Authority) -> None:
+def join(host: LabHost, authority: Authority) -> None:
     """Do what an administrator does to make a host one of the site."""
     host.run("vmferry", "host", "trust", "set", "-", text=authority.pem)
     request = host.run("vmferry", "host", "certificate", "request").stdout

@@ -21,14 +21,14 @@ from tests.preflight.make import dated, expired
 
 from vmferry.core.errors import Exit
 from vmferry.lab import layout
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.shell import inside
-from vmferry.lab.vms.vm import Disk, Guest
+from vmferry.lab.vms.vm import Guest, GuestDisk
 from vmferry.transfer.measure import reachability
 
 pytestmark = pytest.mark.lab
 
-GUEST = Guest(busy=8, rate=1, disks=(Disk(size=128, filled=8),))
+GUEST = Guest(busy=8, rate=1, disks=(GuestDisk(size=128, filled=8),))
 
 
 def unsynchronised() -> list[str]:
@@ -37,7 +37,7 @@ def unsynchronised() -> list[str]:
     return [] if follows else ["clock-unsynchronised"]
 
 
-def doctor(host: Host, *others: str) -> tuple[int, Any]:
+def doctor(host: LabHost, *others: str) -> tuple[int, Any]:
     """Examine a host, or several; gives exit code and what is said."""
     done = host.run("vmferry", "--output", "json", "doctor", *others, check=False)
     assert done.stdout, done.stderr

@@ -13,7 +13,7 @@ from tests.lab.hosts.test_settings import dropped
 from vmferry.agent.measure.reachability import AT_ONCE
 from vmferry.core.errors import Exit
 from vmferry.lab import layout
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -102,7 +102,7 @@ def three() -> Iterator[Lab]:
         lab.down()
 
 
-def join(one: Host, other: Host) -> None:
+def join(one: LabHost, other: LabHost) -> None:
     """Pair two hosts."""
     token = vmferry(one, "host", "pair", "--invite")["token"]
     other.run("vmferry", "host", "pair", one.name, "--token-file", "-", text=token)

@@ -17,7 +17,7 @@ from tests.lab.realm import GUEST, MOVE, ask, dc, mend, move, refused, said
 from vmferry.core.ad import keytab
 from vmferry.core.errors import Exit
 from vmferry.lab import domain, network
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.lab import MACHINE, Lab
 
 pytestmark = pytest.mark.lab
@@ -89,7 +89,7 @@ def pair(joined: Pair) -> Iterator[Pair]:
         host.set_up(again=True)
 
 
-def allow(pair: Pair, source: Host, destination: Host, *services: str, transition: bool = True) -> None:
+def allow(pair: Pair, source: LabHost, destination: LabHost, *services: str, transition: bool = True) -> None:
     """Let a host act for users towards services of another; with Samba's own tool, and in both of Samba's spellings."""
     shown = dc(pair.lab).run("samba-tool", "delegation", "show", f"{source.name}$").stdout.splitlines()
     for service in services or (domain.MIGRATION, "cifs"):
@@ -101,7 +101,7 @@ def allow(pair: Pair, source: Host, destination: Host, *services: str, transitio
         dc(pair.lab).run("samba-tool", "delegation", "for-any-protocol", f"{source.name}$", "on")
 
 
-def forbid(pair: Pair, source: Host) -> None:
+def forbid(pair: Pair, source: LabHost) -> None:
     """Take all of it back."""
     shown = dc(pair.lab).run("samba-tool", "delegation", "show", f"{source.name}$").stdout
     for line in shown.splitlines():

@@ -15,13 +15,13 @@ from tests.lab.traces import NOTHING, belongings, machine
 
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.lab import network
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.lab import Lab
-from vmferry.lab.vms.vm import Disk, Guest
+from vmferry.lab.vms.vm import Guest, GuestDisk
 
 pytestmark = pytest.mark.lab
 
-SMALL = Disk(size=128, filled=4)
+SMALL = GuestDisk(size=128, filled=4)
 _VMFERRY = str(Path(sys.executable).with_name("vmferry"))
 
 
@@ -248,7 +248,7 @@ def test_the_command_line(lab: Lab) -> None:
 
 def test_a_host_that_is_killed_takes_all_its_processes_along(spare: Lab) -> None:
     spare.up(1)
-    host: Host = spare.host("kvm1")
+    host: LabHost = spare.host("kvm1")
     Guest(disks=(SMALL,)).create(host)
     assert processes(host, "qemu-system")
     host.stop()

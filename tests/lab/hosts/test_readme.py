@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.lab.conftest import NAME
 
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.lab import Lab
 
 README = Path(__file__).parents[3] / "README.md"
@@ -93,7 +93,7 @@ def lab_line(line: str) -> str:
     return done.stdout
 
 
-def host_line(host: Host, line: str, code: int = 0, text: str | None = None) -> str:
+def host_line(host: LabHost, line: str, code: int = 0, text: str | None = None) -> str:
     """Run a line on a host, with the lab's addresses in the place of the README's."""
     for theirs, labs in (("10.20.0.0/24", "10.92.0.0/24"), ("10.20.0.2", "10.91.0.2")):
         line = line.replace(theirs, labs)

@@ -13,7 +13,7 @@ from tests.lab.steps import SLOW_GUEST, SMALL, begin_slow, check_only_on, slow
 
 from vmferry.core.errors import Exit
 from vmferry.lab import layout, network
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.shell import inside
 from vmferry.lab.vms.vm import Guest
 
@@ -50,20 +50,20 @@ def forbidden(pair: Pair) -> dict[str, Any]:
     return problem
 
 
-def only(host: Host, *networks: tuple[str, int]) -> None:
+def only(host: LabHost, *networks: tuple[str, int]) -> None:
     """Hold a host to these networks, by a file."""
     listed = "".join(f'[[networks]]\nsubnet = "{subnet}"\npriority = {priority}\n' for subnet, priority in networks)
     host.run("vmferry", "host", "apply", "-", text=f"any_network = false\n{listed}")
 
 
-def carried(host: Host, interface: str) -> int:
+def carried(host: LabHost, interface: str) -> int:
     """Give the bytes that an interface of a host has sent and received."""
     names = [f"/sys/class/net/{interface}/statistics/{way}_bytes" for way in ("rx", "tx")]
     return sum(int(text) for text in host.run("cat", *names).stdout.split())
 
 
 @contextmanager
-def dropped(host: Host, address: str) -> Iterator[None]:
+def dropped(host: LabHost, address: str) -> Iterator[None]:
     """Let a host answer nothing at the data ports of one of its addresses."""
     space = host.lab.namespace(host.name)
     inside(space, "nft", "add table ip dropped")

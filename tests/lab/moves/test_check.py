@@ -12,12 +12,12 @@ from tests.lab.harness import Pair, begin, vmferry, wait
 from tests.lab.steps import SLOW_GUEST, begin_slow, check_only_on, holdings, told
 
 from vmferry.core.errors import Exit
-from vmferry.lab.host import Host
-from vmferry.lab.vms.vm import Disk, Guest, state
+from vmferry.lab.host import LabHost
+from vmferry.lab.vms.vm import Guest, GuestDisk, state
 
 pytestmark = pytest.mark.lab
 
-GUEST = Guest(busy=8, rate=1, disks=(Disk(size=128, filled=8),))
+GUEST = Guest(busy=8, rate=1, disks=(GuestDisk(size=128, filled=8),))
 NAME = GUEST.name
 QUICK = 8  # times a command that asks nothing of another host; where all checks waited for anything it is more
 
@@ -43,7 +43,7 @@ def found(pair: Pair, *options: str, storage: bool = True) -> list[str]:
     return [finding["code"] for finding in report["findings"]]
 
 
-def quickest(host: Host, *words: str) -> float:
+def quickest(host: LabHost, *words: str) -> float:
     """Return the seconds of the quickest of three runs of a command."""
     took = []
     for _ in range(3):
@@ -54,7 +54,7 @@ def quickest(host: Host, *words: str) -> float:
 
 
 @contextmanager
-def renamed_bridge(host: Host) -> Iterator[None]:
+def renamed_bridge(host: LabHost) -> Iterator[None]:
     def rename(old: str, new: str) -> None:
         host.run("ip", "link", "set", old, "down")
         host.run("ip", "link", "set", old, "name", new)
@@ -67,7 +67,7 @@ def renamed_bridge(host: Host) -> Iterator[None]:
         rename("br-lan", "br0")
 
 
-def change(host: Host, old: str, new: str) -> None:
+def change(host: LabHost, old: str, new: str) -> None:
     """Define the guest anew with a part of its XML replaced, and start it so."""
     xml = host.run("virsh", "dumpxml", "--inactive", "--security-info", NAME).stdout
     assert old in xml
@@ -163,7 +163,7 @@ def test_a_network_that_the_vm_has_not(pair: Pair) -> None:
 
 
 def test_storage(pair: Pair) -> None:
-    pair.start(Guest(busy=8, rate=1, disks=(Disk(size=256, filled=100),)))
+    pair.start(Guest(busy=8, rate=1, disks=(GuestDisk(size=256, filled=100),)))
     assert found(pair, "--storage-path", "/var/lib/libvirt/images/nosuch") == ["storage-path-missing"]
     assert found(pair, "--storage-path", "/etc") == ["storage-path-forbidden"]
     assert found(pair, "--storage-path", "/run/small") == ["storage-full"]

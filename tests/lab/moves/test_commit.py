@@ -13,13 +13,13 @@ from tests.lab.harness import END_LIMIT, Pair, begin, kill, processes, wait
 from tests.lab.steps import other, wait_clean
 from tests.lab.tap import Tap, exactly
 
-from vmferry.lab.vms.vm import Disk, Guest, state
+from vmferry.lab.vms.vm import Guest, GuestDisk, state
 from vmferry.transfer.rpc import protocol
 from vmferry.transfer.transport import frames
 
 pytestmark = pytest.mark.lab
 
-_GUEST = Guest(memory=128, busy=16, rate=5, disks=(Disk(size=128, filled=20),))
+_GUEST = Guest(memory=128, busy=16, rate=5, disks=(GuestDisk(size=128, filled=20),))
 _ORDINARY = [
     *(("rpc>306", before) for before in (True, False)),
     *(("rpc<306", before) for before in (True, False)),

@@ -13,9 +13,9 @@ from tests.lab.moves.test_moves import configured
 from tests.lab.steps import SMALL, check_filled, check_only_on, holdings, move, other, wait_clean, xml
 
 from vmferry.core.errors import UsageError
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.lab import Lab
-from vmferry.lab.vms.vm import Disk, Guest
+from vmferry.lab.vms.vm import Guest, GuestDisk
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]  # the first waits for a whole Debian to be fetched
 
@@ -39,10 +39,10 @@ def paired() -> Iterator[Pair]:
 
 DISKS = (
     SMALL,
-    Disk(target="vdb", format="raw", size=128, filled=8),
-    Disk(target="vdc", size=128, filled=4, readonly=True),
-    Disk(target="vdd", size=1024, filled=4, options="preallocation=metadata"),
-    Disk(target="vde", format="raw", size=1024, filled=4, options="preallocation=falloc"),
+    GuestDisk(target="vdb", format="raw", size=128, filled=8),
+    GuestDisk(target="vdc", size=128, filled=4, readonly=True),
+    GuestDisk(target="vdd", size=1024, filled=4, options="preallocation=metadata"),
+    GuestDisk(target="vde", format="raw", size=1024, filled=4, options="preallocation=falloc"),
 )
 
 
@@ -50,7 +50,7 @@ DISKS = (
 WARNED = {"kvm1": ["qemu-newer"], "kvm2": ["qemu-older", "libvirt-older"]}
 
 
-def there_and_back(pair: Pair, guest: Guest, born: Host, *, storage: bool = True) -> None:
+def there_and_back(pair: Pair, guest: Guest, born: LabHost, *, storage: bool = True) -> None:
     """Move a guest to the other host and back, and see each time that all of it came along."""
     pair.start(guest, born)
     definition = xml(born, guest.name)
@@ -90,7 +90,7 @@ def test_moves_both_ways_in_several_memory_streams(pair: Pair) -> None:
 
 
 def test_moves_both_ways_without_storage(pair: Pair) -> None:
-    shared = Disk(size=256, filled=8, folder=str(pair.lab.layout.shared))
+    shared = GuestDisk(size=256, filled=8, folder=str(pair.lab.layout.shared))
     guest = Guest(disks=(shared,))
     there_and_back(pair, guest, pair.one, storage=False)
     # It is said where it is to come, and not where it is there already.
@@ -100,7 +100,7 @@ def test_moves_both_ways_without_storage(pair: Pair) -> None:
     assert "definition-chain-closed" in warned(pair.one, guest, pair.two)
 
 
-def warned(host: Host, guest: Guest, destination: Host) -> set[str]:
+def warned(host: LabHost, guest: Guest, destination: LabHost) -> set[str]:
     return {finding["code"] for finding in vmferry(host, "vm", "check", guest.name, destination.name)["findings"]}
 
 

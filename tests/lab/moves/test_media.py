@@ -9,13 +9,15 @@ import pytest
 from tests.lab.harness import LIMIT, Pair, begin, vmferry, wait
 from tests.lab.steps import move
 
-from vmferry.lab.host import Host
-from vmferry.lab.vms.vm import IMAGES, Disk, Guest, state
+from vmferry.lab.host import LabHost
+from vmferry.lab.vms.vm import IMAGES, Guest, GuestDisk, state
 
 pytestmark = pytest.mark.lab
 
 GUEST = Guest(
-    busy=8, rate=1, disks=(Disk(size=128, filled=8), Disk(target="sda", format="raw", device="cdrom", size=65))
+    busy=8,
+    rate=1,
+    disks=(GuestDisk(size=128, filled=8), GuestDisk(target="sda", format="raw", device="cdrom", size=65)),
 )
 ISO = GUEST.disks[1].path(GUEST.name)
 # A VM without an operating system: enough to have files.
@@ -31,16 +33,16 @@ def disk(name: str, target: str, more: str = "", *, device: str = "disk", format
     return DISK.format(device=device, format=format_, file=f"{IMAGES}/{name}", target=target, bus=bus, more=more)
 
 
-def start(host: Host, *disks: str) -> None:
+def start(host: LabHost, *disks: str) -> None:
     host.run("virsh", "define", "/dev/stdin", text=OTHER.format(disks="".join(disks)))
     host.run("virsh", "start", "web02")
 
 
-def image(host: Host, name: str, *options: str, format_: str = "qcow2") -> None:
+def image(host: LabHost, name: str, *options: str, format_: str = "qcow2") -> None:
     host.run("qemu-img", "create", "-q", "-f", format_, *options, f"{IMAGES}/{name}", "4M")
 
 
-def findings(host: Host, vm: str, *options: str) -> dict[str, Any]:
+def findings(host: LabHost, vm: str, *options: str) -> dict[str, Any]:
     words = ["vmferry", "--output", "json", "vm", "check", vm, "kvm2", "--include-storage", *options]
     done = host.run(*words, check=False)
     return {finding["code"]: finding for finding in json.loads(done.stdout)["findings"]}
@@ -58,7 +60,7 @@ def pools(pair: Pair) -> Iterator[None]:
             host.run("virsh", "pool-destroy", "images", check=False)
 
 
-def volumes(host: Host) -> set[str]:
+def volumes(host: LabHost) -> set[str]:
     lines = host.run("virsh", "-q", "vol-list", "images").stdout.splitlines()
     return {line.split()[0] for line in lines}
 

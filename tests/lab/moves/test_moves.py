@@ -22,8 +22,8 @@ from tests.lab.steps import (
     xml,
 )
 
-from vmferry.lab.host import Host
-from vmferry.lab.vms.vm import Disk, Guest, check_content, state
+from vmferry.lab.host import LabHost
+from vmferry.lab.vms.vm import Guest, GuestDisk, check_content, state
 
 pytestmark = pytest.mark.lab
 
@@ -48,7 +48,7 @@ def test_moves_twenty_times_whole_each_time(pair: Pair) -> None:
     there_and_back(pair, 20)
 
 
-def both_at_once(pair: Pair, jobs: list[tuple[Guest, Host]]) -> None:
+def both_at_once(pair: Pair, jobs: list[tuple[Guest, LabHost]]) -> None:
     begun = [(begin(host, guest.name, other(pair, host).name, "--include-storage"), host) for guest, host in jobs]
     for job, host in begun:
         for side in (host, other(pair, host)):
@@ -72,7 +72,7 @@ def test_moves_two_vms_at_once_one_way_and_crossing(pair: Pair) -> None:
 
 
 @contextmanager
-def configured(host: Host, line: str) -> Iterator[None]:
+def configured(host: LabHost, line: str) -> Iterator[None]:
     """Have a line more in a host's vmferry.toml for a while."""
     file = host.home / "vmferry.toml"
     before = file.read_text()
@@ -91,7 +91,7 @@ def configured(host: Host, line: str) -> Iterator[None]:
         take(before)
 
 
-def threads(host: Host, program: str) -> set[str]:
+def threads(host: LabHost, program: str) -> set[str]:
     return {
         file.read_text().strip()
         for pid in processes(host, program)
@@ -116,11 +116,11 @@ def test_moves_in_one_memory_stream_and_in_several(pair: Pair, channels: int) ->
 
 DISKS = (
     SMALL,
-    Disk(target="vdb", format="raw", size=512, filled=8),
-    Disk(target="vdc", size=128, filled=16, readonly=True),
-    Disk(target="vdd", format="raw", size=128, filled=4, readonly=True),
-    Disk(target="vde", size=1024, filled=4, options="preallocation=metadata"),
-    Disk(target="sda", format="raw", device="cdrom", empty=True, readonly=True),
+    GuestDisk(target="vdb", format="raw", size=512, filled=8),
+    GuestDisk(target="vdc", size=128, filled=16, readonly=True),
+    GuestDisk(target="vdd", format="raw", size=128, filled=4, readonly=True),
+    GuestDisk(target="vde", size=1024, filled=4, options="preallocation=metadata"),
+    GuestDisk(target="sda", format="raw", device="cdrom", empty=True, readonly=True),
 )
 
 
@@ -143,13 +143,13 @@ def test_carries_every_kind_of_disk_and_keeps_holes(pair: Pair) -> None:
     assert vmferry(pair.one, "job", "show", job)["summary"]["disk_bytes"] < 1.2 * filled
 
 
-def owners(host: Host, guest: Guest) -> list[tuple[int, int, int]]:
+def owners(host: LabHost, guest: Guest) -> list[tuple[int, int, int]]:
     found = [host.images / disk.path(guest.name).rpartition("/")[2] for disk in guest.disks if not disk.empty]
     return [(file.stat().st_uid, file.stat().st_gid, file.stat().st_mode) for file in found]
 
 
 def test_keeps_definition_autostart_owner_and_mode(pair: Pair) -> None:
-    guest = Guest(disks=(SMALL, Disk(target="vdc", size=128, filled=4, readonly=True), DISKS[-1]))
+    guest = Guest(disks=(SMALL, GuestDisk(target="vdc", size=128, filled=4, readonly=True), DISKS[-1]))
     pair.start(guest)
     (pair.one.images / "web01-vda.qcow2").chmod(0o640)
     pair.one.run("virsh", "autostart", guest.name)
@@ -162,7 +162,7 @@ def test_keeps_definition_autostart_owner_and_mode(pair: Pair) -> None:
 
 
 def test_changes_nothing_but_the_paths_that_were_asked_for(pair: Pair) -> None:
-    guest = Guest(disks=(SMALL, Disk(target="vdb", size=128, filled=4)))
+    guest = Guest(disks=(SMALL, GuestDisk(target="vdb", size=128, filled=4)))
     pair.start(guest)
     definition = xml(pair.one, guest.name)
     elsewhere = "/var/lib/libvirt/images/elsewhere-data.img"
@@ -185,7 +185,7 @@ def test_keeps_the_source_disks_when_asked_to(pair: Pair) -> None:
 
 def test_leaves_a_disk_that_both_hosts_see_where_it_is(pair: Pair) -> None:
     shared = pair.lab.layout.shared
-    guest = Guest(disks=(Disk(size=256, filled=8, folder=str(shared)),))
+    guest = Guest(disks=(GuestDisk(size=256, filled=8, folder=str(shared)),))
     pair.start(guest)
     file = shared / "web01-vda.qcow2"
     before = file.stat().st_ino

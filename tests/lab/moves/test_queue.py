@@ -8,7 +8,7 @@ from tests.lab.harness import Failed, Pair, begin, kill, vmferry, wait
 from tests.lab.steps import GUEST, SLOW, SLOW_GUEST, check_only_on, slow
 
 from vmferry.core.errors import Exit
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 
 pytestmark = pytest.mark.lab
 
@@ -16,11 +16,11 @@ FIRST, SECOND = SLOW_GUEST, replace(GUEST, name="web02", number=2)
 THIRD = replace(GUEST, name="web03", number=3)
 
 
-def limit(host: Host, moves: int) -> None:
+def limit(host: LabHost, moves: int) -> None:
     vmferry(host, "host", "set", "--max-migrations", str(moves), "--max-storage-migrations", str(moves))
 
 
-def job(host: Host, job_id: str) -> dict[str, Any]:
+def job(host: LabHost, job_id: str) -> dict[str, Any]:
     shown = vmferry(host, "job", "show", job_id)
     assert isinstance(shown, dict)
     return shown

@@ -11,12 +11,12 @@ from tests.lab.tap import Tap
 
 from vmferry.core.errors import Exit
 from vmferry.lab import network
-from vmferry.lab.vms.vm import Disk, Guest, state
+from vmferry.lab.vms.vm import Guest, GuestDisk, state
 from vmferry.transfer.rpc.protocol import Procedure
 
 pytestmark = pytest.mark.lab
 
-GUEST = Guest(busy=8, rate=1, disks=(Disk(size=128, filled=8),))  # it starts quickly, and hardly ever moves
+GUEST = Guest(busy=8, rate=1, disks=(GuestDisk(size=128, filled=8),))  # it starts quickly, and hardly ever moves
 
 _TAKEN = "<domain type='qemu'><name>web01</name><memory unit='MiB'>64</memory><os><type>hvm</type></os></domain>"
 
@@ -97,7 +97,7 @@ def test_a_storage_path_that_does_not_exist(pair: Pair) -> None:
 
 
 def test_a_storage_path_that_is_too_full(pair: Pair) -> None:
-    guest = Guest(disks=(Disk(size=256, filled=100),))
+    guest = Guest(disks=(GuestDisk(size=256, filled=100),))
     pair.start(guest)
     problem = refused(pair, guest.name, "kvm2", "--include-storage", "--storage-path", "/run/small")
     expect(problem, "storage-full", Exit.PREFLIGHT, ("/run/small", "vda", "kvm2"), ("--storage-path",))
@@ -143,7 +143,7 @@ def test_a_disk_that_the_destination_does_not_see(pair: Pair) -> None:
 
 
 def test_a_disk_with_a_backing_file(pair: Pair) -> None:
-    guest = Guest(disks=(SMALL, Disk(target="vdb", size=128, filled=4)))
+    guest = Guest(disks=(SMALL, GuestDisk(target="vdb", size=128, filled=4)))
     pair.start(guest)
     pair.one.run("virsh", "destroy", guest.name)
     top, base = guest.disks[1].path(guest.name), "/var/lib/libvirt/images/base.qcow2"

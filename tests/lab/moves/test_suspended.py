@@ -6,7 +6,7 @@ import pytest
 from tests.lab.harness import LIMIT, Pair, begin, vmferry, wait
 from tests.lab.steps import slow, wait_clean
 
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.vms.vm import Guest, state
 
 pytestmark = pytest.mark.lab
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.lab
 _GUEST = Guest(memory=128, busy=24, rate=1, disks=())
 
 
-def _copying(host: Host, destination: Host) -> str:
+def _copying(host: LabHost, destination: LabHost) -> str:
     """Start a move; returns the job once memory flows."""
     job = begin(host, _GUEST.name, destination.name)
 

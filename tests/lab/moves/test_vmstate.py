@@ -13,7 +13,7 @@ from tests.lab.harness import LIMIT, Pair, begin, vmferry, wait, wait_phase
 from tests.lab.steps import slow, told, wait_clean
 
 from vmferry.core.libvirt import domainxml
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 
 pytestmark = pytest.mark.lab
 
@@ -54,17 +54,17 @@ def drive(path: str | None, target: str = "sda") -> str:
     )
 
 
-def virsh(host: Host, *words: str, text: str | None = None) -> str:
+def virsh(host: LabHost, *words: str, text: str | None = None) -> str:
     done = host.run("virsh", *words, text=text, check=False)
     assert not done.returncode, done.stderr
     return done.stdout
 
 
-def image(host: Host, path: str, kind: str = "qcow2", size: str = "8M") -> None:
+def image(host: LabHost, path: str, kind: str = "qcow2", size: str = "8M") -> None:
     host.run("qemu-img", "create", "-q", "-f", kind, path, size)
 
 
-def define(host: Host, devices: str, name: str = VM, number: int = 1) -> None:
+def define(host: LabHost, devices: str, name: str = VM, number: int = 1) -> None:
     virsh(host, "define", "/dev/stdin", text=_XML.format(name=name, number=number, devices=devices))
 
 
@@ -239,13 +239,13 @@ def test_what_a_vm_takes_for_granted_is_looked_for(pair: Pair) -> None:
         two.run("virsh", "net-undefine", "lan9", check=False)
 
 
-def defined(host: Host, name: str = VM) -> list[tuple[str, str | None]]:
+def defined(host: LabHost, name: str = VM) -> list[tuple[str, str | None]]:
     """Return the disks of a VM's definition: target and path."""
     found = domainxml.disks(virsh(host, "dumpxml", "--inactive", name))
     return [(one.target, one.path) for one in found]
 
 
-def live(host: Host, name: str = VM) -> list[tuple[str, str | None]]:
+def live(host: LabHost, name: str = VM) -> list[tuple[str, str | None]]:
     found = domainxml.disks(virsh(host, "dumpxml", name))
     return [(one.target, one.path) for one in found]
 
@@ -295,7 +295,7 @@ def with_firmware(xml: str, path: str = VARIABLES) -> str:
     return bare.replace("</os>", f"{loader}</os><features><acpi/></features>")
 
 
-def content(host: Host, path: str) -> str:
+def content(host: LabHost, path: str) -> str:
     return host.run("sha256sum", path).stdout.split()[0]
 
 

@@ -3,7 +3,7 @@
 import click
 
 from vmferry.cli.terminal import complete
-from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.context import CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.output import moment, show, show_list
 from vmferry.cli.terminal.pick import pick
 from vmferry.cli.terminal.units import parse_span, parsed
@@ -22,15 +22,15 @@ def audit() -> None:
 @audit.command("list", example="vmferry audit list --since 1h\nvmferry audit list --job 7f3a9c")
 @click.option("--since", metavar="TIME", callback=parsed(parse_span), help="Only what is younger: 90s, 15m, 1h, 30d.")
 @click.option("--job", "job_id", metavar="JOB", shell_complete=complete.jobs, help="Only what is about this move.")
-@pass_settings
-def list_(settings: Settings, since: float | None, job_id: str | None) -> None:
+@pass_command_line
+def list_(cli: CommandLine, since: float | None, job_id: str | None) -> None:
     """List what was changed on this host, or was to be: the newest thousand records, the oldest of them first.
 
     It shows both ends of a move: what people asked of this host, and what other hosts did. Only administrators see it.
     """
-    client = settings.client()
+    client = cli.client()
     show_list(
-        settings,
+        cli,
         client.audit(since, _whole(client, job_id)),
         {
             "when": lambda record: moment(record.at),
@@ -46,17 +46,17 @@ def list_(settings: Settings, since: float | None, job_id: str | None) -> None:
 
 @audit.command("verify", example="vmferry audit verify\nvmferry audit verify --peers --output json")
 @click.option("--peers", is_flag=True, help="Ask all known hosts too: they keep the heads that moves told them.")
-@pass_settings
-def verify(settings: Settings, peers: bool) -> None:
+@pass_command_line
+def verify(cli: CommandLine, peers: bool) -> None:
     """Walk along this host's audit log, rotated files too, and say whether it is as it was written.
 
     Each record holds the SHA-256 of the one before it: what was changed, taken out or put in shows. That the newest
     records were cut off, or all written anew, only --peers shows: hosts tell each other the newest record with each
     move. Only administrators see it. Exit code 4 and `audit-log-broken` at a break.
     """
-    client = settings.client()
+    client = cli.client()
     found = client.verify_audit(peers=peers)
-    show(settings, found, _chain(found))
+    show(cli, found, _chain(found))
     if found.wrong:
         what = [_break(found.broken)] if found.broken else []
         what += [_missed(witness) for witness in found.peers if witness.missed]

@@ -13,14 +13,14 @@ import click
 
 from vmferry import config
 from vmferry.cli.terminal import complete
-from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.context import CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.output import show, show_list
 from vmferry.core import codes
 from vmferry.core.ad.delegation import ALL, Change, Delegations, Kind, Link, Written
 from vmferry.core.errors import Exit, UsageError
 from vmferry.directory import manage
 from vmferry.directory import verify as verification
-from vmferry.directory.connection import Reach
+from vmferry.directory.connection import DirectoryConnector
 from vmferry.identity.kerberos import HostKeys
 
 _LATER = (
@@ -31,14 +31,14 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be writt
 _both = click.option("--both", is_flag=True, help="The other way, too.")
 
 
-def _reach(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say how the directory is reached; the command gets `reach`, which does it."""
+def _connected(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how the directory is reached; the command gets a connector."""
 
     @functools.wraps(command)
     def wrapped(
-        settings: Settings, /, *, controller: str | None, ldaps: bool, authority: str | None, **given: Any
+        cli: CommandLine, /, *, controller: str | None, ldaps: bool, authority: str | None, **given: Any
     ) -> None:
-        command(settings, reach=Reach(controller, tls=ldaps, authority=authority), **given)
+        command(cli, connector=DirectoryConnector(controller, tls=ldaps, authority=authority), **given)
 
     made: Callable[..., None] = wrapped
     for option in (
@@ -64,25 +64,25 @@ def delegation() -> None:
 
 @delegation.command("show", example="vmferry delegation show\nvmferry delegation show kvm1 kvm2 --output json")
 @click.argument("hosts", nargs=-1, metavar="[HOST]...", shell_complete=complete.hosts)
-@pass_settings
-@_reach
-def show_(settings: Settings, hosts: tuple[str, ...], reach: Reach) -> None:
+@pass_command_line
+@_connected
+def show_(cli: CommandLine, hosts: tuple[str, ...], connector: DirectoryConnector) -> None:
     """Show which host may act for users at which other, for which service, and what is missing.
 
     With one HOST: to and from that one. With none: all whose computer account has the migration service.
     """
-    with reach() as directory:
+    with connector() as directory:
         found = manage.show(directory, hosts)
-    if settings.json:
-        show(settings, found, {})
+    if cli.json:
+        show(cli, found, {})
         return
-    _show_matrix(settings, found)
+    _show_matrix(cli, found)
     for one in found.hosts:
         if one.unconstrained:
-            settings.message(f"{one.name} may act for everybody everywhere (unconstrained delegation): turn that off.")
+            cli.message(f"{one.name} may act for everybody everywhere (unconstrained delegation): turn that off.")
         for fault in one.names:
             held = f", {' and '.join(fault.holders)} have it" if fault.holders else ""
-            settings.message(
+            cli.message(
                 f"The service name {fault.name} is {fault.fault}{held}: `vmferry delegation register {one.name}`."
             )
 
@@ -103,10 +103,10 @@ def show_(settings: Settings, hosts: tuple[str, ...], reach: Reach) -> None:
     help="Write it on B's account: takes only the right to write there, and is for all services and any protocol.",
 )
 @_dry_run
-@pass_settings
-@_reach
+@pass_command_line
+@_connected
 def grant(
-    settings: Settings,
+    cli: CommandLine,
     source: str,
     destination: str,
     both: bool,
@@ -114,7 +114,7 @@ def grant(
     kerberos_only: bool,
     resource_based: bool,
     dry_run: bool,
-    reach: Reach,
+    connector: DirectoryConnector,
 ) -> None:
     """Let host A act for users at host B, so that they can move VMs from A to B.
 
@@ -123,7 +123,7 @@ def grant(
     for option, given in (("--no-storage", no_storage), ("--kerberos-only", kerberos_only)):
         if resource_based and given:
             raise UsageError(codes.RESOURCE_OPTIONS, option=option)
-    with reach() as directory, _telling(settings, dry_run) as tell:
+    with connector() as directory, _telling(cli, dry_run) as tell:
         for one, two in _ways(source, destination, both):
             manage.grant(
                 directory,
@@ -142,21 +142,21 @@ def grant(
 @click.argument("destination", metavar="B", shell_complete=complete.hosts)
 @_both
 @_dry_run
-@pass_settings
-@_reach
+@pass_command_line
+@_connected
 def revoke(
-    settings: Settings,
+    cli: CommandLine,
     source: str,
     destination: str,
     both: bool,
     dry_run: bool,
-    reach: Reach,
+    connector: DirectoryConnector,
 ) -> None:
     """Let host A no longer act for users at host B: take away what `grant` writes, of either kind, and nothing else.
 
     "Any protocol" goes with the last service that A's account lists.
     """
-    with reach() as directory, _telling(settings, dry_run) as tell:
+    with connector() as directory, _telling(cli, dry_run) as tell:
         for one, two in _ways(source, destination, both):
             manage.revoke(directory, one, two, tell=tell, dry_run=dry_run)
 
@@ -164,12 +164,12 @@ def revoke(
 @delegation.command("register", example="vmferry delegation register kvm2 --dry-run")
 @click.argument("name", metavar="HOST", shell_complete=complete.hosts)
 @_dry_run
-@pass_settings
-@_reach
-def register(settings: Settings, name: str, dry_run: bool, reach: Reach) -> None:
+@pass_command_line
+@_connected
+def register(cli: CommandLine, name: str, dry_run: bool, connector: DirectoryConnector) -> None:
     """Give HOST's account the service names that it lacks; take them from others that have them, after asking."""
-    with reach() as directory, _telling(settings, dry_run) as tell:
-        manage.register(directory, name, tell=tell, confirm=settings.confirm, dry_run=dry_run)
+    with connector() as directory, _telling(cli, dry_run) as tell:
+        manage.register(directory, name, tell=tell, confirm=cli.confirm, dry_run=dry_run)
 
 
 @delegation.command("verify", example="vmferry delegation verify kvm1 kvm2 --as operator --storage")
@@ -177,9 +177,11 @@ def register(settings: Settings, name: str, dry_run: bool, reach: Reach) -> None
 @click.argument("destination", metavar="B", shell_complete=complete.hosts)
 @click.option("--as", "user", metavar="USER", required=True, help="For whom A would act: NAME, or NAME@REALM.")
 @click.option("--storage", is_flag=True, help="For moves that take storage along, too.")
-@pass_settings
-@_reach
-def verify(settings: Settings, source: str, destination: str, user: str, storage: bool, reach: Reach) -> None:
+@pass_command_line
+@_connected
+def verify(
+    cli: CommandLine, source: str, destination: str, user: str, storage: bool, connector: DirectoryConnector
+) -> None:
     """See whether host A may act for USER at host B, and where it may not, why.
 
     What the domain's directory says is seen from everywhere. The KDC itself is tried on A as root alone: that takes
@@ -188,12 +190,12 @@ def verify(settings: Settings, source: str, destination: str, user: str, storage
     here = config.load()
     keys = HostKeys(here.keytab, here.name)
     services = ALL if storage else ALL[:1]
-    found = verification.verify(reach, source, destination, user, services, keys)
-    if settings.json:
-        show(settings, found, {})
+    found = verification.verify(connector, source, destination, user, services, keys)
+    if cli.json:
+        show(cli, found, {})
     else:
         show_list(
-            settings,
+            cli,
             found.steps,
             {
                 "step": lambda step: step.name,
@@ -203,21 +205,21 @@ def verify(settings: Settings, source: str, destination: str, user: str, storage
             },
         )
         for mend in dict.fromkeys(step.mend for step in found.steps if step.mend):
-            settings.message(mend)
+            cli.message(mend)
     if found.failed:
-        settings.message(_LATER)
+        cli.message(_LATER)
         click.get_current_context().exit(Exit.PREFLIGHT)
 
 
 @contextmanager
-def _telling(settings: Settings, dry_run: bool) -> Iterator[Callable[[Change], None]]:
+def _telling(cli: CommandLine, dry_run: bool) -> Iterator[Callable[[Change], None]]:
     """Print changes as they are made, so that what was done is known where a later one fails."""
     made: list[Written] = []
 
     def tell(change: Change) -> None:
         written = Written.of(change)
         made.append(written)
-        if not settings.json:
+        if not cli.json:
             click.echo(f"{written.account} ({written.place}), {written.attribute}:")
             for line in change.says:
                 click.echo(f"  {line}")
@@ -225,23 +227,23 @@ def _telling(settings: Settings, dry_run: bool) -> Iterator[Callable[[Change], N
     try:
         yield tell
     finally:
-        if settings.json:
+        if cli.json:
             click.echo(json.dumps([one.model_dump(mode="json") for one in made], indent=2))
     if not made:
-        settings.message("Nothing is to be changed.")
+        cli.message("Nothing is to be changed.")
     elif dry_run:
-        settings.message("Nothing was written.")
+        cli.message("Nothing was written.")
     else:
-        settings.message(_LATER)
+        cli.message(_LATER)
 
 
 def _ways(source: str, destination: str, both: bool) -> Iterable[tuple[str, str]]:
     return ((source, destination), (destination, source)) if both else ((source, destination),)
 
 
-def _show_matrix(settings: Settings, found: Delegations) -> None:
+def _show_matrix(cli: CommandLine, found: Delegations) -> None:
     show_list(
-        settings,
+        cli,
         found.links,
         {
             "from": lambda link: link.source,
@@ -253,7 +255,7 @@ def _show_matrix(settings: Settings, found: Delegations) -> None:
         },
     )
     if not found.links:
-        settings.message("There are no two hosts to show: name them.")
+        cli.message("There are no two hosts to show: name them.")
 
 
 def _missing(link: Link) -> str:

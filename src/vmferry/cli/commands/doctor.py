@@ -6,7 +6,7 @@ import click
 
 from vmferry import config
 from vmferry.cli.terminal import complete, output
-from vmferry.cli.terminal.context import Command, Settings, pass_settings
+from vmferry.cli.terminal.context import Command, CommandLine, pass_command_line
 from vmferry.core import codes
 from vmferry.core.errors import Exit, UnreachableError
 from vmferry.core.messages.diagnosis import HostReport, Matrix, PairReport
@@ -28,9 +28,9 @@ vmferry doctor --all --output json
 )
 @click.argument("hosts", nargs=-1, metavar="[HOST]...", shell_complete=complete.hosts)
 @click.option("--all", "every", is_flag=True, help="This host and all that it is paired with.")
-@pass_settings
+@pass_command_line
 @click.pass_context
-def doctor(ctx: click.Context, settings: Settings, hosts: tuple[str, ...], every: bool) -> None:
+def doctor(ctx: click.Context, cli: CommandLine, hosts: tuple[str, ...], every: bool) -> None:
     """Examine this host; with HOSTs, which are paired with it, also those, and every way between two of them.
 
     The ways are shown as a matrix, from the host of the row to that of the column: ok, or the code of the first thing
@@ -40,15 +40,15 @@ def doctor(ctx: click.Context, settings: Settings, hosts: tuple[str, ...], every
     if hosts and every:
         raise click.UsageError("Name hosts, or say --all.")
     try:
-        client = settings.client()
+        client = cli.client()
         if not hosts and not every:
             reports, matrix = [client.examine()], None
         else:
             names = list(hosts) or [host.name for host in client.hosts()]
             if names:
-                settings.message(f"Examining this host, {', '.join(names)} and the ways between them.")
+                cli.message(f"Examining this host, {', '.join(names)} and the ways between them.")
             else:
-                settings.message("Examining this host. It knows no other.")
+                cli.message("Examining this host. It knows no other.")
             matrix = client.diagnose(names)
             reports = matrix.hosts
     except UnreachableError as error:
@@ -56,9 +56,9 @@ def doctor(ctx: click.Context, settings: Settings, hosts: tuple[str, ...], every
             raise
         reports, matrix = [_away(service.away(error))], None
     if matrix is None:
-        _show_host(settings, reports[0])
+        _show_host(cli, reports[0])
     else:
-        _show_matrix(settings, matrix)
+        _show_matrix(cli, matrix)
     pairs = matrix.pairs if matrix else []
     found = [finding for one in reports for finding in one.findings] + [
         finding for pair in pairs for finding in pair.findings
@@ -74,31 +74,31 @@ def _away(finding: Finding) -> HostReport:
     return HostReport(name=name, vmferry="", libvirt="", qemu="", migration=None, findings=[finding], untold=untold)
 
 
-def _show_host(settings: Settings, report: HostReport) -> None:
-    if settings.json:
-        output.show(settings, report, {})
+def _show_host(cli: CommandLine, report: HostReport) -> None:
+    if cli.json:
+        output.show(cli, report, {})
         return
-    output.show(settings, report, _facts(report))
-    _show_findings(settings, [report])
-    _sum_up(settings, [report], [])
+    output.show(cli, report, _facts(report))
+    _show_findings(cli, [report])
+    _sum_up(cli, [report], [])
 
 
-def _show_matrix(settings: Settings, matrix: Matrix) -> None:
-    if settings.json:
-        output.show(settings, matrix, {})
+def _show_matrix(cli: CommandLine, matrix: Matrix) -> None:
+    if cli.json:
+        output.show(cli, matrix, {})
         return
-    _show_findings(settings, matrix.hosts)
+    _show_findings(cli, matrix.hosts)
     cells = {(pair.source, pair.destination): _cell(pair) for pair in matrix.pairs}
     names = [report.name for report in matrix.hosts]
     columns: dict[str, Callable[[HostReport], str]] = {"from \\ to": lambda report: report.name}
     for name in names:
         columns[name] = _column(cells, name)
-    output.show_list(settings, matrix.hosts, columns)
+    output.show_list(cli, matrix.hosts, columns)
     for pair in matrix.pairs:
         if pair.findings:
             worst = pair.findings[0]
-            settings.message(f"{pair.source} to {pair.destination}: {worst.detail} {worst.mend} ({worst.code})")
-    _sum_up(settings, matrix.hosts, matrix.pairs)
+            cli.message(f"{pair.source} to {pair.destination}: {worst.detail} {worst.mend} ({worst.code})")
+    _sum_up(cli, matrix.hosts, matrix.pairs)
 
 
 def _column(cells: Mapping[tuple[str, str], str], to: str) -> Callable[[HostReport], str]:
@@ -117,11 +117,11 @@ def _facts(report: HostReport) -> dict[str, str]:
     }
 
 
-def _show_findings(settings: Settings, reports: Sequence[HostReport]) -> None:
+def _show_findings(cli: CommandLine, reports: Sequence[HostReport]) -> None:
     rows = [_Row(host=report.name, **dict(finding)) for report in reports for finding in report.findings]
     if rows:
         output.show_list(
-            settings,
+            cli,
             rows,
             {
                 "host": lambda row: row.host,
@@ -145,10 +145,10 @@ def _cell(pair: PairReport) -> str:
     return found.code if found else _WELL
 
 
-def _sum_up(settings: Settings, hosts: Sequence[HostReport], pairs: Sequence[PairReport]) -> None:
+def _sum_up(cli: CommandLine, hosts: Sequence[HostReport], pairs: Sequence[PairReport]) -> None:
     ill = [report.name for report in hosts if blocker(report.findings) is not None]
     bad = [f"{pair.source} to {pair.destination}" for pair in pairs if blocker(pair.findings) is not None]
     if ill or bad:
-        settings.message(f"Something stands in the way of moves: {', '.join(ill + bad)}.")
+        cli.message(f"Something stands in the way of moves: {', '.join(ill + bad)}.")
     else:
-        settings.message("Nothing stands in the way of moves.")
+        cli.message("Nothing stands in the way of moves.")

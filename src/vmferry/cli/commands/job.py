@@ -9,7 +9,7 @@ from rich.live import Live
 
 from vmferry.cli.commands.resolve import EXAMPLE, resolve
 from vmferry.cli.terminal import complete
-from vmferry.cli.terminal.context import INTERRUPTED, Group, Settings, pass_settings
+from vmferry.cli.terminal.context import INTERRUPTED, CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.follow import Detached, conclude, detach, follow
 from vmferry.cli.terminal.output import ago, moment, show_job, show_lines, show_list, table
 from vmferry.cli.terminal.pick import newest_first, pick, short
@@ -54,16 +54,16 @@ def job() -> None:
     help=f"The newest N; 0 is all. Default: {LIMIT} in a table, else all.",
 )
 @click.option("--watch", is_flag=True, help="Show the list until Ctrl-C, always as it stands.")
-@pass_settings
+@pass_command_line
 @click.pass_context
 def list_(
-    ctx: click.Context, settings: Settings, states: Sequence[str], vm: str | None, limit: int | None, watch: bool
+    ctx: click.Context, cli: CommandLine, states: Sequence[str], vm: str | None, limit: int | None, watch: bool
 ) -> None:
     """List the moves from and to this host, the newest first."""
-    if watch and (settings.json or not Console().is_terminal):
+    if watch and (cli.json or not Console().is_terminal):
         raise click.UsageError("--watch draws on a terminal. For a program: `vmferry job watch JOB --output json`.")
-    client = settings.client()
-    program = settings.json or settings.names
+    client = cli.client()
+    program = cli.json or cli.names
     most = limit if limit is not None else 0 if program else LIMIT
 
     def wanted(jobs: Sequence[Job]) -> list[Job]:
@@ -76,68 +76,68 @@ def list_(
     jobs = client.jobs()
     found = wanted(jobs)
     shown = found[: most or None]
-    show_list(settings, shown, _columns(short(jobs)), more=_MORE, name=lambda job: job.id)
+    show_list(cli, shown, _columns(short(jobs)), more=_MORE, name=lambda job: job.id)
     if len(found) > len(shown) and not program:
-        settings.message(f"The newest {len(shown)} of {len(found)} moves; `--limit 0` shows all.")
+        cli.message(f"The newest {len(shown)} of {len(found)} moves; `--limit 0` shows all.")
 
 
 @job.command("show", example="vmferry job show 7f3a9c\nvmferry job show web01")
 @_job
-@pass_settings
-def show(settings: Settings, word: str) -> None:
+@pass_command_line
+def show(cli: CommandLine, word: str) -> None:
     """Show a move: how far it is, or how it ended."""
-    client = settings.client()
-    show_job(settings, client.job(pick(client, word).id))
+    client = cli.client()
+    show_job(cli, client.job(pick(client, word).id))
 
 
 @job.command("watch", example="vmferry job watch 7f3a9c\nvmferry job watch last")
 @_job
-@pass_settings
+@pass_command_line
 @click.pass_context
-def watch(ctx: click.Context, settings: Settings, word: str) -> None:
+def watch(ctx: click.Context, cli: CommandLine, word: str) -> None:
     """Watch a move to its end.
 
     Ctrl-C stops watching; the move goes on. The exit code is that of the move.
     """
-    client = settings.client()
+    client = cli.client()
     found = pick(client, word, running=True)
     try:
-        follow(settings, client, found)
+        follow(cli, client, found)
     except Detached:
-        detach(settings, found)
+        detach(cli, found)
         ctx.exit(INTERRUPTED)
 
 
 @job.command("logs", example="vmferry job logs 7f3a9c\nvmferry job logs web01 --host kvm2")
 @_job
-@pass_settings
-def logs(settings: Settings, word: str) -> None:
+@pass_command_line
+def logs(cli: CommandLine, word: str) -> None:
     """Print what this host's transfer process of a move has logged.
 
     Each phase has a line, and so has whatever went wrong. The other host has a log of its own.
     """
-    client = settings.client()
+    client = cli.client()
     found = client.job_log(pick(client, word).id)
-    show_lines(settings, found, found.lines)
+    show_lines(cli, found, found.lines)
     if not found.lines:
-        settings.message(f"Host {found.host} has no log of job {found.job}: it has not begun, or its log is old.")
+        cli.message(f"Host {found.host} has no log of job {found.job}: it has not begun, or its log is old.")
 
 
 @job.command("wait", example="vmferry job wait web01 db01 --timeout 30m")
 @click.argument("words", metavar="JOB...", nargs=-1, required=True, shell_complete=complete.running_jobs)
 @click.option("--timeout", metavar="TIME", callback=parsed(parse_span), help="Give up after this: 90s, 10m, 2h.")
-@pass_settings
-def wait(settings: Settings, words: Sequence[str], timeout: float | None) -> None:
+@pass_command_line
+def wait(cli: CommandLine, words: Sequence[str], timeout: float | None) -> None:
     """Wait until moves have ended, without showing how far they are.
 
     The exit code is that of the first move that did not succeed. Moves go on when the time is over.
     """
-    client = settings.client()
+    client = cli.client()
     limit = None if timeout is None else time.monotonic() + timeout
     jobs = [pick(client, word, running=True) for word in words]
     ended = [_wait(client, one, limit, timeout or 0.0) for one in jobs]
     for one in sorted(ended, key=lambda one: one.state is not State.DONE):
-        conclude(settings, one)
+        conclude(cli, one)
 
 
 @job.command("cancel", example="vmferry job cancel 7f3a9c\nvmferry job cancel web01 --force")
@@ -145,16 +145,16 @@ def wait(settings: Settings, words: Sequence[str], timeout: float | None) -> Non
 @click.option(
     "--force", is_flag=True, help="Give it up on this host even if the other one does not take part (administrators)."
 )
-@pass_settings
-def cancel(settings: Settings, word: str, force: bool) -> None:
+@pass_command_line
+def cancel(cli: CommandLine, word: str, force: bool) -> None:
     """Cancel a move: the VM runs on where it is, and what was made for the move is removed.
 
     A move that has passed its commit cannot be cancelled: let it finish, then move the VM back.
     """
-    client = settings.client()
+    client = cli.client()
     found = pick(client, word, running=True)
     client.cancel(found.id, force=force)
-    settings.message(
+    cli.message(
         f"Job {found.id} ({found.vm} to {found.destination}) was asked to end; "
         f"`vmferry job watch {found.id}` shows when it has."
     )

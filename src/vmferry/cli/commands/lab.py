@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.context import CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.units import parsed
 from vmferry.lab import domain, network, tree
 from vmferry.lab.controller import Controller
@@ -69,9 +69,9 @@ def lab() -> None:
     help="Where another release comes from, the first time. Default: the mirror that this machine's apt uses.",
 )
 @click.option("--bare", is_flag=True, help="Hosts as they are when vmferry was just installed: not paired, and no VM.")
-@pass_settings
+@pass_command_line
 def up(
-    settings: Settings,
+    cli: CommandLine,
     name: str,
     hosts: int,
     bandwidth: str | None,
@@ -89,18 +89,18 @@ def up(
     """
     found = Lab.named(name)
     chosen = _NEWER if samba == "newer" else MACHINE if with_domain or trust else None
-    found.up(hosts, bandwidth, dict(releases), chosen, mirror, settings.message, trust=trust, new=bare)
+    found.up(hosts, bandwidth, dict(releases), chosen, mirror, cli.message, trust=trust, new=bare)
     which = "" if name == "lab" else f"--name {name} "
     look = "vmferry host show"
     if not bare:
         if not found.controllers:  # hosts of a domain know each other
             play.pair(found.hosts)
         if not any(host.vms() for host in found.hosts):
-            settings.message(f"Starting {play.FIRST} on kvm1 ...")
+            cli.message(f"Starting {play.FIRST} on kvm1 ...")
             play.add(found, play.FIRST, found.host("kvm1"))
         look = f"vmferry vm move {play.FIRST} kvm2 --include-storage" if len(found.hosts) > 1 else "vmferry vm list"
-    settings.message(f"The lab is up. Look around: vmferry lab exec {which}kvm1 -- {look}")
-    _show(settings, found)
+    cli.message(f"The lab is up. Look around: vmferry lab exec {which}kvm1 -- {look}")
+    _show(cli, found)
 
 
 @lab.group("vm", cls=Group)
@@ -113,34 +113,34 @@ def vm() -> None:
 @click.argument("vm_name", metavar="VM")
 @click.option("--memory", type=click.IntRange(64, 65536), default=256, show_default=True, metavar="MIB")
 @click.option("--disk", type=click.IntRange(128, 1 << 20), default=1024, show_default=True, metavar="MIB")
-@pass_settings
-def add(settings: Settings, name: str, vm_name: str, memory: int, disk: int) -> None:
+@pass_command_line
+def add(cli: CommandLine, name: str, vm_name: str, memory: int, disk: int) -> None:
     """Make a VM on kvm1, or the host that --host names, and start it.
 
     It runs a small Linux that changes some memory and writes to its disk all the time, so that a move has something
     to do. docs/lab.md says how to bring a VM of your own.
     """
     found = Lab.named(name)
-    host = found.host(settings.host or "kvm1")
+    host = found.host(cli.host or "kvm1")
     play.add(found, vm_name, host, memory, disk)
-    settings.message(f"{vm_name} runs on {host.name}.")
+    cli.message(f"{vm_name} runs on {host.name}.")
 
 
 @lab.command("down", example="vmferry lab down")
 @_name
-@pass_settings
-def down(settings: Settings, name: str) -> None:
+@pass_command_line
+def down(cli: CommandLine, name: str) -> None:
     """End the lab and remove all that it made; what can be used again stays in /var/cache/vmferry-lab."""
     Lab.named(name).down()
-    settings.message("The lab is down.")
+    cli.message("The lab is down.")
 
 
 @lab.command("status", example="vmferry lab status")
 @_name
-@pass_settings
-def status(settings: Settings, name: str) -> None:
+@pass_command_line
+def status(cli: CommandLine, name: str) -> None:
     """Tell how each host of the lab stands."""
-    _show(settings, Lab.named(name))
+    _show(cli, Lab.named(name))
 
 
 @lab.command(
@@ -154,8 +154,8 @@ def status(settings: Settings, name: str) -> None:
 )
 @click.argument("where", metavar="HOST")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@pass_settings
-def exec_(_settings: Settings, name: str, person: str | None, where: str, command: tuple[str, ...]) -> None:
+@pass_command_line
+def exec_(_cli: CommandLine, name: str, person: str | None, where: str, command: tuple[str, ...]) -> None:
     """Run a command in a host of the lab, or in its domain controller, dc; its exit code is this one's.
 
     With --as, the ticket is in a cache of its own, which goes when the command ends. The command runs as root on the
@@ -178,15 +178,15 @@ def exec_(_settings: Settings, name: str, person: str | None, where: str, comman
 @click.argument("link", type=click.Choice(["management", "migration"]))
 @click.option("--bandwidth", metavar="RATE", help="As tc(8) has it, or `unlimited`.")
 @click.option("--up/--down", "cable", default=None, help="Put the cable in, or pull it out.")
-@pass_settings
-def link_(settings: Settings, name: str, link: str, bandwidth: str | None, cable: bool | None) -> None:
+@pass_command_line
+def link_(cli: CommandLine, name: str, link: str, bandwidth: str | None, cable: bool | None) -> None:
     """Change a link while the hosts run: the end of one (--host), or every host's."""
     if bandwidth is None and cable is None:
         raise click.UsageError("Give --bandwidth, --up or --down.")
     found = Lab.named(name)
-    if settings.host in domain.DOMAINS and link == "migration":
-        raise click.UsageError(f"{settings.host} has a cable to the management network alone.")
-    for one in [found.machine(settings.host)] if settings.host else found.hosts or [found.host("kvm1")]:
+    if cli.host in domain.DOMAINS and link == "migration":
+        raise click.UsageError(f"{cli.host} has a cable to the management network alone.")
+    for one in [found.machine(cli.host)] if cli.host else found.hosts or [found.host("kvm1")]:
         if bandwidth:
             network.limit(found.layout, one.name, link, None if bandwidth == "unlimited" else bandwidth)
         if cable is not None:
@@ -196,15 +196,15 @@ def link_(settings: Settings, name: str, link: str, bandwidth: str | None, cable
 @lab.command("demo", example="vmferry lab demo\nvmferry lab demo --keep")
 @click.option("--name", default="demo", show_default=True, metavar="NAME", help="In which lab; VMs in it are removed.")
 @click.option("--keep", is_flag=True, help="Leave that lab up afterwards.")
-@pass_settings
-def demo(_settings: Settings, name: str, keep: bool) -> None:
+@pass_command_line
+def demo(_cli: CommandLine, name: str, keep: bool) -> None:
     """Move a busy VM with its disk from one host to another, and check it."""
     sys.exit(run_demo(Lab.named(name), keep=keep))
 
 
-def _show(settings: Settings, found: Lab) -> None:
+def _show(cli: CommandLine, found: Lab) -> None:
     rows = found.status()
-    if settings.json:
+    if cli.json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return
     table = Table("HOST", "STATE", "RELEASE", "MANAGEMENT", "MIGRATION", "VMS", box=None, pad_edge=False)

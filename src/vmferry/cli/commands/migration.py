@@ -5,7 +5,7 @@ from typing import Literal
 
 import click
 
-from vmferry.cli.terminal.context import INTERRUPTED, Group, Settings, pass_settings
+from vmferry.cli.terminal.context import INTERRUPTED, CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.output import show
 from vmferry.client import Client
 from vmferry.core import codes
@@ -26,32 +26,32 @@ def migration() -> None:
 
 
 @migration.command("enable", example="vmferry migration enable")
-@pass_settings
-def enable(settings: Settings) -> None:
+@pass_command_line
+def enable(cli: CommandLine) -> None:
     """Let VMs come to this host and leave it. A new host does not."""
-    answer = settings.client().enable()
-    _tell(settings, answer, "Migration is enabled." if answer.changed else "Migration is enabled already.")
+    answer = cli.client().enable()
+    _tell(cli, answer, "Migration is enabled." if answer.changed else "Migration is enabled already.")
 
 
 @migration.command("disable", example="vmferry migration disable\nvmferry migration disable --wait")
 @moves_options[0]
 @moves_options[1]
-@pass_settings
+@pass_command_line
 @click.pass_context
-def disable(ctx: click.Context, settings: Settings, moves: Moves | None) -> None:
+def disable(ctx: click.Context, cli: CommandLine, moves: Moves | None) -> None:
     """Let no more VMs come to this host or leave it.
 
     While moves have not ended it asks what becomes of them: wait for their end, or cancel them. It returns when
     they have ended; Ctrl-C stops waiting, not them.
     """
-    client = settings.client()
-    answer = turn_off(settings, client, moves)
-    _tell(settings, answer, "Migration is disabled." if answer.changed else "Migration is disabled already.")
-    if not wait_for(settings, client, answer.jobs):
+    client = cli.client()
+    answer = turn_off(cli, client, moves)
+    _tell(cli, answer, "Migration is disabled." if answer.changed else "Migration is disabled already.")
+    if not wait_for(cli, client, answer.jobs):
         ctx.exit(INTERRUPTED)
 
 
-def turn_off(settings: Settings, client: Client, moves: Moves | None) -> SettingsAnswer:
+def turn_off(cli: CommandLine, client: Client, moves: Moves | None) -> SettingsAnswer:
     """Disable migration; asks about moves in progress, if nothing was said and somebody is there.
 
     Raises:
@@ -61,10 +61,10 @@ def turn_off(settings: Settings, client: Client, moves: Moves | None) -> Setting
     try:
         return client.disable(moves)
     except UsageError as error:
-        alone = settings.json or settings.yes or not sys.stdin.isatty()
+        alone = cli.json or cli.yes or not sys.stdin.isatty()
         if error.code.name != codes.MOVES_IN_PROGRESS.name or alone:
             raise
-        settings.message(error.reason)
+        cli.message(error.reason)
     choice = click.Choice(["wait", "cancel", "nothing"])
     said = click.prompt("Wait for them, cancel them, or do nothing", type=choice, default="nothing", err=True)
     if said == "nothing":
@@ -72,22 +72,22 @@ def turn_off(settings: Settings, client: Client, moves: Moves | None) -> Setting
     return client.disable("wait" if said == "wait" else "cancel")
 
 
-def wait_for(settings: Settings, client: Client, jobs: list[str]) -> bool:
+def wait_for(cli: CommandLine, client: Client, jobs: list[str]) -> bool:
     """Wait until moves have ended; False when Ctrl-C ended the waiting."""
     if jobs:
-        settings.message(f"Waiting for the end of {', '.join(jobs)}.")
+        cli.message(f"Waiting for the end of {', '.join(jobs)}.")
     try:
         for job in jobs:
             for _ in client.events(job):
                 pass
     except KeyboardInterrupt:
-        settings.message("They go on; `vmferry job list` shows them.")
+        cli.message("They go on; `vmferry job list` shows them.")
         return False
     return True
 
 
-def _tell(settings: Settings, answer: SettingsAnswer, said: str) -> None:
+def _tell(cli: CommandLine, answer: SettingsAnswer, said: str) -> None:
     for note in [said, *answer.notes]:
-        settings.message(note)
-    if settings.json:
-        show(settings, answer, {})
+        cli.message(note)
+    if cli.json:
+        show(cli, answer, {})

@@ -3,7 +3,7 @@
 import click
 
 from vmferry.cli.terminal import complete
-from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.context import CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.output import show, show_list
 from vmferry.core.messages.api import NetworkChange, SettingsAnswer
 
@@ -21,12 +21,12 @@ def network() -> None:
 
 
 @network.command("list", example="vmferry network list")
-@pass_settings
-def list_(settings: Settings) -> None:
+@pass_command_line
+def list_(cli: CommandLine) -> None:
     """List the networks, in the order in which they are tried, and this host's addresses in each."""
-    client = settings.client()
+    client = cli.client()
     show_list(
-        settings,
+        cli,
         client.networks(),
         {
             "subnet": lambda network: network.subnet,
@@ -34,47 +34,47 @@ def list_(settings: Settings) -> None:
             "addresses": lambda network: ", ".join(network.addresses) or "none",
         },
     )
-    if not settings.json:
+    if not cli.json:
         any_network = client.settings().any_network
-        settings.message("Any other network may be used too." if any_network else "No other network is used.")
+        cli.message("Any other network may be used too." if any_network else "No other network is used.")
 
 
 @network.command("add", example="vmferry network add 10.20.0.0/24 --priority 10\nvmferry network add fd20::/64")
 @click.argument("subnet")
 @_priority
-@pass_settings
-def add(settings: Settings, subnet: str, priority: int | None) -> None:
+@pass_command_line
+def add(cli: CommandLine, subnet: str, priority: int | None) -> None:
     """List a network: a subnet, or one address of this host.
 
     It takes effect at once, with the next move. Listed networks are tried in the order of their priority, and nothing
     else is after `vmferry host set --only-listed-networks`.
     """
-    answer = settings.client().add_network(subnet, priority)
-    _tell(settings, answer)
+    answer = cli.client().add_network(subnet, priority)
+    _tell(cli, answer)
 
 
 @network.command("set", example="vmferry network set 10.20.0.0/24 --priority 5")
 @click.argument("subnet", shell_complete=complete.networks)
 @_priority
 @click.option("--subnet", "other", metavar="SUBNET", help="What it is from now on.")
-@pass_settings
-def set_(settings: Settings, subnet: str, priority: int | None, other: str | None) -> None:
+@pass_command_line
+def set_(cli: CommandLine, subnet: str, priority: int | None, other: str | None) -> None:
     """Give a listed network another priority or subnet."""
     if priority is None and other is None:
         raise click.UsageError("Give --priority or --subnet.")
-    _tell(settings, settings.client().set_network(subnet, NetworkChange(subnet=other, priority=priority)))
+    _tell(cli, cli.client().set_network(subnet, NetworkChange(subnet=other, priority=priority)))
 
 
 @network.command("remove", example="vmferry network remove 10.20.0.0/24")
 @click.argument("subnet", shell_complete=complete.networks)
-@pass_settings
-def remove(settings: Settings, subnet: str) -> None:
+@pass_command_line
+def remove(cli: CommandLine, subnet: str) -> None:
     """Take a network off the list."""
-    _tell(settings, settings.client().remove_network(subnet))
+    _tell(cli, cli.client().remove_network(subnet))
 
 
-def _tell(settings: Settings, answer: SettingsAnswer) -> None:
+def _tell(cli: CommandLine, answer: SettingsAnswer) -> None:
     for note in answer.notes:
-        settings.message(note)
+        cli.message(note)
     listed = ", ".join(f"{network.subnet} ({network.priority})" for network in answer.settings.networks)
-    show(settings, answer, {"networks": listed or "none"})
+    show(cli, answer, {"networks": listed or "none"})

@@ -3,7 +3,7 @@
 import click
 
 from vmferry.cli.terminal import complete
-from vmferry.cli.terminal.context import Settings, pass_settings
+from vmferry.cli.terminal.context import CommandLine, pass_command_line
 from vmferry.cli.terminal.output import show, show_job
 from vmferry.cli.terminal.pick import pick
 from vmferry.core.resolution import Owner, Resolution, Way
@@ -14,23 +14,23 @@ EXAMPLE = "vmferry job resolve 7f3a9c\nvmferry job resolve 7f3a9c --keep --yes"
 @click.argument("word", metavar="JOB", shell_complete=complete.jobs)
 @click.option("--keep", "owner", flag_value=Owner.HERE.value, help="The VM is this host's.")
 @click.option("--give-up", "owner", flag_value=Owner.THERE.value, help="The VM is the other host's.")
-@pass_settings
-def resolve(settings: Settings, word: str, owner: str | None) -> None:
+@pass_command_line
+def resolve(cli: CommandLine, word: str, owner: str | None) -> None:
     """Settle a move whose other host is gone for good (administrators).
 
     Without --keep or --give-up it changes nothing: it shows how the VM stands on this host, what either way comes to,
     and what speaks against it. Only you can know that the other host will not come back: two hosts that are told
     opposite things may both run the VM.
     """
-    client = settings.client()
+    client = cli.client()
     found = client.resolution(pick(client, word).id)
     if owner is None:
-        show(settings, found, _lines(found))
+        show(cli, found, _lines(found))
         return
     way, chosen = (found.keep, found.host) if owner == Owner.HERE else (found.give_up, found.peer)
     if way.refusal is None:  # else the host refuses, with its reason
-        settings.confirm(f"{way.outcome}\nIs {found.peer} gone for good, and is {found.vm} to be {chosen}'s?")
-    show_job(settings, client.resolve(found, Owner(owner)))
+        cli.confirm(f"{way.outcome}\nIs {found.peer} gone for good, and is {found.vm} to be {chosen}'s?")
+    show_job(cli, client.resolve(found, Owner(owner)))
 
 
 def _lines(found: Resolution) -> dict[str, str]:

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from vmferry.cli.terminal import complete, output
-from vmferry.cli.terminal.context import INTERRUPTED, Group, Settings, pass_settings
+from vmferry.cli.terminal.context import INTERRUPTED, CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.follow import Detached, detach, follow
 from vmferry.cli.terminal.output import moment, show_list
 from vmferry.cli.terminal.pick import newest_first
@@ -49,12 +49,12 @@ def vm() -> None:
 
 
 @vm.command("list", example="vmferry vm list\nvmferry vm list -o name")
-@pass_settings
-def list_(settings: Settings) -> None:
+@pass_command_line
+def list_(cli: CommandLine) -> None:
     """List the VMs of this host."""
     show_list(
-        settings,
-        settings.client().vms(),
+        cli,
+        cli.client().vms(),
         {
             "name": lambda vm: vm.name,
             "state": lambda vm: vm.state,
@@ -69,13 +69,13 @@ def list_(settings: Settings) -> None:
 
 @vm.command("show", example="vmferry vm show web01")
 @click.argument("name", metavar="VM", shell_complete=complete.vms)
-@pass_settings
-def show(settings: Settings, name: str) -> None:
+@pass_command_line
+def show(cli: CommandLine, name: str) -> None:
     """Show a VM: what it has, and which disks would move with it."""
-    client = settings.client()
-    with _gone(settings, client, name):
+    client = cli.client()
+    with _gone(cli, client, name):
         found = client.vm(name)
-    output.show(settings, found, _describe(found))
+    output.show(cli, found, _describe(found))
 
 
 def _move_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -184,11 +184,11 @@ vmferry vm check web01 kvm2 --include-storage --predict
 @click.option(
     "--predict", is_flag=True, help="Measure network and VM for some seconds, and say how long the move would take."
 )
-@pass_settings
+@pass_command_line
 @click.pass_context
 def check(
     ctx: click.Context,
-    settings: Settings,
+    cli: CommandLine,
     /,
     name: str,
     destination: str,
@@ -205,15 +205,15 @@ def check(
     seconds: the slower the network, the longer. Nothing is measured while a move runs on either host.
     """
     options = _options(**rest)
-    client = settings.client()
+    client = cli.client()
     measured = predict or options.foretold
 
     def ask(password: str | None) -> Report:
-        with _checking(settings, client, name, destination, measured=measured):
+        with _checking(cli, client, name, destination, measured=measured):
             return client.check(name, destination, options, predict=predict, password=password)
 
     report = _with_password(password_file, ask)
-    show_report(settings, report, hint=not measured)
+    show_report(cli, report, hint=not measured)
     if blocker(report.findings) is not None:
         ctx.exit(Exit.PREFLIGHT)
 
@@ -232,11 +232,11 @@ vmferry vm move web01 kvm2 --deadline 10m --max-downtime 500ms
 @click.option("--dry-run", is_flag=True, help="Only check, and print the XML that the destination would start.")
 @click.option("--no-wait", is_flag=True, help="Fail when one of the hosts takes part in as many moves as it may.")
 @click.option("--detach", "detached", is_flag=True, help="Print the job's id and do not wait for it.")
-@pass_settings
+@pass_command_line
 @click.pass_context
 def move(
     ctx: click.Context,
-    settings: Settings,
+    cli: CommandLine,
     /,
     name: str,
     destination: str,
@@ -254,36 +254,36 @@ def move(
     before the very end, the VM runs on where it is. Ctrl-C stops watching; the move goes on.
     """
     options = _options(**rest)
-    client = settings.client()
+    client = cli.client()
 
     def rehearse(password: str | None) -> Report:
-        with _checking(settings, client, name, destination, measured=options.foretold):
+        with _checking(cli, client, name, destination, measured=options.foretold):
             return client.check(name, destination, options, password=password)
 
     def begin(password: str | None) -> Job:
-        with _checking(settings, client, name, destination, measured=options.foretold):
+        with _checking(cli, client, name, destination, measured=options.foretold):
             return client.move(name, destination, options, wait=not no_wait, password=password)
 
     if dry_run:
-        _rehearse(settings, _with_password(password_file, rehearse))
+        _rehearse(cli, _with_password(password_file, rehearse))
         return
     try:
         job = _with_password(password_file, begin)
     except KeyboardInterrupt:
-        settings.message("The request was on its way: `vmferry job list` shows whether the move has begun.")
+        cli.message("The request was on its way: `vmferry job list` shows whether the move has begun.")
         ctx.exit(INTERRUPTED)
-    warn(settings, job.warnings)
+    warn(cli, job.warnings)
     if detached:
-        detach(settings, job)
-        if settings.json:
-            output.show(settings, job, {})
+        detach(cli, job)
+        if cli.json:
+            output.show(cli, job, {})
         else:
             click.echo(job.id)
         return
     try:
-        follow(settings, client, job)
+        follow(cli, client, job)
     except Detached:
-        detach(settings, job)
+        detach(cli, job)
         ctx.exit(INTERRUPTED)
 
 
@@ -300,17 +300,17 @@ def _with_password(file: str | None, ask: Callable[[str | None], _Answer]) -> _A
 
 
 @contextmanager
-def _checking(settings: Settings, client: Client, name: str, destination: str, *, measured: bool) -> Iterator[None]:
+def _checking(cli: CommandLine, client: Client, name: str, destination: str, *, measured: bool) -> Iterator[None]:
     """Show on a terminal what takes so long; where a VM is not here, say where it went."""
     console = Console(stderr=True)
-    shown = not settings.json and not settings.quiet and console.is_terminal
+    shown = not cli.json and not cli.quiet and console.is_terminal
     doing = f"Measuring {name} and the way to {destination}" if measured else f"Checking {name} on {destination}"
-    with console.status(f"{doing}...") if shown else nullcontext(), _gone(settings, client, name):
+    with console.status(f"{doing}...") if shown else nullcontext(), _gone(cli, client, name):
         yield
 
 
 @contextmanager
-def _gone(settings: Settings, client: Client, name: str) -> Iterator[None]:
+def _gone(cli: CommandLine, client: Client, name: str) -> Iterator[None]:
     """Where a VM is not on this host, say which move took it away, if one did."""
     try:
         yield
@@ -320,20 +320,20 @@ def _gone(settings: Settings, client: Client, name: str) -> Iterator[None]:
             done = [job for job in away if job.state is State.DONE and job.ended_at]
             for job in newest_first(done)[:1]:
                 assert job.ended_at is not None
-                settings.message(f"Job {job.id} moved {name} to {job.destination} at {moment(job.ended_at)}.")
+                cli.message(f"Job {job.id} moved {name} to {job.destination} at {moment(job.ended_at)}.")
         raise
 
 
-def _rehearse(settings: Settings, report: Report) -> None:
+def _rehearse(cli: CommandLine, report: Report) -> None:
     """Do as a move would, up to the point where it would begin.
 
     Raises:
         VmferryError: a finding that blocks the move.
     """
     require_none(report.findings)
-    warn(settings, report.findings)
-    if settings.json:
-        output.show(settings, report, {})
+    warn(cli, report.findings)
+    if cli.json:
+        output.show(cli, report, {})
     else:
         click.echo(report.live_xml)
 

@@ -10,7 +10,7 @@ from vmferry.cli.host.setup import setup
 from vmferry.cli.host.token import token
 from vmferry.cli.host.trust import trust
 from vmferry.cli.terminal import complete
-from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.context import CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.output import moment, show, show_list, show_secret
 from vmferry.cli.terminal.secret import read_secret
 from vmferry.client import Client
@@ -29,12 +29,12 @@ for command in (setup, set_, restrict, unrestrict, apply, trust, certificate, to
 
 
 @host.command("list", example="vmferry host list\nvmferry host list -o wide")
-@pass_settings
-def list_(settings: Settings) -> None:
+@pass_command_line
+def list_(cli: CommandLine) -> None:
     """List the hosts that this one is paired with, or has met as hosts of its site: where its VMs can go."""
     show_list(
-        settings,
-        settings.client().hosts(),
+        cli,
+        cli.client().hosts(),
         {
             "name": lambda host: host.name,
             "address": lambda host: host.address,
@@ -50,18 +50,18 @@ def list_(settings: Settings) -> None:
 
 @host.command("show", example="vmferry host show\nvmferry host show kvm2")
 @click.argument("name", required=False, shell_complete=complete.hosts)
-@pass_settings
-def show_(settings: Settings, name: str | None) -> None:
+@pass_command_line
+def show_(cli: CommandLine, name: str | None) -> None:
     """Show this host, or a paired one."""
-    client = settings.client()
+    client = cli.client()
     here = client.host()
     if name is None or name == here.name:
-        show(settings, here, _host(here))
+        show(cli, here, _host(here))
         return
     found = next((peer for peer in client.hosts() if peer.name == name), None)
     if found is None:
         raise UsageError(codes.HOST_UNKNOWN, host=name, local=here.name)
-    show(settings, found, _peer(found))
+    show(cli, found, _peer(found))
 
 
 @host.command(
@@ -82,8 +82,8 @@ def show_(settings: Settings, name: str | None) -> None:
     multiple=True,
     help="For whom the other host may move VMs to this one; may be repeated. Default: whomever it allows to.",
 )
-@pass_settings
-def pair(settings: Settings, other: str | None, invite: bool, token_file: str | None, callers: tuple[str, ...]) -> None:
+@pass_command_line
+def pair(cli: CommandLine, other: str | None, invite: bool, token_file: str | None, callers: tuple[str, ...]) -> None:
     """Pair this host with OTHER, so that VMs can move between the two.
 
     One of the two makes a token (--invite); the other one asks for it on the terminal. It is never taken from
@@ -94,47 +94,47 @@ def pair(settings: Settings, other: str | None, invite: bool, token_file: str | 
     if invite:
         if other or token_file:
             raise click.UsageError("--invite makes a token for whichever host is given it: leave the rest out")
-        _invite(settings, callers or ("*",))
+        _invite(cli, callers or ("*",))
         return
-    client = settings.client()
+    client = cli.client()
     token = read_secret("Token", token_file, UsageError(codes.TOKEN_NEEDED))
-    paired = _pair(settings, client, token, other, callers or ("*",))
-    settings.message(f"This host and {paired.name} are paired.")
-    show(settings, paired, _peer(paired))
+    paired = _pair(cli, client, token, other, callers or ("*",))
+    cli.message(f"This host and {paired.name} are paired.")
+    show(cli, paired, _peer(paired))
 
 
 @host.command("unpair", example="vmferry host unpair kvm2\nvmferry host unpair kvm2 --force")
 @click.argument("name", shell_complete=complete.hosts)
 @click.option("--force", is_flag=True, help="First end the moves with it that have not ended, whatever it does.")
-@pass_settings
-def unpair(settings: Settings, name: str, force: bool) -> None:
+@pass_command_line
+def unpair(cli: CommandLine, name: str, force: bool) -> None:
     """Forget a paired host, and tell it to forget this one."""
-    client = settings.client()
-    settings.confirm(f"Unpair {name}? VMs can then no longer move between the two.")
+    client = cli.client()
+    cli.confirm(f"Unpair {name}? VMs can then no longer move between the two.")
     client.unpair(name, force=force)
-    settings.message(f"{name} is forgotten.")
+    cli.message(f"{name} is forgotten.")
 
 
-def _invite(settings: Settings, callers: tuple[str, ...]) -> None:
-    client = settings.client()
+def _invite(cli: CommandLine, callers: tuple[str, ...]) -> None:
+    client = cli.client()
     here = client.host()
     invitation = client.invite(callers)
-    settings.message(
+    cli.message(
         f"Use this token on the other host, once, before {moment(invitation.expires_at)}:\n"
         f"  vmferry host pair {here.address}\n"
         "Anyone who has it can pair a host with this one: treat it as a password."
     )
-    show_secret(settings, invitation, invitation.token)
+    show_secret(cli, invitation, invitation.token)
 
 
-def _pair(settings: Settings, client: Client, token: str, other: str | None, callers: tuple[str, ...]) -> PairedHost:
+def _pair(cli: CommandLine, client: Client, token: str, other: str | None, callers: tuple[str, ...]) -> PairedHost:
     try:
         return client.pair(token, other, callers)
     except UnreachableError as error:
         if other is None or error.code.name != codes.HOST_UNREACHABLE.name:
             raise
         # The token names an address and a certificate, so that another way to the same host is as good.
-        settings.message(f"{error.reason} Trying the address that the token names.")
+        cli.message(f"{error.reason} Trying the address that the token names.")
         return client.pair(token, None, callers)
 
 

@@ -3,8 +3,8 @@
 import click
 
 from vmferry.cli.terminal import complete, logins
-from vmferry.cli.terminal.context import Command, Settings, pass_settings
-from vmferry.cli.terminal.logins import Login
+from vmferry.cli.terminal.context import Command, CommandLine, pass_command_line
+from vmferry.cli.terminal.logins import SavedLogin
 from vmferry.cli.terminal.output import show
 from vmferry.cli.terminal.secret import read_secret
 from vmferry.core import codes
@@ -30,9 +30,9 @@ from vmferry.core.hostport import host_port
     type=click.Path(dir_okay=False, allow_dash=True),
     help="Read the token from a file (-: standard input) instead of asking for it.",
 )
-@pass_settings
+@pass_command_line
 def login(
-    settings: Settings,
+    cli: CommandLine,
     address: str,
     fingerprint: str | None,
     authority: str | None,
@@ -54,22 +54,22 @@ def login(
     place, port = host_port(address, 6601)
     known = logins.load()  # before the question: it may be refused
     secret = read_secret("Token", token_file, UsageError(codes.API_TOKEN_NEEDED))
-    made = Login(address=place, port=port, fingerprint=plain, authority=authority, token=secret)
+    made = SavedLogin(address=place, port=port, fingerprint=plain, authority=authority, token=secret)
     with made.client() as client:
         here = client.host()
     name = name or here.name
     logins.save(known | {name: made})
-    settings.message(f"Use it from now on: vmferry --host {name} vm list")
-    show(settings, here, {"name": here.name, "version": here.version, "address": f"{place} port {port}"})
+    cli.message(f"Use it from now on: vmferry --host {name} vm list")
+    show(cli, here, {"name": here.name, "version": here.version, "address": f"{place} port {port}"})
 
 
 @click.command("logout", cls=Command, example="vmferry host logout kvm1")
 @click.argument("name", shell_complete=complete.logins)
-@pass_settings
-def logout(settings: Settings, name: str) -> None:
+@pass_command_line
+def logout(cli: CommandLine, name: str) -> None:
     """Forget the token for a host. It holds until it expires; `vmferry host token revoke` on the host ends it."""
     known = logins.load()
     if name not in known:
         raise AccessError(codes.LOGIN_MISSING, host=name, path=str(logins.path()))
     logins.save({other: login for other, login in known.items() if other != name})
-    settings.message(f"The token for {name} is forgotten here.")
+    cli.message(f"The token for {name} is forgotten here.")

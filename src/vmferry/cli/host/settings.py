@@ -11,7 +11,7 @@ import click
 from pydantic import ValidationError
 
 from vmferry.cli.commands.migration import Moves, moves_options, turn_off, wait_for
-from vmferry.cli.terminal.context import INTERRUPTED, Command, Settings, pass_settings
+from vmferry.cli.terminal.context import INTERRUPTED, Command, CommandLine, pass_command_line
 from vmferry.cli.terminal.output import show
 from vmferry.cli.terminal.units import parsed
 from vmferry.core import codes
@@ -100,17 +100,17 @@ def _choice(options: type[StrEnum]) -> click.Choice[str]:
     help="As whom in the domain a user of this host moves VMs; may be repeated. They take the place of those before; "
     "'' is nobody.",
 )
-@pass_settings
-def set_(settings: Settings, /, **values: Any) -> None:
+@pass_command_line
+def set_(cli: CommandLine, /, **values: Any) -> None:
     """Change settings of this host. They take effect at once; moves under way keep what they began with."""
     values |= people(values)
     said = values["principals"]
     values["principals"] = dict(pair for pair in said if pair[0]) if said else None
     if all(value is None for value in values.values()):
         raise click.UsageError("Say what to change.")
-    client = settings.client()
+    client = cli.client()
     before = client.settings()
-    show_change(settings, before, client.change_settings(SettingsChange(**values)))
+    show_change(cli, before, client.change_settings(SettingsChange(**values)))
 
 
 @click.command(
@@ -122,15 +122,15 @@ def set_(settings: Settings, /, **values: Any) -> None:
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @moves_options[0]
 @moves_options[1]
-@pass_settings
+@pass_command_line
 @click.pass_context
-def apply(ctx: click.Context, settings: Settings, file: str, dry_run: bool, moves: Moves | None) -> None:
+def apply(ctx: click.Context, cli: CommandLine, file: str, dry_run: bool, moves: Moves | None) -> None:
     """Make the settings of this host those of FILE (TOML; -: standard input), and show what that changes.
 
     What FILE does not name stays as it is. Applied again, it changes nothing. docs/settings.md has an example.
     """
     wanted = _read(file)
-    client = settings.client()
+    client = cli.client()
     before = client.settings()
     after = changed(before, wanted)
     applied = not dry_run and after != before
@@ -138,24 +138,24 @@ def apply(ctx: click.Context, settings: Settings, file: str, dry_run: bool, move
     jobs: list[str] = []
     if applied:
         if before.migration and not after.migration:
-            answer = turn_off(settings, client, moves)  # first: it may be refused, and then nothing has changed
+            answer = turn_off(cli, client, moves)  # first: it may be refused, and then nothing has changed
             notes, jobs = answer.notes, answer.jobs
         notes += client.change_settings(SettingsChange(**wanted.model_dump(exclude={"migration"}))).notes
         if after.migration and not before.migration:
             client.enable()
     result = Applied(changes=differences(before, after), applied=applied, notes=notes)
     for note in notes:
-        settings.message(note)
-    show(settings, result, _words(result.changes))
+        cli.message(note)
+    show(cli, result, _words(result.changes))
     if not result.changes:
-        settings.message(SAME)
+        cli.message(SAME)
     elif dry_run:
-        settings.message("Nothing was changed: this was a dry run.")
-    if not wait_for(settings, client, jobs):
+        cli.message("Nothing was changed: this was a dry run.")
+    if not wait_for(cli, client, jobs):
         ctx.exit(INTERRUPTED)
 
 
-def show_change(settings: Settings, before: HostSettings, answer: SettingsAnswer, same: str = SAME) -> None:
+def show_change(cli: CommandLine, before: HostSettings, answer: SettingsAnswer, same: str = SAME) -> None:
     """Print what an administrator's request has changed, and the notes; or the answer as JSON.
 
     Arguments:
@@ -163,11 +163,11 @@ def show_change(settings: Settings, before: HostSettings, answer: SettingsAnswer
         same: what to say where nothing has changed.
     """
     for note in answer.notes:
-        settings.message(note)
+        cli.message(note)
     changes = differences(before, answer.settings)
-    show(settings, answer, _words(changes))
-    if not changes and not settings.json:
-        settings.message(same)
+    show(cli, answer, _words(changes))
+    if not changes and not cli.json:
+        cli.message(same)
 
 
 def _words(changes: Sequence[Difference]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import click
 
 from vmferry.cli.host.settings import lines, people_options
 from vmferry.cli.host.steps import Steps
-from vmferry.cli.terminal.context import INTERRUPTED, Command, Settings, pass_settings
+from vmferry.cli.terminal.context import INTERRUPTED, Command, CommandLine, pass_command_line
 from vmferry.cli.terminal.output import show, wrap
 from vmferry.core.errors import VmferryError
 from vmferry.core.messages.api import PairTest, Problem, SetUp
@@ -112,9 +112,9 @@ class Asker:
     type=click.Path(dir_okay=False, allow_dash=True),
     help="Read the pairing token of a host that is not known yet from a file (-: standard input).",
 )
-@pass_settings
+@pass_command_line
 @click.pass_context
-def setup(ctx: click.Context, settings: Settings, /, **given: Any) -> None:
+def setup(ctx: click.Context, cli: CommandLine, /, **given: Any) -> None:
     """Set this host up: who may, how hosts know each other, which networks, how many at once, with whom.
 
     It asks on the terminal, says in a sentence what each answer is for, and tries each at once; `?` explains, Return
@@ -123,16 +123,16 @@ def setup(ctx: click.Context, settings: Settings, /, **given: Any) -> None:
     exchanged with is tried, both ways. Done again, it changes nothing.
     """
     said = {name: value for name, value in given.items() if value not in (None, ())}
-    asking = sys.stdin.isatty() and not settings.yes and not settings.json
-    if not (asking or settings.yes or said):
+    asking = sys.stdin.isatty() and not cli.yes and not cli.json
+    if not (asking or cli.yes or said):
         raise click.UsageError("There is no terminal to ask on: say what to set, or --yes to try the known hosts only.")
-    client = settings.client()
+    client = cli.client()
     before = client.settings()
-    steps = Steps(settings, client, said.get("token_file"), later=asking)
+    steps = Steps(cli, client, said.get("token_file"), later=asking)
 
     def tell(text: str) -> None:
         for line in text.split("\n"):
-            settings.message("\n".join(wrap(line, max(shutil.get_terminal_size().columns - 1, 20))))
+            cli.message("\n".join(wrap(line, max(shutil.get_terminal_size().columns - 1, 20))))
 
     if asking:
         tell(
@@ -146,7 +146,7 @@ def setup(ctx: click.Context, settings: Settings, /, **given: Any) -> None:
     after = client.settings()
     result = SetUp(settings=after, changes=differences(before, after), hosts=steps.tests)
     shown = {one.host: _outcome(one) for one in steps.tests}
-    show(settings, result, lines(after) | shown)
+    show(cli, result, lines(after) | shown)
     _complain(steps.tests)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from vmferry.cli.terminal.context import PORT, Settings
+from vmferry.cli.terminal.context import PORT, CommandLine
 from vmferry.cli.terminal.pem import read_pem
 from vmferry.cli.terminal.secret import read_secret
 from vmferry.client import Client
@@ -33,12 +33,12 @@ class Steps:
         later: whether changes of the settings are only tried, and wait for `save`.
     """
 
-    def __init__(self, settings: Settings, client: Client, token_file: str | None, *, later: bool = False) -> None:
+    def __init__(self, cli: CommandLine, client: Client, token_file: str | None, *, later: bool = False) -> None:
         self._later = self._asking = later
         self._pending: dict[str, Any] = {}
         self._enable = False
         self.saved: list[str] = []  # what was carried out, in words
-        self._settings = settings
+        self._cli = cli
         self._client = client
         self._token_file = token_file
         self._addresses = client.addresses()
@@ -184,7 +184,7 @@ class Steps:
             return known.name
         if self.trusted:
             return place
-        if self._asking and self._token_file is None and self._settings.host is None:
+        if self._asking and self._token_file is None and self._cli.host is None:
             _look_up(place)
         prompt = f"Token of {place} (`vmferry host pair --invite` makes one there)"
         token = read_secret(prompt, self._token_file, UsageError(codes.TOKEN_NEEDED))
@@ -213,7 +213,7 @@ class Steps:
         else:
             answer = self._client.change_settings(change)
         for note in answer.notes:
-            self._settings.message(note)
+            self._cli.message(note)
 
 
 def _look_up(place: str) -> None:

@@ -4,7 +4,7 @@ import click
 from pydantic import ValidationError
 
 from vmferry.cli.terminal import complete
-from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.context import CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.output import moment, show_list, show_secret
 from vmferry.cli.terminal.units import parse_span, parsed
 from vmferry.core import codes
@@ -38,8 +38,8 @@ def token() -> None:
     help="How long it holds: 12h, 30d; 366d at most. Default: 30d.",
 )
 @click.option("--name", metavar="NAME", help="What the audit log calls its holder. Default: its identifier.")
-@pass_settings
-def create(settings: Settings, role: str, expires_in: float, name: str | None) -> None:
+@pass_command_line
+def create(cli: CommandLine, role: str, expires_in: float, name: str | None) -> None:
     """Make a token. It is shown once and kept nowhere; the host keeps a hash of it.
 
     The line that is shown with it holds no secret: it names this host and its certificate, and asks for the token.
@@ -49,25 +49,25 @@ def create(settings: Settings, role: str, expires_in: float, name: str | None) -
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(codes.BAD_REQUEST, detail=f"{first['loc'][0]}: {first['msg']}") from error
-    made = settings.client().create_token(request)
+    made = cli.client().create_token(request)
     place = f"[{made.address}]" if ":" in made.address else made.address
     port = "" if made.port == 6601 else f":{made.port}"
-    settings.message(
+    cli.message(
         f"Where it is to be used, until {moment(made.expires_at)}; the line asks for the token:\n"
         f"  vmferry host login {place}{port} --fingerprint {made.fingerprint}\n"
         f"Anyone who has it is {role} of this host: treat it as a password. "
         f"`vmferry host token revoke {made.id}` ends it."
     )
-    show_secret(settings, made, made.token)
+    show_secret(cli, made, made.token)
 
 
 @token.command("list", example="vmferry host token list")
-@pass_settings
-def list_(settings: Settings) -> None:
+@pass_command_line
+def list_(cli: CommandLine) -> None:
     """List the tokens; those that have ended, for thirty days."""
     show_list(
-        settings,
-        settings.client().tokens(),
+        cli,
+        cli.client().tokens(),
         {
             "id": lambda token: token.id,
             "name": lambda token: token.name,
@@ -86,9 +86,9 @@ def list_(settings: Settings) -> None:
 
 @token.command("revoke", example="vmferry host token revoke ci")
 @click.argument("word", metavar="TOKEN", shell_complete=complete.tokens)
-@pass_settings
-def revoke(settings: Settings, word: str) -> None:
+@pass_command_line
+def revoke(cli: CommandLine, word: str) -> None:
     """End a token, by its identifier, its name or itself. Its next request is refused; moves that it began go on."""
     word = token_identifier(word)
-    settings.client().revoke_token(word)
-    settings.message(f"The token {word} is revoked.")
+    cli.client().revoke_token(word)
+    cli.message(f"The token {word} is revoked.")

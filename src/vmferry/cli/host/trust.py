@@ -2,7 +2,7 @@
 
 import click
 
-from vmferry.cli.terminal.context import Group, Settings, pass_settings
+from vmferry.cli.terminal.context import CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.output import moment, show
 from vmferry.cli.terminal.pem import read_pem
 from vmferry.core.messages.siteapi import TrustAnswer, TrustRequest
@@ -32,41 +32,41 @@ def trust() -> None:
     multiple=True,
     help="Which of its hosts to know, as in '*.kvm.example.org'; may be repeated. Default: all.",
 )
-@pass_settings
-def set_(settings: Settings, file: str, callers: tuple[str, ...], names: tuple[str, ...]) -> None:
+@pass_command_line
+def set_(cli: CommandLine, file: str, callers: tuple[str, ...], names: tuple[str, ...]) -> None:
     """Trust the authorities in FILE (PEM; -: standard input), in place of those before.
 
     Every host with a certificate of theirs that names it and is for TLS servers and clients can then exchange VMs with
     this one, as a paired host can: so use an authority that certifies your hosts and nothing else, or say --names.
     """
     request = TrustRequest(certificates=read_pem(file), callers=list(callers) or ["*"], names=list(names) or ["*"])
-    _show(settings, settings.client().set_trust(request))
+    _show(cli, cli.client().set_trust(request))
 
 
 @trust.command("show", example="vmferry host trust show")
-@pass_settings
-def show_(settings: Settings) -> None:
+@pass_command_line
+def show_(cli: CommandLine) -> None:
     """Show which authorities are trusted, and what is missing before hosts of the site accept this one."""
-    _show(settings, settings.client().trust())
+    _show(cli, cli.client().trust())
 
 
 @trust.command("remove", example="vmferry host trust remove")
-@pass_settings
-def remove(settings: Settings) -> None:
+@pass_command_line
+def remove(cli: CommandLine) -> None:
     """Trust no authority any more. Paired hosts stay paired."""
-    client = settings.client()
-    settings.confirm("Trust no authority any more? VMs can then move only to and from paired hosts.")
+    client = cli.client()
+    cli.confirm("Trust no authority any more? VMs can then move only to and from paired hosts.")
     client.remove_trust()
-    settings.message("No authority is trusted.")
+    cli.message("No authority is trusted.")
 
 
-def _show(settings: Settings, answer: TrustAnswer) -> None:
+def _show(cli: CommandLine, answer: TrustAnswer) -> None:
     for note in answer.notes:
-        settings.message(note)
+        cli.message(note)
     lines = [f"{one.subject} until {moment(one.not_after)}, SHA-256 {one.fingerprint}" for one in answer.authorities]
     shown = {"authorities": "\n".join(lines) or "none"}
     if answer.authorities:
         shown["hosts"] = "all" if answer.names == ["*"] else ", ".join(answer.names)
         shown["may start moves for"] = "any user" if answer.callers == ["*"] else ", ".join(answer.callers)
         shown["set by"] = answer.set_by or "-"
-    show(settings, answer, shown)
+    show(cli, answer, shown)

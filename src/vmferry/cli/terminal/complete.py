@@ -6,7 +6,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from vmferry.cli.terminal import logins as kept
-from vmferry.cli.terminal.context import Settings
+from vmferry.cli.terminal.context import CommandLine
 from vmferry.client import Client
 from vmferry.core.errors import VmferryError
 
@@ -16,7 +16,7 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 def _completer(names: Callable[[Client], Iterable[tuple[str, str]]]) -> Completer:
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
-            with (ctx.find_object(Settings) or Settings()).reach() as client:
+            with (ctx.find_object(CommandLine) or CommandLine()).reach() as client:
                 found = list(names(client))
         except VmferryError:
             return []

@@ -32,7 +32,7 @@ def connect() -> Client:
 
 
 @dataclass
-class Settings:
+class CommandLine:
     """The global options as they were given."""
 
     output: str = "table"
@@ -107,14 +107,14 @@ def _is_here(name: str) -> bool:
         return False
 
 
-pass_settings = click.make_pass_decorator(Settings, ensure=True)
+pass_command_line = click.make_pass_decorator(CommandLine, ensure=True)
 
 
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def callback(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
-        settings = ctx.ensure_object(Settings)
+        cli = ctx.ensure_object(CommandLine)
         if value:  # given here; if not, what was given before the command stands
-            setattr(settings, name, value)
+            setattr(cli, name, value)
 
     return callback
 

@@ -4,9 +4,9 @@ import sys
 
 import click
 
-from vmferry.cli.terminal.context import Settings
+from vmferry.cli.terminal.context import CommandLine
 from vmferry.cli.terminal.output import show, summary
-from vmferry.cli.terminal.progress import View, view
+from vmferry.cli.terminal.progress import ProgressView, view
 from vmferry.client import Client, Event
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, VmferryError
@@ -18,14 +18,14 @@ class Detached(Exception):  # noqa: N818 (not an error: the user asked for it)
     """Ctrl-C while watching; the job goes on."""
 
 
-def follow(settings: Settings, client: Client, job: Job) -> None:
+def follow(cli: CommandLine, client: Client, job: Job) -> None:
     """Show a job's progress until it has ended, then how it ended.
 
     Raises:
         VmferryError: why it failed or was cancelled; or the daemon does not answer any more.
         Detached: Ctrl-C.
     """
-    display = view(sys.stderr, f"{job.vm} to {job.destination}", as_json=settings.json, quiet=settings.quiet)
+    display = view(sys.stderr, f"{job.vm} to {job.destination}", as_json=cli.json, quiet=cli.quiet)
     ended = None
     try:
         for event in client.events(job.id):
@@ -34,36 +34,36 @@ def follow(settings: Settings, client: Client, job: Job) -> None:
         raise Detached from None
     finally:
         display.close()
-    conclude(settings, ended or client.job(job.id))
+    conclude(cli, ended or client.job(job.id))
 
 
-def conclude(settings: Settings, job: Job) -> None:
+def conclude(cli: CommandLine, job: Job) -> None:
     """Say how a job ended.
 
     Raises:
         VmferryError: it failed or was cancelled.
     """
     if job.state is State.DONE:
-        if not settings.json and not settings.names:
+        if not cli.json and not cli.names:
             click.echo(f"{job.vm} runs on {job.destination}.")
-        show(settings, job, summary(job))
+        show(cli, job, summary(job))
         return
-    if settings.json:
-        show(settings, job, {})
+    if cli.json:
+        show(cli, job, {})
     if job.error is None:
         raise InternalError(codes.INTERNAL, why=job.reason or f"job {job.id} ended as {job.state}")
     raise VmferryError.from_problem(job.error.model_dump())
 
 
-def detach(settings: Settings, job: Job) -> None:
+def detach(cli: CommandLine, job: Job) -> None:
     """Tell how to come back to a job."""
-    settings.message(
+    cli.message(
         f"Job {job.id} continues in the background. Watch it with `vmferry job watch {job.id}`, "
         f"cancel it with `vmferry job cancel {job.id}`."
     )
 
 
-def _take(display: View, event: Event) -> Job | None:
+def _take(display: ProgressView, event: Event) -> Job | None:
     if isinstance(event, PhaseEvent):
         display.phase(event.phase)
     elif isinstance(event, Progress):

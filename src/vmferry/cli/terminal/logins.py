@@ -24,7 +24,7 @@ from vmferry.core import codes
 from vmferry.core.errors import AccessError
 
 
-class Login(BaseModel):
+class SavedLogin(BaseModel):
     """How one host is reached.
 
     Arguments:
@@ -63,7 +63,7 @@ def path() -> Path:
     return Path(named) if named else Path(home) / "vmferry" / "tokens.toml"
 
 
-def load() -> dict[str, Login]:
+def load() -> dict[str, SavedLogin]:
     """Read the file; where there is none, there are no logins.
 
     Raises:
@@ -75,7 +75,7 @@ def load() -> dict[str, Login]:
             if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid not in (0, os.geteuid()):
                 raise _wrong("others may read it or write it", f"`chmod 600 {path()}`, and revoke what is in it")
             tables = tomllib.loads(file.read().decode("utf-8"))
-        return {name: Login.model_validate(table) for name, table in tables.items()}
+        return {name: SavedLogin.model_validate(table) for name, table in tables.items()}
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -87,7 +87,7 @@ def load() -> dict[str, Login]:
         raise _wrong(str(error)) from error
 
 
-def save(logins: dict[str, Login]) -> None:
+def save(logins: dict[str, SavedLogin]) -> None:
     """Write the file, whole or not at all.
 
     Raises:

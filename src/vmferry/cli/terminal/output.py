@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vmferry.cli.terminal.colour import coloured
-from vmferry.cli.terminal.context import Settings
+from vmferry.cli.terminal.context import CommandLine
 from vmferry.cli.terminal.units import duration, long_ago, size
 from vmferry.core.job import State
 from vmferry.core.messages.api import Job
@@ -30,7 +30,7 @@ WHOLE = ("id", "name", "vm", "code", "job", "address")
 
 
 def show_list(
-    settings: Settings,
+    cli: CommandLine,
     rows: Sequence[M],
     columns: Mapping[str, Callable[[M], str]],
     *,
@@ -43,17 +43,17 @@ def show_list(
         more: columns that a wide table has besides.
         name: what is printed of a value where names alone are wanted; None: what stands in its first column.
     """
-    if settings.json:
+    if cli.json:
         click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
         return
-    if settings.names:
+    if cli.names:
         cell = name or next(iter(columns.values()))
         for row in rows:
             click.echo(cell(row))
         return
-    wide = settings.output == "wide"
+    wide = cli.output == "wide"
     shown = {**columns, **(more or {})} if wide else columns
-    _print(table(rows, shown, headings=not settings.no_headers), wide=wide)
+    _print(table(rows, shown, headings=not cli.no_headers), wide=wide)
 
 
 def table(rows: Sequence[M], columns: Mapping[str, Callable[[M], str]], *, headings: bool = True) -> Table:
@@ -68,17 +68,17 @@ def table(rows: Sequence[M], columns: Mapping[str, Callable[[M], str]], *, headi
     return made
 
 
-def show(settings: Settings, value: BaseModel, lines: Mapping[str, str]) -> None:
+def show(cli: CommandLine, value: BaseModel, lines: Mapping[str, str]) -> None:
     """Print one value: a line for each property, its name or identifier alone, or a JSON object.
 
     On a terminal, text is wrapped between words. A word that is longer than the line, such as a fingerprint, is left to
     the terminal: it shows all of it, and copies it in one piece.
     """
-    if settings.json:
+    if cli.json:
         click.echo(json.dumps(value.model_dump(mode="json"), indent=2))
         return
     named = getattr(value, "id", None) or getattr(value, "name", None)
-    if settings.names and named:
+    if cli.names and named:
         click.echo(named)
         return
     indent = max((len(name) for name in lines), default=0) + 2
@@ -98,19 +98,19 @@ def explain(what: str, fix: str) -> None:
         click.echo(f"  {line}" if number else line)
 
 
-def show_lines(settings: Settings, value: BaseModel, lines: Sequence[str]) -> None:
+def show_lines(cli: CommandLine, value: BaseModel, lines: Sequence[str]) -> None:
     """Print lines of text as they are, or a JSON object."""
-    if settings.json:
-        show(settings, value, {})
+    if cli.json:
+        show(cli, value, {})
     else:
         for line in lines:
             click.echo(line)
 
 
-def show_secret(settings: Settings, value: BaseModel, secret: str) -> None:
+def show_secret(cli: CommandLine, value: BaseModel, secret: str) -> None:
     """Print a secret on a line of its own, whole, whatever the terminal's width; or a JSON object."""
-    if settings.json:
-        show(settings, value, {})
+    if cli.json:
+        show(cli, value, {})
     else:
         click.echo(secret)
 
@@ -122,7 +122,7 @@ def wrap(line: str, room: int) -> list[str]:
     return [part.replace(_GLUE, " ") for part in parts] or [""]
 
 
-def show_job(settings: Settings, job: Job) -> None:
+def show_job(cli: CommandLine, job: Job) -> None:
     """Print a job with everything that a person may want to know of it."""
     lines = {
         "job": job.id,
@@ -142,7 +142,7 @@ def show_job(settings: Settings, job: Job) -> None:
         lines["reason"] = job.reason
     if job.error:
         lines["way out"] = f"{job.error.remedy} ({job.error.code})"
-    show(settings, job, lines | summary(job))
+    show(cli, job, lines | summary(job))
 
 
 def summary(job: Job) -> dict[str, str]:

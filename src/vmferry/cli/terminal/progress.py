@@ -15,7 +15,7 @@ from vmferry.core.job import Phase, Progress
 EVERY = 5.0  # seconds between plain lines
 
 
-class View:
+class ProgressView:
     """Shows what happens to one job; this one shows nothing."""
 
     def phase(self, phase: Phase) -> None:
@@ -31,10 +31,10 @@ class View:
         """Leave the terminal as it was."""
 
 
-def view(stream: TextIO, title: str, *, as_json: bool, quiet: bool = False) -> View:
+def view(stream: TextIO, title: str, *, as_json: bool, quiet: bool = False) -> ProgressView:
     """Choose the view for where the messages go; the title says what moves, e.g. "web01 to kvm2"."""
     if quiet:
-        return View()
+        return ProgressView()
     if as_json:
         return JsonView(stream)
     if stream.isatty():
@@ -67,7 +67,7 @@ def facts(progress: Progress) -> list[str]:
     return said
 
 
-class LineView(View):
+class LineView(ProgressView):
     """One line for each phase, and one every few seconds: for logs and pipes."""
 
     def __init__(self, stream: TextIO, title: str) -> None:
@@ -98,7 +98,7 @@ class LineView(View):
         print(f"{self._title}: {text}", file=self._stream, flush=True)
 
 
-class JsonView(View):
+class JsonView(ProgressView):
     """One JSON object a line, each with one key: `phase`, `progress` or `message` (docs/json.md)."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -120,7 +120,7 @@ class JsonView(View):
         print(json.dumps(document), file=self._stream, flush=True)
 
 
-class LiveView(View):
+class LiveView(ProgressView):
     """Two lines that are drawn over and over, and gone at the end."""
 
     def __init__(self, console: Console, title: str) -> None:

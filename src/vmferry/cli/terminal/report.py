@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vmferry.cli.terminal import output
-from vmferry.cli.terminal.context import Settings
+from vmferry.cli.terminal.context import CommandLine
 from vmferry.cli.terminal.units import duration
 from vmferry.core.messages.finding import Finding, Severity, blocker
 from vmferry.core.messages.offer import Report
@@ -16,18 +16,18 @@ _VERDICTS = {
 }
 
 
-def show_report(settings: Settings, report: Report, *, hint: bool = False) -> None:
+def show_report(cli: CommandLine, report: Report, *, hint: bool = False) -> None:
     """Print a report: a table of findings with a sentence for each, and what it comes to; or a JSON object.
 
     Arguments:
         hint: whether to name the option that predicts.
     """
-    if settings.json:
-        output.show(settings, report, {})
+    if cli.json:
+        output.show(cli, report, {})
         return
     if report.findings:
         output.show_list(
-            settings,
+            cli,
             report.findings,
             {
                 "code": lambda finding: finding.code,
@@ -39,13 +39,13 @@ def show_report(settings: Settings, report: Report, *, hint: bool = False) -> No
         for finding in report.findings:
             output.explain(f"{finding.code}: {finding.detail}", finding.mend)
     if report.prediction is not None:
-        settings.message(foretold(report.prediction))
+        cli.message(foretold(report.prediction))
     if blocker(report.findings) is None:
-        settings.message(f"{report.vm} can move from {report.source} to {report.destination}.")
+        cli.message(f"{report.vm} can move from {report.source} to {report.destination}.")
         if hint and report.prediction is None:
-            settings.message("--predict measures how long the move would take, and whether the copying would end.")
+            cli.message("--predict measures how long the move would take, and whether the copying would end.")
     else:
-        settings.message(f"{report.vm} cannot move from {report.source} to {report.destination} as things are.")
+        cli.message(f"{report.vm} cannot move from {report.source} to {report.destination} as things are.")
 
 
 def foretold(prediction: Prediction) -> str:
@@ -58,8 +58,8 @@ def foretold(prediction: Prediction) -> str:
     return f"Prediction: {words}: {prediction.reason}."
 
 
-def warn(settings: Settings, findings: Sequence[Finding]) -> None:
+def warn(cli: CommandLine, findings: Sequence[Finding]) -> None:
     """Tell of what does not stop a move."""
     for finding in findings:
         if finding.severity is Severity.WARNS:
-            settings.message(f"Warning: {finding.detail} {finding.mend} ({finding.code})")
+            cli.message(f"Warning: {finding.detail} {finding.mend} ({finding.code})")

@@ -4,13 +4,13 @@ import subprocess
 import sys
 import time
 
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.lab import Lab
 from vmferry.lab.vms import play
 from vmferry.lab.vms.observer import Observer
-from vmferry.lab.vms.vm import Disk, Guest, check_content, remove_all
+from vmferry.lab.vms.vm import Guest, GuestDisk, check_content, remove_all
 
-_GUEST = Guest(name="web01", memory=1024, busy=512, rate=30, records=20, disks=(Disk(size=2048, filled=400),))
+_GUEST = Guest(name="web01", memory=1024, busy=512, rate=30, records=20, disks=(GuestDisk(size=2048, filled=400),))
 
 
 def demo(lab: Lab, *, keep: bool) -> int:
@@ -36,7 +36,7 @@ def demo(lab: Lab, *, keep: bool) -> int:
             lab.down()
 
 
-def _move(observer: Observer, one: Host, two: Host) -> int:
+def _move(observer: Observer, one: LabHost, two: LabHost) -> int:
     guest = _GUEST
     _say(f"Starting {guest.name} on kvm1: 1 GiB of memory, half of it in use, and a 2 GiB disk ...")
     since = time.monotonic()

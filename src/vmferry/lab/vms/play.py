@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 from vmferry.lab.lab import Lab
 from vmferry.lab.shell import failed
-from vmferry.lab.vms.vm import Disk, Guest
+from vmferry.lab.vms.vm import Guest, GuestDisk
 
 FIRST = "web01"
 _MAC = re.compile(r"52:54:00:93:00:([0-9a-f]{2})")
@@ -18,7 +18,7 @@ _NUMBERS = range(1, 255)  # of guests, the last byte of their addresses
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}")
 
 
-def pair(hosts: Sequence[Host]) -> int:
+def pair(hosts: Sequence[LabHost]) -> int:
     """Pair each two hosts, with one-time tokens, unless they are.
 
     Returns:
@@ -33,7 +33,7 @@ def pair(hosts: Sequence[Host]) -> int:
     return made
 
 
-def add(lab: Lab, name: str, host: Host, memory: int = 256, disk: int = 1024) -> Guest:
+def add(lab: Lab, name: str, host: LabHost, memory: int = 256, disk: int = 1024) -> Guest:
     """Make a VM on a host and start it: it changes a little memory and writes to its disk all the time.
 
     Arguments:
@@ -58,7 +58,7 @@ def add(lab: Lab, name: str, host: Host, memory: int = 256, disk: int = 1024) ->
         busy=min(32, memory // 4),
         rate=2,
         records=5,
-        disks=(Disk(size=disk, filled=min(100, disk // 4)),),
+        disks=(GuestDisk(size=disk, filled=min(100, disk // 4)),),
     )
     try:
         guest.create(host)

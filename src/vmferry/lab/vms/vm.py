@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass, field
 
 from vmferry.lab import image
-from vmferry.lab.host import Host
+from vmferry.lab.host import LabHost
 
 IMAGES = "/var/lib/libvirt/images"
 
@@ -42,7 +42,7 @@ _WITH_ALL = ("--managed-save", "--snapshots-metadata", "--checkpoints-metadata",
 
 
 @dataclass(frozen=True, slots=True)
-class Disk:
+class GuestDisk:
     """A disk of the guest. Sizes in MiB.
 
     Arguments:
@@ -90,11 +90,11 @@ class Guest:
     busy: int = 64
     rate: int = 10
     records: int = 20
-    disks: tuple[Disk, ...] = field(default_factory=lambda: (Disk(),))
+    disks: tuple[GuestDisk, ...] = field(default_factory=lambda: (GuestDisk(),))
     persistent: bool = True
     machine: str = "pc-q35-7.2"
 
-    def create(self, host: Host) -> None:
+    def create(self, host: LabHost) -> None:
         """Make its disks on a host, define it and start it.
 
         Raises:
@@ -117,7 +117,7 @@ class Guest:
         host.run("virsh", "define", "/dev/stdin", text=xml)
         host.run("virsh", "start", self.name)
 
-    def _make(self, host: Host, disk: Disk) -> None:
+    def _make(self, host: LabHost, disk: GuestDisk) -> None:
         path = disk.path(self.name)
         options = ["-o", disk.options] if disk.options else []
         host.run("qemu-img", "create", "-q", "-f", disk.format, *options, path, f"{disk.size}M")
@@ -128,13 +128,13 @@ class Guest:
             host.run("qemu-io", "-f", disk.format, *arguments, path)
 
 
-def state(host: Host, name: str) -> str:
+def state(host: LabHost, name: str) -> str:
     """Tell how a VM stands on a host, in virsh's words; `absent` when there is none."""
     done = host.run("virsh", "domstate", name, check=False)
     return done.stdout.strip() if not done.returncode else "absent"
 
 
-def check_content(host: Host, disk: Disk, path: str) -> None:
+def check_content(host: LabHost, disk: GuestDisk, path: str) -> None:
     """See that what was filled at the beginning is there, byte by byte; the VM may be running.
 
     Raises:
@@ -150,7 +150,7 @@ def check_content(host: Host, disk: Disk, path: str) -> None:
     assert not wrong, f"{path}: {wrong[:3]}"
 
 
-def remove_all(host: Host) -> None:
+def remove_all(host: LabHost) -> None:
     """Remove every VM and disk of a host."""
     for name in host.run("virsh", "-q", "list", "--name").stdout.strip().splitlines():
         host.run("virsh", "destroy", name, check=False)
