@@ -145,7 +145,7 @@ def test_a_word_that_a_newer_release_has_is_named() -> None:
 
 
 def test_words_of_a_newer_release_that_do_no_harm_are_taken() -> None:
-    seen = {"code": "new", "detail": "", "source": "", "destination": "", "mend": "", "fields": {}}
+    seen = {"code": "new", "detail": "", "source": "", "destination": "", "remedy": "", "fields": {}}
     assert finding.Finding.model_validate(seen | {"severity": "hints"}).severity is Severity.WARNS
     facts = {
         "host": {"uuid": "7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab"},

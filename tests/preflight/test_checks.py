@@ -349,7 +349,7 @@ def test_a_fault_of_one_hosts_settings(code: str, settings: HostSettings, source
     assert (found.code, found.severity) == (code, Severity.BLOCKS)
     assert (bool(found.source), bool(found.destination)) == (source, not source)
     assert ("kvm1" if source else "kvm2") in found.detail
-    assert "{" not in found.detail + found.mend
+    assert "{" not in found.detail + found.remedy
 
 
 def test_hosts_that_share_no_network() -> None:
@@ -363,7 +363,7 @@ def test_a_fault_of_the_vm_itself(code: str, change: dict[str, Any]) -> None:
     (found,) = run(OF_VM, VM.model_copy(update=change))
     assert (found.code, found.severity) == (code, Severity.BLOCKS)
     assert found.source
-    assert "{" not in found.detail + found.mend
+    assert "{" not in found.detail + found.remedy
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_a_fault_of_the_vm_itself(code: str, change: dict[str, Any]) -> None:
 )
 def test_a_vm_that_does_not_run_is_brought_to_run_by_what_it_is(state: str, reason: str, command: str) -> None:
     (found,) = run(OF_VM, VM.model_copy(update={"name": "web 01", "state": state, "reason": reason}))
-    assert f"`{command}`" in found.mend
+    assert f"`{command}`" in found.remedy
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_what_only_the_definition_has_is_named_and_keeps_nothing(later: Later, c
     (found,) = run(OF_VM, VM.model_copy(update={"later": {"sda": later}}))
     assert (found.code, found.severity) == (code, Severity.WARNS)
     assert later.path in found.detail
-    assert f"`{command}`" in found.mend
+    assert f"`{command}`" in found.remedy
 
 
 def test_what_of_bitmaps_is_not_carried_is_named_and_no_more() -> None:
@@ -434,7 +434,7 @@ def test_a_bridge_of_open_vswitch_is_none_of_the_kernels() -> None:
 def test_a_device_of_the_host_in_the_definition_alone_is_taken_out_there() -> None:
     found = run(OF_MOVE, case(proposal(persistent=xml(device=PASSED_ON))))
     assert codes_of(found) == ["device-host-bound", "device-forbidden"]
-    assert "`virsh detach-device web01 FILE --config`" in found[0].mend
+    assert "`virsh detach-device web01 FILE --config`" in found[0].remedy
 
 
 def test_a_steady_clock_lets_a_vm_with_invtsc_move() -> None:
@@ -448,7 +448,7 @@ def test_a_fault_of_the_move(code: str, severity: Severity, fault: Case) -> None
     (found,) = run(OF_MOVE, fault)
     assert (found.code, found.severity) == (code, severity)
     assert found.source or found.destination
-    assert "{" not in found.detail + found.mend
+    assert "{" not in found.detail + found.remedy
 
 
 def test_each_code_of_a_check_has_a_test() -> None:
@@ -522,7 +522,7 @@ def test_two_disks_cannot_have_one_path() -> None:
     found = run(OF_MOVE, case(with_disks(DISK, OTHER), places=places))
     assert codes_of(found) == ["disks-same-path"]
     assert "vda and vdb" in found[0].detail
-    assert "--disk vdb=PATH" in found[0].mend
+    assert "--disk vdb=PATH" in found[0].remedy
 
 
 def test_huge_pages_that_are_free_will_do() -> None:
@@ -573,8 +573,8 @@ def test_remedy_of_a_missing_network_names_the_vms_own() -> None:
     found = blocker(run(OF_MOVE, case(proposal(options=options))))
     assert found is not None
     assert found.detail == "kvm2 has no network or bridge br-dmz, which web01 would be on."
-    assert "--map-network br0=NAME" in found.mend
-    assert "--map-network br0=none" in found.mend
+    assert "--map-network br0=NAME" in found.remedy
+    assert "--map-network br0=none" in found.remedy
 
 
 def test_a_vm_that_somebody_suspended_is_moved_as_it_is() -> None:

@@ -150,7 +150,7 @@ def test_a_fault_of_one_host(code: str, severity: Severity, change: dict[str, An
     assert (found.code, found.severity) == (code, severity)
     assert found.source
     assert "kvm1" in found.detail
-    assert "{" not in found.detail + found.mend
+    assert "{" not in found.detail + found.remedy
 
 
 def test_each_code_of_one_host_has_a_test() -> None:
@@ -255,7 +255,7 @@ def test_the_first_way_that_answers_decides(ways: list[Reached], expected: list[
 def test_a_black_hole_names_the_sender_and_the_size_to_try() -> None:
     (found,) = run(OF_REACH, Reach("kvm1", "kvm2", [way("10.92.0.2", None, "source", "destination")]))
     assert "from kvm1 and kvm2" in found.detail
-    assert "ping -M do -s 8972 10.92.0.2" in found.mend
+    assert "ping -M do -s 8972 10.92.0.2" in found.remedy
 
 
 # --- nftables --------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_a_deadline_that_cannot_be_kept_blocks() -> None:
     (one,) = found(QUIET, left=5.0)
     assert told([one]) == [("deadline-missed", Severity.BLOCKS)]
     assert "within 5 s: it would take about 1" in one.detail
-    assert "--deadline" in one.mend
+    assert "--deadline" in one.remedy
     assert one.error().code.name == "deadline-missed"
 
 
@@ -51,15 +51,15 @@ def test_what_comes_to_no_end_blocks_with_a_deadline_and_warns_without(measured:
 
 def test_what_would_help_is_said() -> None:
     (busy,) = found(BUSY, max_downtime=0.1)
-    assert "--auto-converge" in busy.mend
-    assert "--max-downtime" in busy.mend
+    assert "--auto-converge" in busy.remedy
+    assert "--max-downtime" in busy.remedy
     (hopeless,) = found(HOPELESS)
-    assert "--auto-converge" not in hopeless.mend
+    assert "--auto-converge" not in hopeless.remedy
     assert "post-copy, which is not built" in hopeless.detail
     (capped,) = found(QUIET, left=5.0, bandwidth=10 * MIB)
-    assert capped.mend.startswith("What would help: leave --bandwidth out")
+    assert capped.remedy.startswith("What would help: leave --bandwidth out")
     (disk,) = found(QUIET.model_copy(update={"disk": 1 << 40}), left=5.0)
-    assert "both hosts see them" in disk.mend
+    assert "both hosts see them" in disk.remedy
 
 
 def test_auto_converge_that_was_asked_for_is_no_news() -> None:

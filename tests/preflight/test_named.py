@@ -84,7 +84,7 @@ def test_what_is_a_hosts_own_is_refused_by_its_name(place: str, part: str, word:
     found = run(OF_MOVE, case(proposal(with_it) if running else proposal(persistent=with_it)))
     blocking = [finding for finding in found if finding.severity is Severity.BLOCKS]
     assert any(word in finding.detail for finding in blocking), [finding.detail for finding in found]
-    assert all(finding.mend for finding in blocking)
+    assert all(finding.remedy for finding in blocking)
 
 
 @pytest.mark.parametrize(("place", "part"), CARRIED)

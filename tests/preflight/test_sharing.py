@@ -27,7 +27,7 @@ def find(
     seen: VmSnapshot = VM.model_copy(update={"live_xml": domain.replace("device='disk'", f"device='{device}'")})
     seen = seen.model_copy(update=vm or {})
     found = run(OF_LEAVING, Leaving(seen, [plan], MoveOptions(include_storage=True, **options), "kvm2"))
-    assert all("{" not in finding.detail + finding.mend for finding in found)
+    assert all("{" not in finding.detail + finding.remedy for finding in found)
     return found
 
 
@@ -95,7 +95,7 @@ def test_a_file_that_only_qemu_has_still_open(device: str, change: dict[str, Any
     domain = VM.live_xml.replace("device='disk'", f"device='{device}'")
     (found,) = run(OF_VM, VM.model_copy(update={"live_xml": domain} | change))
     assert (found.code, found.severity) == (code, Severity.BLOCKS)
-    assert command in found.mend
+    assert command in found.remedy
 
 
 def test_a_disk_of_the_definition_alone_that_another_vm_may_write_to_is_not_copied() -> None:
@@ -105,6 +105,6 @@ def test_a_disk_of_the_definition_alone_that_another_vm_may_write_to_is_not_copi
     (found,) = find(plan, vm={"disks": [idle], "around": used})
     assert (found.code, found.severity) == ("definition-disk-unsupported", Severity.BLOCKS)
     assert "its disk vda of VM db01" in found.detail
-    assert "`virsh detach-disk web01 vdb --config`" in found.mend
+    assert "`virsh detach-disk web01 vdb --config`" in found.remedy
     assert find(plan, vm={"disks": [idle]}) == []
     assert find(plan.model_copy(update={"shared": True}), vm={"disks": [idle], "around": used}) == []

@@ -161,7 +161,7 @@ def _table(groups: tuple[tuple[str, tuple[Check[Any], ...]], ...]) -> str:
     parts = []
     for title, checks in groups:
         parts.append(f"## {title}\n")
-        parts.append("| code | symptom | cause | mend |\n|---|---|---|---|")
+        parts.append("| code | symptom | cause | remedy |\n|---|---|---|---|")
         for check in checks:
             for code, cause in check.causes.items():
                 parts.append(f"| `{code.name}` | {_cell(code.reason)} | {_cell(cause)} | {_cell(code.remedy)} |")

@@ -239,7 +239,7 @@ def test_check_that_finds_a_blocker(vmferry: Run, daemon: FakeClient) -> None:
         assert word in lines[1]
     assert "same-hostname" in lines[2]
     assert lines[3] == "network-missing: kvm2 has no network or bridge br0, which web01 would be on."
-    assert lines[4].startswith("  Fix: Make it there, or name another with --map-network br0=NAME")
+    assert lines[4].startswith("  Remedy: Make it there, or name another with --map-network br0=NAME")
     assert "cannot move" in err
 
 

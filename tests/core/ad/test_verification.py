@@ -21,7 +21,7 @@ def test_controllers_that_know_the_same_and_that_do_not() -> None:
     later = compare({"dc1": KNOWS, "dc2": NOTHING, "dc3": KNOWS}, {"dc4": AWAY})
     assert (later.state, later.code) == (State.FAILED, "controllers-differ")
     assert later.detail.startswith("dc2 ")
-    assert "180 minutes" in later.mend
+    assert "180 minutes" in later.remedy
     away = compare({"dc1": KNOWS}, {"dc2": AWAY})
     assert (away.state, away.code) == (State.NOT_TRIED, "directory-unreachable")
 

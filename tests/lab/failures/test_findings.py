@@ -72,7 +72,7 @@ def found(pair: Pair, *options: str, vm: str = GUEST.name) -> dict[str, str]:
     findings = json.loads(done.stdout)["findings"]
     blocks = any(finding["severity"] == "blocks" for finding in findings)
     assert done.returncode == (Exit.PREFLIGHT if blocks else Exit.DONE)
-    assert all("{" not in finding["detail"] + finding["mend"] for finding in findings)
+    assert all("{" not in finding["detail"] + finding["remedy"] for finding in findings)
     return {finding["code"]: finding["severity"] for finding in findings}
 
 

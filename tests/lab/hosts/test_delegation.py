@@ -235,7 +235,7 @@ def steps(lab: Lab, user: str, *, person: str = "viewer", host: str = "kvm1") ->
         done = machine.run(*before, "vmferry", "--output", "json", *words, check=False)
     found = json.loads(done.stdout)["steps"]
     assert done.returncode == (Exit.PREFLIGHT if "failed" in {one["state"] for one in found} else Exit.DONE)
-    assert all(one["mend"] for one in found if one["state"] == "failed")
+    assert all(one["remedy"] for one in found if one["state"] == "failed")
     return {one["name"]: one["code"] or one["state"] for one in found}
 
 

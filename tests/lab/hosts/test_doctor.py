@@ -46,7 +46,7 @@ def doctor(host: LabHost, *others: str) -> tuple[int, Any]:
 
 def found(report: dict[str, Any]) -> list[str]:
     """Give the codes of a report but the one about the machine's clock, and see that the sentences are whole."""
-    assert all("{" not in finding["detail"] + finding["mend"] for finding in report["findings"])
+    assert all("{" not in finding["detail"] + finding["remedy"] for finding in report["findings"])
     return [finding["code"] for finding in report["findings"] if finding["code"] not in unsynchronised()]
 
 
@@ -117,7 +117,7 @@ def test_a_smaller_mtu_in_the_middle(pair: Pair) -> None:
         assert ways(matrix) == {"kvm1 kvm2": ["mtu-black-hole"], "kvm2 kvm1": ["mtu-black-hole"]}
         (finding,) = matrix["pairs"][0]["findings"]
         assert (finding["fields"]["mtu"], finding["fields"]["address"]) == (1500, layout.migration("kvm2"))
-        assert "-s 1472" in finding["mend"]
+        assert "-s 1472" in finding["remedy"]
         began = time.monotonic()
         assert checked(pair) == ["mtu-black-hole"]
         assert time.monotonic() - began - usual < 2 * reachability.LIMIT  # it waits once for what does not come

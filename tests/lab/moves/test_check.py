@@ -39,7 +39,7 @@ def found(pair: Pair, *options: str, storage: bool = True) -> list[str]:
     code, report = check(pair, *options, storage=storage)
     blocks = any(finding["severity"] == "blocks" for finding in report["findings"])
     assert code == (Exit.PREFLIGHT if blocks else Exit.DONE)
-    assert all("{" not in finding["detail"] + finding["mend"] for finding in report["findings"])
+    assert all("{" not in finding["detail"] + finding["remedy"] for finding in report["findings"])
     return [finding["code"] for finding in report["findings"]]
 
 
@@ -137,7 +137,7 @@ def test_a_bridge_that_is_missing_and_what_mends_it(pair: Pair) -> None:
         assert finding["code"] == "network-missing"
         assert finding["source"] == "bridge br0"
         assert "br-lan" in finding["destination"]
-        assert "--map-network br0=" in finding["mend"]
+        assert "--map-network br0=" in finding["remedy"]
         assert found(pair, "--map-network", "br0=br-lan") == []
         assert found(pair, "--map-network", "br0=none") == []
         job = begin(pair.one, NAME, "kvm2", "--include-storage", "--map-network", "br0=br-lan")

@@ -110,7 +110,7 @@ def test_files_of_others_and_files_that_are_gone_are_found(pair: Pair) -> None:
 
 
 def _command(finding: dict[str, Any]) -> str:
-    return str(finding["mend"]).split("`")[1]
+    return str(finding["remedy"]).split("`")[1]
 
 
 def test_a_medium_that_others_use_stays_and_one_that_is_there_is_used(pair: Pair) -> None:

@@ -79,7 +79,7 @@ def test_a_hook_that_is_missing_or_not_executable(pair: Pair) -> None:
         pair.two.run("sh", "-c", fault)
         code, report = doctor(pair.two)
         assert (code, found(report)) == (Exit.DONE, ["start-hook-missing"])
-        (said,) = (finding["mend"] for finding in report["findings"] if finding["code"] == "start-hook-missing")
+        (said,) = (finding["remedy"] for finding in report["findings"] if finding["code"] == "start-hook-missing")
         pair.two.run("sh", "-c", said.split("`")[1])  # the way out, as it is written
         restart_libvirt(pair.two)
         assert found(doctor(pair.two)[1]) == []

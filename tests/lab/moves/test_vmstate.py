@@ -83,7 +83,7 @@ def follow(pair: Pair, *codes: str) -> None:
     found = look(pair)
     assert set(found) == set(codes)
     for finding in found.values():
-        for command in re.findall(r"`(virsh [^`]+)`", finding["mend"]):
+        for command in re.findall(r"`(virsh [^`]+)`", finding["remedy"]):
             done = pair.one.run("env", "EDITOR=true", "sh", "-c", command, check=False)  # `virsh edit` waits for one
             assert not done.returncode, (command, done.stderr)
 
@@ -222,7 +222,7 @@ def test_what_a_vm_takes_for_granted_is_looked_for(pair: Pair) -> None:
             "disk-bitmaps-stay",
             "disk-bitmap-name",
         }
-        show, take = re.findall(r"`(virsh [^`]+)`", found["network-filter-missing"]["mend"])
+        show, take = re.findall(r"`(virsh [^`]+)`", found["network-filter-missing"]["remedy"])
         shown = one.run("sh", "-c", show).stdout
         two.run("sh", "-c", take.replace("FILE", "/dev/stdin"), text=shown)
         one.run("sh", "-c", f"cd {FOLDER}; qemu-img bitmap --remove {ROOT} {'b' * 250}")
@@ -349,7 +349,7 @@ def test_variables_of_the_firmware_and_a_tpm_come_along_and_do_not_stay(pair: Pa
 
 def command(finding: dict[str, Any]) -> str:
     """Return the command that a finding names."""
-    return str(finding["mend"]).split("`")[1]
+    return str(finding["remedy"]).split("`")[1]
 
 
 CHANGES = ("described", "undefined", "later", "transient")

@@ -204,8 +204,8 @@ def verify(
                 "seen": lambda step: step.detail,
             },
         )
-        for mend in dict.fromkeys(step.mend for step in found.steps if step.mend):
-            cli.message(mend)
+        for remedy in dict.fromkeys(step.remedy for step in found.steps if step.remedy):
+            cli.message(remedy)
     if found.failed:
         cli.message(_LATER)
         click.get_current_context().exit(Exit.PREFLIGHT)

@@ -34,7 +34,7 @@ def doctor(ctx: click.Context, cli: CommandLine, hosts: tuple[str, ...], every: 
     """Examine this host; with HOSTs, which are paired with it, also those, and every way between two of them.
 
     The ways are shown as a matrix, from the host of the row to that of the column: ok, or the code of the first thing
-    that stands in a move's way, and below it what mends that. Nothing is changed.
+    that stands in a move's way, and below it the remedy. Nothing is changed.
     Exit code 3 when something stands in the way of moves, 0 otherwise. docs/doctor.md has every code.
     """
     if hosts and every:
@@ -97,7 +97,7 @@ def _show_matrix(cli: CommandLine, matrix: Matrix) -> None:
     for pair in matrix.pairs:
         if pair.findings:
             worst = pair.findings[0]
-            cli.message(f"{pair.source} to {pair.destination}: {worst.detail} {worst.mend} ({worst.code})")
+            cli.message(f"{pair.source} to {pair.destination}: {worst.detail} {worst.remedy} ({worst.code})")
     _sum_up(cli, matrix.hosts, matrix.pairs)
 
 
@@ -128,7 +128,7 @@ def _show_findings(cli: CommandLine, reports: Sequence[HostReport]) -> None:
                 "code": lambda row: row.code,
                 "severity": lambda row: row.severity.value,
                 "seen": lambda row: row.source or row.destination or row.detail,
-                "fix": lambda row: row.mend,
+                "remedy": lambda row: row.remedy,
             },
         )
 

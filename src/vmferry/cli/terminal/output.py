@@ -90,10 +90,10 @@ def show(cli: CommandLine, value: BaseModel, lines: Mapping[str, str]) -> None:
             click.echo(f"{' ' * indent if number else head}{part}".rstrip(), color=coloured(sys.stdout))
 
 
-def explain(what: str, fix: str) -> None:
-    """Print what is the matter and what fixes it, as sentences of their own below a table."""
+def explain(what: str, remedy: str) -> None:
+    """Print what is the matter and the remedy, as sentences of their own below a table."""
     room = shutil.get_terminal_size().columns - 2 if sys.stdout.isatty() else WIDE
-    lines = wrap(what, room) + wrap(f"Fix: {fix}", room)
+    lines = wrap(what, room) + wrap(f"Remedy: {remedy}", room)
     for number, line in enumerate(lines):
         click.echo(f"  {line}" if number else line)
 

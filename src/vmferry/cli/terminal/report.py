@@ -37,7 +37,7 @@ def show_report(cli: CommandLine, report: Report, *, hint: bool = False) -> None
             },
         )
         for finding in report.findings:
-            output.explain(f"{finding.code}: {finding.detail}", finding.mend)
+            output.explain(f"{finding.code}: {finding.detail}", finding.remedy)
     if report.prediction is not None:
         cli.message(foretold(report.prediction))
     if blocker(report.findings) is None:
@@ -62,4 +62,4 @@ def warn(cli: CommandLine, findings: Sequence[Finding]) -> None:
     """Tell of what does not stop a move."""
     for finding in findings:
         if finding.severity is Severity.WARNS:
-            cli.message(f"Warning: {finding.detail} {finding.mend} ({finding.code})")
+            cli.message(f"Warning: {finding.detail} {finding.remedy} ({finding.code})")

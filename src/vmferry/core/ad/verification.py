@@ -28,17 +28,17 @@ class Step(BaseModel):
     state: State
     code: str = Field(description="an error code; empty: nothing is wrong")
     detail: str = Field(description="what was seen")
-    mend: str = Field(description="empty: nothing is wrong")
+    remedy: str = Field(description="empty: nothing is wrong")
 
     @classmethod
     def ok(cls, name: str, detail: str) -> Self:
         """Say that a step is right."""
-        return cls(name=name, state=State.OK, code="", detail=detail, mend="")
+        return cls(name=name, state=State.OK, code="", detail=detail, remedy="")
 
     @classmethod
     def of(cls, name: str, error: VmferryError, state: State = State.FAILED) -> Self:
         """Say what is wrong with a step."""
-        return cls(name=name, state=state, code=error.code.name, detail=error.reason, mend=error.remedy)
+        return cls(name=name, state=state, code=error.code.name, detail=error.reason, remedy=error.remedy)
 
 
 class DelegationCheck(BaseModel):

@@ -30,7 +30,7 @@ class Finding(Value):
     detail: Line = Field(description="what is the matter, in one sentence")
     source: Line = Field(description="what was seen on the source; empty where it does not matter")
     destination: Line = Field(description="what was seen on the destination; empty where it does not matter")
-    mend: Line = Field(description="the command or setting that mends it")
+    remedy: Line = Field(description="the command or setting that removes the cause")
     fields: Values = Field(description="what the sentences name")
 
     @classmethod
@@ -50,14 +50,14 @@ class Finding(Value):
 
     @classmethod
     def _make(cls, code: Code, severity: Severity, seen: tuple[str, str], fields: dict[str, Any]) -> Self:
-        detail, mend = code.explain(fields)
+        detail, remedy = code.explain(fields)
         return cls(
             code=code.name,
             severity=severity,
             detail=detail,
             source=seen[0],
             destination=seen[1],
-            mend=mend,
+            remedy=remedy,
             fields=fields,
         )
 
@@ -67,7 +67,7 @@ class Finding(Value):
             {
                 "code": self.code,
                 "detail": self.detail,
-                "remedy": self.mend,
+                "remedy": self.remedy,
                 "exit_code": int(Exit.PREFLIGHT),
                 "status": 409,
                 "fields": self.fields,
