@@ -1,29 +1,44 @@
-# Two commands do everything on a fresh Debian 12 machine, as root: make demo, make test.
-.PHONY: setup demo test lint unit lab-test campaign bench faults fuzz fuzz-setup clean
+# `make` alone is `make check`: what is run before each commit; no root. As root on a fresh Debian 12: make demo, make test.
+.PHONY: check setup setup-check demo test lint unit unit-all lab-test format campaign bench faults fuzz fuzz-setup clean
 PYTHON = .venv/bin/python
+UNIT = not lab and not campaign
+PARALLEL = -n 2 --dist loadfile
+# Tests start many Python programs. Without .pyc files each of them would compile all of its modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
+check: setup-check lint unit
 
 setup:
 	@tools/setup
 
+setup-check:
+	@tools/setup check
+
 demo: setup
 	.venv/bin/vmferry lab demo
 
-test: lint
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not campaign and not quiet"
-	$(PYTHON) -m pytest -m "quiet and not campaign"
+test: setup lint unit-all lab-test
 
-lint: setup
+lint: setup-check
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-unit: setup
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not campaign and not lab"
+format: setup-check
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+unit: setup-check
+	$(PYTHON) -m pytest -q $(PARALLEL) -m "$(UNIT) and not slow and not quiet"
+
+# All unit tests, with their coverage; below the floor in pyproject.toml it fails.
+unit-all: setup-check
+	$(PYTHON) -m pytest $(PARALLEL) -m "$(UNIT) and not quiet" --cov --cov-report=term:skip-covered
 
 lab-test: setup
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "lab and not campaign and not quiet"
-	$(PYTHON) -m pytest -m "lab and quiet and not campaign"
+	$(PYTHON) -m pytest $(PARALLEL) -m "lab and not campaign and not quiet"
+	$(PYTHON) -m pytest -m "quiet and not campaign"
 
 fuzz-setup: setup
 	$(PYTHON) -m pip install -q -c tools/constraints.txt --group fuzz
@@ -44,4 +59,4 @@ bench: setup
 
 clean:
 	-.venv/bin/vmferry lab down
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

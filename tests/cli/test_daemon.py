@@ -20,6 +20,8 @@ from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 
 pytest.importorskip("libvirt")
+
+pytestmark = pytest.mark.slow
 LIMIT = 30.0
 
 

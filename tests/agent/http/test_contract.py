@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 pytest.importorskip("schemathesis")
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 300.0  # seconds; it takes some 30 where nothing else runs
 TRY = "/host/settings/try$"  # takes what `PATCH /host/settings` takes: hundreds of cases, which are enough once
 SAMPLE = ("--phases", "examples,fuzzing", "--max-examples", "2")
