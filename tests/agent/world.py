@@ -12,6 +12,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import UnreachableError, VmferryError
 from vmferry.core.job import Role
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.offer import (
     Address,
@@ -126,7 +127,7 @@ class World:
             job_key="5a" * 32,
             live_xml="",
             persistent_xml="",
-            disks=[DiskPlan(target="vda", path=planned, shared=False, copied_by="mirror")],
+            disks=[DiskPlan(target="vda", path=planned, shared=False, copied_by=CopiedBy.MIRROR)],
             certificate="PEM",
             findings=self.findings,
             addresses=self.addresses,

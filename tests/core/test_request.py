@@ -1,6 +1,8 @@
+from vmferry.core.kinds import CopiedBy
+from vmferry.core.libvirt.flags import Flag
 from vmferry.core.messages.offer import Caller, DiskPlan, Grant, MoveOptions, Offer
 from vmferry.core.messages.snapshot import HostSnapshot
-from vmferry.core.request import Flag, build
+from vmferry.core.request import build
 
 
 def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tuple[Offer, Grant]:
@@ -32,9 +34,9 @@ def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tupl
     return offer, grant
 
 
-MIRRORED = DiskPlan(target="vda", path="/d/a", shared=False, copied_by="mirror")
-COPIED = DiskPlan(target="sda", path="/d/b", shared=False, copied_by="file")
-SHARED = DiskPlan(target="vdb", path="/d/c", shared=True, copied_by="none")
+MIRRORED = DiskPlan(target="vda", path="/d/a", shared=False, copied_by=CopiedBy.MIRROR)
+COPIED = DiskPlan(target="sda", path="/d/b", shared=False, copied_by=CopiedBy.FILE)
+SHARED = DiskPlan(target="vdb", path="/d/c", shared=True, copied_by=CopiedBy.NONE)
 
 
 def test_the_vm_always_arrives_paused_and_is_never_defined_or_undefined_by_libvirt() -> None:

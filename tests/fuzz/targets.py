@@ -35,6 +35,7 @@ from vmferry.core.ad import descriptor, pac
 from vmferry.core.auditlog import record
 from vmferry.core.errors import AccessError, InternalError, PreflightError, VmferryError
 from vmferry.core.hostport import host_port
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.libvirt import amounts, domainxml, hostpolicy, xmldiff
 from vmferry.core.messages.bandwidth import BandwidthOpening
 from vmferry.core.messages.diagnosis import Facts
@@ -419,7 +420,7 @@ def _nbd_replies() -> Iterator[bytes]:
 
 def _json_seeds() -> Iterator[bytes]:
     vm = proposal().model_dump() | {"job": "20261128-abcdef", "certificate": "PEM"}
-    disk = DiskPlan(target="vda", path="/var/lib/libvirt/images/web01.qcow2", shared=False, copied_by="mirror")
+    disk = DiskPlan(target="vda", path="/var/lib/libvirt/images/web01.qcow2", shared=False, copied_by=CopiedBy.MIRROR)
     both: dict[str, Any] = {"live_xml": xml(), "persistent_xml": xml(), "disks": [disk], "addresses": ["10.0.0.1"]}
     options = MoveOptions(include_storage=True, map_networks={"default": "none"}, deadline=60.0)
     idle = Disk(**DISK.model_dump() | {"target": "vdb", "path": "/var/lib/libvirt/images/b.qcow2", "idle": True})

@@ -28,12 +28,13 @@ from vmferry.core.codes import checks as check_codes
 from vmferry.core.codes import doctor as doctor_codes
 from vmferry.core.codes import needs as needs_codes
 from vmferry.core.errors import Code, Exit, VmferryError
+from vmferry.core.kinds import SUSPENDED
 from vmferry.core.libvirt import domainxml
 from vmferry.core.libvirt.displays import Obstacle
 from vmferry.core.messages.finding import Finding, Severity, blocker
 from vmferry.core.messages.offer import Disk, MoveOptions
 from vmferry.core.messages.snapshot import Place, Resources
-from vmferry.core.messages.vm import SUSPENDED, Contents, Later, Unmovable
+from vmferry.core.messages.vm import Contents, Later, Unmovable
 from vmferry.core.options import Encryption
 from vmferry.core.policy.networks import Network
 from vmferry.core.policy.settings import HostSettings, Protection

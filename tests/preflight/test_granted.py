@@ -6,15 +6,16 @@ import pytest
 from tests.preflight.make import DISK, proposal
 
 from vmferry.core.errors import InternalError, PreflightError
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.offer import Disk, DiskPlan, Grant, MoveOptions, Offer
 from vmferry.preflight.granted import require_asked
 
 OURS = "/run/vmferry/jobs/0123456789ab"
 ISO = DISK.model_copy(update={"target": "sda", "path": "/srv/cd.iso", "format": "raw", "readonly": True})
 PROVED = DISK.model_copy(update={"nonce_file": "/var/lib/libvirt/images/.vmferry-1-vda", "nonce": "5a"})
-COPY = DiskPlan(target="vda", path="/srv/there/web01.qcow2", shared=False, copied_by="mirror")
-CD = DiskPlan(target="sda", path="/srv/there/cd.iso", shared=False, copied_by="file")
-SEEN = DiskPlan(target="vda", path=DISK.path, shared=True, copied_by="none")
+COPY = DiskPlan(target="vda", path="/srv/there/web01.qcow2", shared=False, copied_by=CopiedBy.MIRROR)
+CD = DiskPlan(target="sda", path="/srv/there/cd.iso", shared=False, copied_by=CopiedBy.FILE)
+SEEN = DiskPlan(target="vda", path=DISK.path, shared=True, copied_by=CopiedBy.NONE)
 
 
 def judge(disks: list[Disk], plans: list[DiskPlan], folder: str = OURS, **options: Any) -> None:
@@ -56,14 +57,14 @@ def test_the_sockets_are_where_this_host_has_them(folder: str) -> None:
         ([DISK], [COPY, COPY]),
         ([DISK], [CD]),
         ([DISK, ISO], [CD, COPY]),
-        ([DISK], [COPY.model_copy(update={"copied_by": "none"})]),
-        ([DISK], [COPY.model_copy(update={"copied_by": "file"})]),
+        ([DISK], [COPY.model_copy(update={"copied_by": CopiedBy.NONE})]),
+        ([DISK], [COPY.model_copy(update={"copied_by": CopiedBy.FILE})]),
         ([DISK], [COPY.model_copy(update={"copied_by": ""})]),
-        ([ISO], [CD.model_copy(update={"copied_by": "mirror"})]),
+        ([ISO], [CD.model_copy(update={"copied_by": CopiedBy.MIRROR})]),
         ([DISK], [COPY.model_copy(update={"path": "/srv/there/other.qcow2"})]),
         ([DISK], [COPY.model_copy(update={"path": DISK.path})]),
         ([DISK], [SEEN]),
-        ([PROVED], [SEEN.model_copy(update={"copied_by": "mirror"})]),
+        ([PROVED], [SEEN.model_copy(update={"copied_by": CopiedBy.MIRROR})]),
         ([PROVED], [SEEN.model_copy(update={"path": "/srv/there/web01.qcow2"})]),
     ],
 )

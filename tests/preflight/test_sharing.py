@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from tests.preflight.make import DISK, VM
 
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.finding import Finding, Severity
 from vmferry.core.messages.offer import DiskPlan, MoveOptions
 from vmferry.core.messages.use import By, Surroundings, Use
@@ -13,8 +14,8 @@ from vmferry.preflight.case import run
 from vmferry.preflight.checks import OF_LEAVING, OF_VM
 from vmferry.preflight.vm.sharing import Leaving
 
-COPIED = DiskPlan(target="vda", path=DISK.path, shared=False, copied_by="mirror")
-SHARED = DiskPlan(target="vda", path=DISK.path, shared=True, copied_by="none")
+COPIED = DiskPlan(target="vda", path=DISK.path, shared=False, copied_by=CopiedBy.MIRROR)
+SHARED = DiskPlan(target="vda", path=DISK.path, shared=True, copied_by=CopiedBy.NONE)
 BY_VM = Surroundings(uses={DISK.path: [Use(by=By.VM, name="db01", role="a backing file of disk vda")]})
 BY_IMAGE = Surroundings(uses={DISK.path: [Use(by=By.IMAGE, name="/srv/clone.qcow2", role="the backing file")]})
 UNKNOWN = Surroundings(unknown=["VM db01: no answer"])
@@ -101,7 +102,7 @@ def test_a_file_that_only_qemu_has_still_open(device: str, change: dict[str, Any
 def test_a_disk_of_the_definition_alone_that_another_vm_may_write_to_is_not_copied() -> None:
     idle = DISK.model_copy(update={"target": "next-vdb", "path": "/a/next.qcow2", "idle": True})
     used = Surroundings(uses={idle.path: [Use(by=By.VM, name="db01", role="its disk vda")]})
-    plan = DiskPlan(target=idle.target, path=idle.path, shared=False, copied_by="file")
+    plan = DiskPlan(target=idle.target, path=idle.path, shared=False, copied_by=CopiedBy.FILE)
     (found,) = find(plan, vm={"disks": [idle], "around": used})
     assert (found.code, found.severity) == ("definition-disk-unsupported", Severity.BLOCKS)
     assert "its disk vda of VM db01" in found.detail

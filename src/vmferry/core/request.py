@@ -1,25 +1,13 @@
 """What one migration asks of libvirt: built alike on both hosts, so that the destination can hold the source to it.
 
-Source for flags and parameters: libvirt's libvirt-domain.h (virDomainMigrateFlags, VIR_MIGRATE_PARAM_*).
+Source for parameters: libvirt's libvirt-domain.h (VIR_MIGRATE_PARAM_*).
 """
 
 from dataclasses import dataclass
-from enum import IntFlag
 
+from vmferry.core.kinds import KINDS, CopiedBy
+from vmferry.core.libvirt.flags import Flag
 from vmferry.core.messages.offer import Grant, Offer
-
-
-class Flag(IntFlag):
-    """The virDomainMigrateFlags that vmferry uses; values are libvirt's ABI."""
-
-    LIVE = 1
-    PEER2PEER = 2
-    PAUSED = 32
-    NON_SHARED_DISK = 64
-    UNSAFE = 512
-    ABORT_ON_ERROR = 4096
-    AUTO_CONVERGE = 8192
-    PARALLEL = 131072
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +65,13 @@ class Request:
 def build(offer: Offer, grant: Grant, folder: str) -> Request:
     """Derive the migration request from what was offered and granted.
 
-    Never PERSIST_DEST (the destination's worker defines the VM itself, so no cookie is trusted with it), never
-    UNDEFINE_SOURCE (the source's definition goes last of all), always PAUSED (docs/design.md, The commit).
+    The kind of move has the flags that do not depend on the VM or the options (core/kinds.py).
 
     Arguments:
         folder: where this host has the job's sockets; the grant's is only compared with it.
     """
-    mirrored = tuple(disk.target for disk in grant.disks if disk.copied_by == "mirror")
-    flags = Flag.LIVE | Flag.PEER2PEER | Flag.PAUSED | Flag.ABORT_ON_ERROR
+    mirrored = tuple(disk.target for disk in grant.disks if disk.copied_by is CopiedBy.MIRROR)
+    flags = KINDS[offer.kind].flags
     if mirrored:
         flags |= Flag.NON_SHARED_DISK
     if any(disk.shared for disk in grant.disks):

@@ -12,10 +12,11 @@ from typing import Any
 import libvirt
 
 from vmferry.core.errors import PreflightError
+from vmferry.core.kinds import SUSPENDED
 from vmferry.core.libvirt import domainxml, firmware
 from vmferry.core.messages.offer import Disk
 from vmferry.core.messages.use import Surroundings
-from vmferry.core.messages.vm import SUSPENDED, Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
+from vmferry.core.messages.vm import Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
 from vmferry.hypervisor import leases
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 from vmferry.hypervisor.storage import extents, holders, images, users

@@ -2,8 +2,9 @@
 
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.offer import Disk, DiskPlan, Grant, Offer
-from vmferry.preflight.plan import paths
+from vmferry.preflight.plan import copied, paths
 
 
 def require_asked(offer: Offer, grant: Grant, *, folder: str, local: str, host: str) -> None:
@@ -38,9 +39,9 @@ def _difference(plan: DiskPlan, disk: Disk, wanted: str) -> str | None:
         return "it says that both hosts see it, and nothing was there to show that"
     if plan.path != (disk.path if plan.shared else wanted):
         return f"it would be at {plan.path}"
-    expected = "none" if plan.shared else "file" if disk.readonly or disk.idle else "mirror"
-    if plan.copied_by == "present" and disk.readonly and not plan.shared:
+    expected = copied(disk, shared=plan.shared)
+    if plan.copied_by is CopiedBy.PRESENT and disk.readonly and not plan.shared:
         return None  # it has such a file: it is compared
-    if plan.copied_by != expected:
+    if plan.copied_by is not expected:
         return f"it would be copied by {plan.copied_by}, not by {expected}"
     return None

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.libvirt import amounts, capabilities, domainxml, firmware
 from vmferry.core.libvirt.domainxml import Attachment
 from vmferry.core.messages.offer import Disk, DiskPlan, Proposal
@@ -53,9 +54,9 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
     disks = []
     for disk in vm.disks:
         place = places[disk.target]
-        copied_by = "none" if place.shared else "file" if disk.readonly or disk.idle else "mirror"
+        copied_by = copied(disk, shared=place.shared)
         if disk.readonly and not place.shared and place.present:
-            copied_by = "present"
+            copied_by = CopiedBy.PRESENT
         disks.append(DiskPlan(target=disk.target, path=place.path, shared=place.shared, copied_by=copied_by))
     granted = {disk.target: (places[disk.target].path, disk.format) for disk in vm.disks}
     live = {disk.target: granted[disk.target] for disk in vm.disks if not disk.idle}
@@ -74,6 +75,13 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
     closed = tuple(disk.target for disk in domainxml.disks(persistent_xml) if disk.target in shared and not disk.ends)
     persistent_xml = domainxml.with_ends(persistent_xml, closed)
     return Plan(disks, live_xml, persistent_xml, live, defined, closed)
+
+
+def copied(disk: Disk, *, shared: bool) -> CopiedBy:
+    """Return who brings a disk to the destination, unless that has the file."""
+    if shared:
+        return CopiedBy.NONE
+    return CopiedBy.FILE if disk.readonly or disk.idle else CopiedBy.MIRROR
 
 
 def _definition(vm: Proposal) -> Mapping[str, str]:

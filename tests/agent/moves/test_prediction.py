@@ -8,6 +8,7 @@ from tests.preflight.make import DISK, VM, end
 
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.bandwidth import Way
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.offer import DiskPlan, MoveOptions, Report
@@ -27,7 +28,7 @@ REPORT = Report(
     source="kvm1",
     destination="kvm2",
     findings=[],
-    disks=[DiskPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by="mirror")],
+    disks=[DiskPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by=CopiedBy.MIRROR)],
     addresses=["127.0.0.1"],
     live_xml="",
     persistent_xml="",
@@ -66,7 +67,7 @@ def test_what_was_measured_is_in_the_report() -> None:
 
 def test_a_disk_that_both_hosts_see_is_not_copied() -> None:
     shared = REPORT.model_copy(
-        update={"disks": [REPORT.disks[0].model_copy(update={"shared": True, "copied_by": "none"})]}
+        update={"disks": [REPORT.disks[0].model_copy(update={"shared": True, "copied_by": CopiedBy.NONE})]}
     )
     report = foretell(Line(), report=shared)
     assert report.prediction is not None

@@ -16,6 +16,7 @@ from tests.transfer.disks.test_files import Pipe
 from vmferry import safefiles
 from vmferry.core import qcow2
 from vmferry.core.errors import VmferryError
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.offer import Disk, DiskPlan
 from vmferry.hypervisor.storage import images
 from vmferry.transfer.disks import files, newdisks
@@ -33,7 +34,12 @@ class Worker:
         self.seen: list[set[str]] = []
         self.folder = folder
         plans = [
-            DiskPlan(target=disk.target, path=disk.path, shared=False, copied_by="file" if disk.readonly else "mirror")
+            DiskPlan(
+                target=disk.target,
+                path=disk.path,
+                shared=False,
+                copied_by=CopiedBy.FILE if disk.readonly else CopiedBy.MIRROR,
+            )
             for disk in disks
         ]
         self.new = NewDisks(

@@ -15,6 +15,7 @@ from tests.preflight.make import DISK, VM, proposal
 from vmferry import safefiles
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.offer import DiskPlan, MoveOptions, Offer
 from vmferry.core.messages.use import By, Surroundings, Use
 from vmferry.hypervisor.storage import holders
@@ -32,7 +33,7 @@ def offer(path: Path, *, entry: str = "", device: str = "disk", **options: Any) 
     return Offer(**dict(told), job="0123456789ab", certificate="PEM")
 
 
-PLANS = [DiskPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by="mirror")]
+PLANS = [DiskPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by=CopiedBy.MIRROR)]
 
 
 @pytest.fixture
@@ -244,7 +245,7 @@ def test_a_shareable_disk_is_never_removed(image: Path) -> None:
 
 def test_disks_that_are_to_stay_or_that_both_hosts_see_stay(image: Path) -> None:
     originals.remove(noted(image, keep_source_disks=True), lambda _files: NOBODY)
-    shared = [PLANS[0].model_copy(update={"shared": True, "copied_by": "none"})]
+    shared = [PLANS[0].model_copy(update={"shared": True, "copied_by": CopiedBy.NONE})]
     originals.remove(noted(image, shared), lambda _files: NOBODY)
     assert image.exists()
 

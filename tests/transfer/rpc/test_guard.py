@@ -7,7 +7,8 @@ from tests.transfer.rpc import captured
 from tests.transfer.rpc.captured import Libvirtd, calls, pack, refused, unpack, until
 
 from vmferry.core.errors import AccessError
-from vmferry.core.request import Flag, Request, Sockets
+from vmferry.core.libvirt.flags import Flag
+from vmferry.core.request import Request, Sockets
 from vmferry.transfer.rpc import protocol
 from vmferry.transfer.rpc.guard import Authorised, Guard
 from vmferry.transfer.rpc.protocol import Procedure, Status, Type

@@ -29,6 +29,7 @@ from vmferry.core import codes
 from vmferry.core.errors import CancelledError, PreflightError, UsageError, VmferryError
 from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.api import Outcome
 from vmferry.core.messages.offer import DiskPlan, Offer
 from vmferry.core.messages.vm import Presence
@@ -121,7 +122,7 @@ def test_a_guest_that_stands_still_does_not_wait_for_the_journal() -> None:
 
 def test_the_disks_of_a_lost_vm_are_called_whole_only_when_they_are_there(tmp_path: Path) -> None:
     disk = tmp_path / "web01.qcow2"
-    plan = DiskPlan(target="vda", path=str(disk), shared=False, copied_by="mirror")
+    plan = DiskPlan(target="vda", path=str(disk), shared=False, copied_by=CopiedBy.MIRROR)
     failing = Failing([])
     record, host = Record(failing), Host(failing, Presence.ABSENT, defined=False)
 

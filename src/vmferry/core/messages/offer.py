@@ -4,6 +4,7 @@ from pydantic import Field
 
 from vmferry.core.auditlog.chain import Head
 from vmferry.core.identifiers import Uuid, VmName
+from vmferry.core.kinds import CopiedBy, Kind
 from vmferry.core.message import Document, Exact, Hex, Key, Line, Message, Value
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.snapshot import HostSnapshot
@@ -115,6 +116,7 @@ class Proposal(Message):
         default=None, description="the file with the VM's UEFI variables, whose content comes with its memory"
     )
     options: MoveOptions
+    kind: Kind = Field(default=Kind.LIVE, description="what moves, and how; each but the first is named in `requires`")
     networks: list[Subnet] = Field(
         default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
     )
@@ -150,7 +152,7 @@ class DiskPlan(Value):
     target: Exact
     path: Exact
     shared: bool
-    copied_by: Exact = Field(
+    copied_by: CopiedBy = Field(
         description="'mirror' (QEMU, while it runs), 'file' (read-only, by the worker), 'present' "
         "(the destination has the file: it is compared) or 'none'"
     )
@@ -158,7 +160,7 @@ class DiskPlan(Value):
     @property
     def made(self) -> bool:
         """Whether the destination makes a file for it."""
-        return self.copied_by in ("mirror", "file")
+        return self.copied_by.made
 
 
 class Report(Message):

@@ -7,9 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from vmferry.core.messages.offer import Disk
 from vmferry.core.messages.use import Surroundings
 
-SUSPENDED = "suspended by somebody"
-"""Why a VM is paused that a person suspended, e.g. with `virsh suspend`."""
-
 
 class Presence(StrEnum):
     """How a VM stands on one host, as far as a move is concerned."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, VmferryError
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.offer import DiskPlan, Offer
 from vmferry.hypervisor.storage import media
 
@@ -26,7 +27,7 @@ class Comparison:
         self, offer: Offer, plans: Sequence[DiskPlan], key: str, host: str, trusted: int, on_result: Heard
     ) -> None:
         self._disks = {disk.target: disk for disk in offer.disks}
-        self._plans = [plan for plan in plans if plan.copied_by == "present"]
+        self._plans = [plan for plan in plans if plan.copied_by is CopiedBy.PRESENT]
         self._vm, self._host, self._key, self._trusted = offer.vm, host, key, trusted
         self._heard = on_result
         self._claims: dict[str, str] = {}

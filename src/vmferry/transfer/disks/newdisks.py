@@ -18,6 +18,7 @@ from typing import Any
 from vmferry import safefiles
 from vmferry.core import codes, paths
 from vmferry.core.errors import InternalError, PreflightError, UsageError
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.libvirt import firmware
 from vmferry.core.messages.offer import Disk, DiskPlan
 from vmferry.core.paths import RESERVED
@@ -135,7 +136,7 @@ class NewDisks:
         if variables is not None:
             disk, self._allowed[disk.target] = variables
             self._disks[disk.target] = disk
-            plan = DiskPlan(target=disk.target, path=disk.path, shared=False, copied_by="mirror")
+            plan = DiskPlan(target=disk.target, path=disk.path, shared=False, copied_by=CopiedBy.MEMORY)
             self._plans[disk.target] = plan  # QEMU fills it as the VM arrives
         self._qemu_user = qemu_user
         self._journal = journal
@@ -144,7 +145,7 @@ class NewDisks:
         self._vm = vm
         self._made: dict[str, Made] = {}
         self._handles: dict[str, int] = {}
-        self._missing = {plan.target for plan in plans if plan.copied_by in ("file", "present")}
+        self._missing = {plan.target for plan in plans if plan.copied_by in (CopiedBy.FILE, CopiedBy.PRESENT)}
         self._lock = threading.Lock()
 
     def make(self) -> None:
@@ -160,7 +161,7 @@ class NewDisks:
             self._begin(target)
         self._record()
         for target, plan in self._plans.items():
-            if plan.copied_by == "mirror":
+            if plan.copied_by in (CopiedBy.MIRROR, CopiedBy.MEMORY):
                 self._complete(target)
 
     def require_whole(self) -> None:
@@ -280,7 +281,7 @@ class NewDisks:
 
     def _claim(self, target: str) -> int:
         with self._lock:
-            if target not in self._plans or self._plans[target].copied_by != "file":
+            if target not in self._plans or self._plans[target].copied_by is not CopiedBy.FILE:
                 names = ", ".join(sorted(self._missing)) or "none"
                 raise UsageError(codes.DISK_UNKNOWN, vm=self._vm, disk=target, disks=names)
             handle = self._handles.pop(target, None)

@@ -13,7 +13,8 @@ from typing import NoReturn
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, InternalError, VmferryError
 from vmferry.core.libvirt import domainxml, xmldiff
-from vmferry.core.request import Flag, Request
+from vmferry.core.libvirt.flags import Flag
+from vmferry.core.request import Request
 from vmferry.transfer.rpc import cookie, protocol
 from vmferry.transfer.rpc.protocol import Message, Procedure, Status, Type
 from vmferry.transfer.rpc.xdr import COOKIE_MAX, Parameter, ParameterType, Reader, XdrError

@@ -9,6 +9,7 @@ from typing import Any
 from vmferry.core import codes
 from vmferry.core.errors import CancelledError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State, Summary
+from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.offer import Disk
 from vmferry.core.move import phases as table
 from vmferry.core.move.phases import Verdict
@@ -176,14 +177,14 @@ class Source(Endpoint):
 
     def _copy_files(self) -> None:
         """Copy the disks that nobody writes; QEMU's mirror takes only writable ones."""
-        plans = [plan for plan in self.spec.grant.disks if plan.copied_by in ("file", "present")]
+        plans = [plan for plan in self.spec.grant.disks if plan.copied_by in (CopiedBy.FILE, CopiedBy.PRESENT)]
         if not plans:
             return
         assert self.session is not None
         self._step(Phase.COPYING_FILES)
         disks = {disk.target: disk for disk in self.offer.disks}
         for plan in plans:
-            if plan.copied_by == "present":
+            if plan.copied_by is CopiedBy.PRESENT:
                 self._show_medium(disks[plan.target])
             else:
                 files.send(self._open("file"), plan.target, disks[plan.target].path)

@@ -1,0 +1,97 @@
+"""Kinds of moves: what each one carries and by whom, what it asks of libvirt, and how it commits.
+
+Everything that differs between kinds is read from `KINDS`. A peer of another release need not know each kind: the
+source names every kind but the first in `requires` (core/message.py), so that a host which does not know it refuses.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vmferry.core.libvirt.flags import Flag
+
+
+class Kind(StrEnum):
+    """What moves, and how."""
+
+    LIVE = "live"
+
+    @property
+    def requirement(self) -> str:
+        """What a message about such a move requires its reader to understand."""
+        return f"kind-{self.value}"
+
+
+class ArtifactType(StrEnum):
+    """What a VM consists of besides its memory and its definition."""
+
+    DISK = "disk"
+    FIRMWARE_VARIABLES = "firmware-variables"
+
+
+class CopiedBy(StrEnum):
+    """Who brings an artifact to the destination."""
+
+    MIRROR = "mirror"
+    """QEMU's NBD mirror, while the VM runs and writes."""
+    FILE = "file"
+    """The workers: nobody writes it meanwhile."""
+    PRESENT = "present"
+    """Nobody: the destination has such a file. The workers compare the two."""
+    MEMORY = "memory"
+    """QEMU, with the VM's memory; the destination makes the file for it."""
+    NONE = "none"
+    """Nobody: both hosts see the same file."""
+
+    @property
+    def made(self) -> bool:
+        """Whether the destination makes a file for it, and removes that file when the move is given up."""
+        return self in (CopiedBy.MIRROR, CopiedBy.FILE, CopiedBy.MEMORY)
+
+
+class CommitBy(StrEnum):
+    """What hands the VM over."""
+
+    FINISH = "finish"
+    """libvirt's Finish call, which the workers hold up between the two libvirts (docs/design.md, The commit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindRow:
+    """One kind of move.
+
+    Arguments:
+        title: what moves, for people.
+        states: libvirt's states (and reasons, where only one of them will do) in which the VM may be.
+        flags: that every such migration has.
+        carriers: who may bring each type of artifact.
+        commit: what hands the VM over.
+    """
+
+    title: str
+    states: frozenset[tuple[str, str | None]]
+    flags: Flag
+    carriers: dict[ArtifactType, frozenset[CopiedBy]]
+    commit: CommitBy
+
+    def allows(self, state: str, reason: str) -> bool:
+        """Return whether a VM in such a state can be moved so."""
+        return (state, None) in self.states or (state, reason) in self.states
+
+
+SUSPENDED = "suspended by somebody"
+"""Why a VM is paused that a person has suspended, e.g. with `virsh suspend`."""
+
+KINDS = {
+    Kind.LIVE: KindRow(
+        title="the running VM: its memory, and the disks that the hosts do not share",
+        states=frozenset({("running", None), ("paused", SUSPENDED)}),
+        # Never PERSIST_DEST: the destination's worker defines the VM, so no cookie is trusted with that. Never
+        # UNDEFINE_SOURCE: the source's definition goes last of all. Always PAUSED: docs/design.md, The commit.
+        flags=Flag.LIVE | Flag.PEER2PEER | Flag.PAUSED | Flag.ABORT_ON_ERROR,
+        carriers={
+            ArtifactType.DISK: frozenset({CopiedBy.MIRROR, CopiedBy.FILE, CopiedBy.PRESENT, CopiedBy.NONE}),
+            ArtifactType.FIRMWARE_VARIABLES: frozenset({CopiedBy.MEMORY}),
+        },
+        commit=CommitBy.FINISH,
+    )
+}
