@@ -9,6 +9,7 @@ from tests.store.steps import walk
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State, Summary
+from vmferry.core.kinds import MoveKind
 from vmferry.core.messages.offer import Caller
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
@@ -35,7 +36,18 @@ def test_new_job_is_running_and_offered(jobs: Jobs) -> None:
         ROOT,
         {"include_storage": True},
     )
+    assert job.kind is MoveKind.LIVE
     assert [step.phase for step in jobs.steps("0001")] == [Phase.OFFERED]
+
+
+def test_a_job_of_a_release_that_knew_one_kind_is_of_that_kind(tmp_path: Path) -> None:
+    with Database(tmp_path / "old.db") as database:
+        add(Jobs(database, "kvm1"))
+        with database.transaction() as connection:
+            connection.execute("ALTER TABLE jobs DROP COLUMN kind")
+            connection.execute("PRAGMA user_version = 5")
+    with Database(tmp_path / "old.db") as database:
+        assert Jobs(database, "kvm1").get("0001").kind is MoveKind.LIVE
 
 
 def test_step_changes_row_and_journal(jobs: Jobs) -> None:

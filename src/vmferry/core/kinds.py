@@ -10,7 +10,7 @@ from enum import StrEnum
 from vmferry.core.libvirt.flags import Flag
 
 
-class Kind(StrEnum):
+class MoveKind(StrEnum):
     """What moves, and how."""
 
     LIVE = "live"
@@ -82,7 +82,7 @@ SUSPENDED = "suspended by somebody"
 """Why a VM is paused that a person has suspended, e.g. with `virsh suspend`."""
 
 KINDS = {
-    Kind.LIVE: KindRow(
+    MoveKind.LIVE: KindRow(
         title="the running VM: its memory, and the disks that the hosts do not share",
         states=frozenset({("running", None), ("paused", SUSPENDED)}),
         # Never PERSIST_DEST: the destination's worker defines the VM, so no cookie is trusted with that. Never

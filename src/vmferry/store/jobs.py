@@ -10,6 +10,7 @@ from typing import Any
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError, UsageError
 from vmferry.core.job import Phase, Role, State, Summary
+from vmferry.core.kinds import MoveKind
 from vmferry.core.messages.offer import Caller
 from vmferry.core.move import phases
 from vmferry.store.database import BUSY, Database, Row
@@ -52,6 +53,7 @@ class JobRow:
     updated_at: float
     ended_at: float | None
     position: int | None = None
+    kind: MoveKind = MoveKind.LIVE
 
 
 _SELECT = """
@@ -84,6 +86,8 @@ class Jobs:
         caller: Caller,
         options: dict[str, Any],
         state: State = State.RUNNING,
+        *,
+        kind: MoveKind = MoveKind.LIVE,
     ) -> None:
         """Record a new job, with the step `offered` as the first of its journal.
 
@@ -98,11 +102,12 @@ class Jobs:
             if busy is not None:
                 raise PreflightError(codes.VM_BUSY, vm=vm, job=busy.id)
             connection.execute(
-                "INSERT INTO jobs (id, role, vm, peer, caller, options, state, phase, created_at, updated_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO jobs (id, role, kind, vm, peer, caller, options, state, phase, created_at, updated_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     job,
                     role,
+                    kind,
                     vm,
                     peer,
                     caller.model_dump_json(),
@@ -324,6 +329,7 @@ def _job(row: Row) -> JobRow:
         updated_at=row["updated_at"],
         ended_at=row["ended_at"],
         position=row["position"],
+        kind=MoveKind(row["kind"]),
     )
 
 

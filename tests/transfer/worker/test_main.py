@@ -1,10 +1,16 @@
-"""The worker's own lock, which vmferryd holds too where it stands in for a worker."""
+"""The worker: which ends it has, and its lock, which vmferryd holds too where it stands in for a worker."""
 
 from pathlib import Path
 
 import pytest
 
-from vmferry.transfer.worker.main import _alone
+from vmferry.core.job import Role
+from vmferry.core.kinds import MoveKind
+from vmferry.transfer.worker.main import ENDS, _alone
+
+
+def test_every_kind_of_move_has_both_ends() -> None:
+    assert set(ENDS) == {(kind, role) for kind in MoveKind for role in Role}
 
 
 def test_a_lock_is_free_again_in_the_same_process_whatever_happened(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def job(row: JobRow, host: str, progress: Progress | None = None) -> Job:
     return Job(
         id=row.id,
         role=row.role,
+        kind=row.kind,
         vm=row.vm,
         source=source,
         destination=destination,

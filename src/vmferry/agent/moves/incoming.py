@@ -53,7 +53,7 @@ from vmferry.transfer.disks import newdisks
 
 _JOB = re.compile(r"[0-9a-f]{12}")
 _WORKER_LIMIT = 12.0  # less than the source's patience with this call
-_FIXED = ("job", "vm", "uuid", "caller", "source", "options", "certificate")  # of an offer that is made anew
+_FIXED = ("job", "vm", "uuid", "caller", "source", "options", "kind", "certificate")  # of an offer that is made anew
 
 log = logging.getLogger("vmferry.agent")
 
@@ -122,7 +122,7 @@ class Arrivals:
             require_enabled(settings, self.config.name)
             self._offers.make_room(offer, peer)
             asked = (Role.DESTINATION, offer.vm, peer.name, offer.caller, options, State.WAITING)
-            self.jobs.create(offer.job, *asked)
+            self.jobs.create(offer.job, *asked, kind=offer.kind)
             if offer.place:
                 storage = any(disk.made for disk in report.disks)
                 refusal = self.admissions.ask(offer.job, storage=storage, limits=settings.limits)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 
 from vmferry.core.job import Phase, Progress, Role, State, Summary
+from vmferry.core.kinds import MoveKind
 from vmferry.core.message import Document, Exact, Line, Message, Value, Values
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.offer import Caller, MoveOptions
@@ -262,6 +263,7 @@ class Job(Answer):
 
     id: str
     role: Role
+    kind: MoveKind = Field(default=MoveKind.LIVE, description="what moves, and how")
     vm: str
     source: str
     destination: str

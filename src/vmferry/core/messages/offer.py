@@ -4,7 +4,7 @@ from pydantic import Field
 
 from vmferry.core.auditlog.chain import Head
 from vmferry.core.identifiers import Uuid, VmName
-from vmferry.core.kinds import CopiedBy, Kind
+from vmferry.core.kinds import CopiedBy, MoveKind
 from vmferry.core.message import Document, Exact, Hex, Key, Line, Message, Value
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.snapshot import HostSnapshot
@@ -116,7 +116,9 @@ class Proposal(Message):
         default=None, description="the file with the VM's UEFI variables, whose content comes with its memory"
     )
     options: MoveOptions
-    kind: Kind = Field(default=Kind.LIVE, description="what moves, and how; each but the first is named in `requires`")
+    kind: MoveKind = Field(
+        default=MoveKind.LIVE, description="what moves, and how; each but the first is named in `requires`"
+    )
     networks: list[Subnet] = Field(
         default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
     )

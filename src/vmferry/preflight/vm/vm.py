@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 
 from vmferry.core import codes
-from vmferry.core.kinds import KINDS, Kind
+from vmferry.core.kinds import KINDS, MoveKind
 from vmferry.core.libvirt import domainxml
 from vmferry.core.libvirt.domainxml import DiskEntry, parse_domain
 from vmferry.core.messages.finding import Finding
@@ -13,7 +13,7 @@ from vmferry.preflight.case import Check
 
 
 def _state(vm: VmSnapshot) -> Iterator[Finding]:
-    if not KINDS[Kind.LIVE].allows(vm.state, vm.reason):
+    if not KINDS[MoveKind.LIVE].allows(vm.state, vm.reason):
         state = f"{vm.state} ({vm.reason})" if vm.reason else vm.state
         yield Finding.blocks(
             codes.VM_NOT_RUNNING, (state, ""), vm=vm.name, state=state, host=vm.host, advice=_to_run(vm)

@@ -18,6 +18,7 @@ from vmferry.config import Config
 from vmferry.core import codes, redaction
 from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.job import Role, State
+from vmferry.core.kinds import MoveKind
 from vmferry.core.move.phases import Recovery, recovery
 from vmferry.jobs import spec
 from vmferry.jobs.persist import ended, pauses, why
@@ -29,6 +30,12 @@ from vmferry.transfer.worker.endpoint import clear
 from vmferry.transfer.worker.source import Source
 
 log = logging.getLogger("vmferry.transfer")
+
+# The two ends of each kind of move.
+ENDS: dict[tuple[MoveKind, Role], type[Source] | type[Destination]] = {
+    (MoveKind.LIVE, Role.SOURCE): Source,
+    (MoveKind.LIVE, Role.DESTINATION): Destination,
+}
 
 
 def main() -> None:
@@ -62,7 +69,7 @@ def work(config: Config, job: str) -> int:
             if not alone:
                 log.info("job %s has a worker already", job)
                 return 0
-            end = (Source if todo.role is Role.SOURCE else Destination)(config, todo, database)
+            end = ENDS[todo.offer.kind, todo.role](config, todo, database)
             try:
                 end.listen()
                 _carry(end, jobs, todo)
