@@ -13,10 +13,12 @@ from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.message import Message, Value
 from vmferry.core.messages import api, bandwidth, diagnosis, finding, offer, probe, signin
 from vmferry.core.messages.finding import Severity
+from vmferry.core.move import messages as worker
+from vmferry.core.move.messages import WorkerMessage
 from vmferry.core.policy import settings
 from vmferry.core.text import LONGEST, cleaned, printable
 
-MODULES = (api, bandwidth, chain, diagnosis, offer, probe, signin)
+MODULES = (api, bandwidth, chain, diagnosis, offer, probe, signin, worker)
 HOSTILE = "a\x1b]0;owned\x07b\nc\u202ed\u2028e\ud800f\x00g\x7fh\u200bi"
 
 
@@ -25,7 +27,7 @@ def _messages() -> list[type[Message]]:
         kind
         for module in MODULES
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Message) and kind is not Message
+        if isinstance(kind, type) and issubclass(kind, Message) and kind not in (Message, WorkerMessage)
     }
     return sorted(found, key=lambda kind: kind.__name__)
 

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from tests.core.ad.test_descriptor import WRITTEN
 from tests.core.ad.test_pac import logon
+from tests.core.move.test_messages import SENT
 from tests.core.test_message import MESSAGES
 from tests.preflight.make import DISK, HERE, PLACE, THERE, end, proposal, xml
 from tests.transfer import fuzz_wire
@@ -35,6 +36,7 @@ from vmferry.core.ad import descriptor, pac
 from vmferry.core.auditlog import record
 from vmferry.core.errors import AccessError, InternalError, PreflightError, VmferryError
 from vmferry.core.hostport import host_port
+from vmferry.core.job import Role
 from vmferry.core.kinds import CopiedBy
 from vmferry.core.libvirt import amounts, domainxml, hostpolicy, xmldiff
 from vmferry.core.messages.bandwidth import BandwidthOpening
@@ -52,7 +54,9 @@ from vmferry.core.messages.offer import (
     Report,
 )
 from vmferry.core.messages.probe import ProbeOpening
+from vmferry.core.move import messages as worker_messages
 from vmferry.core.policy.settings import HostSettings, Protection
+from vmferry.core.text import cleaned
 from vmferry.hypervisor.storage import chains
 from vmferry.identity import certificates, pairing, site
 from vmferry.preflight import plan
@@ -199,6 +203,18 @@ def _messages(data: bytes) -> None:
     with suppress(VmferryError):
         assert not list(Messages(cast(Stream, _Bytes(data)), Seal(bytes(32), source=True))), "a message without a seal"
     list(Messages(cast(Stream, _Bytes(data))))
+
+
+def _words(data: bytes) -> None:
+    """Read a message of either worker; what was read can be sent on, and reads as the same."""
+    said = cleaned(message.load(data))
+    if isinstance(said, dict):
+        for sender in Role:
+            with suppress(VmferryError):
+                found = worker_messages.read(said, sender, "kvm2")
+                if found is not None:
+                    again = json.loads(json.dumps(worker_messages.write(found)))
+                    assert worker_messages.read(again, sender, "kvm2") == found
 
 
 def _file(data: bytes) -> None:
@@ -405,6 +421,11 @@ def _control() -> Iterator[bytes]:
     yield b"".join(struct.pack(">I", len(body)) + body for body in bodies)
 
 
+def _worker_messages() -> Iterator[bytes]:
+    for _, said, _ in SENT:
+        yield json.dumps(said).encode()
+
+
 def _file_stream() -> Iterator[bytes]:
     head = json.dumps({"target": "sda", "size": 8192}).encode()
     record = struct.pack(">QI", 4096, 5) + b"bytes"
@@ -529,6 +550,7 @@ TARGETS = {
     "frames": Target(_frames, tuple(_session())),
     "hello": Target(_hello, tuple(_hellos())),
     "control messages": Target(_messages, tuple(_control())),
+    "messages of the workers": Target(_words, tuple(_worker_messages()), (ValueError,)),
     "file stream": Target(_file, tuple(_file_stream())),
     "NBD replies": Target(_nbd, tuple(_nbd_replies())),
     "messages of the API": Target(_json, tuple(_json_seeds()), (VmferryError, ValueError)),

@@ -15,6 +15,7 @@ from typing import Any
 
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import Phase
+from vmferry.core.move.messages import Abort, Go
 from vmferry.core.move.phases import Verdict
 from vmferry.core.resolution import Owner
 from vmferry.store.jobs import Step
@@ -30,14 +31,14 @@ def suspended(steps: Sequence[Step]) -> bool:
     return bool(noted and noted[-1] is True)
 
 
-def resolved(steps: Sequence[Step]) -> dict[str, Any] | None:
+def resolved(steps: Sequence[Step]) -> Go | Abort | None:
     """Return the verdict that an administrator gave at the destination, as the source's word would be; None: none."""
     noted = [step.detail for step in steps if step.phase is Phase.RESOLVING]
     if not noted:
         return None
     if noted[-1]["owner"] == Owner.HERE:
-        return {"do": "go"}
-    return {"do": "abort", "cancelled_by": str(noted[-1]["caller"])}
+        return Go()
+    return Abort(cancelled_by=str(noted[-1]["caller"]))
 
 
 class Decision:

@@ -12,6 +12,7 @@ from vmferry.core.job import Phase, Role
 from vmferry.core.messages.api import Outcome
 from vmferry.core.messages.offer import Offer
 from vmferry.core.messages.vm import Presence
+from vmferry.core.move.messages import FromDestination, WorkerMessage
 from vmferry.core.move.phases import may_follow
 
 AWAY, AWAY_DONE = "libvirt or database away", "the same, after the step was taken"
@@ -56,7 +57,7 @@ class Record:
     def __init__(self, failing: Failing) -> None:
         self._failing = failing
         self.steps: list[tuple[Phase, dict[str, Any]]] = []
-        self.said: list[dict[str, Any]] = []
+        self.said: list[WorkerMessage] = []
         self.doubts: list[str] = []
         self.closed = False
         self.hears = True
@@ -78,7 +79,7 @@ class Record:
         if self.closed:
             raise UsageError(codes.JOB_ENDED, job="0123456789ab", state="failed")
 
-    def say(self, **message: Any) -> bool:
+    def say(self, message: WorkerMessage) -> bool:
         self.said.append(message)
         return self.hears
 
@@ -198,9 +199,9 @@ def offer(*, persistent: bool = True, autostart: bool = True) -> Offer:
     return Offer(**dict(told), job="0123456789ab", certificate="PEM")
 
 
-def events(*messages: dict[str, Any]) -> Callable[[float], tuple[str, Any]]:
+def events(*messages: FromDestination) -> Callable[[float], tuple[str, Any]]:
     """Return what waits for an event: these messages, and then the end of the session."""
-    left: Iterator[dict[str, Any]] = iter(messages)
+    left: Iterator[FromDestination] = iter(messages)
 
     def following(_timeout: float) -> tuple[str, Any]:
         message = next(left, None)

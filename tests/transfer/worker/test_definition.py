@@ -11,6 +11,8 @@ from tests.preflight.make import proposal, xml
 from vmferry.core import codes
 from vmferry.core.errors import VmferryError
 from vmferry.core.messages.offer import Offer
+from vmferry.core.move import messages
+from vmferry.core.move.messages import Define, NotRedefined, Redefined, WorkerMessage
 from vmferry.core.text import cleaned
 from vmferry.jobs.spec import Spec
 from vmferry.transfer.worker import definition
@@ -18,8 +20,8 @@ from vmferry.transfer.worker.definition import Teller
 
 TITLED = xml().replace("</uuid>", "</uuid><title>new</title>")
 REFUSED = VmferryError(codes.DEFINITION_REFUSED, host="kvm2", vm="web01", why="its disk vdb is not moved with it")
-DONE = ("message", {"do": "redefined"})
-NOT = ("message", {"do": "not-redefined", "problem": REFUSED.problem()})
+DONE = ("message", Redefined())
+NOT = ("message", NotRedefined(problem=REFUSED.problem()))
 BROKEN = ("broken", "reset")
 
 Seen = tuple[str, bool] | None
@@ -31,16 +33,16 @@ class Side:
     def __init__(self, *seen: Seen, answers: tuple[tuple[str, Any], ...] = ()) -> None:
         self._seen = deque(seen)
         self._answers = deque(answers)
-        self.said: list[dict[str, Any]] = []
+        self.said: list[tuple[str | None, bool]] = []
 
     def definition(self, _uuid: str) -> Seen:
         return self._seen.popleft() if len(self._seen) > 1 else self._seen[0]
 
-    def say(self, **message: Any) -> bool:
-        if message["xml"] is not None:
-            assert cleaned(message) == message, "what reaches the other host is made printable"
-            message["xml"] = definition._unpacked(message["xml"])
-        self.said.append(message)
+    def say(self, message: WorkerMessage) -> bool:
+        assert isinstance(message, Define)
+        sent = messages.write(message)
+        assert cleaned(sent) == sent, "what reaches the other host is made printable"
+        self.said.append((None if message.xml is None else definition._unpacked(message.xml), message.autostart))
         return bool(self._answers)
 
     def next_event(self, _timeout: float) -> tuple[str, Any]:
@@ -74,8 +76,7 @@ def test_what_was_changed_is_told_until_the_destination_has_it(tmp_path: Path) -
     other = TITLED.replace("new", "newer")
     side = Side((TITLED, True), (other, True), answers=(("tick", None), DONE, DONE))
     assert side.tell(tmp_path) is None
-    assert [said["xml"] for said in side.said] == [TITLED, other]
-    assert all(said["do"] == "define" and said["autostart"] for said in side.said)
+    assert side.said == [(TITLED, True), (other, True)]
 
 
 @pytest.mark.parametrize("before", [False, True])
@@ -86,13 +87,13 @@ def test_an_autostart_that_was_changed_meanwhile_goes_along_though_it_was_taken_
     """What is read of the definition is off by then; how it was when it was taken away counts."""
     side = Side((xml(), False), answers=(DONE,) * 2)
     assert side.tell(tmp_path, started=started, autostart=before) is None
-    assert [said["autostart"] for said in side.said] == ([] if started is before else [started])
+    assert [autostart for _, autostart in side.said] == ([] if started is before else [started])
 
 
 def test_an_autostart_that_was_set_meanwhile_goes_along(tmp_path: Path) -> None:
     side = Side((xml(), True), answers=(DONE,))
     assert side.tell(tmp_path, autostart=False) is None
-    assert side.said == [{"do": "define", "xml": xml(), "autostart": True}]
+    assert side.said == [(xml(), True)]
 
 
 @pytest.mark.parametrize(("answers", "why"), [((NOT,), "vdb is not moved"), ((BROKEN,), "answer"), ((), "answer")])
@@ -111,7 +112,7 @@ def test_what_is_not_taken_over_is_kept_and_named(
 def test_a_vm_that_was_undefined_is_undefined_there_or_named(tmp_path: Path) -> None:
     side = Side(None, answers=(DONE,))
     assert side.tell(tmp_path) is None
-    assert side.said == [{"do": "define", "xml": None, "autostart": True}]
+    assert side.said == [(None, True)]
     left = Side(None, answers=(BROKEN,)).tell(tmp_path)
     assert left is not None
     assert "`virsh undefine web01 --keep-nvram`" in left
@@ -131,7 +132,7 @@ def test_what_is_changed_after_the_last_look_is_told_as_it_is_taken_away(tmp_pat
     teller = side.teller(tmp_path)
     assert teller.tell(True) == []
     assert teller.tell_last(last, True) == []
-    assert side.said == [{"do": "define", "xml": last and last[0], "autostart": True}]
+    assert side.said == [(last and last[0], True)]
 
 
 def test_a_definition_that_is_taken_away_as_it_was_told_is_told_once(tmp_path: Path) -> None:

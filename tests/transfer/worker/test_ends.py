@@ -33,6 +33,7 @@ from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.api import Outcome
 from vmferry.core.messages.offer import DiskPlan, Offer
 from vmferry.core.messages.vm import Presence
+from vmferry.core.move.messages import Defined, Go, Went
 from vmferry.jobs.decision import suspended
 from vmferry.store.jobs import Step
 from vmferry.transfer.worker.arrival import Arrival, lost
@@ -117,7 +118,7 @@ def test_a_guest_that_stands_still_does_not_wait_for_the_journal() -> None:
     assert arrive(record, host, offer()) is None
     assert host.calls.index("resume") == 1
     assert [phase for phase, _ in record.steps] == [Phase.GOING, Phase.SETTLING]
-    assert record.said == [{"do": "went"}]
+    assert record.said == [Went()]
 
 
 def test_the_disks_of_a_lost_vm_are_called_whole_only_when_they_are_there(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def depart(
     while True:
         departure = Departure(record, host, host, vm, "kvm2", heard, ask, no_sleep)
         try:
-            came = departure.take(noted=record.has(Phase.GOING), said=False, go={"do": "go"}, **UNTOLD, remove=remove)
+            came = departure.take(noted=record.has(Phase.GOING), said=False, go=Go(), **UNTOLD, remove=remove)
         except Died:
             continue
         return came, departure.left, removed
@@ -231,10 +232,10 @@ def test_go_is_said_on_the_session_at_once() -> None:
     def ask() -> Outcome:
         raise AssertionError("the session lives")
 
-    heard = events({"do": "went"}, {"do": "defined"})
+    heard = events(Went(), Defined())
     came, _, _ = depart(record, host, offer(), ask=ask, heard=heard)
     assert came is None
-    assert record.said == [{"do": "go"}]
+    assert record.said == [Go()]
 
 
 def test_the_daemon_is_told_at_once_when_the_session_is_gone() -> None:
@@ -284,7 +285,7 @@ def test_whether_the_vm_started_with_its_host_is_known_after_that_was_taken_away
 
         try:
             steps = {**UNTOLD, "tell": tell, "remove": list}
-            departure.take(noted=record.has(Phase.GOING), said=False, go={"do": "go"}, **steps)
+            departure.take(noted=record.has(Phase.GOING), said=False, go=Go(), **steps)
         except Died:
             continue
         break
@@ -388,10 +389,10 @@ def test_the_source_ends_only_what_ran_as_the_copying_began() -> None:
         host.end()
 
     host.destroy = destroy  # type: ignore[method-assign]
-    departure = Departure(record, host, host, offer(), "kvm2", events({"do": "defined"}), outcome, no_sleep)
+    departure = Departure(record, host, host, offer(), "kvm2", events(Defined()), outcome, no_sleep)
     departure.vm = OWN
     steps = {**UNTOLD, "remove": list}
-    assert departure.take(noted=True, said=False, go={"do": "go"}, **steps) is None
+    assert departure.take(noted=True, said=False, go=Go(), **steps) is None
     assert ended == [OWN]
 
 

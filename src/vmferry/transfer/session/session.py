@@ -175,7 +175,10 @@ class Session:
         self._messages.send(message)
 
     def on_message(self, handler: Callable[[Message], None]) -> None:
-        """Have a function called with each message, one after the other; those that came before are kept for it."""
+        """Have a function called with each message, one after the other; those that came before are kept for it.
+
+        A VmferryError that it raises ends the session: the peer does not keep to the protocol, and hears why.
+        """
         with self._changed:
             self._on_message = handler
             self._changed.notify_all()
@@ -281,7 +284,7 @@ class Session:
                     self._changed.wait_for(self._listened_to)
                     handler = self._on_message
                 if handler is not None:
-                    _call(handler, message)
+                    _call(handler, message, VmferryError)
             self.peer_closed = True
         except VmferryError as error:
             self._last_words(error.reason)
@@ -389,8 +392,11 @@ class Listener:
         self._reception.close()
 
 
-def _call(handler: Callable[[Any], None], argument: Any) -> None:
+def _call(handler: Callable[[Any], None], argument: Any, *passed: type[Exception]) -> None:
+    """Call a handler; what it raises is logged, but for the errors that are passed on."""
     try:
         handler(argument)
+    except passed:
+        raise
     except Exception:
         log.exception("a handler of the session failed")

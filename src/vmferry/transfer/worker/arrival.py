@@ -14,6 +14,7 @@ from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
 from vmferry.core.messages.offer import DiskPlan, Offer
 from vmferry.core.messages.vm import Presence
+from vmferry.core.move.messages import Went, WorkerMessage
 from vmferry.jobs.decision import COMMIT_LIMIT
 from vmferry.jobs.persist import Persistence, overtaken, pauses, why
 
@@ -31,8 +32,8 @@ class Ledger(Protocol):
     def doubt(self, reason: str) -> None:
         """Put on record what is waited for."""
 
-    def say(self, **message: Any) -> bool:
-        """Send a control message."""
+    def say(self, message: WorkerMessage) -> bool:
+        """Send the other end's worker a message."""
 
 
 class Copies(Protocol):
@@ -104,7 +105,7 @@ class Arrival:
             ran = self._let_run(suspended=suspended)
             if ran:
                 self.resumed_at = time.monotonic()
-                self._ledger.say(do="went")
+                self._ledger.say(Went())
             if not noted:
                 self._write(Phase.GOING, **going)
             self._write(Phase.SETTLING, ran=ran)

@@ -21,11 +21,11 @@ from vmferry.core.libvirt import domainxml, hostpolicy
 from vmferry.core.libvirt.xmldiff import differences
 from vmferry.core.messages.offer import Offer
 from vmferry.core.messages.snapshot import Place
+from vmferry.core.move.messages import Define, NotRedefined, Redefined, WorkerMessage
 from vmferry.hypervisor.domains import Domains
 from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.jobs.spec import Spec
 from vmferry.preflight import plan
-from vmferry.transfer.session.messages import Message
 
 _ANSWER_LIMIT = 10.0
 _TICK = 0.5
@@ -73,39 +73,38 @@ class Definition:
             return self.xml is other.xml
         return self.autostart == other.autostart and (self.xml == other.xml or not differences(self.xml, other.xml))
 
-    def message(self) -> Message:
+    def message(self) -> Define:
         """Return what the source tells the destination's worker."""
-        return {"do": "define", "xml": None if self.xml is None else _packed(self.xml), "autostart": self.autostart}
+        return Define(xml=None if self.xml is None else _packed(self.xml), autostart=self.autostart)
 
 
-def _packed(text: str) -> list[str]:
+def _packed(text: str) -> tuple[str, ...]:
     """Return a text so that it passes a message as it is: what is shown to people is one printable line there."""
     raw = base64.b64encode(text.encode()).decode()
-    return [raw[start : start + _PART] for start in range(0, len(raw), _PART)]
+    return tuple(raw[start : start + _PART] for start in range(0, len(raw), _PART))
 
 
-def _unpacked(parts: object) -> str:
+def _unpacked(parts: tuple[str, ...]) -> str:
     try:
-        return base64.b64decode("".join(str(part) for part in list(parts)), validate=True).decode()  # type: ignore[call-overload]
-    except (TypeError, ValueError) as error:
+        return base64.b64decode("".join(parts), validate=True).decode()
+    except ValueError as error:
         raise UsageError(codes.BAD_REQUEST, detail="a definition is no text") from error
 
 
-def take(config: Config, domains: Domains, work: Spec, message: Message) -> Message:
+def take(config: Config, domains: Domains, work: Spec, message: Define) -> Redefined | NotRedefined:
     """Take a newer definition over at the destination, if this host accepts it; returns the answer for the source."""
     try:
         _take(config, domains, work, message)
     except VmferryError as error:
-        return {"do": "not-redefined", "problem": error.problem()}
-    return {"do": "redefined"}
+        return NotRedefined(problem=error.problem())
+    return Redefined()
 
 
-def _take(config: Config, domains: Domains, work: Spec, message: Message) -> None:
-    xml = message.get("xml")
-    if xml is None:
+def _take(config: Config, domains: Domains, work: Spec, message: Define) -> None:
+    if message.xml is None:
         domains.forget(VmIdentity(work.offer.uuid, work.offer.vm))
         return
-    xml = _unpacked(xml)
+    xml = _unpacked(message.xml)
     paths = [disk.path for disk in domainxml.disks(xml)]
     disks = [disk for disk in work.offer.disks if not disk.idle or disk.path in paths]
     newer = {"persistent_xml": xml, "persistent": True, "definition": None, "disks": disks}
@@ -124,7 +123,7 @@ def _take(config: Config, domains: Domains, work: Spec, message: Message) -> Non
     refusal = snapshots.refusal(planned.persistent_xml)
     if refusal is not None:
         raise VmferryError(codes.DEFINITION_REFUSED, why=refusal, **names)
-    domains.define(planned.persistent_xml, autostart=message.get("autostart") is True)
+    domains.define(planned.persistent_xml, autostart=message.autostart)
 
 
 class Teller:
@@ -143,7 +142,7 @@ class Teller:
         state_folder: Path,
         work: Spec,
         domains: Defined,
-        say: Callable[..., bool],
+        say: Callable[[WorkerMessage], bool],
         next_event: Callable[[float], tuple[str, Any]],
     ) -> None:
         self._state_folder = state_folder
@@ -188,25 +187,27 @@ class Teller:
         answer = _ask(self._say, self._next_event, newer.message())
         if answer is None:
             return [_keep(self._state_folder, self._work, newer, "it did not answer")]
-        if answer.get("do") != "redefined":
-            why = VmferryError.from_problem(answer.get("problem")).reason
+        if isinstance(answer, NotRedefined):
+            why = VmferryError.from_problem(answer.problem).reason
             return [_keep(self._state_folder, self._work, newer, why)]
         return []
 
 
-def _ask(say: Callable[..., bool], next_event: Callable[[float], tuple[str, Any]], message: Message) -> Message | None:
+def _ask(
+    say: Callable[[WorkerMessage], bool], next_event: Callable[[float], tuple[str, Any]], message: Define
+) -> Redefined | NotRedefined | None:
     """Send the destination's worker a definition and wait for its answer; None: there is none."""
     limit = time.monotonic() + _ANSWER_LIMIT
     try:
-        said = say(**message)
+        said = say(message)
     except ValueError:
         return None  # longer than a message can be
     while said and time.monotonic() < limit:
         kind, value = next_event(_TICK)
         if kind == "broken":
             return None
-        if kind == "message" and value.get("do") in ("redefined", "not-redefined"):
-            return dict(value)
+        if kind == "message" and isinstance(value, (Redefined, NotRedefined)):
+            return value
     return None
 
 

@@ -14,6 +14,7 @@ from vmferry.core.job import Phase
 from vmferry.core.messages.api import Outcome
 from vmferry.core.messages.offer import Offer
 from vmferry.core.messages.vm import Presence
+from vmferry.core.move.messages import Defined, Go, Stuck, Went
 from vmferry.jobs.persist import Persistence, overtaken, pauses, why
 from vmferry.transfer.worker.arrival import Ledger, lost
 
@@ -103,7 +104,7 @@ class Departure:
         *,
         noted: bool,
         said: bool,
-        go: dict[str, Any],
+        go: Go,
         tell: Callable[[bool], list[str]],
         tell_last: Callable[[tuple[str, bool] | None, bool], list[str]],
         remove: Callable[[], list[str]],
@@ -130,7 +131,7 @@ class Departure:
             self._persistence.take("the journal cannot be written", lambda: self._ledger.journal(Phase.GOING))
         if not said:
             self._end_here()
-            said = self._ledger.say(**go)
+            said = self._ledger.say(go)
         problem = self._hear(said=said)
         self._end_here()
         vm = self._offer.vm
@@ -187,13 +188,13 @@ class Departure:
                 break
             if kind == "tick":
                 self._try_to_bar()
-            do = value.get("do") if kind == "message" else None
-            if do == "went":
-                self.went_at = time.monotonic()
-            elif do == "defined":
-                return None
-            elif do == "stuck":
-                return VmferryError.from_problem(value.get("problem"))
+            match value if kind == "message" else None:
+                case Went():
+                    self.went_at = time.monotonic()
+                case Defined():
+                    return None
+                case Stuck():
+                    return VmferryError.from_problem(value.problem)
         return self._insist()
 
     def _insist(self) -> VmferryError | None:

@@ -11,7 +11,9 @@ from vmferry.core import codes
 from vmferry.core.errors import CancelledError, UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.libvirt import firmware
+from vmferry.core.move import messages
 from vmferry.core.move import phases as table
+from vmferry.core.move.messages import Abort, Bye, Cancel, Define, Defined, Failed, File, Finished, Go, Medium, Stuck
 from vmferry.core.move.phases import Recovery, Verdict
 from vmferry.core.policy.networks import Local
 from vmferry.core.policy.settings import listening, require_network
@@ -104,7 +106,7 @@ class Destination(Endpoint):
         self._copy.recall(steps)
         recovery = table.recovery(Role.DESTINATION, phases)
         if recovery in (Recovery.LET_RUN, Recovery.DEFINE):
-            self._go({"suspended": suspended(steps)})
+            self._go(Go(suspended=suspended(steps)))
         elif recovery is Recovery.UNDO:
             self._undo()
         else:
@@ -122,7 +124,7 @@ class Destination(Endpoint):
                 raise self._trouble or self.failure("the worker ended before it listened")
             return {"addresses": [{"host": host, "port": port} for host, port in self._listener.addresses]}
         if do in ("go", "abort"):
-            self.events.put(("message", {**request, "do": do}))
+            self.events.put(("message", messages.read(request, Role.SOURCE, self.config.name)))
             if self.session is None and self._listener is not None:
                 self._listener.close()  # wakes a worker that still waits for the source to connect
             self._ended.wait(12.0)
@@ -131,7 +133,7 @@ class Destination(Endpoint):
             self._give_up(str(request.get("caller")))
             return {}
         if do == "cancel":
-            self.say(do="cancel", caller=request.get("caller"))
+            self.say(Cancel(caller=str(request.get("caller"))))
             return {}
         raise UsageError(codes.BAD_REQUEST, detail=f"a worker cannot {do}")
 
@@ -186,11 +188,11 @@ class Destination(Endpoint):
         room = Room(self.offer, self.spec.grant.disks, self.config.name)
         while True:
             kind, value = self.next_event(1.0)
-            if kind == "message" and value.get("do") in ("go", "abort"):
+            if kind == "message" and isinstance(value, (Go, Abort)):
                 self.events.put((kind, value))  # the verdict: taken up in _conclude
                 return
-            if kind == "message" and value.get("do") == "medium":
-                self._comparison.claim(str(value.get("target")), str(value.get("digest")))
+            if kind == "message" and isinstance(value, Medium):
+                self._comparison.claim(value.target, value.digest)
             if kind == "trouble":
                 raise value
             if kind == "broken":
@@ -235,7 +237,7 @@ class Destination(Endpoint):
 
     def _take_file(self, stream: Stream) -> None:
         try:
-            self.say(do="file", target=self._disks.receive(stream))
+            self.say(File(target=self._disks.receive(stream)))
         except Exception as error:  # whatever it is, the source waits for this file, and must hear of it
             self.failed(error)
 
@@ -243,7 +245,7 @@ class Destination(Endpoint):
         """Tell the source that a medium that is here is the same, or end the move."""
         if error is None:
             self._disks.found(target)
-            self.say(do="file", target=target)
+            self.say(File(target=target))
         else:
             self.failed(error)
 
@@ -286,7 +288,7 @@ class Destination(Endpoint):
 
     def _finished(self, reply: bytes) -> None:
         """Tell the source what libvirt replies here: only on this word it lets its own libvirt end its copy."""
-        self.say(do="finished", reply=digest(reply))
+        self.say(Finished(reply=digest(reply)))
 
     def _note_finishing(self) -> None:
         self.journal(Phase.FINISHING, wait=COMMIT_LIMIT)
@@ -305,7 +307,7 @@ class Destination(Endpoint):
         else:
             self._undo()
 
-    def _verdict(self) -> Message | None:
+    def _verdict(self) -> Go | None:
         """Wait for the source's decision; before Finish was called here there can be only one.
 
         Returns:
@@ -313,13 +315,13 @@ class Destination(Endpoint):
         """
         while True:
             kind, value = self.next_event(_ASK_AGAIN if self._finishing else 0.0)
-            if kind == "message" and value.get("do") == "abort":
+            if kind == "message" and isinstance(value, Abort):
                 said = self._given_up_there(value)
                 if self._trouble is None or isinstance(said, CancelledError):
                     self._trouble = said
                 return None
-            if kind == "message" and value.get("do") == "go" and self._finishing:
-                return dict(value)
+            if kind == "message" and isinstance(value, Go) and self._finishing:
+                return value
             if not self._finishing and (kind in ("tick", "broken") or self.session is None):
                 return None
             if kind not in ("tick", "broken"):
@@ -330,20 +332,19 @@ class Destination(Endpoint):
                 self.doubt(f"{self.spec.peer} alone can tell whether the VM may run here: {why(error)}")
                 continue
             if said_there.verdict == Verdict.GO:
-                return {"suspended": said_there.suspended}
+                return Go(suspended=said_there.suspended)
             if said_there.verdict == Verdict.ABORT:
                 return None
 
-    def _given_up_there(self, message: Message) -> VmferryError:
+    def _given_up_there(self, message: Abort) -> VmferryError:
         """Return why the source gave the move up: it was cancelled, or it failed."""
-        by = message.get("cancelled_by")
-        if by:
-            who = str(by)[:200]
+        if message.cancelled_by:
+            who = message.cancelled_by[:200]
             vm, host = self.offer.vm, self.offer.source
             return CancelledError(codes.CANCELLED, job=self.job, caller=who, vm=vm, host=host)
-        return self.failure(str(message.get("why") or "the source gave it up"))
+        return self.failure(message.why or "the source gave it up")
 
-    def _go(self, said: Message) -> None:
+    def _go(self, said: Go) -> None:
         """Make the VM this host's own. Idempotent, and never fails: it is done, or waits, or the VM has ended.
 
         Arguments:
@@ -354,9 +355,9 @@ class Destination(Endpoint):
         settling = self.jobs.last(self.job, Phase.SETTLING)
         ran = None if settling is None else bool(settling.detail.get("ran", True))
         noted = self.jobs.last(self.job, Phase.GOING) is not None
-        lost = self._arrival().take(noted=noted, ran=ran, suspended=said.get("suspended") is True)
+        lost = self._arrival().take(noted=noted, ran=ran, suspended=said.suspended)
         self.end(State.FAILED if lost else State.DONE, lost)
-        self.say(do="stuck", problem=lost.problem()) if lost else self.say(do="defined")
+        self.say(Stuck(problem=lost.problem()) if lost else Defined())
         self._ended.set()
         self._linger()
 
@@ -370,7 +371,7 @@ class Destination(Endpoint):
         trouble = self._trouble or self.failure("the source gave it up")
         if self.phase is not Phase.UNDOING:
             self.persistence.take("the journal cannot be written", lambda: self._note_undoing(trouble))
-        self.say(do="failed", problem=trouble.problem())
+        self.say(Failed(problem=trouble.problem()))
         if self._listener is not None:
             self._listener.close()
         if self.session is not None:
@@ -394,9 +395,9 @@ class Destination(Endpoint):
         limit = time.monotonic() + 5.0
         while self.session is not None and time.monotonic() < limit:
             kind, value = self.next_event(0.5)
-            if kind == "message" and value.get("do") == "define":
-                self.say(**take(self.config, self.domains, self.spec, value))
-            if kind == "broken" or (kind == "message" and value.get("do") == "bye"):
+            if kind == "message" and isinstance(value, Define):
+                self.say(take(self.config, self.domains, self.spec, value))
+            if kind == "broken" or (kind == "message" and isinstance(value, Bye)):
                 break
         if self._listener is not None:
             self._listener.close()

@@ -13,6 +13,8 @@ from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, InternalError, PreflightError, UsageError, VmferryError
 from vmferry.core.job import Phase, Progress, Role, State, Summary
+from vmferry.core.move import messages
+from vmferry.core.move.messages import FromDestination, FromSource, WorkerMessage
 from vmferry.core.request import Sockets
 from vmferry.hypervisor.domains import Domains
 from vmferry.hypervisor.storage import pools
@@ -153,12 +155,16 @@ class Endpoint:
         except queue.Empty:
             return "tick", None
 
-    def say(self, **message: Any) -> bool:
-        """Send a control message; False when the peer cannot be reached over the session."""
+    def say(self, message: WorkerMessage) -> bool:
+        """Send the peer's worker a message; False when it cannot be reached over the session.
+
+        Raises:
+            ValueError: the message is longer than one can be.
+        """
         if self.session is None:
             return False
         try:
-            self.session.send(message)
+            self.session.send(messages.write(message))
         except (OSError, VmferryError):
             return False
         return True
@@ -183,10 +189,23 @@ class Endpoint:
         """Take a session into use: its end and its messages become events."""
         self.session = session
         self.interface = interfaces.of(session.address)
-        session.on_message(self.hear)
+        session.on_message(self._receive_message)
         session.on_broken(lambda reason: self.events.put(("broken", reason)))
 
-    def hear(self, message: control.Message) -> None:
+    def _receive_message(self, said: dict[str, Any]) -> None:
+        """Read a message of the peer's worker.
+
+        Raises:
+            VmferryError: release-older or protocol; the session ends.
+        """
+        sender = Role.DESTINATION if self.spec.role is Role.SOURCE else Role.SOURCE
+        message = messages.read(said, sender, self.config.name)
+        if message is None:
+            log.info("%s: a message of a later release is passed over", self._label())
+        else:
+            self.hear(message)
+
+    def hear(self, message: FromSource | FromDestination) -> None:
         """Take a message of the peer's worker: it becomes an event."""
         self.events.put(("message", message))
 

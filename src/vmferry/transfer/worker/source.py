@@ -12,6 +12,18 @@ from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.offer import Disk
 from vmferry.core.move import phases as table
+from vmferry.core.move.messages import (
+    Abort,
+    Bye,
+    Cancel,
+    Failed,
+    File,
+    Finished,
+    FromDestination,
+    FromSource,
+    Go,
+    Medium,
+)
 from vmferry.core.move.phases import Verdict
 from vmferry.core.policy.settings import ways
 from vmferry.core.request import build
@@ -163,7 +175,7 @@ class Source(Endpoint):
             VmferryError: why it was given up.
         """
         if not self._decision.note(phase, **detail):
-            self._wait_for("trouble")  # whoever gave it up says why, right after
+            self._wait_for()  # whoever gave it up says why, right after
 
     def _expect(self) -> None:
         """Tell the meter what has to be sent."""
@@ -188,7 +200,7 @@ class Source(Endpoint):
                 self._show_medium(disks[plan.target])
             else:
                 files.send(self._open("file"), plan.target, disks[plan.target].path)
-            self._wait_for("file")
+            self._wait_for(File)
 
     def _show_medium(self, disk: Disk) -> None:
         """Tell the destination what is in a medium that it may have, for it to compare."""
@@ -203,7 +215,7 @@ class Source(Endpoint):
 
         digest = media.digest(disk.path, self.spec.grant.job_key, going_on, format_=disk.format)
         if digest is not None:  # else an event says why the move is given up
-            self.say(do="medium", target=disk.target, digest=digest)
+            self.say(Medium(target=disk.target, digest=digest))
 
     def _copy(self) -> None:
         """Let libvirt copy until the decision has fallen."""
@@ -250,10 +262,10 @@ class Source(Endpoint):
         relay.on_failed = self.failed
         relay.start()
 
-    def hear(self, message: Message) -> None:
+    def hear(self, message: FromSource | FromDestination) -> None:
         """Take a message of the destination's worker; its word on the commit at once: the guest stands still."""
-        if message.get("do") == "finished":
-            self._commit.hear(str(message.get("reply")))
+        if isinstance(message, Finished):
+            self._commit.hear(message.reply)
         else:
             super().hear(message)
 
@@ -276,16 +288,16 @@ class Source(Endpoint):
         if self._suspended != known:
             self._decision.note(Phase.COPYING, **self._state())
 
-    def _go(self) -> Message:
+    def _go(self) -> Go:
         """Return the message that hands the VM over."""
-        return {"do": "go", "suspended": True} if self._suspended else {"do": "go"}
+        return Go(suspended=self._suspended)
 
     def _reply_read(self, read: bool) -> None:
         """Send `go` at once when libvirt has read the reply: the guest stands still."""
         if read:
             self._see_suspension()
             self._decision.read(suspended=self._suspended)
-            self._go_sent = self.say(**self._go())
+            self._go_sent = self.say(self._go())
             self.events.put(("decided", None))
         else:
             self.events.put(("unread", None))
@@ -295,12 +307,12 @@ class Source(Endpoint):
         self._migration.done.wait()
         self.events.put(("migrated", self._migration.error))
 
-    def _heard(self, message: Message) -> None:
-        do = message.get("do")
-        if do == "failed":
-            raise VmferryError.from_problem(message.get("problem"))
-        if do == "cancel":
-            self._cancel(str(message.get("caller")))
+    def _heard(self, message: FromDestination) -> None:
+        match message:
+            case Failed():
+                raise VmferryError.from_problem(message.problem)
+            case Cancel():
+                self._cancel(message.caller)
 
     def _cancel(self, caller: str) -> None:
         if not self._decision.abort(f"cancelled by {caller}"):
@@ -330,7 +342,7 @@ class Source(Endpoint):
         steps = {**self._definitions(), "remove": self._remove_disks}
         problem = self._departure.take(noted=noted, said=self._go_sent, go=self._go(), **steps)
         self.left += self._departure.left + self._remove_nonces()
-        self.say(do="bye")
+        self.say(Bye())
         self.end(State.FAILED if problem else State.DONE, problem)
 
     def _undo(self) -> None:
@@ -340,7 +352,7 @@ class Source(Endpoint):
             self._suspended = self._migration.ask_suspended()
             self._migration.abort()
         by = str(trouble.fields["caller"]) if isinstance(trouble, CancelledError) else ""
-        told = self.say(do="abort", why=why(trouble), cancelled_by=by)
+        told = self.say(Abort(why=why(trouble), cancelled_by=by))
         if self._doors is not None:
             self._doors.close()
         if self.session is not None:
@@ -385,7 +397,12 @@ class Source(Endpoint):
         self._streams[kind].append(stream)
         return stream
 
-    def _wait_for(self, do: str) -> Message:
+    def _wait_for(self, *kinds: type[FromDestination]) -> None:
+        """Wait for a message of one of these kinds.
+
+        Raises:
+            VmferryError: why the move was given up meanwhile.
+        """
         while True:
             kind, value = self.next_event(_TICK)
             if kind == "tick":
@@ -394,8 +411,8 @@ class Source(Endpoint):
                 raise self.lost(str(value))
             elif kind == "trouble":
                 raise value
-            elif kind == "message" and value.get("do") == do:
-                return dict(value)
+            elif kind == "message" and isinstance(value, kinds):
+                return
             elif kind == "message":
                 self._heard(value)
 
