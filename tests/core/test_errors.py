@@ -84,4 +84,4 @@ def test_a_field_that_is_a_sentence_leaves_one_full_stop() -> None:
 def test_a_command_in_a_remedy_can_be_typed_as_it_is_written() -> None:
     error = PreflightError(codes.MANAGED_SAVE, vm="web 01; reboot")
     assert "`virsh managedsave-remove 'web 01; reboot'`" in error.remedy
-    assert error.reason.startswith("web 01; reboot runs")
+    assert error.reason.startswith("web 01; reboot is running")

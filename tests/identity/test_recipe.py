@@ -47,7 +47,7 @@ def test_an_authority_that_drops_the_names_is_what_is_found(recipe: list[list[st
     for command in recipe:
         left = [word for word in command if word not in ("-copy_extensions", "copy")]
         subprocess.run(left, cwd=tmp_path, check=True, capture_output=True)
-    with pytest.raises(AccessError, match="the authority left out the names") as caught:
+    with pytest.raises(AccessError, match="the authority left out the requested names") as caught:
         site.check(signed(tmp_path), "kvm1")
     assert caught.value.code is codes.SITE_UNNAMED
     assert "-copy_extensions copy" in caught.value.remedy

@@ -573,7 +573,7 @@ def test_remedy_of_a_missing_network_names_the_vms_own() -> None:
     options = MoveOptions(include_storage=True, map_networks={"br0": "br-dmz"})
     found = blocker(run(OF_MOVE, case(proposal(options=options))))
     assert found is not None
-    assert found.detail == "kvm2 has no network or bridge br-dmz, which web01 would be on."
+    assert found.detail == "kvm2 has no network or bridge br-dmz, which web01 needs."
     assert "--map-network br0=NAME" in found.remedy
     assert "--map-network br0=none" in found.remedy
 

@@ -57,7 +57,7 @@ def test_what_would_help_is_said() -> None:
     assert "--auto-converge" not in hopeless.remedy
     assert "post-copy, which is not built" in hopeless.detail
     (capped,) = found(QUIET, left=5.0, bandwidth=10 * MIB)
-    assert capped.remedy.startswith("What would help: leave --bandwidth out")
+    assert capped.remedy.startswith("What helps: leave --bandwidth out")
     (disk,) = found(QUIET.model_copy(update={"disk": 1 << 40}), left=5.0)
     assert "both hosts see them" in disk.remedy
 

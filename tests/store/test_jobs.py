@@ -93,7 +93,7 @@ def test_end_closes_the_journal_once(jobs: Jobs) -> None:
     assert job.summary == Summary(total_time=1.5)
     assert job.ended_at is not None
     assert jobs.steps("0001")[-1].phase is Phase.ENDED
-    with pytest.raises(UsageError, match="has ended already"):
+    with pytest.raises(UsageError, match="has already ended"):
         jobs.step("0001", Phase.SETTLING)
     assert jobs.active() == []
 

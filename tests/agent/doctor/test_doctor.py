@@ -293,7 +293,7 @@ def test_a_try_that_cannot_be_made_is_told_and_blocks_nothing(listeners: Listene
     for _ in range(reachability.AT_ONCE):
         assert listeners.places.acquire(blocking=False)
     (untried,) = reach(Asked(listeners))
-    assert "too many hosts" in untried.detail
+    assert "Too many hosts" in untried.detail
 
 
 def test_hosts_without_a_common_network_try_nothing(listeners: Listeners) -> None:

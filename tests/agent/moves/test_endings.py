@@ -132,7 +132,7 @@ def test_a_job_whose_worker_does_not_start_ends_too(world: World) -> None:
     row = world.jobs.get("1")
     assert (row.state, row.error and row.error["code"]) == (State.CANCELLED, "cancelled")
     assert world.launcher.started
-    with pytest.raises(UsageError, match="has ended already"):  # a worker that comes back takes no further step
+    with pytest.raises(UsageError, match="has already ended"):  # a worker that comes back takes no further step
         world.jobs.step("1", Phase.FINISHING)
 
 
@@ -140,7 +140,7 @@ def test_what_waits_or_has_ended_is_cancelled_as_ever(world: World) -> None:
     world.job("1", waits=True)
     world.endings.force("1", ROOT)
     assert world.cancelled == ["1"]
-    with pytest.raises(UsageError, match="has ended already"):
+    with pytest.raises(UsageError, match="has already ended"):
         world.endings.force("1", ROOT)
 
 

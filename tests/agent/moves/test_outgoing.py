@@ -279,7 +279,7 @@ def test_a_move_that_waits_can_be_cancelled(moves: Moves, world: World) -> None:
     assert world.cancelled_by == "ann"
     assert moves.begin(job)  # nothing is left to wait
     assert world.asked[-1] == "abort"
-    with pytest.raises(UsageError, match=f"Job {job} has ended already .cancelled.") as caught:
+    with pytest.raises(UsageError, match=f"Job {job} has already ended .cancelled.") as caught:
         moves.cancel(job, ANN)
     assert caught.value.code is codes.JOB_ENDED
 

@@ -121,7 +121,7 @@ def test_the_source_keeps_the_vm(host: Host) -> None:
     assert spec.key(host.config.state_folder, JOB)  # the other host may come back and ask
     with pytest.raises(FileNotFoundError):
         spec.load(host.config.state_folder, JOB)
-    with pytest.raises(UsageError, match="has ended already"):
+    with pytest.raises(UsageError, match="has already ended"):
         host.resolutions.look(JOB)
 
 

@@ -227,7 +227,7 @@ def test_a_certificate_that_is_anothers(world: World, tmp_path: Path) -> None:
 def test_authentications_that_differ_are_both_named(world: World) -> None:
     world.keys.there = False
     error = refused(codes.AUTHENTICATION_DIFFERS, world.enter)
-    assert "kvm1 authenticates moves by kerberos, kvm2 by certificate" in error.reason
+    assert "kvm1 authenticates moves with kerberos, kvm2 with certificate" in error.reason
 
 
 def test_without_kerberos_a_paired_hosts_word_counts_and_a_met_ones_does_not(world: World) -> None:

@@ -60,7 +60,7 @@ def test_a_matrix(vmferry: Run, daemon: FakeClient) -> None:
     ]
     lines = err.splitlines()
     assert lines[0] == "Examining this host, kvm2 and the ways between them."
-    assert lines[1].startswith("kvm1 to kvm2: kvm2 does not answer at 10.77.0.2: no route. See whether it is up")
+    assert lines[1].startswith("kvm1 to kvm2: kvm2 does not answer at 10.77.0.2: no route. Check that it is up")
     assert lines[1].endswith("(host-unreachable)")
     assert lines[2].startswith("kvm2 to kvm1: The clock of kvm1")
     assert lines[3] == "Something stands in the way of moves: kvm1 to kvm2."

@@ -148,7 +148,7 @@ def test_unknown_job(vmferry: Run) -> None:
     for verb in ("show", "watch"):
         code, out, err = vmferry("job", verb, "nope")
         assert (code, out) == (2, "")
-        assert err == "Error: There is no job nope on kvm1.\nSee `vmferry job list`. (job-unknown)\n"
+        assert err == "Error: There is no job nope on kvm1.\nList the jobs: `vmferry job list`. (job-unknown)\n"
 
 
 def test_watch_is_like_the_move_itself(vmferry: Run) -> None:

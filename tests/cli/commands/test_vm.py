@@ -46,7 +46,7 @@ def test_show_names_the_disks(vmferry: Run) -> None:
 def test_unknown_vm_is_named_with_the_way_out(vmferry: Run) -> None:
     code, out, err = vmferry("vm", "show", "web09")
     assert (code, out) == (2, "")
-    assert err == "Error: There is no VM web09 on kvm1.\nSee `vmferry vm list --host kvm1`. (vm-unknown)\n"
+    assert err == "Error: There is no VM web09 on kvm1.\nList the VMs: `vmferry vm list --host kvm1`. (vm-unknown)\n"
 
 
 def test_move_is_watched_to_its_end(vmferry: Run, daemon: FakeClient) -> None:
@@ -135,7 +135,7 @@ def test_bad_options_change_nothing(vmferry: Run, daemon: FakeClient, arguments:
 def test_performance_options_to_come_are_refused_by_name(vmferry: Run, daemon: FakeClient, name: str) -> None:
     code, _, err = vmferry("vm", "move", "web01", "kvm2", "--performance", name)
     assert code == 2
-    assert err == f"Error: --performance {name} is not built yet.\nUse --performance tcp. (not-built)\n"
+    assert err == f"Error: --performance {name} is not implemented yet.\nUse --performance tcp. (not-built)\n"
     assert daemon.calls == []
 
 
@@ -238,8 +238,8 @@ def test_check_that_finds_a_blocker(vmferry: Run, daemon: FakeClient) -> None:
     for word in ("network-missing", "blocks", "bridge br0"):
         assert word in lines[1]
     assert "same-hostname" in lines[2]
-    assert lines[3] == "network-missing: kvm2 has no network or bridge br0, which web01 would be on."
-    assert lines[4].startswith("  Remedy: Make it there, or name another with --map-network br0=NAME")
+    assert lines[3] == "network-missing: kvm2 has no network or bridge br0, which web01 needs."
+    assert lines[4].startswith("  Remedy: Create it there, or name another with --map-network br0=NAME")
     assert "cannot move" in err
 
 
@@ -291,7 +291,7 @@ def test_move_tells_what_it_is_warned_of(vmferry: Run, daemon: FakeClient) -> No
     daemon.findings = [NAMED_ALIKE]
     code, out, err = vmferry("vm", "move", "web01", "kvm2", "--detach")
     assert (code, out) == (0, f"{JOB.id}\n")
-    assert "Warning: kvm1 and kvm2 both call themselves kvm" in err
+    assert "Warning: kvm1 and kvm2 have the same host name kvm" in err
     assert "(same-hostname)" in err
 
 

@@ -234,7 +234,7 @@ def test_apply_refuses_what_is_not_built_before_anything_changes(
     file.write_text('migration = false\nperformance = "smb"\n')
     code, _, err = vmferry("host", "apply", str(file))
     assert code == 2
-    assert "--performance smb is not built yet." in err
+    assert "--performance smb is not implemented yet." in err
     assert changes(daemon) == []
 
 

@@ -244,7 +244,7 @@ def test_the_command_line(domains: dict[str, Lab]) -> None:
     assert "Samba 4." in vmferry("status", "--name", name).stdout
     assert vmferry("link", "migration", "--name", name, "--host", "dc", "--down").returncode == 2
     other = vmferry("up", "--name", name, "--samba", "newer")
-    assert (other.returncode, "dc was made with" in other.stderr) == (2, True)
+    assert (other.returncode, "dc was created with" in other.stderr) == (2, True)
 
 
 def test_what_it_lacks_is_said(domains: dict[str, Lab], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +257,7 @@ def test_what_it_lacks_is_said(domains: dict[str, Lab], monkeypatch: pytest.Monk
     one.run("ip", "link", "set", "mgmt", "down")
     try:
         with (
-            pytest.raises(UnreachableError, match="no ticket on kvm1: kinit: ") as cut,
+            pytest.raises(UnreachableError, match="get a ticket on kvm1: kinit: ") as cut,
             dc(lab).ticket("operator", one),
         ):
             pass

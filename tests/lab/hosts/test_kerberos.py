@@ -164,11 +164,11 @@ def test_who_must_not_be_acted_for_is_not(pair: Pair, person: str, why: str) -> 
     check = ("vm", "check", GUEST.name, "kvm2", "--include-storage")
     for host in pair.hosts:
         vmferry(host, "host", "set", f"--operator={OPERATORS}", f"--operator={person}@{domain.REALM}")
-    with refused("user-protected", "somebody else") as caught:
+    with refused("user-protected", "someone else") as caught:
         ask(pair, person, pair.one, *check)
     assert why in caught.value.problem["detail"]
     vmferry(pair.one, "host", "set", f"--principal=root={person}")
-    with refused("user-protected", "somebody else") as caught:
+    with refused("user-protected", "someone else") as caught:
         vmferry(pair.one, *check)
     assert why in caught.value.problem["detail"]
     vmferry(pair.one, "host", "set", "--principal=")
@@ -387,7 +387,7 @@ def test_a_protected_user_is_refused(credssp: Pair) -> None:
     pair = credssp
     vmferry(pair.one, "host", "set", "--principal=root=protected")
     vmferry(pair.two, "host", "set", f"--operator={OPERATOR}", f"--operator=protected@{domain.REALM}")
-    with refused("user-protected", "somebody else"):
+    with refused("user-protected", "someone else"):
         with_password(pair, "protected", "vm", "check", GUEST.name, "kvm2", "--include-storage")
 
 

@@ -103,7 +103,7 @@ def test_nothing_is_measured_while_a_move_runs(pair: Pair) -> None:
     assert report["prediction"] is None
     assert "not-predicted" in codes(report)
     (why,) = [finding["fields"]["why"] for finding in report["findings"] if finding["code"] == "not-predicted"]
-    assert why == "The way from kvm1 to kvm2 was not measured: kvm1 takes part in a move now."
+    assert why == "The bandwidth from kvm1 to kvm2 was not measured: kvm1 takes part in a move now."
     vmferry(pair.one, "job", "cancel", job)
     for host in pair.hosts:
         pair.wait_end(host, job)

@@ -405,11 +405,11 @@ def test_a_vm_that_stops_again_by_itself_is_not_resumed_for_ever() -> None:
 
 @pytest.mark.parametrize(
     ("presence", "words"),
-    [(Presence.RUNNING, "web01 runs on kvm1;"), (Presence.OFF, "web01 is shut off on kvm1;")],
+    [(Presence.RUNNING, "web01 runs on kvm1."), (Presence.OFF, "web01 is shut off on kvm1.")],
 )
 def test_what_is_said_of_the_vm_is_what_was_seen(presence: Presence, words: str) -> None:
     error = CancelledError(codes.CANCELLED, job="j1", caller="ann", vm="web01", host="kvm1")
-    assert error.remedy.startswith("web01 stays on kvm1;")
+    assert error.remedy.startswith("web01 stays on kvm1.")
     said = standing(error, presence)
     assert isinstance(said, CancelledError)
     assert said.remedy.startswith(words)
