@@ -199,7 +199,7 @@ class Config(BaseModel):
         return self.run_folder / "api.sock"
 
     def group_id(self) -> int | None:
-        """Give the number of `group`, or None where there is no such group."""
+        """Return the number of `group`, or None where there is no such group."""
         try:
             return grp.getgrnam(self.group).gr_gid
         except KeyError:
@@ -255,7 +255,7 @@ def load(path: Path | None = None) -> Config:
 
 
 def reference() -> str:
-    """Give vmferry.toml with every field, its meaning and its default, all commented out."""
+    """Return vmferry.toml with every field, its meaning and its default, all commented out."""
     parts = [f"# The configuration of vmferry ({DEFAULT_PATH}). What is commented out is the default.\n"]
     for name, field in Config.model_fields.items():
         make = field.default_factory

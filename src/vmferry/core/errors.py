@@ -7,7 +7,7 @@ The tree::
      +- PreflightError           3   the move cannot work as things are
      +- AccessError              4   not authenticated, or not allowed
      +- UnreachableError         5   a host or service does not answer
-     +- CancelledError           6   somebody cancelled it
+     +- CancelledError           6   someone cancelled it
      +- InternalError            1   a fault of ours
 
 An error is raised with the name of its `code`; the code carries the sentence pattern for what happened and why
@@ -105,7 +105,7 @@ class VmferryError(Exception):
         return code
 
     def problem(self) -> dict[str, Any]:
-        """Give the error as an RFC 9457 problem document."""
+        """Return the error as an RFC 9457 problem document."""
         return {
             "type": f"urn:vmferry:error:{self.code.name}",
             "title": self.code.name,
@@ -178,7 +178,7 @@ class UnreachableError(VmferryError):
 
 
 class CancelledError(VmferryError):
-    """The job was cancelled on somebody's request."""
+    """The job was cancelled on someone's request."""
 
     exit_code = Exit.CANCELLED
 

@@ -20,7 +20,7 @@ class VmIdentity:
     Arguments:
         uuid: of the VM; several VMs have it one after the other.
         name: a VM of another name is not meant.
-        id: libvirt's number of this run of the VM: one that is started anew has another. None: it is not known, and
+        id: libvirt's number of this run of the VM: one that is started again has another. None: it is not known, and
             then one that runs is not ended.
     """
 

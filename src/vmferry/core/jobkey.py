@@ -42,7 +42,7 @@ def proof(key: str, job: str, source_fingerprint: str, destination_fingerprint: 
 
 
 def check(key: str, job: str, source_fingerprint: str, destination_fingerprint: str, purpose: str, shown: str) -> bool:
-    """Tell whether a proof that was shown is right, in a time that does not depend on how wrong it is.
+    """Return whether a proof that was shown is right, in a time that does not depend on how wrong it is.
 
     Raises:
         ValueError: the key, which is our own, is not hex of the right length.

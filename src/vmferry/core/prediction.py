@@ -82,7 +82,7 @@ class Prediction(Value):
 
 
 def watch(bandwidth: float, wish: Wish, deadline: float | None = None) -> int:
-    """Give the seconds for which a VM is to be watched: the slower the move, the smaller are the rates that matter.
+    """Return the seconds for which a VM is to be watched: the slower the move, the smaller are the rates that matter.
 
     Arguments:
         bandwidth: measured between the hosts, in bytes a second.
@@ -182,7 +182,7 @@ class _Throttle:
         self._seconds = self._written = self._sent = 0.0
 
     def slows(self, busy: float) -> float:
-        """Give what is left of the guest's dirty rate: taking time that it spent idle anyway changes nothing."""
+        """Return what is left of the guest's dirty rate: taking time that it spent idle anyway changes nothing."""
         return min(1.0, (1.0 - self.share) / max(busy, 0.01))
 
     def look(self, seconds: float, written: float, sent: float) -> None:
@@ -201,7 +201,7 @@ class _Throttle:
 
 
 def _rate(bandwidth: float, wish: Wish) -> float:
-    """Give the bytes of memory a second that will be sent."""
+    """Return the bytes of memory a second that will be sent."""
     return min(bandwidth, STREAM, wish.bandwidth or bandwidth)
 
 

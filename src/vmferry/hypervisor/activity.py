@@ -107,6 +107,6 @@ def _used(domain: Any, found: dict[str, Any]) -> int:
 
 
 def _spent(after: dict[str, Any], before: dict[str, Any], number: int) -> float:
-    """Give the seconds that one processor of the guest has worked meanwhile."""
+    """Return the seconds that one processor of the guest has worked meanwhile."""
     name = f"vcpu.{number}.time"
     return float(after.get(name, 0) - before.get(name, 0)) / 1e9

@@ -84,7 +84,7 @@ def sentence(error: "libvirt.libvirtError") -> str:
 
 
 def is_gone(error: "libvirt.libvirtError", connection: Any) -> bool:
-    """Tell whether a call failed because libvirtd went away, not because it said no."""
+    """Return whether a call failed because libvirtd went away, not because it said no."""
     try:
         if not connection.isAlive():
             return True

@@ -147,7 +147,7 @@ class Domains:
         return self._call(act)
 
     def suspend_after(self, vm: VmIdentity) -> bool:
-        """Suspend a VM again that libvirt itself let run after a migration; False: somebody else let it run."""
+        """Suspend a VM again that libvirt itself let run after a migration; False: someone else let it run."""
 
         def act(connection: Any) -> bool:
             domain = connection.lookupByUUIDString(vm.uuid)
@@ -195,7 +195,7 @@ class Domains:
         self._call(act)
 
     def define(self, xml: str, *, autostart: bool) -> None:
-        """Give the VM its persistent configuration; a running VM keeps running."""
+        """Return the VM its persistent configuration; a running VM keeps running."""
 
         def act(connection: Any) -> None:
             connection.defineXML(xml).setAutostart(int(autostart))
@@ -277,7 +277,7 @@ class Domains:
         return self._call(ask)
 
     def xml(self, uuid: str, *, inactive: bool) -> str:
-        """Give the VM's configuration: of its next start, or of the running VM."""
+        """Return the VM's configuration: of its next start, or of the running VM."""
         flags = libvirt.VIR_DOMAIN_XML_SECURE | (libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0)
         return self._call(lambda connection: str(connection.lookupByUUIDString(uuid).XMLDesc(flags)))
 

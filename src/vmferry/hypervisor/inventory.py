@@ -376,7 +376,7 @@ def _described(domain: Any) -> VmSummary:
 
 
 def _job(domain: Any) -> str | None:
-    """Name the libvirt job that is at work on a VM."""
+    """Return the libvirt job that is at work on a VM."""
     if domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
         return None
     try:
@@ -387,7 +387,7 @@ def _job(domain: Any) -> str | None:
 
 
 def _block_jobs(domain: Any, xml: str) -> dict[str, str]:
-    """Name the block jobs that are at work on a VM's disks: target -> job."""
+    """Return the block jobs that are at work on a VM's disks: target -> job."""
     found = {}
     for disk in domainxml.disks(xml):
         if disk.empty:

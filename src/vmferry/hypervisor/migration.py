@@ -115,7 +115,7 @@ class Migration:
 
     @property
     def resumed(self) -> bool | None:
-        """Whether the VM was let run again since it was stopped; None: that is not known, libvirtd was started anew."""
+        """Whether the VM was resumed since it was stopped; None if unknown, because libvirtd was restarted."""
         try:
             return self._resumed if self._connection.isAlive() else None
         except libvirt.libvirtError:

@@ -36,7 +36,7 @@ class Snapshots:
         self._config = config
 
     def source(self) -> HostSnapshot:
-        """Give what an offer tells of this host."""
+        """Return what an offer tells of this host."""
         with self._libvirt() as connection:
             return HostSnapshot(**self._common(connection, connection.getCapabilities()))
 
@@ -47,7 +47,7 @@ class Snapshots:
         nonce: str | None = None,
         made: Mapping[Identity, str] | None = None,
     ) -> DestinationSnapshot:
-        """Give how this host stands for one VM.
+        """Return how this host stands for one VM.
 
         Arguments:
             paths: where each disk would be copied to, target -> path; those that may not be shared are not looked
@@ -94,14 +94,14 @@ class Snapshots:
             )
 
     def at_risk(self) -> list[str]:
-        """Name the VMs that run and can lose what they write while they move (domainxml.loses_writes)."""
+        """Return the VMs that run and can lose what they write while they move (domainxml.loses_writes)."""
         with self._libvirt() as connection:
             qemu = connection.getVersion()
             running = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
             return [domain.name() for domain in running if _loses_writes(domain, qemu)]
 
     def resident(self, vm: str) -> int:
-        """Give the bytes of memory that a VM's QEMU has taken so far; 0 when it is not there (yet).
+        """Return the bytes of memory that a VM's QEMU has taken so far; 0 when it is not there (yet).
 
         libvirt would tell as well (virDomainMemoryStats), but only when the move that brings the VM is over.
         """
@@ -113,7 +113,7 @@ class Snapshots:
         return pages * os.sysconf("SC_PAGESIZE")
 
     def refusal(self, *xmls: str) -> str | None:
-        """Give what this host's libvirt says against a VM; None when it takes it. Nothing is defined or started.
+        """Return what this host's libvirt says against a VM; None when it takes it. Nothing is defined or started.
 
         libvirt builds QEMU's command line, which takes it through all that it checks before a start: elements,
         devices that this QEMU has, machine type. It does not look whether files and networks are there.
@@ -151,7 +151,7 @@ class Snapshots:
         }
 
     def _cpu(self, connection: Any, vm: Proposal, said: "Future[str]") -> tuple[str | None, bool | None]:
-        """Give libvirt's refusal of the VM's CPU, and whether the source's processor is just as this host's."""
+        """Return libvirt's refusal of the VM's CPU, and whether the source's processor is just as this host's."""
         mode, xml = domainxml.cpu(vm.live_xml)
         compared = _compare(connection, vm.host.cpu)
         same = None if compared is None else compared == libvirt.VIR_CPU_COMPARE_IDENTICAL
@@ -278,13 +278,13 @@ class Snapshots:
         return media.trouble(path, disk.size, folders.uid(self._config.qemu_user)) or ""
 
     def _shared(self, disk: Disk, vm: Proposal, nonce: str | None) -> bool:
-        """Tell whether this host sees the very disk: by what it has drawn, and the source wrote beside it."""
+        """Return whether this host sees the very disk: by what it has drawn, and the source wrote beside it."""
         asked = vm.options.storage_path or disk.target in vm.options.disk_paths
         return not asked and nonce is not None and disk.nonce == nonce and proofs.shows(disk, nonce)
 
 
 def policy(config: Config) -> hostpolicy.Policy:
-    """Give what this host lets incoming VMs have."""
+    """Return what this host lets incoming VMs have."""
     return hostpolicy.Policy(
         emulators=tuple(str(path) for path in config.emulators),
         disk_folders=tuple(str(path) for path in config.disk_folders),
@@ -349,7 +349,7 @@ def _networks(connection: Any) -> dict[str, bool]:
 
 
 def _memory() -> int:
-    """Give the memory that a new VM could have, bytes: free, or held only by caches."""
+    """Return the memory that a new VM could have, bytes: free, or held only by caches."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

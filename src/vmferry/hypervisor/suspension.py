@@ -67,7 +67,7 @@ class Suspension:
                 self._proven = True
 
     def resumed(self) -> None:
-        """Note that somebody resumed the VM; libvirt's own resume after a failure is not meant."""
+        """Note that someone resumed the VM; libvirt's own resume after a failure is not meant."""
         with self._lock:
             self._stopped = self._proven = False
 

@@ -77,7 +77,7 @@ def _forecast(seen: Forecast) -> Iterator[Finding]:
 
 
 def _advice(found: Prediction, options: MoveOptions, *, ends: bool) -> str:
-    """Say what would help, in the order in which it costs least."""
+    """Return what would help, in the order in which it costs least."""
     measured = found.measured
     ways = []
     if options.bandwidth is not None and options.bandwidth < measured.bandwidth:

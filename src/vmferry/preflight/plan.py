@@ -38,7 +38,7 @@ class Plan:
 
 
 def paths(vm: Proposal) -> dict[str, str]:
-    """Give where each disk would be copied to: target -> path."""
+    """Return where each disk would be copied to: target -> path."""
     return {disk.target: _path(vm, disk) for disk in vm.disks}
 
 

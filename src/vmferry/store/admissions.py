@@ -23,7 +23,7 @@ class Admissions:
         self._clock = clock
 
     def refusal(self, job: str, *, storage: bool, limits: Limits, since: float | None = None) -> str | None:
-        """Say why a job would have no place now, and change nothing; the arguments are those of ask()."""
+        """Return why a job would have no place now, and change nothing; the arguments are those of ask()."""
         return self._judge(job, storage, limits, since)[1]
 
     def ask(self, job: str, *, storage: bool, limits: Limits, since: float | None = None) -> str | None:
@@ -67,14 +67,14 @@ class Admissions:
             connection.execute("UPDATE admissions SET expires_at = NULL WHERE job = ? AND granted", (job,))
 
     def release(self, job: str) -> None:
-        """Give a job's place back, and what is booked with it; its place in the line stays while it goes on asking."""
+        """Release a job's slot and its bookings; the job keeps its position in the queue while it keeps asking."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE admissions SET granted = 0, expires_at = NULL, memory = 0, space = '{}' WHERE job = ?", (job,)
             )
 
     def entries(self) -> list[Entry]:
-        """Give what there is of moves that have not ended."""
+        """Return what there is of moves that have not ended."""
         rows = self._database.rows(
             "SELECT admissions.* FROM admissions JOIN jobs ON jobs.id = admissions.job WHERE jobs.ended_at IS NULL"
         )

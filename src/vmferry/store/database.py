@@ -157,7 +157,7 @@ class Database:
 
 
 def _migrations() -> list[str]:
-    """Give the scripts of store/schema in their order; number n makes schema version n."""
+    """Return the scripts of store/schema in their order; number n makes schema version n."""
     folder = resources.files("vmferry.store") / "schema"
     scripts = sorted((entry.name, entry) for entry in folder.iterdir() if entry.name.endswith(".sql"))
     for number, (name, _) in enumerate(scripts, start=1):

@@ -121,12 +121,12 @@ class Jobs:
             _write(connection, job, now, Phase.OFFERED, {})
 
     def find(self, job: str) -> JobRow | None:
-        """Give a job, or None."""
+        """Return a job, or None."""
         row = self._database.row(f"{_SELECT} WHERE id = ?", (job,))
         return _job(row) if row else None
 
     def get(self, job: str) -> JobRow:
-        """Give a job.
+        """Return a job.
 
         Raises:
             UsageError: there is none of that id (JOB_UNKNOWN).
@@ -137,26 +137,26 @@ class Jobs:
         return found
 
     def list(self) -> Sequence[JobRow]:
-        """Give every job, the oldest first."""
+        """Return every job, the oldest first."""
         return [_job(row) for row in self._database.rows(f"{_SELECT} ORDER BY created_at, id")]
 
     def active(self) -> Sequence[JobRow]:
-        """Give the jobs that have not ended, the oldest first."""
+        """Return the jobs that have not ended, the oldest first."""
         rows = self._database.rows(f"{_SELECT} WHERE ended_at IS NULL ORDER BY created_at, id")
         return [_job(row) for row in rows]
 
     def waiting(self) -> Sequence[JobRow]:
-        """Give the jobs that wait to leave this host, the oldest first."""
+        """Return the jobs that wait to leave this host, the oldest first."""
         return [row for row in self.active() if row.state is State.WAITING and row.role is Role.SOURCE]
 
     def active_for(self, vm: str) -> JobRow | None:
-        """Give the job that moves this VM now, in either direction; what another host only offers moves nothing."""
+        """Return the job that moves this VM now, in either direction; what another host only offers moves nothing."""
         offered = "role = 'destination' AND state = 'waiting'"
         row = self._database.row(f"{_SELECT} WHERE ended_at IS NULL AND vm = ? AND NOT ({offered})", (vm,))
         return _job(row) if row else None
 
     def offered(self, peer: str) -> Sequence[JobRow]:
-        """Give the jobs that wait to come here from another host, the oldest first."""
+        """Return the jobs that wait to come here from another host, the oldest first."""
         return [
             row
             for row in self.active()
@@ -175,7 +175,7 @@ class Jobs:
         return int(row["jobs"]) if row else 0
 
     def active_with(self, peer: str) -> JobRow | None:
-        """Give a job in which this peer takes part now."""
+        """Return a job in which this peer takes part now."""
         row = self._database.row(f"{_SELECT} WHERE ended_at IS NULL AND peer = ? LIMIT 1", (peer,))
         return _job(row) if row else None
 
@@ -214,12 +214,12 @@ class Jobs:
             )
 
     def steps(self, job: str, after: int = 0) -> Sequence[Step]:
-        """Give the journal after the step with that number."""
+        """Return the journal after the step with that number."""
         rows = self._database.rows("SELECT * FROM journal WHERE job = ? AND seq > ? ORDER BY seq", (job, after))
         return [_step(row) for row in rows]
 
     def last(self, job: str, phase: Phase) -> Step | None:
-        """Give the newest step of that phase."""
+        """Return the newest step of that phase."""
         row = self._database.row(
             "SELECT * FROM journal WHERE job = ? AND phase = ? ORDER BY seq DESC LIMIT 1", (job, phase)
         )

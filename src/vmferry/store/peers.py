@@ -93,17 +93,17 @@ class Peers:
             return met
 
     def get(self, name: str) -> Peer | None:
-        """Give the host of that name."""
+        """Return the host of that name."""
         row = self._database.row("SELECT * FROM peers WHERE name = ?", (name,))
         return _peer(row) if row else None
 
     def by_fingerprint(self, fingerprint: str) -> Peer | None:
-        """Give the host that has this certificate."""
+        """Return the host that has this certificate."""
         row = self._database.row("SELECT * FROM peers WHERE fingerprint = ?", (fingerprint,))
         return _peer(row) if row else None
 
     def all(self) -> list[Peer]:
-        """Give every host, by name."""
+        """Return every host, by name."""
         return [_peer(row) for row in self._database.rows("SELECT * FROM peers ORDER BY name")]
 
     def remove(self, name: str) -> bool:

@@ -19,7 +19,7 @@ class Settings:
         self._database = database
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Give the value of a key."""
+        """Return the value of a key."""
         row = self._database.row("SELECT value FROM settings WHERE key = ?", (key,))
         return json.loads(row["value"]) if row else default
 
@@ -33,11 +33,11 @@ class Settings:
             )
 
     def host(self) -> HostSettings:
-        """Give the host's settings; of a new host, the defaults."""
+        """Return the host's settings; of a new host, the defaults."""
         return HostSettings.model_validate(self.get(_HOST, {}))
 
     def sids(self) -> dict[str, str]:
-        """Give the SID (with a leading @) of each group of the domain that the host's settings name."""
+        """Return the SID (with a leading @) of each group of the domain that the host's settings name."""
         return dict(self.get(_SIDS, {}))
 
     def know_sids(self, sids: dict[str, str]) -> None:
@@ -46,7 +46,7 @@ class Settings:
 
     @contextmanager
     def held(self) -> Iterator[HostSettings]:
-        """Give the host's settings, which nobody changes until the block is left."""
+        """Return the host's settings, which nobody changes until the block is left."""
         with self._database.transaction():
             yield self.host()
 

@@ -31,7 +31,7 @@ class TokenRow:
     revoked_by: str | None = None
 
     def ended(self, now: float) -> bool:
-        """Tell whether it is worth nothing any more."""
+        """Return whether it is worth nothing any more."""
         return self.revoked_at is not None or self.expires_at <= now
 
 
@@ -74,12 +74,12 @@ class Tokens:
             )
 
     def get(self, id: str) -> TokenRow | None:  # noqa: A002
-        """Give the token of that identifier."""
+        """Return the token of that identifier."""
         row = self._database.row("SELECT * FROM tokens WHERE id = ?", (id,))
         return _token(row) if row else None
 
     def all(self) -> list[TokenRow]:
-        """Give every token, the oldest first; those that have ended lately too."""
+        """Return every token, the oldest first; those that have ended lately too."""
         return [_token(row) for row in self._database.rows("SELECT * FROM tokens ORDER BY created_at, id")]
 
     def revoke(self, word: str, by: str) -> TokenRow:

@@ -119,7 +119,7 @@ class Written(BaseModel):
 
     @classmethod
     def of(cls, change: Change) -> Self:
-        """Give what a change wrote."""
+        """Return what a change wrote."""
         added, removed = ([one[2:] for one in change.says if one[0] == mark] for mark in "+-")
         return cls(account=change.account, place=change.dn, attribute=change.attribute, added=added, removed=removed)
 
@@ -169,7 +169,7 @@ class Delegations(BaseModel):
 
 
 def principal(service: str, name: str, *, samba: bool) -> tuple[str, ...]:
-    r"""Give the names under which a service of a host is known.
+    r"""Return the names under which a service of a host is known.
 
     Arguments:
         samba: the domain is Samba's, whose KDC looks names with spaces up with a backslash before each. (They are
@@ -180,20 +180,20 @@ def principal(service: str, name: str, *, samba: bool) -> tuple[str, ...]:
 
 
 def names_of(account: Account, services: Iterable[str], *, samba: bool) -> list[str]:
-    """Give the names of some services of a host, with its short name and its full one."""
+    """Return the names of some services of a host, with its short name and its full one."""
     hosts = dict.fromkeys((account.name, account.full))
     return [one for service in services for host in hosts for one in principal(service, host, samba=samba)]
 
 
 def wanted(destination: Account, services: Collection[Service], *, samba: bool) -> list[str]:
-    """Give what a host's account has to list so that it may act at another."""
+    """Return what a host's account has to list so that it may act at another."""
     return names_of(destination, (SERVICES[one] for one in services), samba=samba)
 
 
 def grant(
     source: Account, destination: Account, services: Collection[Service], *, any_protocol: bool, samba: bool
 ) -> list[Change]:
-    """Give the changes by which one host may act for users at another, classic; none where it may.
+    """Return the changes by which one host may act for users at another, classic; none where it may.
 
     Nothing is taken away, and "any protocol" is never turned off: others may need it.
     """
@@ -208,7 +208,7 @@ def grant(
 
 
 def revoke(source: Account, destination: Account, *, samba: bool) -> list[Change]:
-    """Give the changes by which one host may no longer act at another, of whichever kind.
+    """Return the changes by which one host may no longer act at another, of whichever kind.
 
     "Any protocol" goes with the last service that the account lists.
     """
@@ -224,14 +224,14 @@ def revoke(source: Account, destination: Account, *, samba: bool) -> list[Change
 
 
 def grant_at_resource(source: Account, destination: Account) -> list[Change]:
-    """Give the change by which one host may act for users at another, resource-based; none where it may."""
+    """Return the change by which one host may act for users at another, resource-based; none where it may."""
     if descriptor.allows(destination.acting, set(source.sids)):
         return []
     return _acting(destination, source, descriptor.allow(destination.acting, source.sids[0]))
 
 
 def link(source: Account, destination: Account, service: Service, *, samba: bool) -> Link:
-    """Tell whether one host may act for users towards a service of another."""
+    """Return whether one host may act for users towards a service of another."""
     listed = _folded(source.targets)
     names = wanted(destination, (service,), samba=samba)
     missing = [one for one in names if one.lower() not in listed]
@@ -262,12 +262,12 @@ class Registered:
     holders: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def of(self, name: str) -> dict[str, str]:
-        """Give the accounts that have a name."""
+        """Return the accounts that have a name."""
         return self.holders.get(name.lower(), {})
 
 
 def should_have(account: Account, *, samba: bool) -> list[str]:
-    """Give the service names that a host needs in the domain."""
+    """Return the service names that a host needs in the domain."""
     return names_of(account, (MIGRATION, STORAGE, API), samba=samba)
 
 
@@ -283,7 +283,7 @@ def name_faults(account: Account, registered: Registered, *, samba: bool) -> lis
 
 
 def register(account: Account, faults: Sequence[NameFault], registered: Registered) -> list[Change]:
-    """Give the changes that mend the service names of a host: first others lose them, then it gets them.
+    """Return the changes that mend the service names of a host: first others lose them, then it gets them.
 
     A directory refuses a name that another account has.
     """

@@ -1,7 +1,7 @@
 """Security identifiers and descriptors as the directory keeps them ([MS-DTYP] 2.4.2, 2.4.4 to 2.4.6).
 
 They say who may act for users at a host (msDS-AllowedToActOnBehalfOfOtherIdentity). Entries that this module does not
-understand are kept byte for byte: they are somebody else's.
+understand are kept byte for byte: they are someone else's.
 """
 
 import struct
@@ -81,7 +81,7 @@ def sid_text(data: bytes) -> str:
     """Write a SID as people do; what follows it is not looked at.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     if len(data) < 8 or data[0] != 1 or len(data) < 8 + 4 * data[1] or data[1] > 15:
         raise ValueError("it is no security identifier")
@@ -93,7 +93,7 @@ def sid_bytes(text: str) -> bytes:
     """Write a SID as the directory does.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     mark, revision, authority, *rest = text.split("-")
     if mark != "S" or revision != "1" or len(rest) > 15:
@@ -147,7 +147,7 @@ def build(descriptor: Descriptor) -> bytes:
 
 
 def allows(descriptor: Descriptor | None, sids: AbstractSet[str]) -> bool:
-    """Tell whether one who has these SIDs may act for others here ([MS-SFU] 3.2.5.2.2): the first entry decides."""
+    """Return whether one who has these SIDs may act for others here ([MS-SFU] 3.2.5.2.2): the first entry decides."""
     if descriptor is None:
         return False
     if descriptor.dacl is None:

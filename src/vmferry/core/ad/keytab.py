@@ -19,7 +19,7 @@ class Entry:
 
 
 def entries(data: bytes) -> list[Entry]:
-    """Give what a keytab has keys for.
+    """Return what a keytab has keys for.
 
     Raises:
         ValueError: it is no keytab, or cut off.
@@ -42,13 +42,13 @@ def entries(data: bytes) -> list[Entry]:
 
 
 def account(found: list[Entry]) -> Entry | None:
-    """Give the entry of the host's own account in the domain, whose name ends in $: the newest."""
+    """Return the entry of the host's own account in the domain, whose name ends in $: the newest."""
     accounts = [entry for entry in found if entry.name.endswith("$") and "/" not in entry.name]
     return max(accounts, key=lambda entry: entry.number, default=None)
 
 
 def serves(found: list[Entry], service: str) -> bool:
-    """Tell whether there is a key for a service, whatever host name it is under; the account's is one for all."""
+    """Return whether there is a key for a service, whatever host name it is under; the account's is one for all."""
     return account(found) is not None or any(entry.name.lower().startswith(f"{service}/".lower()) for entry in found)
 
 

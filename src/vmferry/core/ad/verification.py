@@ -37,7 +37,7 @@ class Step(BaseModel):
 
     @classmethod
     def of(cls, name: str, error: VmferryError, state: State = State.FAILED) -> Self:
-        """Say what is wrong with a step."""
+        """Return a failed step with its error."""
         return cls(name=name, state=state, code=error.code.name, detail=error.reason, remedy=error.remedy)
 
 
@@ -68,7 +68,7 @@ class Seen(BaseModel):
 
 
 def compare(seen: Mapping[str, Seen], away: Mapping[str, VmferryError]) -> Step:
-    """Tell whether a domain's controllers know the same; a change reaches one after the other.
+    """Return whether a domain's controllers know the same; a change reaches one after the other.
 
     Arguments:
         seen: of the controllers that answered, the first of which is the one that was asked for the rest.

@@ -1,7 +1,7 @@
 """The audit log as a hash chain: each line carries its number and the SHA-256 of the line before it.
 
 A chain shows by itself that a line in its middle was changed, taken out, put in or moved. That its end was cut off, or
-all of it written anew, only those can show who were told an earlier head of it: the hosts that moves went to and came
+all of it written again, only those can show who were told an earlier head of it: the hosts that moves went to and came
 from. Rotation takes the oldest away, but whole files only: the record that a file begins with says so, and lines cut
 off at the front of one show too. That a whole old file is gone looks as rotation does.
 """
@@ -115,12 +115,12 @@ class Verification(BaseModel):
 
 
 def digest(line: bytes) -> str:
-    """Give the SHA-256 of a line, without its line break, as hex."""
+    """Return the SHA-256 of a line, without its line break, as hex."""
     return hashlib.sha256(line).hexdigest()
 
 
 def bind(record: str, after: Head, *, begins: bool = False) -> tuple[bytes, Head]:
-    """Give the line of a record, and the head that it makes.
+    """Return the line of a record, and the head that it makes.
 
     Arguments:
         record: a JSON object that is not empty.
@@ -141,7 +141,7 @@ def link(line: bytes) -> Link | None:
 
 
 def resume(lines: Iterable[bytes]) -> Head | None:
-    """Give the head after some lines; None: there are no lines. Lines from before there was a chain end in number 0."""
+    """Return the head after some lines; None if there are none. Lines from before the chain existed end in number 0."""
     last = chained = None
     for line in lines:
         found = link(line)
@@ -197,7 +197,7 @@ class Walk:
         self._break(Kind.UNREADABLE, file, number, None)
 
     def end(self) -> Verification:
-        """Say what was found."""
+        """Return what was found."""
         return Verification(
             records=self._records,
             unchained=self._unchained,
@@ -231,7 +231,7 @@ def older(heads: Iterable[Head], seen: Verification) -> int:
 
 
 def missed(heads: Iterable[Head], seen: Verification, digests: Mapping[int, str]) -> list[Missed]:
-    """Say which heads that another host was told are not in a log.
+    """Return which heads that another host was told are not in a log.
 
     Heads older than the log's first record say nothing any more: they were rotated away.
 

@@ -70,29 +70,29 @@ def read(body: bytes) -> dict[str, Any]:
 
 
 def told(values: dict[str, Any]) -> dict[str, Any]:
-    """Give what of a request's values may be written down."""
+    """Return what of a request's values may be written down."""
     return {name: _short(value) for name, value in values.items() if name in _TOLD and value is not None}
 
 
 def told_path(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Give what of a path's parameters may be written down; the job has a place of its own."""
+    """Return what of a path's parameters may be written down; the job has a place of its own."""
     return {name: _short(value) for name, value in parameters.items() if name != "job"}
 
 
 def on_behalf_of(values: dict[str, Any]) -> str | None:
-    """Give for whom a host says that it offers a VM."""
+    """Return for whom a host says that it offers a VM."""
     caller = values.get("caller")
     return printable(str(caller["name"]), LONGEST) if isinstance(caller, dict) and "name" in caller else None
 
 
 def on_behalf_method(values: dict[str, Any]) -> str | None:
-    """Give how the host that offers a VM says that it knew for whom."""
+    """Return how the host that offers a VM says that it knew for whom."""
     caller = values.get("caller")
     return printable(str(caller["method"]), LONGEST) if isinstance(caller, dict) and "method" in caller else None
 
 
 def peer_head(values: dict[str, Any], host: str) -> PeerHead | None:
-    """Give the head of its audit log that a host tells with an offer; None: it tells none."""
+    """Return the head of its audit log that a host tells with an offer; None: it tells none."""
     head = values.get("audit_head")
     try:
         return PeerHead.model_validate(head | {"host": host}) if isinstance(head, dict) else None

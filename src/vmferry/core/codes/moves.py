@@ -141,8 +141,9 @@ DATABASE_FAILED = InternalError.define(
 )
 PHASE_REFUSED = InternalError.define(
     "phase-refused",
-    "The {role}'s job {job} on {host} is in the phase {phase}, and {then} may not follow that.",
-    "Its worker reads the journal again and goes on from there; `vmferry job show {job}` on {host} says how it stands.",
+    "Job {job} on {host}, the {role} of the move, cannot go from phase {phase} to {then}.",
+    "The transfer process reads the journal again and continues from there. `vmferry job show {job}` on {host} shows "
+    "the job's state.",
 )
 PORTS_TAKEN = InternalError.define(
     "ports-taken",

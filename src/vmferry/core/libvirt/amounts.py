@@ -84,7 +84,7 @@ def memory(xml: str) -> int:
 
 
 def excesses(xml: str) -> list[str]:
-    """Return what a VM has more of than this host gives any, as parts of a sentence; none when all is well.
+    """Return what a VM has more of than this host gives any, as parts of a sentence; none if all is well.
 
     Raises:
         UsageError: bad-request; it is no domain's XML.

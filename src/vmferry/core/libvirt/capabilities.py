@@ -10,12 +10,12 @@ _LIMITS = xmltree.Limits(size=16 << 20, elements=200_000)
 
 
 def host_uuid(capabilities: str) -> str:
-    """Give the host's UUID."""
+    """Return the host's UUID."""
     return (_parse(capabilities).findtext("host/uuid") or "").strip()
 
 
 def cpu(capabilities: str) -> str:
-    """Give the host's processor as XML, as libvirt takes it for a comparison; empty when it names none."""
+    """Return the host's processor as XML, as libvirt takes it for a comparison; empty if it names none."""
     found = _parse(capabilities).find("host/cpu")
     if found is None:
         return ""
@@ -25,13 +25,13 @@ def cpu(capabilities: str) -> str:
 
 
 def confinement(capabilities: str) -> list[str]:
-    """Give the security drivers that confine VMs, e.g. apparmor and dac."""
+    """Return the security drivers that confine VMs, e.g. apparmor and dac."""
     models = (element.text for element in _parse(capabilities).findall("host/secmodel/model"))
     return [model for model in models if model and model != "none"]
 
 
 def machines(capabilities: str, architecture: str, kind: str) -> list[str] | None:
-    """Give the machine types for guests of an architecture, aliases included; None when it runs no such guests.
+    """Return the machine types for guests of an architecture, aliases included; None when it runs no such guests.
 
     Arguments:
         kind: the domain's type, kvm or qemu.
@@ -74,7 +74,7 @@ def chosen(named: str, listed: list[str] | None, own: str) -> str:
 
 
 def tpm(domain_capabilities: str) -> bool:
-    """Tell whether TPMs can be emulated; libvirt says so only where swtpm is installed."""
+    """Return whether TPMs can be emulated; libvirt says so only where swtpm is installed."""
     devices = _parse(domain_capabilities).find("devices/tpm")
     if devices is None or devices.get("supported") != "yes":
         return False

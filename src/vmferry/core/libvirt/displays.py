@@ -43,7 +43,7 @@ def displays(xml: str, *, fixed: bool = True) -> list[Display]:
     """Return the displays of a VM that listen on TCP.
 
     Arguments:
-        fixed: only those whose ports libvirt does not choose anew on each host (autoport).
+        fixed: only those whose ports libvirt does not choose again on each host (autoport).
     """
     found = []
     for graphics in parse_domain(xml).findall("devices/graphics"):

@@ -106,18 +106,18 @@ def _only(xml: str, tag: str) -> str:
 
 
 def emulator(xml: str) -> str:
-    """Give the path of the program that runs the VM; empty when libvirt is to choose."""
+    """Return the path of the program that runs the VM; empty if libvirt chooses."""
     return _text(parse_domain(xml), "devices/emulator")
 
 
 def machine(xml: str) -> str:
-    """Give the machine type, e.g. `pc-q35-7.2`; empty when libvirt is to choose."""
+    """Return the machine type, e.g. `pc-q35-7.2`; empty if libvirt chooses."""
     kind = parse_domain(xml).find("os/type")
     return kind.get("machine", "") if kind is not None else ""
 
 
 def networks(xml: str) -> list[str]:
-    """Give the libvirt networks and the bridges that the VM's interfaces are on, without repetition."""
+    """Return the libvirt networks and the bridges that the VM's interfaces are on, without repetition."""
     found = []
     for source in parse_domain(xml).findall("devices/interface/source"):
         place = source.get("network") or source.get("bridge")
@@ -145,18 +145,18 @@ def _place(interface: Element) -> str:
 
 
 def architecture(xml: str) -> str:
-    """Give the guest's architecture, e.g. `x86_64`; empty when libvirt is to choose."""
+    """Return the guest's architecture, e.g. `x86_64`; empty if libvirt chooses."""
     kind = parse_domain(xml).find("os/type")
     return kind.get("arch", "") if kind is not None else ""
 
 
 def kind(xml: str) -> str:
-    """Give what runs the VM: `kvm`, or `qemu` for an emulated one."""
+    """Return what runs the VM: `kvm`, or `qemu` for an emulated one."""
     return parse_domain(xml).get("type", "")
 
 
 def cpu(xml: str) -> tuple[str, str]:
-    """Give the CPU's mode (custom, host-model, host-passthrough, maximum; empty without one) and its XML."""
+    """Return the CPU's mode (custom, host-model, host-passthrough, maximum; empty without one) and its XML."""
     found = parse_domain(xml).find("cpu")
     if found is None:
         return "", ""
@@ -172,12 +172,12 @@ def topology(xml: str) -> dict[str, str] | None:
 
 
 def cmdline(xml: str) -> str:
-    """Give the kernel's command line; empty where the VM starts by its own loader."""
+    """Return the kernel's command line; empty where the VM starts by its own loader."""
     return _text(parse_domain(xml), "os/cmdline")
 
 
 def loses_writes(xml: str, qemu: int) -> bool:
-    """Tell whether a VM can lose what it writes while it moves: emulated, and by a QEMU that keeps stale code.
+    """Return whether a VM can lose what it writes while it moves: emulated, and by a QEMU that keeps stale code.
 
     QEMU 9.0 clears its translations with the record of changed memory (03bfc2188f06); page-table isolation in the
     guest makes older ones do so, too.
@@ -189,12 +189,12 @@ def loses_writes(xml: str, qemu: int) -> bool:
 
 
 def has(xml: str, path: str) -> bool:
-    """Tell whether there is an element at a path, e.g. `devices/tpm`."""
+    """Return whether there is an element at a path, e.g. `devices/tpm`."""
     return parse_domain(xml).find(path) is not None
 
 
 def caches(xml: str) -> dict[str, str]:
-    """Give the cache mode of each disk that names one: target -> mode."""
+    """Return the cache mode of each disk that names one: target -> mode."""
     found = {}
     for disk in _disks(parse_domain(xml)):
         driver = disk.find("driver")
@@ -204,7 +204,7 @@ def caches(xml: str) -> dict[str, str]:
 
 
 def huge_pages(xml: str) -> list[int]:
-    """Give the sizes of the huge pages that hold the VM's memory, bytes; 0 where the host's usual one is meant."""
+    """Return the sizes of the huge pages that hold the VM's memory, bytes; 0 where the host's usual one is meant."""
     backing = parse_domain(xml).find("memoryBacking/hugepages")
     if backing is None:
         return []
@@ -219,7 +219,7 @@ def _size(page: Element) -> int:
 
 
 def disks(xml: str) -> list[DiskEntry]:
-    """Give the VM's disks in their order, empty drives included."""
+    """Return the VM's disks in their order, empty drives included."""
     return [_entry(disk) for disk in _disks(parse_domain(xml))]
 
 
@@ -283,7 +283,7 @@ class Attachment:
 
 
 def with_networks(xml: str, places: Mapping[str, Attachment]) -> str:
-    """Give the domain with its interfaces elsewhere; what the guest sees of them stays.
+    """Return the domain with its interfaces elsewhere; what the guest sees of them stays.
 
     Arguments:
         places: name of a network, bridge or device -> where its interfaces go. One that is not named stays as it is.

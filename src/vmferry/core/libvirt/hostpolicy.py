@@ -59,7 +59,7 @@ class Violation(str):
 
 
 def violations(xml: str, policy: Policy) -> list[Violation]:
-    """Return what in a domain this host does not allow; nothing when all is well.
+    """Return what in a domain this host does not allow; none if all is well.
 
     Raises:
         UsageError: bad-request; it is no domain's XML (domainxml.parse).
@@ -71,7 +71,7 @@ def violations(xml: str, policy: Policy) -> list[Violation]:
 
 
 def strays(xml: str, granted: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Tell which disks of a domain are not among those that are moved with it; none when all is well.
+    """Return which disks of a domain are not among those that are moved with it; none if all is well.
 
     A path can be in an allowed folder and still be another VM's disk, so each must be one that was planned.
 
@@ -94,7 +94,7 @@ def strays(xml: str, granted: Mapping[str, tuple[str, str]]) -> list[str]:
 
 
 def inside(path: str, folders: tuple[str, ...]) -> bool:
-    """Tell whether a path is below a folder by its text alone: absolute, and without `.`, `..` or `//`."""
+    """Return whether a path is below a folder by its text alone: absolute, and without `.`, `..` or `//`."""
     if not path.startswith("/") or posixpath.normpath(path) != path or not path.isprintable():
         return False
     return any(path.startswith(posixpath.normpath(folder).rstrip("/") + "/") for folder in folders)
@@ -210,7 +210,7 @@ class _Judge:
             self._rules[f"devices/{port}@tty"] = _match(_TERMINAL, "is not a terminal that libvirt made")
 
     def judge(self, domain: Element) -> Iterator[str]:
-        """Give the violations of a whole domain."""
+        """Return the violations of a whole domain."""
         yield from self._walk(domain, "")
         for path in ("*", "devices/emulator"):
             count = Counter(element.tag for element in domain.findall(path))

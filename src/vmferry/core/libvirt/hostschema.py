@@ -263,7 +263,7 @@ _EXACT, _BELOW = _read()
 
 
 def attributes(path: str) -> frozenset[str] | None:
-    """Give the attributes that an element may have.
+    """Return the attributes that an element may have.
 
     Arguments:
         path: the element's, below <domain>: `devices/disk/source`; empty for <domain> itself.

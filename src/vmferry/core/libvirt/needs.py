@@ -80,7 +80,7 @@ def cid(xml: str, *, fixed: bool = True) -> int | None:
     """Return the number by which a VM is reached over vsock.
 
     Arguments:
-        fixed: only one that libvirt does not choose anew.
+        fixed: only one that libvirt does not choose again.
     """
     found: Element | None = parse_domain(xml).find("devices/vsock/cid")
     if found is None or (fixed and found.get("auto") == "yes"):

@@ -11,7 +11,7 @@ _DIFFERENCES_MAX = 50
 
 
 def differences(expected: str, found: str) -> list[str]:
-    """Tell in which places two XML documents differ; none when they say the same.
+    """Return in which places two XML documents differ; none when they say the same.
 
     The order of attributes and white space between elements say nothing. All else does: the order of
     elements, every attribute, every text. (libvirt 9.0 writes an XML that it was given as
@@ -45,7 +45,7 @@ def _differ(expected: Element, found: Element, path: str) -> Iterator[str]:
 
 
 def _content(element: Element) -> str:
-    """Give an element's text; the white space before its first child is only layout."""
+    """Return an element's text; the white space before its first child is only layout."""
     return _blank(element.text) if len(element) else element.text or ""
 
 

@@ -248,7 +248,7 @@ class MoveRequest(MoveOptions):
     )
 
     def options(self) -> MoveOptions:
-        """Give what both hosts are to know."""
+        """Return what both hosts are to know."""
         return MoveOptions.model_validate(self.model_dump(include=set(MoveOptions.model_fields)))
 
 

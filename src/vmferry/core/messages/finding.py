@@ -62,7 +62,7 @@ class Finding(Value):
         )
 
     def error(self) -> VmferryError:
-        """Give the error by which a move is refused for it."""
+        """Return the error by which a move is refused for it."""
         return VmferryError.from_problem(
             {
                 "code": self.code,
@@ -81,7 +81,7 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def blocker(findings: Iterable[Finding]) -> Finding | None:
-    """Give the first finding that makes the move impossible, if there is one."""
+    """Return the first finding that makes the move impossible, if there is one."""
     return next((finding for finding in findings if finding.severity is Severity.BLOCKS), None)
 
 

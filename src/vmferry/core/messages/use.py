@@ -13,7 +13,7 @@ class By(StrEnum):
 
 
 class Use(BaseModel):
-    """One use of a file by somebody else than the VM that is to move."""
+    """One use of a file by someone else than the VM that is to move."""
 
     model_config = ConfigDict(frozen=True)
 

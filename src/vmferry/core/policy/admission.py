@@ -48,16 +48,16 @@ class Entry:
     space: Mapping[str, int] = field(default_factory=dict)
 
     def has_place(self, now: float) -> bool:
-        """Tell whether it counts towards the limits."""
+        """Return whether it counts towards the limits."""
         return self.granted and (self.expires_at is None or now < self.expires_at)
 
     def in_line(self, now: float) -> bool:
-        """Tell whether it waits for a place, and would take it if it had one."""
+        """Return whether it waits for a place, and would take it if it had one."""
         return not self.has_place(now) and now - self.seen_at <= AWAY
 
 
 def refusal(entries: Iterable[Entry], wanted: Entry, limits: Limits, now: float, host: str) -> str | None:
-    """Say why a move may not begin on a host now; None: it may.
+    """Return why a move may not begin on a host now; None: it may.
 
     Free places are dealt out along the line, past those that wait for the other kind of place: a move that copies no
     storage does not wait for one that must.
@@ -82,7 +82,7 @@ def refusal(entries: Iterable[Entry], wanted: Entry, limits: Limits, now: float,
 
 
 def booked_memory(entries: Iterable[Entry], present: Mapping[str, int], now: float) -> int:
-    """Give the bytes of free memory that belong to moves under way.
+    """Return the bytes of free memory that belong to moves under way.
 
     Arguments:
         present: bytes of each job's VM that are in memory already, and so no longer free.
@@ -91,7 +91,7 @@ def booked_memory(entries: Iterable[Entry], present: Mapping[str, int], now: flo
 
 
 def booked_space(entries: Iterable[Entry], present: Mapping[str, Mapping[str, int]], now: float) -> dict[str, int]:
-    """Give the bytes of free space that belong to moves under way, by file system.
+    """Return the bytes of free space that belong to moves under way, by file system.
 
     Arguments:
         present: bytes that each job's disks occupy already, by job and file system.

@@ -97,7 +97,7 @@ class Listing:
 
 
 def ordered(networks: Iterable[Network]) -> list[Network]:
-    """Give networks in the order in which they are tried: by priority; those of one priority always the same way."""
+    """Return networks in the order in which they are tried: by priority; those of one priority always the same way."""
     return sorted(networks, key=lambda one: (one.priority, one.parsed.version, one.parsed))
 
 
@@ -122,7 +122,7 @@ def add(networks: Sequence[Network], text: str, priority: int | None = None) -> 
 
 
 def replace(networks: Sequence[Network], text: str, subnet: str | None = None, priority: int | None = None) -> Listing:
-    """Give a listed network another subnet or priority.
+    """Return a listed network another subnet or priority.
 
     Raises:
         UsageError: network-invalid; network-unknown; network-exists, when another one has that subnet.
@@ -181,7 +181,7 @@ def _overlaps(made: Network, others: Iterable[Network]) -> list[str]:
 
 
 def choose(addresses: Iterable[Local], networks: Sequence[Network]) -> list[Local]:
-    """Give those addresses that lie in listed networks, in the order of the networks."""
+    """Return those addresses that lie in listed networks, in the order of the networks."""
     places = [one.parsed for one in ordered(networks)]
     found = []
     for local in addresses:
@@ -193,7 +193,7 @@ def choose(addresses: Iterable[Local], networks: Sequence[Network]) -> list[Loca
 
 
 def reach(addresses: Iterable[Local], networks: Sequence[Network]) -> list[str]:
-    """Give the subnets in which another host may be met over these networks.
+    """Return the subnets in which another host may be met over these networks.
 
     A listed address of this host alone stands for the subnet that it has on its interface: nobody else is in a
     subnet of one.
@@ -203,7 +203,7 @@ def reach(addresses: Iterable[Local], networks: Sequence[Network]) -> list[str]:
 
 
 def routes(theirs: Iterable[tuple[str, int]], addresses: Sequence[Local], networks: Sequence[Network]) -> list[Route]:
-    """Give the ways to another host that never leave the listed networks, the best first.
+    """Return the ways to another host that never leave the listed networks, the best first.
 
     Its order counts before ours: the host that listens names its best address first. Of our addresses, those in one
     subnet with the other host's go before those that need a router; where there are any, the others are left out.
@@ -227,7 +227,7 @@ def routes(theirs: Iterable[tuple[str, int]], addresses: Sequence[Local], networ
 
 
 def subnet_of(local: Local) -> str | None:
-    """Give the subnet of an address; None where no move can travel."""
+    """Return the subnet of an address; None where no move can travel."""
     return str(_on_link(local)) if _ip(local.address) else None
 
 

@@ -21,7 +21,7 @@ MOST = 1000  # that a host keeps
 
 
 class Restriction(BaseModel):
-    """What somebody may move, and to where. Several of one person are united; who has none is not limited."""
+    """What someone may move, and to where. Several of one person are united; who has none is not limited."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class Restriction(BaseModel):
     to: list[Glob] = Field(default=["*"], min_length=1, description="destinations, by glob; this host's name: to here")
 
     def allows(self, vm: str, destination: str) -> bool:
-        """Say whether it covers a move."""
+        """Return whether it covers a move."""
         return _matches(vm, self.vms) and _matches(destination, self.to)
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class Restriction(BaseModel):
 
 
 def add(listed: Sequence[Restriction], made: Restriction) -> list[Restriction]:
-    """Give the list with one more; the very same one again changes nothing.
+    """Return the list with one more; the very same one again changes nothing.
 
     Raises:
         UsageError: the list is full (BAD_REQUEST).
@@ -51,14 +51,14 @@ def add(listed: Sequence[Restriction], made: Restriction) -> list[Restriction]:
 
 
 def remove(listed: Sequence[Restriction], who: str) -> list[Restriction]:
-    """Give the list without those of somebody."""
+    """Return the list without those of someone."""
     return [one for one in listed if one.who != who]
 
 
 def against(
     restrictions: Sequence[Restriction], is_caller: Callable[[str], bool], vm: str, destination: str
 ) -> list[Restriction]:
-    """Give what limits somebody and does not cover a move; none: nothing keeps them from it.
+    """Return what limits someone and does not cover a move; none: nothing keeps them from it.
 
     Arguments:
         is_caller: says whether a user, @group or token is who calls, or a group that they are in.

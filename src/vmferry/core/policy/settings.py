@@ -82,7 +82,7 @@ class HostSettings(BaseModel):
     restrictions: list[Restriction] = Field(default=[], max_length=MOST, description="to what operators are limited")
 
     def authenticates(self, *, keys: bool) -> Authentication:
-        """Say how moves are authenticated.
+        """Return how moves are authenticated.
 
         Arguments:
             keys: whether this host has keys in a domain.
@@ -147,7 +147,7 @@ def require_built(option: Authentication | Performance) -> None:
 
 
 def changed(settings: HostSettings, change: SettingsChange) -> HostSettings:
-    """Give the settings after a change.
+    """Return the settings after a change.
 
     Raises:
         UsageError: not-built.
@@ -159,7 +159,7 @@ def changed(settings: HostSettings, change: SettingsChange) -> HostSettings:
 
 
 def differences(before: HostSettings, after: HostSettings) -> list[Difference]:
-    """Give what is different, in words; a network that comes or goes has a line of its own."""
+    """Return what is different, in words; a network that comes or goes has a line of its own."""
     found = []
     for name in HostSettings.model_fields:
         if name != "networks" and getattr(before, name) != getattr(after, name):
@@ -237,7 +237,7 @@ def require_network(settings: HostSettings, addresses: Sequence[Local], host: st
 
 
 def listening(settings: HostSettings, addresses: Sequence[Local], wanted: Sequence[str], address: str) -> list[Local]:
-    """Give where the worker of an incoming move listens, the best first; nowhere, where `require_network` objects.
+    """Return where the worker of an incoming move listens, the best first; nowhere, where `require_network` objects.
 
     Those in listed networks; and where any network will do, those in the source's networks and the address by which
     other hosts know this one, unless that is another machine's, or a name, and there is something better. Only
@@ -259,7 +259,7 @@ def listening(settings: HostSettings, addresses: Sequence[Local], wanted: Sequen
 
 
 def keeps_to(settings: HostSettings, addresses: Sequence[Local]) -> list[str]:
-    """Give the subnets that an outgoing move keeps to; none means any.
+    """Return the subnets that an outgoing move keeps to; none means any.
 
     Arguments:
         addresses: of this host.
@@ -270,7 +270,7 @@ def keeps_to(settings: HostSettings, addresses: Sequence[Local]) -> list[str]:
 def ways(
     settings: HostSettings, addresses: Sequence[Local], theirs: Sequence[tuple[str, int]], source: str, host: str
 ) -> list[Route]:
-    """Give the ways from this host to where the destination's worker listens, the best first.
+    """Return the ways from this host to where the destination's worker listens, the best first.
 
     Arguments:
         addresses: of this host.
@@ -296,7 +296,7 @@ def ways(
 
 
 def subnets(settings: HostSettings) -> str:
-    """Name the networks, the best first."""
+    """Return the networks, the best first."""
     return ", ".join(network.subnet for network in settings.networks) or "none"
 
 

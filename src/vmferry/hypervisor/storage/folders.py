@@ -34,7 +34,7 @@ def inside(folder: int, places: Iterable[Path]) -> bool:
 
 
 def passes(user: str, folder: Path) -> bool:
-    """Tell whether a user may pass through a folder and all above it, by their permission bits."""
+    """Return whether a user may pass through a folder and all above it, by their permission bits."""
     try:
         entry = pwd.getpwnam(user)
         groups = {entry.pw_gid, *(group.gr_gid for group in grp.getgrall() if user in group.gr_mem)}

@@ -1,4 +1,4 @@
-"""Whether anybody has a file open: this VM's QEMU, or somebody else.
+"""Whether anybody has a file open: this VM's QEMU, or someone else.
 
 vmferry may not look into processes of other users (packaging/systemd: no CAP_SYS_PTRACE), so it asks the kernel: by the
 locks that QEMU keeps on every image that it has open, and by a lease, which the kernel gives only to the sole opener.

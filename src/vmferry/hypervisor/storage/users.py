@@ -28,7 +28,7 @@ _IMAGES_MAX = 20_000  # files in the folders that are looked through
 
 @dataclass(slots=True)
 class _Claim:
-    """A file that somebody names."""
+    """A file that someone names."""
 
     path: str
     by: By

@@ -50,7 +50,7 @@ class Rules:
                 self._rules.setdefault((rule["family"], rule["table"], rule["chain"]), []).append(rule)
 
     def drop(self, packet: Packet) -> bool:
-        """Tell whether a packet is dropped whatever else is true of it."""
+        """Return whether a packet is dropped whatever else is true of it."""
         for base in self._bases:
             place = (base["family"], base["table"], base["name"])
             if base["family"] in _FAMILIES[packet.version]:
@@ -62,7 +62,7 @@ class Rules:
         return False
 
     def _follow(self, place: tuple[str, str, str], packet: Packet, depth: int) -> set[str]:
-        """Give how a chain may end for a packet: accept, drop, or that it goes on."""
+        """Return how a chain may end for a packet: accept, drop, or that it goes on."""
         ends: set[str] = set()
         if depth > _DEPTH:
             return {_ON}
@@ -94,7 +94,7 @@ class Rules:
 
 
 def _matches(expressions: Sequence[Mapping[str, Any]], packet: Packet) -> bool | None:
-    """Tell whether a rule is for a packet; None: it depends on what is not known."""
+    """Return whether a rule is for a packet; None: it depends on what is not known."""
     known: bool | None = True
     for expression in expressions:
         if "match" in expression:
@@ -116,7 +116,7 @@ def _match(match: Mapping[str, Any], packet: Packet) -> bool | None:
 
 
 def _value(left: Any, packet: Packet) -> str | int | None:
-    """Give what a rule asks of the packet; None: not known."""
+    """Return what a rule asks of the packet; None: not known."""
     match left:
         case {"payload": {"protocol": "tcp" | "th", "field": "dport"}}:
             return packet.port

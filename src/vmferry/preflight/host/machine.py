@@ -55,12 +55,12 @@ def _lethal(case: Case) -> Iterator[Finding]:
 
 
 def _age(machine: str) -> tuple[int, ...]:
-    """Give a machine type's version, to put the newest first; distributions' own (rhel9.2.0) count by their numbers."""
+    """Return the version of a machine type as a sort key; distributions' own (rhel9.2.0) compare by their numbers."""
     return tuple(int(number) for number in re.findall(r"[0-9]+", machine.rpartition("-")[2]))
 
 
 def _minor(number: int) -> int:
-    """Leave the release out: it mends faults and changes nothing that matters here."""
+    """Drop the release number: releases fix faults and change nothing that matters here."""
     return number // 1000
 
 

@@ -42,7 +42,7 @@ def _before(case: Case, name: str) -> str:
 
 
 def _bridges(xml: str) -> set[str]:
-    """Give the bridges that the VM names itself; a network's own bridge is that network's matter."""
+    """Return the bridges that the VM names itself; a network's own bridge is that network's matter."""
     sources = parse_domain(xml).findall("devices/interface[@type='bridge']/source")
     return {source.get("bridge", "") for source in sources}
 

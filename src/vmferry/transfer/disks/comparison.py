@@ -44,7 +44,7 @@ class Comparison:
                 self._changed.notify_all()
 
     def stop(self) -> None:
-        """Give up what is not done."""
+        """Return up what is not done."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

@@ -259,7 +259,7 @@ class NewDisks:
             os.close(template)
 
     def _name(self, target: str, handle: int) -> None:
-        """Give a file its final name, and see to it that the name outlives a power cut."""
+        """Return a file its final name, and see to it that the name outlives a power cut."""
         with self._folder(target) as (inside, name):
             try:
                 safefiles.rename(inside, handle, self._made[target].draft, name)

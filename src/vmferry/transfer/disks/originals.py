@@ -36,7 +36,7 @@ class Original:
         path: by which the VM names it; a symbolic link, perhaps.
         file: where it really is.
         device, inode, born: of the file (safefiles.py).
-        link: inode of the symbolic link at `path`; 0 where it is none.
+        link: inode of the symbolic link at `path`; 0 where it is not one.
         with_memory: whether its content went with the VM's memory, and is lost with it.
     """
 

@@ -64,7 +64,7 @@ class Authorised:
         )
 
     def parameters(self) -> list[Parameter]:
-        """Give the parameters of Prepare, the XML apart."""
+        """Return the parameters of Prepare, the XML apart."""
         found = [Parameter("migrate_uri", ParameterType.STRING, self.memory_uri)]
         if self.bandwidth:
             found.append(Parameter("bandwidth", ParameterType.ULLONG, self.bandwidth))
@@ -76,7 +76,7 @@ class Authorised:
         return found
 
     def harmless(self) -> list[Parameter]:
-        """Give the parameters that Prepare may have besides: they are about how the source reads its disks.
+        """Return the parameters that Prepare may have besides: they are about how the source reads its disks.
 
         Without this one, libvirt from 10.9 on mirrors a raw image in full (measured: 11.3 with QEMU 10.0).
         """
@@ -339,7 +339,7 @@ class Watcher:
                 raise InternalError(codes.PROTOCOL, why=f"the VM was to be sent to {elsewhere[:100]!r}")
 
     def is_finish_success(self, message: Message) -> bool:
-        """Tell whether a message from the destination is the reply that ends this host's copy of the VM."""
+        """Return whether a message from the destination is the reply that ends this host's copy of the VM."""
         return (
             self.finish_wanted
             and self._finish is not None
