@@ -17,7 +17,7 @@ from tests.transfer.wire import credentials
 
 from vmferry.core import jobkey
 from vmferry.core.errors import VmferryError
-from vmferry.transfer.session.demux import Switch
+from vmferry.transfer.session.demux import Demux
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import frames, handshake, hello
 from vmferry.transfer.transport.buffers import Pool
@@ -207,21 +207,21 @@ def _session(random: random.Random) -> str | None:
 def _carry(raw: bytes, contents: dict[int, bytes] | None) -> str | None:
     """Read frames as a session does; returns what went wrong."""
     opened: list[Stream] = []
-    switch = Switch(source=False, on_broken=lambda _reason: None, on_opened=opened.append)
-    switch.outlet.add(Carrier(Script(), _LABEL))
+    demux = Demux(source=False, on_broken=lambda _reason: None, on_opened=opened.append)
+    demux.sender.add(Carrier(Script(), _LABEL))
     try:
-        Carrier(Script(raw), _LABEL).read(Pool(), switch.handle)
+        Carrier(Script(raw), _LABEL).read(Pool(), demux.handle)
     except VmferryError:
         pass
-    streams = {stream.id: stream for stream in [*opened, *switch._streams.values()]}
+    streams = {stream.id: stream for stream in [*opened, *demux._streams.values()]}
     held = sum(
         len(segment[0]) if segment[1] is None else len(segment[1].view)
         for stream in streams.values()
-        for segment in stream.inbox._segments.values()
+        for segment in stream.receiver._segments.values()
     )
     if held > _HELD_MAX:
         return f"{held} bytes are held for {raw!r}"
-    switch.broke(ConnectionAbortedError("over"))
+    demux.broke(ConnectionAbortedError("over"))
     for stream in streams.values():
         got = _rest(stream)
         if contents is not None and not contents.get(stream.id, b"").startswith(got):

@@ -11,28 +11,28 @@ from hypothesis import strategies as st
 from tests.transfer.wire import LIMIT, receive
 
 from vmferry.core.errors import InternalError
-from vmferry.transfer.session.receiver import Inbox
+from vmferry.transfer.session.receiver import Receiver
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import ROOM, Buffer, Pool
 
 
 class Fed:
-    """An inbox, and what it said about its progress."""
+    """An receiver, and what it said about its progress."""
 
     def __init__(self, window: int = 1 << 20) -> None:
         self.pool = Pool()
         self.told: list[bool] = []
-        self.inbox = Inbox(self.pool, window, self.told.append)
-        self.inbox.report()
+        self.receiver = Receiver(self.pool, window, self.told.append)
+        self.receiver.report()
 
     def data(self, offset: int, payload: bytes, *, soon: bool = False) -> bool:
         buffer = Buffer()
         buffer.payload[: len(payload)] = payload
-        return self.inbox.deliver(offset, len(payload), buffer, soon)
+        return self.receiver.deliver(offset, len(payload), buffer, soon)
 
     def take_all(self) -> bytes:
         got = bytearray()
-        while part := self.inbox.take():
+        while part := self.receiver.take():
             got += part
         return bytes(got)
 
@@ -63,14 +63,14 @@ def test_any_order_and_any_repetition_gives_the_same_bytes(
     data, parts = arrival
     fed = Fed()
     if end_first:
-        fed.inbox.finish(len(data))
+        fed.receiver.finish(len(data))
     for start, end in parts:
         fed.data(start, data[start:end])
     if not end_first:
-        fed.inbox.finish(len(data))
+        fed.receiver.finish(len(data))
     assert fed.take_all() == data
-    fed.inbox.end()
-    assert fed.inbox.report()[0::2] == (len(data), True)
+    fed.receiver.end()
+    assert fed.receiver.report()[0::2] == (len(data), True)
 
 
 @settings(max_examples=50)
@@ -82,8 +82,8 @@ def test_the_same_through_a_socket_that_takes_little(arrival: tuple[bytes, list[
     with there, sink:
         there.settimeout(LIMIT)
         sink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
-        fed.inbox.attach(sink)
-        writer = threading.Thread(target=fed.inbox.pump, args=(sink,))
+        fed.receiver.attach(sink)
+        writer = threading.Thread(target=fed.receiver.pump, args=(sink,))
         writer.start()
         middle = len(parts) // 2
 
@@ -95,35 +95,35 @@ def test_the_same_through_a_socket_that_takes_little(arrival: tuple[bytes, list[
         for reader in readers:
             reader.start()
         assert receive(there, len(data)) == data
-        fed.inbox.finish(len(data))
+        fed.receiver.finish(len(data))
         for thread in (*readers, writer):
             thread.join(LIMIT)
             assert not thread.is_alive()
-        fed.inbox.detach()
-    assert fed.inbox.report()[0] == len(data)
+        fed.receiver.detach()
+    assert fed.receiver.report()[0] == len(data)
 
 
 def test_what_goes_straight_through_keeps_no_buffer() -> None:
     fed = Fed()
     there, sink = socket.socketpair()
     with there, sink:
-        fed.inbox.attach(sink)
+        fed.receiver.attach(sink)
         assert not fed.data(0, b"a" * 10_000)
         assert not fed.data(10_000, b"b" * 10_000, soon=True)
         assert receive(there, 20_000) == b"a" * 10_000 + b"b" * 10_000
         assert fed.told == [False, True]
-        fed.inbox.detach()
+        fed.receiver.detach()
 
 
 def test_credit_is_what_was_taken_and_the_window() -> None:
     fed = Fed(window=200_000)
-    inbox = fed.inbox
-    assert inbox.report() == (0, frames.INITIAL_CREDIT, False)
+    receiver = fed.receiver
+    assert receiver.report() == (0, frames.INITIAL_CREDIT, False)
     for number in range(6):
         fed.data(number * 200_000, bytes(200_000))
-        assert len(inbox.take()) == 200_000
-        inbox.report()
-    assert inbox.report() == (1_200_000, 1_400_000, False)
+        assert len(receiver.take()) == 200_000
+        receiver.report()
+    assert receiver.report() == (1_200_000, 1_400_000, False)
     fed.data(1_200_000, bytes(200_000))
     with pytest.raises(InternalError, match="credit"):
         fed.data(1_400_000, b"x")
@@ -138,7 +138,7 @@ def test_data_beyond_the_credit_is_refused(offset: int) -> None:
 def test_frames_that_overlap_are_refused() -> None:
     fed = Fed()
     fed.data(0, b"abcd")
-    fed.inbox.take()
+    fed.receiver.take()
     assert not fed.data(0, b"abcd")
     with pytest.raises(InternalError, match="overlap"):
         fed.data(2, b"cdef")
@@ -162,20 +162,20 @@ def test_a_stream_ends_where_it_can(end: int) -> None:
     fed = Fed()
     fed.data(2, b"abcd")
     with pytest.raises(InternalError):
-        fed.inbox.finish(end)
+        fed.receiver.finish(end)
 
 
 def test_a_stream_ends_once() -> None:
     fed = Fed()
-    fed.inbox.finish(10)
-    fed.inbox.finish(10)  # sent again over another connection
+    fed.receiver.finish(10)
+    fed.receiver.finish(10)  # sent again over another connection
     with pytest.raises(InternalError):
-        fed.inbox.finish(11)
+        fed.receiver.finish(11)
 
 
 def test_nothing_comes_after_the_end() -> None:
     fed = Fed()
-    fed.inbox.finish(4)
+    fed.receiver.finish(4)
     with pytest.raises(InternalError):
         fed.data(2, b"cdef")
 
@@ -185,10 +185,10 @@ def test_a_stop_at_once_drops_what_has_come_and_another_does_not() -> None:
     fed, other = Fed(), Fed()
     for each, at_once in ((fed, True), (other, False)):
         each.data(0, bytes(100_000))
-        each.inbox.stop(why, at_once=at_once)
+        each.receiver.stop(why, at_once=at_once)
         assert not each.data(100_000, b"x")
     with pytest.raises(ConnectionResetError, match="why"):
-        fed.inbox.take()
-    assert len(other.inbox.take()) == 100_000
+        fed.receiver.take()
+    assert len(other.receiver.take()) == 100_000
     with pytest.raises(ConnectionResetError, match="why"):
-        other.inbox.take()
+        other.receiver.take()

@@ -192,7 +192,7 @@ def test_a_broken_session_wakes_everybody_at_once() -> None:
 
         for what in (sends, receives):
             threading.Thread(target=what).start()
-        while full.outbox.offset < 1 << 20:
+        while full.unacked.offset < 1 << 20:
             threading.Event().wait(0.001)
         threading.Thread(target=waits).start()
         destination.abort("the host burns")

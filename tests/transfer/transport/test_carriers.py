@@ -114,17 +114,17 @@ def test_an_idle_connection_that_is_lost_does_no_harm(proxy: Proxy) -> None:
 
 
 def test_worn_connections_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(carrier, "_WORN", 100)
+    monkeypatch.setattr(carrier, "_REKEY_AFTER", 100)
     monkeypatch.setattr(session, "_LOOK", 0.01)
     with sessions() as (source, destination):
-        first = set(source._switch.outlet.carriers())
+        first = set(source._demux.sender.carriers())
         transfers = Transfers(source, destination)
         transfers.go_on.set()
         transfers.finish()
         heard = Heard()
         destination.on_message(heard)
         number = 0
-        while first <= set(source._switch.outlet.carriers()):
+        while first <= set(source._demux.sender.carriers()):
             source.send({"number": number})
             number += 1
             heard.wait(number)

@@ -13,7 +13,7 @@ from tests.transfer.wire import LIMIT, Heard, Streams, credentials, listening
 from vmferry.core.policy.networks import Route
 from vmferry.transfer.session.session import Session
 from vmferry.transfer.transport import frames
-from vmferry.transfer.transport.dialer import Dialler
+from vmferry.transfer.transport.dialer import Dialer
 from vmferry.transfer.transport.frames import CREDIT, HEADER, Type
 from vmferry.transfer.transport.seal import Seal
 
@@ -26,7 +26,7 @@ class Hostile:
     """The source's end of a session, as bare connections."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self._made = Dialler(Route(*address), credentials("source", encryption=False)).dial(2, 1)
+        self._made = Dialer(Route(*address), credentials("source", encryption=False)).dial(2, 1)
 
     def sealed(self, raw: bytes) -> bytes:
         """Give a control message, the first and only one, as a peer with the job key sends it."""
@@ -151,7 +151,7 @@ def test_who_never_acknowledges_makes_us_hold_little() -> None:
 
         threading.Thread(target=send).start()
         assert not session._over.wait(0.3)
-        assert stream.outbox.offset <= 3 << 20
+        assert stream.unacked.offset <= 3 << 20
         session.close()
         stopped.wait()
 

@@ -13,9 +13,9 @@ from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.policy.networks import Route
 from vmferry.transfer.session.session import Session
 from vmferry.transfer.transport import frames, hello, seal
-from vmferry.transfer.transport.dialer import Dialler
+from vmferry.transfer.transport.dialer import Dialer
 from vmferry.transfer.transport.frames import Type
-from vmferry.transfer.transport.handshake import Greeted
+from vmferry.transfer.transport.handshake import Established
 from vmferry.transfer.transport.seal import Seal, key
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -54,7 +54,7 @@ def test_only_the_next_message_of_the_peer_is_good(first: bytes, second: bytes) 
 class Path:
     """Somebody on the path, who sees all and sends what they like on the source's connections."""
 
-    def __init__(self, made: list[Greeted]) -> None:
+    def __init__(self, made: list[Established]) -> None:
         self._made = made
         self._source = Seal(made[0].control_key, source=True)
         self._offset = 0
@@ -73,7 +73,7 @@ class Path:
 @contextmanager
 def on_the_path() -> Iterator[tuple[Path, Session, Heard, Heard]]:
     with listening(credentials("destination", encryption=False)) as listener:
-        made = Dialler(Route(*listener.addresses[0]), credentials("source", encryption=False)).dial(2, 1)
+        made = Dialer(Route(*listener.addresses[0]), credentials("source", encryption=False)).dial(2, 1)
         session = listener.accept(LIMIT)
         heard, broken = Heard(), Heard()
         session.on_message(heard)
@@ -121,9 +121,9 @@ def test_a_release_without_seals_is_refused_in_the_clear_alone(old: str, monkeyp
                 monkeypatch.setattr(hello, "FEATURES", ())
             else:
                 monkeypatch.setattr(hello, "choose", lambda said, nonce, peer: choose(said, nonce, peer, features=()))
-            dialler = Dialler(Route(*listener.addresses[0]), credentials("source", encryption=encryption))
+            dialer = Dialer(Route(*listener.addresses[0]), credentials("source", encryption=encryption))
             if encryption:
-                made = dialler.dial(1, 1)
+                made = dialer.dial(1, 1)
                 session = listener.accept(LIMIT)
                 assert session.features == ()
                 for one in made:
@@ -131,6 +131,6 @@ def test_a_release_without_seals_is_refused_in_the_clear_alone(old: str, monkeyp
                 session.close()
                 continue
             with pytest.raises(VmferryError) as refused:
-                dialler.dial(1, 1)
+                dialer.dial(1, 1)
             assert isinstance(refused.value, PreflightError)
             assert refused.value.code.name == "release-older"

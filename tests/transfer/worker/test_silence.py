@@ -23,12 +23,12 @@ def test_messages_and_streams_count_and_signs_of_life_do_not() -> None:
         heard = Heard()
         destination.on_message(heard)
         before = destination.arrived
-        source._switch.outlet.ping(0.0)
+        source._demux.sender.ping(0.0)
         source.send({"do": "x"})
         heard.wait(1)
         once = destination.arrived
         assert 0 < once - before < 100
-        source._switch.outlet.ping(0.0)
+        source._demux.sender.ping(0.0)
         received = destination.received
         source.send({"do": "x"})
         heard.wait(2)

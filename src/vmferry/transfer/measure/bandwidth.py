@@ -145,7 +145,7 @@ def _swallow(stream: Stream) -> None:
 
 
 def _rate(seen: Sequence[tuple[float, int]]) -> float:
-    """Give bytes a second, the time in which TCP found its rate left out where there is enough beside it."""
+    """Return bytes a second, the time in which TCP found its rate left out where there is enough beside it."""
     counted = [one for one in seen if one[0] >= WARM]
     if len(counted) < 2:
         counted = list(seen[-1:]) and [seen[0], seen[-1]]

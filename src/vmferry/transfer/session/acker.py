@@ -17,7 +17,7 @@ class Acknowledged(Protocol):
     ack_due: bool
 
     def report(self) -> tuple[int, int, bool]:
-        """Give bytes taken, credit limit, and whether the FIN was taken."""
+        """Return bytes taken, credit limit, and whether the FIN was taken."""
 
     def reported(self, ended: bool) -> None:
         """Hear that this is what the peer was told."""

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from vmferry.transfer.session.acker import Acker
-from vmferry.transfer.session.registry import Table
-from vmferry.transfer.session.sender import Outlet
+from vmferry.transfer.session.registry import Registry
+from vmferry.transfer.session.sender import Sender
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import Buffer, Pool
@@ -13,7 +13,7 @@ from vmferry.transfer.transport.frames import Type
 _DATA = int(Type.DATA)
 
 
-class Switch:
+class Demux:
     """The streams of one end of a session.
 
     Arguments:
@@ -25,10 +25,10 @@ class Switch:
     def __init__(self, *, source: bool, on_broken: Callable[[str], None], on_opened: Callable[[Stream], None]) -> None:
         self.pool = Pool()
         self.arrived = 0  # bytes of streams and messages
-        self.outlet = Outlet(self.pool, self._say_again, on_broken)
-        self.acker = Acker(self.outlet.passing)
-        self._table = Table(source=source, make=self._make)
-        self._streams = self._table.streams
+        self.sender = Sender(self.pool, self._repeat_acks, on_broken)
+        self.acker = Acker(self.sender.send_unreliable)
+        self._registry = Registry(source=source, make=self._make)
+        self._streams = self._registry.streams
         self.control = self._streams[frames.CONTROL]
         self._on_broken = on_broken
         self._on_opened = on_opened
@@ -42,8 +42,8 @@ class Switch:
         """
         payload = kind.encode()
         frames.kind_of(payload)
-        stream = self._table.open(kind)
-        self.outlet.control(stream.outbox, Type.OPEN, payload, 0)
+        stream = self._registry.open(kind)
+        self.sender.control(stream.unacked, Type.OPEN, payload, 0)
         return stream
 
     def handle(self, number: int, kind: int, flags: int, offset: int, length: int, buffer: Buffer) -> bool:
@@ -54,19 +54,19 @@ class Switch:
         """
         if kind == Type.PING:
             return False
-        stream = self._streams.get(number) or self._table.find(number)
+        stream = self._streams.get(number) or self._registry.find(number)
         if stream is None:
             if kind != Type.ACK:
                 self.acker.gone(number)
             return False
         if kind == _DATA:
             self.arrived += length  # by several threads: who reads it wants to know whether it grows
-            return stream.inbox.deliver(offset, length, buffer, bool(flags))
+            return stream.receiver.deliver(offset, length, buffer, bool(flags))
         payload = buffer.payload[:length]
         if kind == Type.ACK:
             self._acknowledge(stream, offset, payload, flags)
         elif kind == Type.FIN:
-            stream.inbox.finish(offset)
+            stream.receiver.finish(offset)
         elif kind == Type.OPEN:
             self._open(stream, frames.kind_of(payload))
         else:
@@ -75,8 +75,8 @@ class Switch:
 
     def broke(self, why: OSError) -> None:
         """Wake everybody who waits for a stream; the session is over."""
-        self.outlet.fail(why)
-        for stream in self._table.all():
+        self.sender.fail(why)
+        for stream in self._registry.all():
             stream.broke(why)
         self.acker.stop()
 
@@ -86,7 +86,7 @@ class Switch:
         stream.acknowledge(offset, frames.CREDIT.unpack(payload)[0], flags)
 
     def _open(self, stream: Stream, kind: str) -> None:
-        for announced in self._table.opened(stream, kind):
+        for announced in self._registry.opened(stream, kind):
             if announced.failed:  # given up before it could be announced
                 self._over(announced)
                 self.acker.gone(announced.id)
@@ -103,13 +103,13 @@ class Switch:
             self.acker.gone(stream.id)
 
     def _make(self, number: int, kind: str | None, window: int) -> Stream:
-        return Stream(number, kind, window, self.outlet, self.acker, self.pool, self._over)
+        return Stream(number, kind, window, self.sender, self.acker, self.pool, self._over)
 
     def _over(self, stream: Stream) -> None:
-        if stream is not self.control and self._table.remove(stream):
-            self.outlet.forget(stream.outbox)
+        if stream is not self.control and self._registry.remove(stream):
+            self.sender.forget(stream.unacked)
 
-    def _say_again(self) -> None:
+    def _repeat_acks(self) -> None:
         """Tell the peer what it may not have heard: ACKs that were on a lost connection."""
-        for stream in self._table.all():
+        for stream in self._registry.all():
             self.acker.note(stream, True)

@@ -45,7 +45,7 @@ class Messages:
             self._stream.send(_LENGTH.pack(len(raw)) + raw + tag)
 
     def __iter__(self) -> Iterator[Message]:
-        """Give the messages that come, until the peer closes the session.
+        """Yield the messages that come, until the peer closes the session.
 
         Raises:
             ConnectionAbortedError: the session broke.

@@ -11,7 +11,7 @@ from vmferry.transfer.transport.buffers import SMALL, Buffer, Pool
 _Segment = tuple[memoryview, Buffer | None, bool]
 
 
-class Inbox:
+class Receiver:
     """Puts a stream's frames in order and passes them on.
 
     A carrier's reader, which must never wait, writes straight to the local socket as long as that takes everything
@@ -248,7 +248,7 @@ class Inbox:
         self._progress(True)
 
     def report(self) -> tuple[int, int, bool]:
-        """Give what an ACK says: bytes taken, the credit limit, and whether the FIN was taken."""
+        """Return what an ACK says: bytes taken, the credit limit, and whether the FIN was taken."""
         with self._lock:
             self._told = self._taken
             self._limit = max(self._limit, self._taken + self._window)

@@ -22,7 +22,7 @@ _FEW = 8
 _LENIENT = 2 * frames.STREAMS
 
 
-class Table:
+class Registry:
     """All streams that are not over.
 
     Arguments:
@@ -52,7 +52,7 @@ class Table:
             return self._add(number, kind)
 
     def find(self, number: int) -> Stream | None:
-        """Give the stream that a frame is for; None when it is over.
+        """Return the stream that a frame is for; None when it is over.
 
         One that the peer opened may be met before its OPEN, which travels over another connection.
 
@@ -106,7 +106,7 @@ class Table:
             return True
 
     def all(self) -> list[Stream]:
-        """Give all streams."""
+        """Return all streams."""
         with self._lock:
             return list(self.streams.values())
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from vmferry.transfer.session.unacked import Frame, Outbox
+from vmferry.transfer.session.unacked import Frame, Unacked
 from vmferry.transfer.session.window import Window
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import Buffer, Pool
@@ -19,7 +19,7 @@ _DATA = int(Type.DATA)
 _SHARE = 512 * 1024
 
 
-class Outlet:
+class Sender:
     """Sends frames over whichever carrier has least to do, and again over another when one is lost.
 
     Arguments:
@@ -31,7 +31,7 @@ class Outlet:
     def __init__(self, pool: Pool, on_lost: Callable[[], None], on_broken: Callable[[str], None]) -> None:
         self.lock = threading.Lock()
         self.window = Window()
-        self.boxes: dict[int, Outbox] = {}
+        self.unacked: dict[int, Unacked] = {}
         self._room = threading.Condition(self.lock)
         self._waiting = 0
         self._carriers: list[Carrier] = []
@@ -52,7 +52,7 @@ class Outlet:
             return self._lost + sum(carrier.bytes for carrier in self._carriers + self._retired)
 
     def carriers(self) -> list[Carrier]:
-        """Give the carriers that are open."""
+        """Return the carriers that are open."""
         with self.lock:
             return self._carriers + self._retired
 
@@ -63,17 +63,17 @@ class Outlet:
                 self._carriers.append(carrier)
 
     def retire(self, carrier: Carrier) -> None:
-        """Send nothing more on a carrier; `sweep` closes it once all that it carried is acknowledged."""
+        """Send nothing more on a carrier; `reap` closes it once all that it carried is acknowledged."""
         with self.lock:
             if carrier in self._carriers:
                 self._carriers.remove(carrier)
                 self._retired.append(carrier)
                 carrier.retired = True
 
-    def sweep(self) -> None:
+    def reap(self) -> None:
         """Close the retired carriers that are done."""
         with self.lock:
-            waiting = {id(frame.carrier) for box in self.boxes.values() for frame in box.pending}
+            waiting = {id(frame.carrier) for unacked in self.unacked.values() for frame in unacked.pending}
             done = [one for one in self._retired if not one.queued and id(one) not in waiting]
             for carrier in done:
                 self._retired.remove(carrier)
@@ -82,63 +82,63 @@ class Outlet:
             carrier.cut()
             carrier.close()
 
-    def register(self, box: Outbox) -> None:
-        """Take a stream's outbox in, so that what it sends survives the loss of a carrier."""
+    def register(self, unacked: Unacked) -> None:
+        """Keep what a stream sends, so that it survives the loss of a carrier."""
         with self.lock:
-            box.over = self._broken
-            self.boxes[box.stream] = box
+            unacked.over = self._broken
+            self.unacked[unacked.stream] = unacked
 
-    def forget(self, box: Outbox) -> None:
-        """Drop the outbox of a stream that is over."""
+    def forget(self, unacked: Unacked) -> None:
+        """Forget what was kept for a stream that is over."""
         with self.lock:
-            self.boxes.pop(box.stream, None)
+            self.unacked.pop(unacked.stream, None)
 
     # --- sending ------------------------------------------------------------------------------------------------
 
-    def data(self, box: Outbox, view: memoryview, size: int, buffer: Buffer | None) -> None:
+    def data(self, unacked: Unacked, view: memoryview, size: int, buffer: Buffer | None) -> None:
         """Send bytes of a stream; waits for room.
 
         Arguments:
-            box: the stream's.
+            unacked: the stream's.
             view: room for the header, then `size` bytes of payload; not to be touched until acknowledged.
             size: bytes of payload.
-            buffer: what `view` lies in, if it is the pool's; owned by the outlet from here on.
+            buffer: what `view` lies in, if it is the pool's; owned by the sender from here on.
 
         Raises:
             OSError: the stream was reset, or the session broke.
         """
         with self.lock:
-            while not self._fits(box, size):
+            while not self._fits(unacked, size):
                 self._wait(None)
-            if box.over is not None:
-                raise box.over
+            if unacked.over is not None:
+                raise unacked.over
             flags = 0
             self._unasked += size
-            frame = Frame(view, box.offset + size, size, buffer)
+            frame = Frame(view, unacked.offset + size, size, buffer)
             part = self.window.limit >> 3
             if self._unasked >= part or self._inflight + size > self.window.limit - part:
                 self._unasked = 0
                 flags = frames.SOON
                 frame.asked_at = time.monotonic()
-            HEADER.pack_into(view, 0, box.stream, _DATA, flags, 0, box.offset, size, 0)
-            box.offset += size
-            carrier = self._keep(box, frame)
+            HEADER.pack_into(view, 0, unacked.stream, _DATA, flags, 0, unacked.offset, size, 0)
+            unacked.offset += size
+            carrier = self._keep(unacked, frame)
         self._transmit(carrier, view)
 
-    def control(self, box: Outbox, kind: Type, payload: bytes, end: int) -> None:
+    def control(self, unacked: Unacked, kind: Type, payload: bytes, end: int) -> None:
         """Send OPEN, FIN or RESET, and keep it until it is acknowledged. Waits for no room.
 
         Raises:
             OSError: the session broke.
         """
-        data = frames.pack(box.stream, kind, box.offset if kind is Type.FIN else 0, payload)
+        data = frames.pack(unacked.stream, kind, unacked.offset if kind is Type.FIN else 0, payload)
         with self.lock:
             if self._broken is not None:
                 raise self._broken
-            carrier = self._keep(box, Frame(data, end, 0, None))
+            carrier = self._keep(unacked, Frame(data, end, 0, None))
         self._transmit(carrier, data)
 
-    def passing(self, data: bytes) -> None:
+    def send_unreliable(self, data: bytes) -> None:
         """Send frames that need not be kept (ACK)."""
         with self.lock:
             if self._broken is not None or not self._carriers:
@@ -146,7 +146,7 @@ class Outlet:
             carrier = self._choose(None)
         self._transmit(carrier, data)
 
-    def shout(self, data: bytes) -> None:
+    def broadcast(self, data: bytes) -> None:
         """Send a frame on every carrier that would take it at once: the session ends, and the peer should know why."""
         for carrier in self.carriers():
             if not carrier.lock.acquire(timeout=0.1):
@@ -173,14 +173,14 @@ class Outlet:
             if failure is not None:
                 self.lose(carrier, failure)
 
-    def _fits(self, box: Outbox, size: int) -> bool:
-        if box.over is not None:
+    def _fits(self, unacked: Unacked, size: int) -> bool:
+        if unacked.over is not None:
             return True  # to be told so
-        if box.offset + size > box.credit or len(box.pending) >= frames.PENDING:
+        if unacked.offset + size > unacked.credit or len(unacked.pending) >= frames.PENDING:
             return False
         # A stream that nobody reads must not keep another from its share: one of QEMU's memory channels is not read
         # until something has arrived on another. And the workers' own messages are few, small, and never wait.
-        if box.inflight + size <= _SHARE or box.stream == frames.CONTROL:
+        if unacked.inflight + size <= _SHARE or unacked.stream == frames.CONTROL:
             return True
         if self._inflight + size <= self.window.limit:
             return True
@@ -194,13 +194,13 @@ class Outlet:
         finally:
             self._waiting -= 1
 
-    def _keep(self, box: Outbox, frame: Frame) -> Carrier:
-        carrier = self._choose(box.carrier)
-        box.carrier = frame.carrier = carrier
+    def _keep(self, unacked: Unacked, frame: Frame) -> Carrier:
+        carrier = self._choose(unacked.carrier)
+        unacked.carrier = frame.carrier = carrier
         carrier.unacknowledged += frame.size
         self._inflight += frame.size
-        box.inflight += frame.size
-        box.pending.append(frame)
+        unacked.inflight += frame.size
+        unacked.pending.append(frame)
         return carrier
 
     def _choose(self, last: Carrier | None) -> Carrier:
@@ -230,7 +230,7 @@ class Outlet:
 
     # --- acknowledgement ----------------------------------------------------------------------------------------
 
-    def acknowledge(self, box: Outbox, offset: int, credit: int, flags: int) -> bool:
+    def acknowledge(self, unacked: Unacked, offset: int, credit: int, flags: int) -> bool:
         """Take an ACK; returns whether everything that was sent on the stream is acknowledged, its FIN included.
 
         Raises:
@@ -238,34 +238,36 @@ class Outlet:
         """
         now = time.monotonic()
         with self.lock:
-            if offset > box.offset or (flags & frames.ENDED and not (box.finished and offset == box.offset)):
+            if offset > unacked.offset or (
+                flags & frames.ENDED and not (unacked.finished and offset == unacked.offset)
+            ):
                 raise frames.broken("bytes were acknowledged that were never sent")
             done = offset + 1 if flags & frames.ENDED else offset
-            pending = box.pending
+            pending = unacked.pending
             drained = 0
             while pending and (pending[0].end <= done or flags & frames.GONE):
                 frame = pending.popleft()
                 drained += frame.size
-                self._release(box, frame)
+                self._release(unacked, frame)
                 if frame.asked_at:
                     self.window.round_trip(now - frame.asked_at)
-            box.acknowledged = max(box.acknowledged, offset)
-            box.credit = max(box.credit, credit)
+            unacked.acknowledged = max(unacked.acknowledged, offset)
+            unacked.credit = max(unacked.credit, credit)
             if drained:
                 self.window.drained(drained, now)
             if self._waiting:
                 self._room.notify_all()
-            return box.finished and not pending
+            return unacked.finished and not pending
 
-    def _release(self, box: Outbox, frame: Frame) -> None:
+    def _release(self, unacked: Unacked, frame: Frame) -> None:
         assert frame.carrier is not None
-        box.inflight -= frame.size
+        unacked.inflight -= frame.size
         frame.carrier.unacknowledged -= frame.size
         self._inflight -= frame.size
         if frame.buffer is not None:
             self._pool.give(frame.buffer)
 
-    def wait_acknowledged(self, box: Outbox, timeout: float) -> bool:
+    def wait_acknowledged(self, unacked: Unacked, timeout: float) -> bool:
         """Wait until everything that was sent on a stream is acknowledged; False when that takes too long.
 
         Raises:
@@ -273,9 +275,9 @@ class Outlet:
         """
         limit = time.monotonic() + timeout
         with self.lock:
-            while box.pending or box.acknowledged < box.offset:
-                if box.over is not None:
-                    raise box.over
+            while unacked.pending or unacked.acknowledged < unacked.offset:
+                if unacked.over is not None:
+                    raise unacked.over
                 left = limit - time.monotonic()
                 if left <= 0:
                     return False
@@ -286,35 +288,37 @@ class Outlet:
         """Wait until everything is acknowledged, or `timeout` seconds have passed, or the session broke."""
         limit = time.monotonic() + timeout
         with self.lock:
-            while any(box.pending for box in self.boxes.values()) and self._broken is None:
+            while any(unacked.pending for unacked in self.unacked.values()) and self._broken is None:
                 left = limit - time.monotonic()
                 if left <= 0:
                     return
                 self._wait(left)
 
-    def drop(self, box: Outbox, why: OSError) -> None:
+    def drop(self, unacked: Unacked, why: OSError) -> None:
         """Give up what a stream has sent: none of it is sent again, and its writer is told why."""
         with self.lock:
-            box.over = box.over or why
-            kept = [frame for frame in box.pending if not frame.size]  # OPEN: the peer counts streams by it
-            for frame in box.pending:
+            unacked.over = unacked.over or why
+            kept = [frame for frame in unacked.pending if not frame.size]  # OPEN: the peer counts streams by it
+            for frame in unacked.pending:
                 if frame.size:
                     frame.buffer = None  # it may be on its way still
-                    self._release(box, frame)
-            box.pending = deque(kept)
+                    self._release(unacked, frame)
+            unacked.pending = deque(kept)
             self._room.notify_all()
 
     # --- the loss of carriers -----------------------------------------------------------------------------------
 
     def lose(self, carrier: Carrier, why: str) -> None:
-        """Give a carrier up; what was on its way over it is sent again over the others. Never waits."""
+        """Give up a carrier; what was on its way over it is sent again over the others. Never waits."""
         carrier.cut()
         with self.lock:
             if carrier not in self._carriers + self._retired:
                 return
             (self._carriers if carrier in self._carriers else self._retired).remove(carrier)
             self._lost += carrier.bytes
-            again = [frame for box in self.boxes.values() for frame in box.pending if frame.carrier is carrier]
+            again = [
+                frame for unacked in self.unacked.values() for frame in unacked.pending if frame.carrier is carrier
+            ]
             left = bool(self._carriers)
             for frame in again:
                 # Its memory must stay as it is even if an ACK comes while it is being sent.
@@ -349,8 +353,8 @@ class Outlet:
 
     def _end(self, why: OSError) -> None:
         self._broken = self._broken or why
-        for box in self.boxes.values():
-            box.over = box.over or why
+        for unacked in self.unacked.values():
+            unacked.over = unacked.over or why
         for carrier in self._carriers + self._retired:
             carrier.cut()
         self._room.notify_all()

@@ -1,7 +1,8 @@
 """A session: two workers, several carrier connections, many streams (docs/design.md, The wire between workers).
 
 The threads of a session, all of which end with it: one that reads for each incoming carrier, `acker`, `keeper`
-(pings, silent peers, worn connections), `messages` and `opened`, which call the handlers. Senders use their own.
+(pings, silent peers, connections that need a new key), `dispatch` and `announce`, which call the handlers. Whoever
+sends does so on a thread of its own.
 """
 
 import logging
@@ -14,15 +15,15 @@ from typing import Any
 
 from vmferry.core.errors import VmferryError
 from vmferry.core.policy.networks import Local, Route
-from vmferry.transfer.session.demux import Switch
+from vmferry.transfer.session.demux import Demux
 from vmferry.transfer.session.messages import Message, Messages
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import frames, seal
-from vmferry.transfer.transport.acceptor import Reception
+from vmferry.transfer.transport.acceptor import Acceptor
 from vmferry.transfer.transport.carrier import Carrier
-from vmferry.transfer.transport.dialer import Dialler
+from vmferry.transfer.transport.dialer import Dialer
 from vmferry.transfer.transport.frames import Type
-from vmferry.transfer.transport.handshake import Greeted
+from vmferry.transfer.transport.handshake import Established
 from vmferry.transfer.transport.seal import Seal
 from vmferry.transfer.transport.tls import Credentials
 
@@ -30,38 +31,38 @@ __all__ = ["Credentials", "Listener", "Session", "Stream"]
 
 log = logging.getLogger(__name__)
 
-_LOOK = 0.5  # how often the keeper looks
+_LOOK = 0.5  # seconds between two looks of the keeper
 _IDLE = 2.0  # a connection that sent nothing for so long sends a PING
 _SILENT = 9.0  # one that brought nothing for so long is lost
 _PATIENCE = 0.25  # what saying goodbye may take
 _ENDING = 3.0  # what a handler may take to return once the session has ended
-_AGAIN = 30.0  # after a worn connection could not be replaced
+_REKEY_RETRY = 30.0  # after a connection with a new key could not be made
 
 
 class Session:
     """One end of a session. `dial` makes the source's, `Listener.accept` the destination's.
 
     Arguments:
-        greeted: its connections.
-        dialler: makes more of them; None at the destination's end.
+        established: its connections.
+        dialer: makes more of them; None at the destination's end.
     """
 
-    def __init__(self, greeted: Sequence[Greeted], dialler: Dialler | None = None) -> None:
-        agreed = greeted[0].answer
+    def __init__(self, established: Sequence[Established], dialer: Dialer | None = None) -> None:
+        agreed = established[0].answer
         self.version = agreed.version
         self.features = tuple(agreed.features)
-        self.connections = [str(one.carrier.label) for one in greeted]
-        label = greeted[0].carrier.label
-        self.address = label.source if dialler else label.destination  # this host's
-        self.round_trip = min(one.round_trip for one in greeted)  # seconds, as the hello took
+        self.connections = [str(one.carrier.label) for one in established]
+        label = established[0].carrier.label
+        self.address = label.source if dialer else label.destination  # this host's
+        self.round_trip = min(one.round_trip for one in established)  # seconds, as the hello took
         self.peer_closed = False
-        self._dialler = dialler
-        self._outgoing = "forward" if dialler else "back"
+        self._dialer = dialer
+        self._outgoing = "forward" if dialer else "back"
         self._opened: queue.SimpleQueue[Stream | None] = queue.SimpleQueue()
-        self._switch = Switch(source=dialler is not None, on_broken=self._break, on_opened=self._opened.put)
+        self._demux = Demux(source=dialer is not None, on_broken=self._break, on_opened=self._opened.put)
         sealed = seal.FEATURE in self.features
-        made = Seal(greeted[0].control_key, source=dialler is not None) if sealed else None
-        self._messages = Messages(self._switch.control, made)
+        made = Seal(established[0].control_key, source=dialer is not None) if sealed else None
+        self._messages = Messages(self._demux.control, made)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)  # a handler was set, or the session is over
         self._over = threading.Event()
@@ -70,17 +71,17 @@ class Session:
         self._on_message: Callable[[Message], None] | None = None
         self._on_open: Callable[[str, Stream], object] | None = None
         self._on_broken: Callable[[str], None] | None = None
-        self._greeted: dict[tuple[str, int], Greeted] = {}
+        self._established: dict[tuple[str, int], Established] = {}
         self._incoming: list[Carrier] = []
         self._received = 0
-        self._renew_at = 0.0
-        self._threads = [self._switch.acker.thread]
-        self._switch.acker.thread.start()
-        for one in greeted:
+        self._rekey_at = 0.0
+        self._threads = [self._demux.acker.thread]
+        self._demux.acker.thread.start()
+        for one in established:
             if one.hello.direction == self._outgoing:  # before anything comes that wants an answer
-                self._switch.outlet.add(one.carrier)
-                self._switch.outlet.window.round_trip(one.round_trip)
-        for one in greeted:
+                self._demux.sender.add(one.carrier)
+                self._demux.sender.window.round_trip(one.round_trip)
+        for one in established:
             self.add(one)
         for target in (self._keep, self._dispatch, self._announce):
             self._start(target.__name__.removeprefix("_"), target)
@@ -101,8 +102,8 @@ class Session:
             OSError: nobody answers.
             VmferryError: somebody answered and refused, or showed another certificate or key.
         """
-        dialler = Dialler(route, credentials)
-        return cls(dialler.dial(connections, back), dialler)
+        dialer = Dialer(route, credentials)
+        return cls(dialer.dial(connections, back), dialer)
 
     def close(self, linger: float = 0.0) -> None:
         """End the session in order: the peer learns that nothing more comes. `on_broken` is not called here.
@@ -122,23 +123,23 @@ class Session:
 
     def _say_goodbye(self, linger: float) -> None:
         with suppress(OSError):
-            self._switch.control.send_fin()
-            self._switch.outlet.wait_idle(linger)
+            self._demux.control.send_fin()
+            self._demux.sender.wait_idle(linger)
 
     def abort(self, reason: str) -> None:
         """End the session at once; the peer hears why, after all messages, if that takes no waiting."""
         with self._lock:
             self._closing = True
         with suppress(OSError):
-            self._switch.control.wait_acknowledged(_PATIENCE)
-        self._last_words(reason)
+            self._demux.control.wait_acknowledged(_PATIENCE)
+        self._send_reason(reason)
         self._break(reason)
         self._join()
 
     @property
     def sent(self) -> int:
         """Bytes sent so far, frame headers included."""
-        return self._switch.outlet.sent
+        return self._demux.sender.sent
 
     @property
     def received(self) -> int:
@@ -149,7 +150,7 @@ class Session:
     @property
     def arrived(self) -> int:
         """Bytes of streams and messages that have come so far, more or less; it grows with each."""
-        return self._switch.arrived
+        return self._demux.arrived
 
     # --- streams and messages -----------------------------------------------------------------------------------
 
@@ -163,7 +164,7 @@ class Session:
             ConnectionAbortedError: the session broke.
             InternalError: too many streams are open.
         """
-        return self._switch.open(kind)
+        return self._demux.open(kind)
 
     def send(self, message: Message) -> None:
         """Send a message to the peer's worker; messages arrive in order, and never wait for the streams' bytes.
@@ -203,33 +204,33 @@ class Session:
 
     # --- its connections ----------------------------------------------------------------------------------------
 
-    def add(self, greeted: Greeted) -> bool:
+    def add(self, established: Established) -> bool:
         """Take a connection into use, in place of the one that it replaces; False when the session is over."""
-        carrier, key = greeted.carrier, (greeted.hello.direction, greeted.hello.index)
+        carrier, key = established.carrier, (established.hello.direction, established.hello.index)
         with self._lock:
             if self._over.is_set():
                 carrier.close()
                 return False
-            worn = self._greeted.get(key)
-            self._greeted[key] = greeted
+            replaced = self._established.get(key)
+            self._established[key] = established
             if key[0] != self._outgoing:
                 self._incoming.append(carrier)
         if key[0] != self._outgoing:
             self._start(f"read-{key[1]}", self._read, carrier)
         else:
-            self._switch.outlet.add(carrier)
-            if worn is not None:
-                self._switch.outlet.retire(worn.carrier)
+            self._demux.sender.add(carrier)
+            if replaced is not None:
+                self._demux.sender.retire(replaced.carrier)
         return True
 
     def _read(self, carrier: Carrier) -> None:
         why = "the peer closed it"
         try:
-            carrier.read(self._switch.pool, self._switch.handle)
+            carrier.read(self._demux.pool, self._demux.handle)
         except VmferryError as error:
             if not self._over.is_set():
                 log.error("%s: %s", carrier.label, error.reason)
-                self._last_words(error.reason)
+                self._send_reason(error.reason)
                 self._break(error.reason)
         except OSError as error:
             why = error.strerror or str(error)
@@ -239,7 +240,7 @@ class Session:
         why = carrier.fault or why
         carrier.cut()
         # A peer that ends the session says so on the control stream, before it closes its connections.
-        if not (self._over.is_set() or self._closing or self._switch.control.ending):
+        if not (self._over.is_set() or self._closing or self._demux.control.ending):
             log.warning("%s was lost: %s", carrier.label, why)
         with self._lock:
             self._incoming.remove(carrier)
@@ -251,28 +252,28 @@ class Session:
 
     def _keep(self) -> None:
         """See to it that all connections live."""
-        outlet = self._switch.outlet
+        sender = self._demux.sender
         while not self._over.wait(_LOOK):
-            outlet.ping(_IDLE)
-            for carrier in outlet.carriers():
+            sender.ping(_IDLE)
+            for carrier in sender.carriers():
                 if carrier.hung_up():
-                    outlet.lose(carrier, "the peer closed it")
-            outlet.sweep()
+                    sender.lose(carrier, "the peer closed it")
+            sender.reap()
             now = time.monotonic()
             with self._lock:
                 silent = [carrier for carrier in self._incoming if now - carrier.heard > _SILENT]
-                worn = [one for one in self._greeted.values() if one.carrier.worn]
+                due = [one for one in self._established.values() if one.carrier.rekey_due]
             for carrier in silent:
                 carrier.cut(f"nothing came for {_SILENT:g} s")
-            if self._dialler is not None and worn and now > self._renew_at:
-                self._renew(self._dialler, worn[0])  # one at a time: the others want their pings meanwhile
+            if self._dialer is not None and due and now > self._rekey_at:
+                self._rekey(self._dialer, due[0])  # one at a time: the others want their pings meanwhile
 
-    def _renew(self, dialler: Dialler, worn: Greeted) -> None:
+    def _rekey(self, dialer: Dialer, old: Established) -> None:
         try:
-            self.add(dialler.again(worn))
+            self.add(dialer.redial(old))
         except (OSError, VmferryError) as error:
-            log.warning("%s could not be renewed: %s", worn.carrier.label, error)
-            self._renew_at = time.monotonic() + _AGAIN
+            log.warning("%s could not be replaced: %s", old.carrier.label, error)
+            self._rekey_at = time.monotonic() + _REKEY_RETRY
 
     # --- what the handlers hear -----------------------------------------------------------------------------------
 
@@ -287,7 +288,7 @@ class Session:
                     _call(handler, message, VmferryError)
             self.peer_closed = True
         except VmferryError as error:
-            self._last_words(error.reason)
+            self._send_reason(error.reason)
             self._break(error.reason)
         except OSError:
             pass  # the session is over
@@ -331,11 +332,11 @@ class Session:
             self._changed.notify_all()
         for carrier in incoming:
             carrier.cut()
-        self._switch.broke(ConnectionAbortedError(reason))
+        self._demux.broke(ConnectionAbortedError(reason))
         self._opened.put(None)
 
-    def _last_words(self, reason: str) -> None:
-        self._switch.outlet.shout(frames.pack(frames.CONTROL, Type.RESET, payload=frames.reason(reason)))
+    def _send_reason(self, reason: str) -> None:
+        self._demux.sender.broadcast(frames.pack(frames.CONTROL, Type.RESET, payload=frames.reason(reason)))
 
     def _join(self) -> None:
         with self._changed:
@@ -344,7 +345,7 @@ class Session:
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(_ENDING)
-        self._switch.outlet.close()
+        self._demux.sender.close()
 
     def _start(self, name: str, target: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
@@ -368,12 +369,12 @@ class Listener:
     """
 
     def __init__(self, addresses: Sequence[Local], ports: tuple[int, int], credentials: Credentials) -> None:
-        self._reception = Reception(addresses, ports, credentials)
+        self._acceptor = Acceptor(addresses, ports, credentials)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each address that it listens on."""
-        return self._reception.addresses
+        return self._acceptor.addresses
 
     def accept(self, timeout: float) -> Session:
         """Wait for the source.
@@ -382,14 +383,14 @@ class Listener:
             TimeoutError: it did not come within `timeout` seconds; says why the last that came was refused.
             ConnectionAbortedError: the listener was closed.
         """
-        greeted = self._reception.gather(timeout)
-        session = Session(greeted)
-        self._reception.adopt(greeted[0].hello.session, session.add)
+        established = self._acceptor.gather(timeout)
+        session = Session(established)
+        self._acceptor.adopt(established[0].hello.session, session.add)
         return session
 
     def close(self) -> None:
         """Listen no more; sessions that were accepted stay."""
-        self._reception.close()
+        self._acceptor.close()
 
 
 def _call(handler: Callable[[Any], None], argument: Any, *passed: type[Exception]) -> None:

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 
 from vmferry.transfer.session.acker import Acker
-from vmferry.transfer.session.receiver import Inbox
-from vmferry.transfer.session.sender import Outlet
-from vmferry.transfer.session.unacked import Outbox
+from vmferry.transfer.session.receiver import Receiver
+from vmferry.transfer.session.sender import Sender
+from vmferry.transfer.session.unacked import Unacked
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import ROOM, SMALL, Buffer, Pool
 from vmferry.transfer.transport.frames import HEADER, Type
@@ -28,7 +28,7 @@ class Stream:
         number: int,
         kind: str | None,
         window: int,
-        outlet: Outlet,
+        sender: Sender,
         acker: Acker,
         pool: Pool,
         on_over: "Callable[[Stream], None]",
@@ -36,10 +36,10 @@ class Stream:
         self.id = number
         self.kind = kind  # None: its OPEN is still on its way over another connection
         self.ack_due = False
-        self.inbox = Inbox(pool, window, self._taken)
-        self.outbox = Outbox(number)
+        self.receiver = Receiver(pool, window, self._taken)
+        self.unacked = Unacked(number)
         self._on_over = on_over  # nothing more comes or goes
-        self._outlet = outlet
+        self._sender = sender
         self._acker = acker
         self.pool = pool
         self._lock = threading.Lock()
@@ -48,12 +48,12 @@ class Stream:
         self._all_acknowledged = False
         self._failure: OSError | None = None
         self._listeners: list[Callable[[str], None]] = []
-        outlet.register(self.outbox)
+        sender.register(self.unacked)
 
     @property
     def sent(self) -> int:
         """Bytes that were given to this stream so far."""
-        return self.outbox.offset
+        return self.unacked.offset
 
     # --- for everybody ------------------------------------------------------------------------------------------
 
@@ -75,18 +75,18 @@ class Stream:
             self.push(buffer, size)
 
     def send_fin(self) -> None:
-        """Say that nothing more will be sent.
+        """End this direction: nothing more will be sent.
 
         Raises:
             OSError: the stream was reset, or the session broke.
         """
-        box = self.outbox
-        if box.finished:
+        unacked = self.unacked
+        if unacked.finished:
             return
-        if box.over is not None:
-            raise box.over
-        box.finished = True
-        self._outlet.control(box, Type.FIN, b"", box.offset + 1)
+        if unacked.over is not None:
+            raise unacked.over
+        unacked.finished = True
+        self._sender.control(unacked, Type.FIN, b"", unacked.offset + 1)
 
     def recv(self) -> bytes:
         """Wait for bytes; empty once the peer has sent its end. What was received counts as acknowledged.
@@ -94,14 +94,14 @@ class Stream:
         Raises:
             OSError: the stream was reset, or the session broke and all that came before is received.
         """
-        return self.inbox.take()
+        return self.receiver.take()
 
     def reset(self, reason: str) -> None:
-        """Give the stream up in both directions; the peer hears the reason. Does nothing when it is over already."""
+        """Give up the stream in both directions; the peer hears the reason. Does nothing when it is over already."""
         if self._finished or not self._fail(ConnectionResetError(reason), at_once=True):
             return
         with contextlib.suppress(OSError):  # the session broke: the peer knows
-            self._outlet.control(self.outbox, Type.RESET, frames.reason(reason), _NEVER)
+            self._sender.control(self.unacked, Type.RESET, frames.reason(reason), _NEVER)
         self._tell(reason)
 
     def on_reset(self, listener: Callable[[str], None]) -> None:
@@ -117,8 +117,8 @@ class Stream:
             listener(str(failure))
 
     def acknowledged(self) -> int:
-        """Give how many bytes the other side's program has: written to its socket there, or received."""
-        return self.outbox.acknowledged
+        """Return how many bytes the other side's program has: written to its socket there, or received."""
+        return self.unacked.acknowledged
 
     def wait_acknowledged(self, timeout: float) -> bool:
         """Wait until everything sent so far is acknowledged, the end included; False after `timeout` seconds.
@@ -126,7 +126,7 @@ class Stream:
         Raises:
             OSError: the stream was reset, or the session broke.
         """
-        return self._outlet.wait_acknowledged(self.outbox, timeout)
+        return self._sender.wait_acknowledged(self.unacked, timeout)
 
     # --- for the relay ------------------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Stream:
             self._send_small(buffer.payload[:size])
             self.pool.give(buffer)
         else:
-            self._outlet.data(self.outbox, buffer.view[: HEADER.size + size], size, buffer)
+            self._sender.data(self.unacked, buffer.view[: HEADER.size + size], size, buffer)
 
     def carry_to(self, sink: socket.socket) -> None:
         """Write everything that comes to a socket, and then its end; returns once that is done.
@@ -148,19 +148,19 @@ class Stream:
         Raises:
             OSError: the socket failed, the stream was reset, or the session broke.
         """
-        self.inbox.attach(sink)
+        self.receiver.attach(sink)
         try:
-            self.inbox.pump(sink)
+            self.receiver.pump(sink)
             with contextlib.suppress(OSError):  # the program has closed it altogether: it wants nothing more
                 sink.shutdown(socket.SHUT_WR)
-            self.inbox.end()
+            self.receiver.end()
         finally:
-            self.inbox.detach()
+            self.receiver.detach()
 
     def _send_small(self, part: memoryview) -> None:
         frame = bytearray(HEADER.size + len(part))
         frame[HEADER.size :] = part
-        self._outlet.data(self.outbox, memoryview(frame), len(part), None)
+        self._sender.data(self.unacked, memoryview(frame), len(part), None)
 
     @property
     def failed(self) -> bool:
@@ -170,13 +170,13 @@ class Stream:
     @property
     def ending(self) -> bool:
         """Whether the peer sends no more on it, or has given it up."""
-        return self.inbox.ending or self.failed
+        return self.receiver.ending or self.failed
 
     # --- for the session ----------------------------------------------------------------------------------------
 
     def acknowledge(self, offset: int, credit: int, flags: int) -> None:
         """Take an ACK."""
-        done = self._outlet.acknowledge(self.outbox, offset, credit, flags)
+        done = self._sender.acknowledge(self.unacked, offset, credit, flags)
         if flags & frames.GONE:
             self._fail(ConnectionResetError("the peer has given the stream up"), at_once=True)
             self._on_over(self)
@@ -197,8 +197,8 @@ class Stream:
             self._tell(str(why))
 
     def report(self) -> tuple[int, int, bool]:
-        """Give what an ACK says."""
-        return self.inbox.report()
+        """Return what an ACK says."""
+        return self.receiver.report()
 
     def reported(self, ended: bool) -> None:
         """Hear what the peer was told."""
@@ -219,8 +219,8 @@ class Stream:
             if self._failure is not None:
                 return False
             self._failure = why
-        self._outlet.drop(self.outbox, why)
-        self.inbox.stop(why, at_once=at_once)
+        self._sender.drop(self.unacked, why)
+        self.receiver.stop(why, at_once=at_once)
         return True
 
     def _tell(self, reason: str) -> None:

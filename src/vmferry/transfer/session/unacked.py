@@ -28,8 +28,8 @@ class Frame:
         self.asked_at = 0.0
 
 
-class Outbox:
-    """What one stream has sent; the outlet's lock guards it."""
+class Unacked:
+    """What one stream has sent; the sender's lock guards it."""
 
     def __init__(self, stream: int) -> None:
         self.stream = stream

@@ -33,7 +33,7 @@ class Pool:
         self._lock = threading.Lock()
 
     def take(self) -> Buffer:
-        """Give a buffer of SIZE."""
+        """Return a buffer of SIZE."""
         with self._lock:
             if self._free:
                 return self._free.pop()

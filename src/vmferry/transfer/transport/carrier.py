@@ -15,7 +15,7 @@ _HEAD = frames.HEADER.size
 _TIMEOUT = 10_000  # milliseconds until TCP gives up on a peer that acknowledges nothing
 
 # One key of AES-GCM is good for 2^24 full records (RFC 8446, 5.5); a connection is replaced long before: 64 GiB.
-_WORN = 1 << 22
+_REKEY_AFTER = 1 << 22
 _RECORD = 16 * 1024
 
 # What may wait unsent in the kernel for one connection. More would only be queued in front of the control stream and
@@ -53,8 +53,8 @@ class Carrier:
     def __init__(self, channel: Channel, label: Label) -> None:
         self.label = label
         self.lock = threading.Lock()  # held by the thread that sends
-        self.queued = 0  # threads that send or wait to; the outlet's lock guards it
-        self.unacknowledged = 0  # bytes; the outlet's lock guards it
+        self.queued = 0  # threads that send or wait to; the sender's lock guards it
+        self.unacknowledged = 0  # bytes; the sender's lock guards it
         self.lost = False
         self.retired = False  # another has taken its place
         self.fault = ""  # what we found wrong with it
@@ -62,7 +62,7 @@ class Carrier:
         self._calls = 0
         self.heard = self.used = time.monotonic()
         self._channel = channel
-        channel.hurry(None)
+        channel.set_deadline(None)
         sock = channel.sock
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TIMEOUT)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
@@ -100,16 +100,16 @@ class Carrier:
                 buffer = pool.take()
 
     @property
-    def worn(self) -> bool:
+    def rekey_due(self) -> bool:
         """Whether another connection, with another key, should take its place."""
-        return self._channel.encrypted and self._calls + self.bytes // _RECORD > _WORN
+        return self._channel.encrypted and self._calls + self.bytes // _RECORD > _REKEY_AFTER
 
     def writable(self) -> bool:
-        """Tell whether a short frame could be sent without waiting."""
+        """Return whether a short frame could be sent without waiting."""
         return bool(self._poll(select.POLLOUT) & select.POLLOUT)
 
     def hung_up(self) -> bool:
-        """Tell whether the peer has closed a connection that we send on."""
+        """Return whether the peer has closed a connection that we send on."""
         return bool(self._poll(select.POLLRDHUP) & (select.POLLRDHUP | select.POLLHUP | select.POLLERR))
 
     def cut(self, why: str = "") -> None:
@@ -122,7 +122,7 @@ class Carrier:
             pass  # not connected any more
 
     def close(self) -> None:
-        """Give the connection's descriptor back; nobody may be using it."""
+        """Return the connection's descriptor back; nobody may be using it."""
         self._channel.sock.close()
 
     def _poll(self, events: int) -> int:

@@ -17,7 +17,7 @@ class Channel:
         self.sock = sock
         self._limit: float | None = None
 
-    def hurry(self, seconds: float | None) -> None:
+    def set_deadline(self, seconds: float | None) -> None:
         """Set a deadline for everything from now on, so that no peer holds us up byte by byte; None: no deadline."""
         self._limit = None if seconds is None else time.monotonic() + seconds
         self.sock.settimeout(seconds)
@@ -77,7 +77,7 @@ class SecureChannel(Channel):
         self._read: Callable[[int, memoryview], int] = self._tls.read  # type: ignore[assignment]
         self._held = memoryview(bytearray(_HELD))
 
-    def shake(self) -> bytes:
+    def do_handshake(self) -> bytes:
         """Do TLS's handshake; returns the peer's certificate (DER).
 
         Raises:

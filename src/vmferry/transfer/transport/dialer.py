@@ -1,18 +1,18 @@
-"""Makes the connections of a session, as the source: all of them at first, and new ones for those that are worn."""
+"""Makes the connections of a session, as the source: all at first, and later one in place of another."""
 
 import secrets
 from typing import Literal
 
 from vmferry.core.policy.networks import Route
 from vmferry.transfer.transport import handshake, hello, tls
-from vmferry.transfer.transport.handshake import Greeted
+from vmferry.transfer.transport.handshake import Established
 from vmferry.transfer.transport.hello import Hello
 from vmferry.transfer.transport.tls import Credentials
 
 _LIMIT = 5.0  # seconds to bring one connection up
 
 
-class Dialler:
+class Dialer:
     """Connects by one route, for one session.
 
     Arguments:
@@ -25,7 +25,7 @@ class Dialler:
         self._credentials = credentials
         self._context = tls.context(credentials, server=False) if credentials.encryption else None
 
-    def dial(self, forward: int, back: int) -> list[Greeted]:
+    def dial(self, forward: int, back: int) -> list[Established]:
         """Make so many connections in each direction; all or none.
 
         Raises:
@@ -33,7 +33,7 @@ class Dialler:
             OSError: it cannot be reached.
         """
         session = secrets.token_hex(16)
-        made: list[Greeted] = []
+        made: list[Established] = []
         places: list[tuple[Literal["forward", "back"], int]] = [("forward", index) for index in range(forward)]
         places += [("back", index) for index in range(back)]
         try:
@@ -50,21 +50,21 @@ class Dialler:
                     encrypted=self._credentials.encryption,
                     nonce=secrets.token_hex(32),
                 )
-                made.append(self._greet(said))
+                made.append(self._connect(said))
         except BaseException:
             for one in made:
                 one.carrier.close()
             raise
         return made
 
-    def again(self, worn: Greeted) -> Greeted:
+    def redial(self, old: Established) -> Established:
         """Make a connection that takes the place of another.
 
         Raises:
             VmferryError: the peer refused.
             OSError: it cannot be reached.
         """
-        return self._greet(worn.hello.model_copy(update={"nonce": secrets.token_hex(32)}))
+        return self._connect(old.hello.model_copy(update={"nonce": secrets.token_hex(32)}))
 
-    def _greet(self, said: Hello) -> Greeted:
+    def _connect(self, said: Hello) -> Established:
         return handshake.dial(self._route, self._credentials, self._context, said, _LIMIT)

@@ -20,7 +20,7 @@ from vmferry.transfer.transport.tls import Credentials
 
 
 @dataclass(frozen=True, slots=True)
-class Greeted:
+class Established:
     """A connection whose hello is done, and what was agreed."""
 
     carrier: Carrier
@@ -32,7 +32,7 @@ class Greeted:
 
 def dial(
     route: Route, credentials: Credentials, context: ssl.SSLContext | None, said: Hello, seconds: float
-) -> Greeted:
+) -> Established:
     """Connect one carrier, as the source.
 
     Arguments:
@@ -61,7 +61,7 @@ def dial(
         _read(Welcome, _message(channel))
         round_trip = time.monotonic() - asked_at
         control_key = seal.key(credentials, said.session)
-        return Greeted(Carrier(channel, _label(sock, said, dialled=True)), said, answer, round_trip, control_key)
+        return Established(Carrier(channel, _label(sock, said, dialled=True)), said, answer, round_trip, control_key)
     except BaseException as error:
         sock.close()
         if isinstance(error, ssl.SSLError):
@@ -72,7 +72,9 @@ def dial(
         raise
 
 
-def accept(sock: socket.socket, credentials: Credentials, context: ssl.SSLContext | None, seconds: float) -> Greeted:
+def accept(
+    sock: socket.socket, credentials: Credentials, context: ssl.SSLContext | None, seconds: float
+) -> Established:
     """Bring one connection up that came in, as the destination. Closes it when it fails.
 
     Raises:
@@ -83,7 +85,7 @@ def accept(sock: socket.socket, credentials: Credentials, context: ssl.SSLContex
         channel = _secure(sock, credentials, context, seconds, server=True)
         said, answer = welcome(channel, credentials)
         control_key = seal.key(credentials, said.session)
-        return Greeted(Carrier(channel, _label(sock, said, dialled=False)), said, answer, 0.0, control_key)
+        return Established(Carrier(channel, _label(sock, said, dialled=False)), said, answer, 0.0, control_key)
     except BaseException:
         sock.close()
         raise
@@ -122,12 +124,12 @@ def _secure(
     """Put TLS on a connection, unless it is off."""
     if context is None:
         channel = Channel(sock)
-        channel.hurry(seconds)
+        channel.set_deadline(seconds)
         return channel
     secure = SecureChannel(sock, context, server=server)
-    secure.hurry(seconds)
+    secure.set_deadline(seconds)
     try:
-        shown = secure.shake()
+        shown = secure.do_handshake()
     except ssl.SSLCertVerificationError as error:
         raise tls.wrong(credentials) from error
     except ssl.SSLError as error:

@@ -169,6 +169,6 @@ def require_sealed(said: Hello, features: Iterable[str], peer: str) -> None:
 
 
 def purpose(side: Side, hello: bytes, answer: bytes) -> str:
-    """Give the purpose that a side's proof of the job key is made for: this very exchange, by this side."""
+    """Return the purpose that a side's proof of the job key is made for: this very exchange, by this side."""
     transcript = hashlib.sha256(hello + answer).hexdigest()
     return f"hello {side} {transcript}"
