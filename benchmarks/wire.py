@@ -26,7 +26,7 @@ from typing import Any
 from vmferry.core import jobkey
 from vmferry.core.policy.networks import Local, Route
 from vmferry.identity import certificates
-from vmferry.transfer.session.relay import Relay
+from vmferry.transfer.relay import Relay
 from vmferry.transfer.session.session import Credentials, Listener, Session
 
 _HERE = "127.0.0.1"

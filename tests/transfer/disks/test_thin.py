@@ -18,7 +18,7 @@ from tests.transfer.wire import LIMIT, Streams, sessions
 from vmferry.core.errors import InternalError
 from vmferry.transfer.disks.nbd import Replies, Requests, Written
 from vmferry.transfer.disks.thin import ThinRelay
-from vmferry.transfer.session.relay import Relay
+from vmferry.transfer.relay import Relay
 
 MIB = 1 << 20
 

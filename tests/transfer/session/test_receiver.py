@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.transfer.wire import LIMIT, receive
 
 from vmferry.core.errors import InternalError
+from vmferry.transfer.relay import SocketSink
 from vmferry.transfer.session.receiver import Receiver
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import ROOM, Buffer, Pool
@@ -78,10 +79,11 @@ def test_any_order_and_any_repetition_gives_the_same_bytes(
 def test_the_same_through_a_socket_that_takes_little(arrival: tuple[bytes, list[tuple[int, int]]], room: int) -> None:
     data, parts = arrival
     fed = Fed()
-    there, sink = socket.socketpair()
-    with there, sink:
+    there, here = socket.socketpair()
+    with there, here:
         there.settimeout(LIMIT)
-        sink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+        sink = SocketSink(here)
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
         fed.receiver.attach(sink)
         writer = threading.Thread(target=fed.receiver.pump, args=(sink,))
         writer.start()
@@ -105,9 +107,9 @@ def test_the_same_through_a_socket_that_takes_little(arrival: tuple[bytes, list[
 
 def test_what_goes_straight_through_keeps_no_buffer() -> None:
     fed = Fed()
-    there, sink = socket.socketpair()
-    with there, sink:
-        fed.receiver.attach(sink)
+    there, here = socket.socketpair()
+    with there, here:
+        fed.receiver.attach(SocketSink(here))
         assert not fed.data(0, b"a" * 10_000)
         assert not fed.data(10_000, b"b" * 10_000, soon=True)
         assert receive(there, 20_000) == b"a" * 10_000 + b"b" * 10_000

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from vmferry.core.errors import VmferryError
 from vmferry.transfer.disks.nbd import Replies, Requests, Written
-from vmferry.transfer.session.relay import Relay
+from vmferry.transfer.relay import Relay
 from vmferry.transfer.session.stream import Stream
 
 

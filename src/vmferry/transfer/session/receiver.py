@@ -1,8 +1,8 @@
-"""The receiving half of a stream: order, credit, and the way to the local socket or to whoever calls `take`."""
+"""The receiving half of a stream: order, credit, and the way to a local program or to whoever calls `take`."""
 
-import socket
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import SMALL, Buffer, Pool
@@ -11,10 +11,31 @@ from vmferry.transfer.transport.buffers import SMALL, Buffer, Pool
 _Segment = tuple[memoryview, Buffer | None, bool]
 
 
+class Sink(Protocol):
+    """Where the bytes of a stream go. Only one thread writes at a time."""
+
+    def write_some(self, view: memoryview) -> int:
+        """Write what goes without waiting, and return how many bytes that is.
+
+        Raises:
+            OSError: nothing can be written any more.
+        """
+
+    def write(self, view: memoryview) -> None:
+        """Write everything; may wait.
+
+        Raises:
+            OSError: nothing can be written any more.
+        """
+
+    def end(self) -> None:
+        """Pass the end of the stream on. Does nothing if the program has gone."""
+
+
 class Receiver:
     """Puts a stream's frames in order and passes them on.
 
-    A carrier's reader, which must never wait, writes straight to the local socket as long as that takes everything
+    A carrier's reader, which must never wait, writes straight to the local program as long as that takes everything
     at once. What it does not take, and what comes while somebody else is writing, is left to the stream's own writer.
 
     Arguments:
@@ -31,12 +52,12 @@ class Receiver:
         self._ready = threading.Condition(self._lock)
         self._segments: dict[int, _Segment] = {}
         self._claimed = 0  # somebody has taken on everything before this
-        self._taken = 0  # and this much has reached the local socket, or the caller of `take`
+        self._taken = 0  # and this much has reached the sink, or the caller of `take`
         self._told = 0  # what the peer knows of it
         self._limit = frames.INITIAL_CREDIT
         self._end: int | None = None
         self._ended = False
-        self._sink: socket.socket | None = None
+        self._sink: Sink | None = None
         self._busy = False  # somebody is writing to the sink
         self._rest: _Segment | None = None  # what the sink did not take; `_busy` stays set for it
         self._refused: OSError | None = None
@@ -110,16 +131,14 @@ class Receiver:
             self._ready.notify_all()
         return kept
 
-    def _write_through(self, sink: socket.socket, segment: _Segment, owned: Buffer) -> bool:
+    def _write_through(self, sink: Sink, segment: _Segment, owned: Buffer) -> bool:
         """Write as much as goes at once, from `segment` on; `_busy` is ours. True: `owned` was kept."""
         kept = False
         while True:
             view, buffer, soon = segment
             refused = None
             try:
-                sent = sink.send(view, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                sent = 0
+                sent = sink.write_some(view)
             except OSError as error:
                 sent, refused = 0, error
             with self._lock:
@@ -154,24 +173,24 @@ class Receiver:
 
     # --- to the local side --------------------------------------------------------------------------------------
 
-    def attach(self, sink: socket.socket) -> None:
-        """Let the carriers' readers write to this socket from now on; `pump` must run too."""
+    def attach(self, sink: Sink) -> None:
+        """Let the carriers' readers write to this sink from now on; `pump` must run too."""
         with self._lock:
             self._sink = sink
             self._ready.notify_all()
 
     def detach(self) -> None:
-        """Take the socket away again; when this returns, nobody writes to it."""
+        """Take the sink away again; when this returns, nobody writes to it."""
         with self._lock:
             self._sink = None
             while self._busy and self._rest is None:
                 self._ready.wait()
 
-    def pump(self, sink: socket.socket) -> None:
-        """Write to the socket what the carriers' readers left; returns once the stream has ended.
+    def pump(self, sink: Sink) -> None:
+        """Write to the sink what the carriers' readers left; returns once the stream has ended.
 
         Raises:
-            OSError: the socket failed, the stream was reset, or the session broke.
+            OSError: the sink failed, the stream was reset, or the session broke.
         """
         while True:
             with self._lock:
@@ -181,7 +200,7 @@ class Receiver:
             view, buffer, soon = segment
             failure: OSError | None = None
             try:
-                sink.sendall(view)
+                sink.write(view)
             except OSError as error:
                 failure = error
             with self._lock:

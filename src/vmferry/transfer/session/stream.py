@@ -1,12 +1,11 @@
 """One stream of a session: bytes in both directions, each of which ends for itself."""
 
 import contextlib
-import socket
 import threading
 from collections.abc import Callable
 
 from vmferry.transfer.session.acker import Acker
-from vmferry.transfer.session.receiver import Receiver
+from vmferry.transfer.session.receiver import Receiver, Sink
 from vmferry.transfer.session.sender import Sender
 from vmferry.transfer.session.unacked import Unacked
 from vmferry.transfer.transport import frames
@@ -142,17 +141,16 @@ class Stream:
         else:
             self._sender.data(self.unacked, buffer.view[: HEADER.size + size], size, buffer)
 
-    def carry_to(self, sink: socket.socket) -> None:
-        """Write everything that comes to a socket, and then its end; returns once that is done.
+    def carry_to(self, sink: Sink) -> None:
+        """Write everything that comes to a sink, and then its end; returns once that is done.
 
         Raises:
-            OSError: the socket failed, the stream was reset, or the session broke.
+            OSError: the sink failed, the stream was reset, or the session broke.
         """
         self.receiver.attach(sink)
         try:
             self.receiver.pump(sink)
-            with contextlib.suppress(OSError):  # the program has closed it altogether: it wants nothing more
-                sink.shutdown(socket.SHUT_WR)
+            sink.end()
             self.receiver.end()
         finally:
             self.receiver.detach()

@@ -29,9 +29,9 @@ from vmferry.transfer.disks import newdisks
 from vmferry.transfer.disks.comparison import Comparison
 from vmferry.transfer.disks.newdisks import Made, NewDisks
 from vmferry.transfer.disks.space import Room
+from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpc.guard import Authorised
 from vmferry.transfer.rpc.relay import GuardedRelay
-from vmferry.transfer.session.relay import Relay
 from vmferry.transfer.session.session import Listener
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.worker.arrival import Arrival

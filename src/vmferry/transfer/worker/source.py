@@ -38,9 +38,9 @@ from vmferry.net import interfaces
 from vmferry.store.jobs import Step
 from vmferry.transfer.disks import files, originals
 from vmferry.transfer.disks.thin import ThinRelay
+from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpc.relay import CommittingRelay
 from vmferry.transfer.session.connect import connect
-from vmferry.transfer.session.relay import Relay
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import seal
 from vmferry.transfer.worker import alarm, definition

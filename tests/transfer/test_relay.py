@@ -6,7 +6,7 @@ import threading
 import pytest
 from tests.transfer.wire import LIMIT, Heard, Streams, pair, receive, sessions
 
-from vmferry.transfer.session.relay import Relay
+from vmferry.transfer.relay import Relay
 from vmferry.transfer.session.session import Session
 
 pytestmark = pytest.mark.usefixtures("nothing_left")

@@ -14,6 +14,41 @@ _TO_PROGRAM = 4 << 20
 log = logging.getLogger("vmferry.transfer")
 
 
+class SocketSink:
+    """A local unix socket as a stream's sink (session/receiver.py).
+
+    Arguments:
+        connection: connected and blocking; the caller closes it.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def write(self, view: memoryview) -> None:
+        """Write everything; may wait.
+
+        Raises:
+            OSError: the program has gone.
+        """
+        self._connection.sendall(view)
+
+    def write_some(self, view: memoryview) -> int:
+        """Write what goes without waiting, and return how many bytes that is.
+
+        Raises:
+            OSError: the program has gone.
+        """
+        try:
+            return self._connection.send(view, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
+    def end(self) -> None:
+        """Pass the end of the stream on."""
+        with suppress(OSError):  # the program has closed it altogether: it wants nothing more
+            self._connection.shutdown(socket.SHUT_WR)
+
+
 class Relay:
     """Carries one connection until both directions have ended, or either side fails; begins at once.
 
@@ -46,7 +81,7 @@ class Relay:
         self._stream.send_fin()
 
     def _inward(self) -> None:
-        self._stream.carry_to(self._connection)
+        self._stream.carry_to(SocketSink(self._connection))
 
     def _run(self, carry: object) -> None:
         assert callable(carry)
