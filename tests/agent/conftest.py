@@ -172,7 +172,7 @@ class Made:
             job_key=KEY,
             live_xml="<domain/>",
             persistent_xml="<domain/>",
-            disks=[],
+            artifacts=[],
             certificate="PEM",
             socket_folder="/run/vmferry/jobs/x",
         )

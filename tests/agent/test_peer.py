@@ -37,7 +37,7 @@ def offer(caller: str = "alice") -> Offer:
         persistent_xml="<domain/>",
         autostart=True,
         memory=1 << 30,
-        disks=[],
+        artifacts=[],
         options=MoveOptions(),
         certificate="PEM",
     )

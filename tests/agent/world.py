@@ -17,8 +17,8 @@ from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.offer import (
     Address,
     Admission,
+    ArtifactPlan,
     Caller,
-    DiskPlan,
     Grant,
     Hold,
     MoveOptions,
@@ -127,7 +127,7 @@ class World:
             job_key="5a" * 32,
             live_xml="",
             persistent_xml="",
-            disks=[DiskPlan(target="vda", path=planned, shared=False, copied_by=CopiedBy.MIRROR)],
+            artifacts=[ArtifactPlan(target="vda", path=planned, shared=False, copied_by=CopiedBy.MIRROR)],
             certificate="PEM",
             findings=self.findings,
             addresses=self.addresses,

@@ -31,7 +31,7 @@ from vmferry.core.messages.api import (
 )
 from vmferry.core.messages.diagnosis import HostReport, Matrix, PairReport
 from vmferry.core.messages.finding import Finding
-from vmferry.core.messages.offer import Caller, Disk, MoveOptions, Report
+from vmferry.core.messages.offer import Artifact, Caller, MoveOptions, Report
 from vmferry.core.messages.siteapi import Authority, CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
 from vmferry.core.messages.vm import VmDetail, VmSummary
 from vmferry.core.policy.networks import Network
@@ -277,7 +277,7 @@ class FakeClient(Client):
     def vm(self, name: str) -> VmDetail:
         if name != "web01":
             raise UsageError(codes.VM_UNKNOWN, vm=name, host="kvm1")
-        disk = Disk(
+        disk = Artifact(
             target="vda",
             path="/srv/web01.qcow2",
             format="qcow2",

@@ -1,11 +1,11 @@
 from vmferry.core.kinds import CopiedBy
 from vmferry.core.libvirt.flags import Flag
-from vmferry.core.messages.offer import Caller, DiskPlan, Grant, MoveOptions, Offer
+from vmferry.core.messages.offer import ArtifactPlan, Caller, Grant, MoveOptions, Offer
 from vmferry.core.messages.snapshot import HostSnapshot
 from vmferry.core.request import build
 
 
-def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tuple[Offer, Grant]:
+def make(plans: list[ArtifactPlan], options: MoveOptions, channels: int = 2) -> tuple[Offer, Grant]:
     offer = Offer(
         job="0123456789ab",
         vm="web01",
@@ -17,7 +17,7 @@ def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tupl
         persistent_xml="<domain/>",
         autostart=False,
         memory=1 << 30,
-        disks=[],
+        artifacts=[],
         options=options,
         memory_channels=channels,
         certificate="pem",
@@ -27,16 +27,16 @@ def make(plans: list[DiskPlan], options: MoveOptions, channels: int = 2) -> tupl
         job_key="ab" * 32,
         live_xml="<a/>",
         persistent_xml="<b/>",
-        disks=plans,
+        artifacts=plans,
         certificate="pem",
         socket_folder="/run/x",
     )
     return offer, grant
 
 
-MIRRORED = DiskPlan(target="vda", path="/d/a", shared=False, copied_by=CopiedBy.MIRROR)
-COPIED = DiskPlan(target="sda", path="/d/b", shared=False, copied_by=CopiedBy.FILE)
-SHARED = DiskPlan(target="vdb", path="/d/c", shared=True, copied_by=CopiedBy.NONE)
+MIRRORED = ArtifactPlan(target="vda", path="/d/a", shared=False, copied_by=CopiedBy.MIRROR)
+COPIED = ArtifactPlan(target="sda", path="/d/b", shared=False, copied_by=CopiedBy.FILE)
+SHARED = ArtifactPlan(target="vdb", path="/d/c", shared=True, copied_by=CopiedBy.NONE)
 
 
 def test_the_vm_always_arrives_paused_and_is_never_defined_or_undefined_by_libvirt() -> None:

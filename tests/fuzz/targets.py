@@ -44,8 +44,8 @@ from vmferry.core.messages.diagnosis import Facts
 from vmferry.core.messages.offer import (
     Address,
     Admission,
-    Disk,
-    DiskPlan,
+    Artifact,
+    ArtifactPlan,
     Grant,
     Hold,
     MoveOptions,
@@ -112,7 +112,7 @@ def _domain(data: bytes) -> None:
     ]
     said = {"vm": domainxml.name(text), "uuid": domainxml.uuid(text), "memory": amounts.memory(text)}
     xmls = {"live_xml": text, "persistent_xml": text}
-    _judge(Proposal(**proposal().model_dump() | said | xmls | {"disks": disks}))
+    _judge(Proposal(**proposal().model_dump() | said | xmls | {"artifacts": disks}))
 
 
 def _judge(vm: Proposal) -> None:
@@ -441,17 +441,19 @@ def _nbd_replies() -> Iterator[bytes]:
 
 def _json_seeds() -> Iterator[bytes]:
     vm = proposal().model_dump() | {"job": "20261128-abcdef", "certificate": "PEM"}
-    disk = DiskPlan(target="vda", path="/var/lib/libvirt/images/web01.qcow2", shared=False, copied_by=CopiedBy.MIRROR)
-    both: dict[str, Any] = {"live_xml": xml(), "persistent_xml": xml(), "disks": [disk], "addresses": ["10.0.0.1"]}
+    disk = ArtifactPlan(
+        target="vda", path="/var/lib/libvirt/images/web01.qcow2", shared=False, copied_by=CopiedBy.MIRROR
+    )
+    both: dict[str, Any] = {"live_xml": xml(), "persistent_xml": xml(), "addresses": ["10.0.0.1"]}
     options = MoveOptions(include_storage=True, map_networks={"default": "none"}, deadline=60.0)
-    idle = Disk(**DISK.model_dump() | {"target": "vdb", "path": "/var/lib/libvirt/images/b.qcow2", "idle": True})
+    idle = Artifact(**DISK.model_dump() | {"target": "vdb", "path": "/var/lib/libvirt/images/b.qcow2", "idle": True})
     next_start = f"<disk><driver type='qcow2'/><source file='{idle.path}'/><target dev='vdb'/></disk>"
     defined = {"definition": {"vda": "vda", "vdb": "vdb"}, "persistent_xml": xml(device=next_start)}
     for one in (
         Offer(**vm),
-        Offer(**vm | defined | {"options": options, "disks": [DISK, idle]}),
-        Grant(**both, job_key="ab" * 32, certificate="PEM", socket_folder="/run/vmferry/jobs/x"),
-        Report(**both, vm="web01", source="kvm1", destination="kvm2", findings=[]),
+        Offer(**vm | defined | {"options": options, "artifacts": [DISK, idle]}),
+        Grant(**both, artifacts=[disk], job_key="ab" * 32, certificate="PEM", socket_folder="/run/vmferry/jobs/x"),
+        Report(**both, disks=[disk], vm="web01", source="kvm1", destination="kvm2", findings=[]),
         Hold(refusal="full"),
         Admission(addresses=[Address(host="10.0.0.1", port=49152)]),
     ):

@@ -8,7 +8,7 @@ from tests.preflight.make import DISK, proposal
 
 from vmferry import safefiles
 from vmferry.config import Config
-from vmferry.core.messages.offer import Disk, MoveOptions
+from vmferry.core.messages.offer import Artifact, MoveOptions
 from vmferry.core.messages.snapshot import Place
 from vmferry.hypervisor import snapshot
 from vmferry.hypervisor.snapshot import Snapshots
@@ -24,12 +24,12 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def see(folder: Path, disk: Disk, path: Path | None = None, **options: Any) -> Place:
+def see(folder: Path, disk: Artifact, path: Path | None = None, **options: Any) -> Place:
     vm = proposal(disks=[disk], options=MoveOptions(**options))
     return Snapshots(Config(name="kvm2", disk_folders=[folder]))._place(disk, str(path or disk.path), vm, NONCE)
 
 
-def disk(path: Path, nonce: str | None = None, nonce_name: str = ".vmferry-1-vda") -> Disk:
+def disk(path: Path, nonce: str | None = None, nonce_name: str = ".vmferry-1-vda") -> Artifact:
     marked = {"nonce": nonce, "nonce_file": str(path.parent / nonce_name)} if nonce else {}
     return DISK.model_copy(update={"path": str(path), **marked})
 

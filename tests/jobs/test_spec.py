@@ -26,7 +26,7 @@ def make(role: Role = Role.SOURCE) -> spec.Spec:
         persistent_xml="<domain/>",
         autostart=False,
         memory=1 << 30,
-        disks=[],
+        artifacts=[],
         options=MoveOptions(),
         certificate="pem",
     )
@@ -35,7 +35,7 @@ def make(role: Role = Role.SOURCE) -> spec.Spec:
         job_key="ab" * 32,
         live_xml="<domain/>",
         persistent_xml="<domain/>",
-        disks=[],
+        artifacts=[],
         certificate="pem",
         socket_folder="/x",
     )

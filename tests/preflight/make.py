@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from vmferry.core.libvirt.hostpolicy import Policy
-from vmferry.core.messages.offer import Caller, Disk, MoveOptions, Proposal
+from vmferry.core.messages.offer import Artifact, Caller, MoveOptions, Proposal
 from vmferry.core.messages.snapshot import DestinationSnapshot, HostSnapshot, Place
 from vmferry.core.messages.vm import VmSnapshot
 from vmferry.core.options import Encryption
@@ -31,7 +31,7 @@ PLAIN = f"""<domain type='kvm'><name>web01</name><uuid>{UUID}</uuid><memory unit
 <interface type='network'><mac address='52:54:00:93:00:01'/><source network='default'/>
 <target dev='vnet0'/><model type='virtio'/></interface>
 <interface type='bridge'><source bridge='br0'/></interface><!--device--></devices></domain>"""
-DISK = Disk(
+DISK = Artifact(
     target="vda",
     path=PATH,
     format="qcow2",
@@ -119,7 +119,9 @@ def proposal(domain: str | None = None, persistent: str | None = None, **changes
         "disks": [DISK],
         "options": MoveOptions(include_storage=True),
     }
-    return Proposal(**(values | changes))
+    values |= changes
+    variables = values.pop("variables", None)
+    return Proposal(**values, artifacts=[*values.pop("disks"), *([variables] if variables else [])])
 
 
 def end(settings: HostSettings = ON, *, source: bool = True, encryption: Encryption = Encryption.REQUIRED) -> End:

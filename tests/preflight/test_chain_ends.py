@@ -5,11 +5,11 @@ from typing import Any
 from tests.preflight.make import DISK, HERE, PATH, PLACE, proposal, xml
 
 from vmferry.core.libvirt import domainxml
-from vmferry.core.messages.offer import Disk, MoveOptions
+from vmferry.core.messages.offer import Artifact, MoveOptions
 from vmferry.preflight import plan
 
 
-def make(disks: list[Disk], domain: str | None = None, **place: Any) -> plan.Plan:
+def make(disks: list[Artifact], domain: str | None = None, **place: Any) -> plan.Plan:
     there = [PLACE.model_copy(update={"target": disk.target, "path": disk.path, **place}) for disk in disks]
     vm = proposal(domain or xml(), disks=disks, options=MoveOptions(include_storage=True))
     return plan.make(vm, HERE.model_copy(update={"places": there}))

@@ -32,7 +32,7 @@ from vmferry.core.kinds import SUSPENDED
 from vmferry.core.libvirt import domainxml
 from vmferry.core.libvirt.displays import Obstacle
 from vmferry.core.messages.finding import Finding, Severity, blocker
-from vmferry.core.messages.offer import Disk, MoveOptions
+from vmferry.core.messages.offer import Artifact, MoveOptions
 from vmferry.core.messages.snapshot import Place, Resources
 from vmferry.core.messages.vm import Contents, Later, Unmovable
 from vmferry.core.options import Encryption
@@ -67,7 +67,7 @@ def with_card(part: str) -> str:
     return xml().replace("<model type='virtio'/></interface>", f"<model type='virtio'/>{part}</interface>")
 
 
-def with_disks(*disks: Disk, **options: Any) -> Any:
+def with_disks(*disks: Artifact, **options: Any) -> Any:
     """Offer the VM with disks, all of one folder and name there."""
     more = "".join(
         f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disk.path}'/>"

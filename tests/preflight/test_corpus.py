@@ -15,7 +15,7 @@ from vmferry.config import Config
 from vmferry.core.errors import UsageError
 from vmferry.core.libvirt import amounts, domainxml, hostpolicy, xmltree
 from vmferry.core.libvirt.xmldiff import differences
-from vmferry.core.messages.offer import Disk, MoveOptions, Proposal
+from vmferry.core.messages.offer import Artifact, MoveOptions, Proposal
 from vmferry.preflight.case import Case, run
 from vmferry.preflight.checks import OF_MOVE
 from vmferry.preflight.plan import Plan, make
@@ -51,7 +51,7 @@ def domains(version: str) -> list[Path]:
 
 def offered(xml: str) -> Proposal:
     """Offer a domain as a source would."""
-    disks: list[Disk] = []
+    disks: list[Artifact] = []
     for number, entry in enumerate(domainxml.disks(xml)):
         if not entry.empty and entry.kind in ("file", "volume") and entry.format in ("raw", "qcow2"):
             path = entry.path or f"/var/lib/libvirt/images/volume{number}"

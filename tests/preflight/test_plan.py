@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from tests.preflight.make import DISK, HERE, MEDIUM, PATH, PLACE, READ_ONLY, UUID, UUIDS, case, proposal, xml
 
 from vmferry.core.errors import UsageError
+from vmferry.core.kinds import ArtifactType, CopiedBy
 from vmferry.core.libvirt import capabilities, domainxml, hostpolicy
 from vmferry.core.libvirt.xmldiff import differences
-from vmferry.core.messages.offer import MoveOptions
+from vmferry.core.messages.offer import Artifact, MoveOptions
 from vmferry.preflight import plan
 from vmferry.preflight.case import Case, run
 from vmferry.preflight.checks import OF_MOVE
@@ -37,9 +38,33 @@ def test_where_a_disk_goes(options: MoveOptions, path: str) -> None:
     assert plan.paths(proposal(options=options)) == {"vda": path}
 
 
-VARIABLES = DISK.model_copy(
-    update={"target": "nvram", "path": "/var/lib/libvirt/qemu/nvram/web01_VARS.fd", "format": "raw", "virtual_size": 1}
+VARIABLES = Artifact(
+    **DISK.model_dump()
+    | {
+        "type": ArtifactType.FIRMWARE_VARIABLES,
+        "target": "nvram",
+        "path": "/var/lib/libvirt/qemu/nvram/web01_VARS.fd",
+        "format": "raw",
+        "virtual_size": 1,
+    }
 )
+
+
+def test_a_vm_has_one_file_with_variables() -> None:
+    named = xml(os=f"<nvram>{VARIABLES.path}</nvram>")
+    with pytest.raises(UsageError, match="more than one"):
+        case(proposal(named, disks=[DISK, VARIABLES], variables=VARIABLES))
+
+
+def test_all_that_is_offered_has_a_plan_in_the_same_order() -> None:
+    """The source holds the grant to it."""
+    named = xml(os=f"<nvram>{VARIABLES.path}</nvram>")
+    vm = proposal(named, disks=[VARIABLES, DISK])
+    planned = plan.artifacts(vm, case(vm).plan.disks)
+    assert [(one.type, one.target, one.copied_by) for one in planned] == [
+        (ArtifactType.FIRMWARE_VARIABLES, "nvram", CopiedBy.MEMORY),
+        (ArtifactType.DISK, "vda", CopiedBy.MIRROR),
+    ]
 
 
 @pytest.mark.parametrize(

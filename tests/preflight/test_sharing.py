@@ -7,22 +7,22 @@ from tests.preflight.make import DISK, VM
 
 from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.finding import Finding, Severity
-from vmferry.core.messages.offer import DiskPlan, MoveOptions
+from vmferry.core.messages.offer import ArtifactPlan, MoveOptions
 from vmferry.core.messages.use import By, Surroundings, Use
 from vmferry.core.messages.vm import Contents, VmSnapshot
 from vmferry.preflight.case import run
 from vmferry.preflight.checks import OF_LEAVING, OF_VM
 from vmferry.preflight.vm.sharing import Leaving
 
-COPIED = DiskPlan(target="vda", path=DISK.path, shared=False, copied_by=CopiedBy.MIRROR)
-SHARED = DiskPlan(target="vda", path=DISK.path, shared=True, copied_by=CopiedBy.NONE)
+COPIED = ArtifactPlan(target="vda", path=DISK.path, shared=False, copied_by=CopiedBy.MIRROR)
+SHARED = ArtifactPlan(target="vda", path=DISK.path, shared=True, copied_by=CopiedBy.NONE)
 BY_VM = Surroundings(uses={DISK.path: [Use(by=By.VM, name="db01", role="a backing file of disk vda")]})
 BY_IMAGE = Surroundings(uses={DISK.path: [Use(by=By.IMAGE, name="/srv/clone.qcow2", role="the backing file")]})
 UNKNOWN = Surroundings(unknown=["VM db01: no answer"])
 
 
 def find(
-    plan: DiskPlan = COPIED, *, entry: str = "", device: str = "disk", vm: Any = None, **options: Any
+    plan: ArtifactPlan = COPIED, *, entry: str = "", device: str = "disk", vm: Any = None, **options: Any
 ) -> list[Finding]:
     domain = VM.live_xml.replace("<target dev='vda'", f"{entry}<target dev='vda'")
     seen: VmSnapshot = VM.model_copy(update={"live_xml": domain.replace("device='disk'", f"device='{device}'")})
@@ -102,7 +102,7 @@ def test_a_file_that_only_qemu_has_still_open(device: str, change: dict[str, Any
 def test_a_disk_of_the_definition_alone_that_another_vm_may_write_to_is_not_copied() -> None:
     idle = DISK.model_copy(update={"target": "next-vdb", "path": "/a/next.qcow2", "idle": True})
     used = Surroundings(uses={idle.path: [Use(by=By.VM, name="db01", role="its disk vda")]})
-    plan = DiskPlan(target=idle.target, path=idle.path, shared=False, copied_by=CopiedBy.FILE)
+    plan = ArtifactPlan(target=idle.target, path=idle.path, shared=False, copied_by=CopiedBy.FILE)
     (found,) = find(plan, vm={"disks": [idle], "around": used})
     assert (found.code, found.severity) == ("definition-disk-unsupported", Severity.BLOCKS)
     assert "its disk vda of VM db01" in found.detail

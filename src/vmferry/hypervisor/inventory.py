@@ -12,9 +12,9 @@ from typing import Any
 import libvirt
 
 from vmferry.core.errors import PreflightError
-from vmferry.core.kinds import SUSPENDED
+from vmferry.core.kinds import SUSPENDED, ArtifactType
 from vmferry.core.libvirt import domainxml, firmware
-from vmferry.core.messages.offer import Disk
+from vmferry.core.messages.offer import Artifact
 from vmferry.core.messages.use import Surroundings
 from vmferry.core.messages.vm import Contents, Later, Unmovable, VmDetail, VmSnapshot, VmSummary
 from vmferry.hypervisor import leases
@@ -169,7 +169,7 @@ class Inventory:
 
 @dataclass(slots=True)
 class _Disks:
-    disks: list[Disk] = field(default_factory=list)
+    disks: list[Artifact] = field(default_factory=list)
     unmovable: dict[str, Unmovable] = field(default_factory=dict)
     contents: dict[str, Contents] = field(default_factory=dict)
 
@@ -210,7 +210,7 @@ def _file(connection: Any, entry: domainxml.DiskEntry, vm: str) -> str | None:
     return entry.path
 
 
-def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Disk, Contents]:
+def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Artifact, Contents]:
     path = _file(connection, entry, vm)
     if entry.format not in ("qcow2", "raw"):
         raise _UnsupportedError(f"its format is {entry.format}")
@@ -233,7 +233,7 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Disk
     return disk, Contents(snapshots=list(image.snapshots), bitmaps=bitmaps, idle_bitmaps=idle)
 
 
-def _variables(xml: str) -> Disk | None:
+def _variables(xml: str) -> Artifact | None:
     """Describe the file with a VM's UEFI variables; None where there is none, and libvirt there makes one."""
     flash = firmware.variables(xml)
     if flash is None:
@@ -242,11 +242,12 @@ def _variables(xml: str) -> Disk | None:
         image = images.inspect(flash.path, flash.format)
     except (OSError, PreflightError):
         return None
-    return _disk(image, firmware.VARIABLES, flash.path)
+    made = _disk(image, firmware.VARIABLES, flash.path)
+    return made.model_copy(update={"type": ArtifactType.FIRMWARE_VARIABLES})
 
 
-def _disk(image: images.Image, target: str, path: str, *, readonly: bool = False) -> Disk:
-    return Disk(
+def _disk(image: images.Image, target: str, path: str, *, readonly: bool = False) -> Artifact:
+    return Artifact(
         target=target,
         path=path,
         format=image.format,
@@ -261,7 +262,7 @@ def _disk(image: images.Image, target: str, path: str, *, readonly: bool = False
     )
 
 
-def _measured(disks: list[Disk]) -> list[Disk]:
+def _measured(disks: list[Artifact]) -> list[Artifact]:
     """Find out how much a copy of each disk takes; a read-only file is copied as it is."""
     if not disks:
         return []
@@ -269,7 +270,7 @@ def _measured(disks: list[Disk]) -> list[Disk]:
         return list(pool.map(_measure, disks))
 
 
-def _measure(disk: Disk) -> Disk:
+def _measure(disk: Artifact) -> Artifact:
     if disk.readonly:
         return disk
     cluster = int(disk.create_options.get("cluster_size", "65536"))
@@ -277,7 +278,7 @@ def _measure(disk: Disk) -> Disk:
     return disk.model_copy(update={"needed": needed})
 
 
-def _replaced(vm: str, disk: Disk) -> bool:
+def _replaced(vm: str, disk: Artifact) -> bool:
     """Return whether a running VM has another file open than the one that its disk's path leads to."""
     try:
         return holders.has_open(vm, disk.path) is False
@@ -287,7 +288,7 @@ def _replaced(vm: str, disk: Disk) -> bool:
 
 def _definition(
     connection: Any, live_xml: str, persistent_xml: str
-) -> tuple[dict[str, str], dict[str, Later], list[Disk]]:
+) -> tuple[dict[str, str], dict[str, Later], list[Artifact]]:
     """Compare the disks of a VM's definition with those of the running VM, by the files that they are.
 
     Returns:

@@ -17,7 +17,7 @@ import vmferry
 from vmferry import safefiles
 from vmferry.config import Config
 from vmferry.core.libvirt import capabilities, domainxml, firmware, hostpolicy
-from vmferry.core.messages.offer import Disk, Proposal
+from vmferry.core.messages.offer import Artifact, Proposal
 from vmferry.core.messages.snapshot import DestinationSnapshot, HostSnapshot, Place
 from vmferry.hypervisor import displays, resources
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
@@ -239,7 +239,7 @@ class Snapshots:
         used = shared.used(connection, places, vm.live_xml, vm.uuid, made)
         return [place.model_copy(update={"used": used.get(place.target, "")}) for place in places]
 
-    def _place(self, disk: Disk, path: str, vm: Proposal, nonce: str | None = None) -> Place:
+    def _place(self, disk: Artifact, path: str, vm: Proposal, nonce: str | None = None) -> Place:
         seen = self._shared(disk, vm, nonce)
         path = disk.path if seen else path
         try:
@@ -251,7 +251,7 @@ class Snapshots:
                 return Place(target=disk.target, path=path, allowed=False)
             return Place(target=disk.target, path=path, folder_exists=False)
 
-    def _look(self, disk: Disk, path: str, inside: int, name: str, *, seen: bool) -> Place:
+    def _look(self, disk: Artifact, path: str, inside: int, name: str, *, seen: bool) -> Place:
         if not folders.inside(inside, self._config.disk_folders):  # of other folders nobody is told more
             return Place(target=disk.target, path=path, shared=seen, allowed=False)
         writable, direct = folders.probe(inside)
@@ -271,13 +271,13 @@ class Snapshots:
             direct=direct,
         )
 
-    def _differs(self, disk: Disk, path: str) -> str:
+    def _differs(self, disk: Artifact, path: str) -> str:
         """Return why a file here is not a read-only one of the VM's, as far as it can be told without reading it."""
         if disk.size is None:
             return "the source does not tell its size"
         return media.trouble(path, disk.size, folders.uid(self._config.qemu_user)) or ""
 
-    def _shared(self, disk: Disk, vm: Proposal, nonce: str | None) -> bool:
+    def _shared(self, disk: Artifact, vm: Proposal, nonce: str | None) -> bool:
         """Return whether this host sees the very disk: by what it has drawn, and the source wrote beside it."""
         asked = vm.options.storage_path or disk.target in vm.options.disk_paths
         return not asked and nonce is not None and disk.nonce == nonce and proofs.shows(disk, nonce)

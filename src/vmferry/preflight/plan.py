@@ -1,16 +1,16 @@
 """How a VM would be on the destination: where its disks go, which networks it is on, its XML."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from posixpath import basename, dirname
 from typing import NoReturn
 
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
-from vmferry.core.kinds import CopiedBy
+from vmferry.core.kinds import ArtifactType, CopiedBy
 from vmferry.core.libvirt import amounts, capabilities, domainxml, firmware
 from vmferry.core.libvirt.domainxml import Attachment
-from vmferry.core.messages.offer import Disk, DiskPlan, Proposal
+from vmferry.core.messages.offer import Artifact, ArtifactPlan, Proposal
 from vmferry.core.messages.snapshot import DestinationSnapshot
 
 UNPLUGGED = "none"
@@ -29,7 +29,7 @@ class Plan:
         closed: disks of the definition of which it says, and did not before, that no file is below theirs.
     """
 
-    disks: list[DiskPlan]
+    disks: list[ArtifactPlan]
     live_xml: str
     persistent_xml: str
     live: Mapping[str, tuple[str, str]]
@@ -57,7 +57,7 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
         copied_by = copied(disk, shared=place.shared)
         if disk.readonly and not place.shared and place.present:
             copied_by = CopiedBy.PRESENT
-        disks.append(DiskPlan(target=disk.target, path=place.path, shared=place.shared, copied_by=copied_by))
+        disks.append(ArtifactPlan(target=disk.target, path=place.path, shared=place.shared, copied_by=copied_by))
     granted = {disk.target: (places[disk.target].path, disk.format) for disk in vm.disks}
     live = {disk.target: granted[disk.target] for disk in vm.disks if not disk.idle}
     defined = {there: granted[disk] for there, disk in _definition(vm).items() if disk in granted}
@@ -77,7 +77,24 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
     return Plan(disks, live_xml, persistent_xml, live, defined, closed)
 
 
-def copied(disk: Disk, *, shared: bool) -> CopiedBy:
+def artifacts(vm: Proposal, disks: Iterable[ArtifactPlan]) -> list[ArtifactPlan]:
+    """Return what becomes of all that a VM consists of, in the order of the proposal.
+
+    Arguments:
+        disks: what becomes of its disks.
+    """
+    planned = {disk.target: disk for disk in disks}
+    return [planned.get(one.target) or _beside(one) for one in vm.artifacts]
+
+
+def _beside(artifact: Artifact) -> ArtifactPlan:
+    """Return what becomes of the file of UEFI variables: QEMU fills it as the VM arrives."""
+    return ArtifactPlan(
+        type=artifact.type, target=artifact.target, path=artifact.path, shared=False, copied_by=CopiedBy.MEMORY
+    )
+
+
+def copied(disk: Artifact, *, shared: bool) -> CopiedBy:
     """Return who brings a disk to the destination, unless that has the file."""
     if shared:
         return CopiedBy.NONE
@@ -121,6 +138,8 @@ def _require_alike(vm: Proposal) -> None:
 
 
 def _require_variables_alike(vm: Proposal) -> None:
+    if len([one for one in vm.artifacts if one.type is ArtifactType.FIRMWARE_VARIABLES]) > 1:
+        _refuse("it offers more than one file with UEFI variables")
     offered, named = vm.variables, firmware.variables(vm.live_xml)
     if offered is None:
         return
@@ -136,7 +155,7 @@ def _refuse(why: str) -> NoReturn:
     raise UsageError(codes.BAD_REQUEST, detail=why)
 
 
-def _path(vm: Proposal, disk: Disk) -> str:
+def _path(vm: Proposal, disk: Artifact) -> str:
     path = vm.options.disk_paths.get(disk.target)
     if path is not None:
         return path

@@ -11,7 +11,7 @@ from vmferry.core.errors import PreflightError, UnreachableError
 from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.bandwidth import Way
 from vmferry.core.messages.finding import Finding
-from vmferry.core.messages.offer import DiskPlan, MoveOptions, Report
+from vmferry.core.messages.offer import ArtifactPlan, MoveOptions, Report
 from vmferry.store.peers import Peer
 
 pytest.importorskip("libvirt")
@@ -28,7 +28,7 @@ REPORT = Report(
     source="kvm1",
     destination="kvm2",
     findings=[],
-    disks=[DiskPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by=CopiedBy.MIRROR)],
+    disks=[ArtifactPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by=CopiedBy.MIRROR)],
     addresses=["127.0.0.1"],
     live_xml="",
     persistent_xml="",

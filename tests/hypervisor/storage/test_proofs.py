@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.preflight.make import DISK
 
-from vmferry.core.messages.offer import Disk
+from vmferry.core.messages.offer import Artifact
 from vmferry.hypervisor.storage import proofs
 
 NONCE = "5a" * 16
@@ -20,11 +20,11 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def ours(folder: Path, name: str = "web01.qcow2", target: str = "vda") -> Disk:
+def ours(folder: Path, name: str = "web01.qcow2", target: str = "vda") -> Artifact:
     return DISK.model_copy(update={"path": str(folder / name), "target": target})
 
 
-def forged(folder: Path, **change: object) -> Disk:
+def forged(folder: Path, **change: object) -> Artifact:
     values = {"nonce": NONCE, "nonce_file": str(folder / ".vmferry-x"), **change}
     return ours(folder).model_copy(update=values)
 

@@ -9,7 +9,7 @@ from tests.preflight.make import DISK, proposal
 
 from vmferry.core.errors import VmferryError
 from vmferry.core.kinds import CopiedBy
-from vmferry.core.messages.offer import DiskPlan, Offer
+from vmferry.core.messages.offer import ArtifactPlan, Offer
 from vmferry.hypervisor.storage import media
 from vmferry.transfer.disks.comparison import Comparison
 
@@ -28,7 +28,7 @@ def iso(tmp_path: Path) -> Path:
 def compare(iso: Path, results: Results, size: int = 1 << 20) -> Comparison:
     disk = DISK.model_copy(update={"target": "sda", "readonly": True, "size": size, "format": "raw"})
     offer = Offer(**dict(proposal(disks=[disk])), job="0123456789ab", certificate="PEM")
-    plan = DiskPlan(target="sda", path=str(iso), shared=False, copied_by=CopiedBy.PRESENT)
+    plan = ArtifactPlan(target="sda", path=str(iso), shared=False, copied_by=CopiedBy.PRESENT)
     return Comparison(offer, [plan], KEY, "kvm2", os.getuid(), lambda *result: results.put(result))
 
 

@@ -16,36 +16,45 @@ from tests.transfer.disks.test_files import Pipe
 from vmferry import safefiles
 from vmferry.core import qcow2
 from vmferry.core.errors import VmferryError
-from vmferry.core.kinds import CopiedBy
-from vmferry.core.messages.offer import Disk, DiskPlan
+from vmferry.core.kinds import ArtifactType, CopiedBy
+from vmferry.core.messages.offer import Artifact, ArtifactPlan
 from vmferry.hypervisor.storage import images
 from vmferry.transfer.disks import files, newdisks
 from vmferry.transfer.disks.newdisks import NewDisks, recorded, remove
 
 USER = "nobody"
+FLASH, FILE = ArtifactType.FIRMWARE_VARIABLES, CopiedBy.FILE
 MIB = 1 << 20
 
 
 class Worker:
     """What makes the disks of one job, and its journal."""
 
-    def __init__(self, folder: Path, disks: list[Disk], allowed: Path | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        disks: list[Artifact],
+        allowed: Path | None = None,
+        nvram: Path | None = None,
+        **options: Any,
+    ) -> None:
         self.journal: list[list[dict[str, Any]]] = []
         self.seen: list[set[str]] = []
         self.folder = folder
         plans = [
-            DiskPlan(
+            ArtifactPlan(
+                type=disk.type,
                 target=disk.target,
                 path=disk.path,
                 shared=False,
-                copied_by=CopiedBy.FILE if disk.readonly else CopiedBy.MIRROR,
+                copied_by=CopiedBy.MEMORY if disk.type is FLASH else FILE if disk.readonly else CopiedBy.MIRROR,
             )
             for disk in disks
         ]
         self.new = NewDisks(
             disks,
             plans,
-            allowed=[allowed or folder],
+            allowed={ArtifactType.DISK: [allowed or folder], FLASH: [nvram or folder]},
             qemu_user=USER,
             journal=self._journal,
             host="kvm2",
@@ -75,9 +84,9 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 
-def disk(path: Path, target: str = "vda", **other: Any) -> Disk:
+def disk(path: Path, target: str = "vda", **other: Any) -> Artifact:
     basic = {"format": "raw", "virtual_size": MIB, "allocated": 0, "mode": 0o600, "owner": "root", "group": "root"}
-    return Disk(**{"target": target, "path": str(path), **basic, **other})
+    return Artifact(**{"target": target, "path": str(path), **basic, **other})
 
 
 def refused(code: str, act: Any) -> VmferryError:
@@ -123,24 +132,24 @@ def test_what_somebody_else_has_made_stays(folder: Path) -> None:
 def test_the_file_for_uefi_variables_is_made_in_its_own_folder_and_undone(folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "nvram"
     place.mkdir()
-    flash = disk(place / "web01_VARS.fd", "nvram", virtual_size=128 << 10)
+    flash = disk(place / "web01_VARS.fd", "nvram", virtual_size=128 << 10, type=FLASH)
     (tmp_path / "template").write_bytes(b"v" * (128 << 10))
     for name, first in (("template", b"v"), ("missing", b"\0"), ("", b"\0")):
         template = name and str(tmp_path / name)
-        worker = Worker(folder, [disk(folder / "a")], variables=(flash, [place]), template=template)
+        worker = Worker(folder, [disk(folder / "a"), flash], nvram=place, template=template)
         worker.new.make()
         content = (place / "web01_VARS.fd").read_bytes()
         assert content == first * (128 << 10)
         assert worker.undo() == []
-    worker = Worker(folder, [disk(folder / "a")], variables=(flash, [place]))
+    worker = Worker(folder, [disk(folder / "a"), flash], nvram=place)
     worker.new.make()
     assert worker.undo() == []
     assert names(place) | names(folder) == set()
     (place / "web01_VARS.fd").write_text("somebody's")
-    refused("firmware-variables-exist", Worker(folder, [], variables=(flash, [place])).new.make)
+    refused("firmware-variables-exist", Worker(folder, [flash], nvram=place).new.make)
     assert (place / "web01_VARS.fd").read_text() == "somebody's"
-    elsewhere = disk(folder / "web01_VARS.fd", "nvram")
-    refused("storage-path-forbidden", Worker(folder, [], variables=(elsewhere, [place])).new.make)
+    elsewhere = disk(folder / "web01_VARS.fd", "nvram", type=FLASH)
+    refused("storage-path-forbidden", Worker(folder, [elsewhere], nvram=place).new.make)
 
 
 def test_what_comes_while_the_disks_are_made_stays(folder: Path) -> None:

@@ -15,8 +15,8 @@ from tests.preflight.make import DISK, VM, proposal
 from vmferry import safefiles
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError
-from vmferry.core.kinds import CopiedBy
-from vmferry.core.messages.offer import DiskPlan, MoveOptions, Offer
+from vmferry.core.kinds import ArtifactType, CopiedBy
+from vmferry.core.messages.offer import ArtifactPlan, MoveOptions, Offer
 from vmferry.core.messages.use import By, Surroundings, Use
 from vmferry.hypervisor.storage import holders
 from vmferry.transfer.disks import originals
@@ -33,7 +33,7 @@ def offer(path: Path, *, entry: str = "", device: str = "disk", **options: Any) 
     return Offer(**dict(told), job="0123456789ab", certificate="PEM")
 
 
-PLANS = [DiskPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by=CopiedBy.MIRROR)]
+PLANS = [ArtifactPlan(target="vda", path="/srv/web01.qcow2", shared=False, copied_by=CopiedBy.MIRROR)]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def noted(path: Path, plans: list[DiskPlan] = PLANS, **options: Any) -> dict[str, Any]:
+def noted(path: Path, plans: list[ArtifactPlan] = PLANS, **options: Any) -> dict[str, Any]:
     """Note a disk while its VM has it open."""
     with running(path):
         return originals.note(offer(path, **options), plans)
@@ -222,8 +222,8 @@ def test_media_stay_unless_they_are_to_go(image: Path, device: str, entry: str) 
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_file_with_uefi_variables_goes_when_nobody_else_uses_it(image: Path, keep: bool) -> None:
-    flash = DISK.model_copy(update={"target": "nvram", "path": str(image)})
-    told = offer(image, keep_source_disks=keep).model_copy(update={"variables": flash, "disks": []})
+    flash = DISK.model_copy(update={"type": ArtifactType.FIRMWARE_VARIABLES, "target": "nvram", "path": str(image)})
+    told = offer(image, keep_source_disks=keep).model_copy(update={"artifacts": [flash]})
     with running(image):
         kept = originals.note(told, [])
     use = Use(by=By.VM, name="web02", role="<nvram>")

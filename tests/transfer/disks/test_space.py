@@ -10,7 +10,7 @@ from tests.preflight.make import DISK, proposal
 
 from vmferry.core.errors import PreflightError
 from vmferry.core.kinds import CopiedBy
-from vmferry.core.messages.offer import DiskPlan, MoveOptions, Offer
+from vmferry.core.messages.offer import ArtifactPlan, MoveOptions, Offer
 from vmferry.transfer.disks.space import Room
 
 MIB = 1 << 20
@@ -30,7 +30,7 @@ def room(place: Path, needed: int, *, full: bool = False) -> Room:
     disk = DISK.model_copy(update={"needed": needed, "virtual_size": 60 * MIB})
     options = MoveOptions(include_storage=True, full_space=full)
     offer = Offer(**dict(proposal(disks=[disk], options=options)), job="0123456789ab", certificate="PEM")
-    plan = DiskPlan(target="vda", path=str(place / "web01.qcow2"), shared=False, copied_by=CopiedBy.MIRROR)
+    plan = ArtifactPlan(target="vda", path=str(place / "web01.qcow2"), shared=False, copied_by=CopiedBy.MIRROR)
     return Room(offer, [plan], "kvm2")
 
 

@@ -31,7 +31,7 @@ from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
 from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.api import Outcome
-from vmferry.core.messages.offer import DiskPlan, Offer
+from vmferry.core.messages.offer import ArtifactPlan, Offer
 from vmferry.core.messages.vm import Presence
 from vmferry.core.move.messages import Defined, Go, Went
 from vmferry.jobs.decision import suspended
@@ -48,7 +48,7 @@ def no_sleep(_seconds: float) -> None:
     pass
 
 
-def arrive(record: Record, host: Host, vm: Offer, disks: list[DiskPlan] | None = None) -> VmferryError | None:
+def arrive(record: Record, host: Host, vm: Offer, disks: list[ArtifactPlan] | None = None) -> VmferryError | None:
     """Take a VM as the destination does, in as many lives of the worker as it needs."""
     while True:
         settling = record.detail(Phase.SETTLING)
@@ -123,7 +123,7 @@ def test_a_guest_that_stands_still_does_not_wait_for_the_journal() -> None:
 
 def test_the_disks_of_a_lost_vm_are_called_whole_only_when_they_are_there(tmp_path: Path) -> None:
     disk = tmp_path / "web01.qcow2"
-    plan = DiskPlan(target="vda", path=str(disk), shared=False, copied_by=CopiedBy.MIRROR)
+    plan = ArtifactPlan(target="vda", path=str(disk), shared=False, copied_by=CopiedBy.MIRROR)
     failing = Failing([])
     record, host = Record(failing), Host(failing, Presence.ABSENT, defined=False)
 

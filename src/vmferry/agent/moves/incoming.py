@@ -111,7 +111,7 @@ class Arrivals:
             job_key=jobkey.new(),
             live_xml=report.live_xml,
             persistent_xml=report.persistent_xml,
-            disks=report.disks,
+            artifacts=plan.artifacts(offer, report.disks),
             findings=report.findings,
             certificate=certificate,
             addresses=report.addresses,
@@ -181,8 +181,10 @@ class Arrivals:
         with self.booking:
             report, here = self._judge(offer, row.peer, job)
             require_none(report.findings)
-            told = {"live_xml", "persistent_xml", "disks", "addresses", "findings"}
-            grant = work.grant.model_copy(update={name: getattr(report, name) for name in told} | {"refusal": None})
+            told = {"live_xml", "persistent_xml", "addresses", "findings"}
+            anew = {name: getattr(report, name) for name in told}
+            anew |= {"artifacts": plan.artifacts(offer, report.disks), "refusal": None}
+            grant = work.grant.model_copy(update=anew)
             with self.settings.held():  # whoever admits the job now has done so, or finds what is planned here
                 self._require_waiting(self._not_ended(job))
                 spec.save(self.config.state_folder, work.model_copy(update={"offer": offer, "grant": grant}))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vmferry.core.messages.offer import Disk
+from vmferry.core.messages.offer import Artifact
 from vmferry.hypervisor.storage import proofs
 
 _LIFE = 60.0  # seconds from drawing one until the source's proposal comes
@@ -50,7 +50,7 @@ class Challenges:
         return None
 
 
-def write(disks: list[Disk], job: str, nonce: str, record: Path) -> list[Disk]:
+def write(disks: list[Artifact], job: str, nonce: str, record: Path) -> list[Artifact]:
     """Write a proof beside each disk (hypervisor/storage/proofs.py); returns the disks with what was written where.
 
     Arguments:
@@ -60,7 +60,7 @@ def write(disks: list[Disk], job: str, nonce: str, record: Path) -> list[Disk]:
     return proofs.write(disks, job, nonce)
 
 
-def remove(disks: list[Disk], record: Path | None = None) -> None:
+def remove(disks: list[Artifact], record: Path | None = None) -> None:
     """Remove what write() wrote.
 
     Arguments:

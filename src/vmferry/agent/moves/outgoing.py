@@ -27,7 +27,7 @@ from vmferry.core.errors import (
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.messages.api import Verdict
 from vmferry.core.messages.finding import Finding, require_none
-from vmferry.core.messages.offer import Caller, Disk, Grant, MoveOptions, Offer
+from vmferry.core.messages.offer import Artifact, Caller, Grant, MoveOptions, Offer
 from vmferry.core.move import phases
 from vmferry.core.policy.settings import require_enabled
 from vmferry.core.resolution import Owner
@@ -303,7 +303,7 @@ class Moves:
             self.admissions.keep(row.id)
         return None
 
-    def _abandon(self, job: str, error: Exception, disks: list[Disk], work: Spec | None) -> None:
+    def _abandon(self, job: str, error: Exception, disks: list[Artifact], work: Spec | None) -> None:
         """End a job that did not come to wait or to begin.
 
         Arguments:

@@ -17,7 +17,7 @@ from vmferry.core import codes, identifiers
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.libvirt import domainxml
 from vmferry.core.messages.finding import Finding, ordered, require_none
-from vmferry.core.messages.offer import Caller, Disk, DiskPlan, MoveOptions, Proposal, Report
+from vmferry.core.messages.offer import Artifact, ArtifactPlan, Caller, MoveOptions, Proposal, Report
 from vmferry.core.messages.vm import VmSnapshot
 from vmferry.core.policy.settings import keeps_to, require_built
 from vmferry.hypervisor.inventory import Inventory
@@ -127,7 +127,7 @@ class Prospects:
         found = self._describe(vm, options, job)
         return end, found, case.run(checks.OF_HOST, end) + case.run(checks.OF_VM, found)
 
-    def leaving(self, vm: VmSnapshot, plans: list[DiskPlan], options: MoveOptions, there: str) -> list[Finding]:
+    def leaving(self, vm: VmSnapshot, plans: list[ArtifactPlan], options: MoveOptions, there: str) -> list[Finding]:
         """Judge what would become of the disks' files here, now that the destination has said which it sees."""
         return case.run(checks.OF_LEAVING, Leaving(vm, plans, options, there))
 
@@ -144,7 +144,7 @@ class Prospects:
         foretold = [code.name for check in checks.OF_FORECAST for code in check.causes]
         return [finding for finding in report.findings if finding.code in foretold]
 
-    def marked(self, vm: VmSnapshot, job: str, options: MoveOptions, client: PeerClient) -> list[Disk]:
+    def marked(self, vm: VmSnapshot, job: str, options: MoveOptions, client: PeerClient) -> list[Artifact]:
         """Write a proof beside each disk that the destination may see too; returns the disks with it.
 
         Raises:
@@ -180,7 +180,7 @@ class Prospects:
         return site.known_as(self.config, self.fingerprint, peer)
 
     def proposal(
-        self, vm: VmSnapshot, disks: list[Disk], options: MoveOptions, end: End, peer: Peer, caller: Caller
+        self, vm: VmSnapshot, disks: list[Artifact], options: MoveOptions, end: End, peer: Peer, caller: Caller
     ) -> Proposal:
         """Put together what the destination is told of the VM, to judge whether and how it may come."""
         return Proposal(
@@ -195,8 +195,7 @@ class Prospects:
             definition=vm.definition,
             autostart=vm.autostart,
             memory=vm.memory,
-            disks=disks,
-            variables=vm.variables,
+            artifacts=[*disks, *([vm.variables] if vm.variables else [])],
             options=options,
             networks=keeps_to(end.settings, end.addresses),
         )

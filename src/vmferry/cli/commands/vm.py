@@ -21,7 +21,7 @@ from vmferry.core.errors import AccessError, Exit, UsageError
 from vmferry.core.job import Role, State
 from vmferry.core.messages.api import Job
 from vmferry.core.messages.finding import blocker, require_none
-from vmferry.core.messages.offer import Disk, MoveOptions, Report
+from vmferry.core.messages.offer import Artifact, MoveOptions, Report
 from vmferry.core.messages.vm import VmDetail
 from vmferry.core.options import Encryption, Performance
 from vmferry.core.policy.settings import require_built
@@ -354,6 +354,6 @@ def _describe(vm: VmDetail) -> dict[str, str]:
     }
 
 
-def _disk(disk: Disk) -> str:
+def _disk(disk: Artifact) -> str:
     sizes = f"{size(disk.virtual_size)}, {size(disk.allocated)} used"
     return f"{disk.target}: {disk.path} ({disk.format}, {sizes}{', read-only' if disk.readonly else ''})"

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from vmferry.core.auditlog.chain import Head
 from vmferry.core.identifiers import Uuid, VmName
-from vmferry.core.kinds import CopiedBy, MoveKind
+from vmferry.core.kinds import ArtifactType, CopiedBy, MoveKind
 from vmferry.core.message import Document, Exact, Hex, Key, Line, Message, Value
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.snapshot import HostSnapshot
@@ -48,10 +48,11 @@ class MoveOptions(Value):
         return self.deadline is not None or self.max_downtime is not None
 
 
-class Disk(Value):
-    """One disk of the VM as the source sees it. Sizes in bytes."""
+class Artifact(Value):
+    """One file of the VM as the source sees it: a disk's, or that of its UEFI variables. Sizes in bytes."""
 
-    target: Exact
+    type: ArtifactType = ArtifactType.DISK
+    target: Exact = Field(description="what identifies it in this move: the target of a disk (vda), or `nvram`")
     path: Exact
     format: Exact
     virtual_size: int = Field(ge=0)
@@ -106,15 +107,12 @@ class Proposal(Message):
     definition: dict[Exact, Exact] | None = Field(
         default=None,
         max_length=DISKS,
-        description="which of `disks` the definition's disks are: target there -> target in `disks`; one that is not "
+        description="which of its disks the definition's are: target there -> target in `artifacts`; one that is not "
         "named is another file than any of them. null: those of the running VM with the same target and path",
     )
     autostart: bool
     memory: int = Field(description="bytes; just what the running VM's XML says")
-    disks: list[Disk] = Field(max_length=DISKS)
-    variables: Disk | None = Field(
-        default=None, description="the file with the VM's UEFI variables, whose content comes with its memory"
-    )
+    artifacts: list[Artifact] = Field(max_length=DISKS, description="its disks, and the file of its UEFI variables")
     options: MoveOptions
     kind: MoveKind = Field(
         default=MoveKind.LIVE, description="what moves, and how; each but the first is named in `requires`"
@@ -122,6 +120,16 @@ class Proposal(Message):
     networks: list[Subnet] = Field(
         default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
     )
+
+    @property
+    def disks(self) -> list[Artifact]:
+        """The VM's disks."""
+        return [one for one in self.artifacts if one.type is ArtifactType.DISK]
+
+    @property
+    def variables(self) -> Artifact | None:
+        """The file of the VM's UEFI variables; None: it has none."""
+        return next((one for one in self.artifacts if one.type is ArtifactType.FIRMWARE_VARIABLES), None)
 
 
 class ChallengeRequest(Message):
@@ -148,15 +156,17 @@ class Offer(Proposal):
     audit_head: Head | None = Field(default=None, description="of the source's audit log, for the destination to keep")
 
 
-class DiskPlan(Value):
-    """What becomes of one disk: copied to `path` on the destination, or seen by both already."""
+class ArtifactPlan(Value):
+    """What becomes of one file of the VM: copied to `path` on the destination, or seen by both already."""
+
+    type: ArtifactType = ArtifactType.DISK
 
     target: Exact
     path: Exact
     shared: bool
     copied_by: CopiedBy = Field(
         description="'mirror' (QEMU, while it runs), 'file' (read-only, by the worker), 'present' "
-        "(the destination has the file: it is compared) or 'none'"
+        "(the destination has the file: it is compared), 'memory' (with the VM's memory) or 'none'"
     )
 
     @property
@@ -172,7 +182,7 @@ class Report(Message):
     source: Exact
     destination: Exact
     findings: list[Finding] = Field(max_length=FINDINGS, description="those that block come first")
-    disks: list[DiskPlan] = Field(max_length=DISKS, description="what would become of each disk")
+    disks: list[ArtifactPlan] = Field(max_length=DISKS, description="what would become of each disk")
     addresses: list[Exact] = Field(max_length=ADDRESSES, description="where it would be received, the best first")
     live_xml: Document = Field(description="XML with which the destination would start the VM")
     persistent_xml: Document = Field(description="XML that the destination would define")
@@ -187,7 +197,7 @@ class Grant(Message):
     job_key: Key = Field(description="hex; everything later shows a proof of it")
     live_xml: Document = Field(description="the XML the destination will let in, destination paths")
     persistent_xml: Document
-    disks: list[DiskPlan] = Field(max_length=DISKS)
+    artifacts: list[ArtifactPlan] = Field(max_length=DISKS, description="what becomes of each, in the offer's order")
     certificate: Document = Field(description="PEM of the destination worker's certificate for this job")
     addresses: list[Exact] = Field(
         max_length=ADDRESSES, description="where the destination's worker will listen, the best first"
@@ -198,6 +208,11 @@ class Grant(Message):
     )
     audit_head: Head | None = Field(default=None, description="of the destination's audit log, for the source to keep")
     socket_folder: Exact = Field(description="where both workers and QEMUs have this job's unix sockets")
+
+    @property
+    def disks(self) -> list[ArtifactPlan]:
+        """What becomes of the VM's disks."""
+        return [one for one in self.artifacts if one.type is ArtifactType.DISK]
 
 
 class Hold(Message):

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vmferry.core.messages.offer import Disk
+from vmferry.core.messages.offer import Artifact
 from vmferry.core.messages.use import Surroundings
 
 
@@ -44,7 +44,7 @@ class VmSummary(BaseModel):
 class VmDetail(VmSummary):
     """What `vmferry vm show` shows."""
 
-    disks: list[Disk]
+    disks: list[Artifact]
     machine: str = Field(description="machine type, e.g. pc-q35-7.2")
     emulator: str
     networks: list[str]
@@ -95,8 +95,8 @@ class VmSnapshot(BaseModel):
     persistent: bool = Field(default=True, description="whether it has a definition that stays when it is off")
     autostart: bool
     memory: int = Field(description="bytes")
-    disks: list[Disk] = Field(default=[], description="those that can be moved")
-    variables: Disk | None = Field(default=None, description="the file with its UEFI variables")
+    disks: list[Artifact] = Field(default=[], description="those that can be moved")
+    variables: Artifact | None = Field(default=None, description="the file with its UEFI variables")
     definition: dict[str, str] | None = Field(default=None, description="as of Proposal")
     later: dict[str, Later] = Field(default={}, description="disks of the definition alone, by target")
     unmovable: dict[str, Unmovable] = Field(default={}, description="disks that cannot: target -> why")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from vmferry import safefiles
 from vmferry.core import codes, qcow2
 from vmferry.core.errors import PreflightError
-from vmferry.core.messages.offer import Disk
+from vmferry.core.messages.offer import Artifact
 from vmferry.core.text import printable
 
 SECTOR = 512  # bytes, in which QEMU counts: a raw file that ends within one is filled up
@@ -97,7 +97,7 @@ def describe(handle: int, expected_format: str, path: str) -> Image:
     )
 
 
-def complete(handle: int, disk: Disk, path: str, *, host: str, vm: str) -> None:
+def complete(handle: int, disk: Artifact, path: str, *, host: str, vm: str) -> None:
     """Make an empty image like `disk`, sparse, of an empty file that is open.
 
     Arguments:
@@ -116,7 +116,7 @@ def complete(handle: int, disk: Disk, path: str, *, host: str, vm: str) -> None:
         raise trouble(error, disk, path, host=host, vm=vm) from error
 
 
-def _create(handle: int, disk: Disk) -> None:
+def _create(handle: int, disk: Artifact) -> None:
     options = {key: value for key, value in disk.create_options.items() if value in qcow2.OPTIONS.get(key, ())}
     head, length = qcow2.empty(disk.virtual_size, options)
     os.ftruncate(handle, length)
@@ -125,7 +125,7 @@ def _create(handle: int, disk: Disk) -> None:
         at += os.pwrite(handle, head[at:], at)
 
 
-def trouble(error: Exception, disk: Disk, path: str, *, host: str, vm: str) -> PreflightError:
+def trouble(error: Exception, disk: Artifact, path: str, *, host: str, vm: str) -> PreflightError:
     """Return the error of a disk that could not be made or written, with the reason."""
     why = printable(str(error), 300)
     if isinstance(error, OSError):
@@ -137,7 +137,7 @@ def trouble(error: Exception, disk: Disk, path: str, *, host: str, vm: str) -> P
     return PreflightError(codes.DISK_NOT_MADE, path=path, disk=disk.target, host=host, vm=vm, why=why)
 
 
-def hand_over(handle: int, disk: Disk, qemu_user: str) -> None:
+def hand_over(handle: int, disk: Artifact, qemu_user: str) -> None:
     """Set mode, owner and group of a disk's file to the original's, as far as another host may choose them.
 
     Nobody but its owner and group may write, and these are root's or those of QEMU's user: libvirt gives QEMU the file

@@ -10,13 +10,13 @@ import stat
 from collections.abc import Iterable
 
 from vmferry import safefiles
-from vmferry.core.messages.offer import Disk
+from vmferry.core.messages.offer import Artifact
 from vmferry.core.paths import RESERVED
 
 _LENGTH = 64  # bytes; a nonce has half of that
 
 
-def write(disks: list[Disk], job: str, nonce: str) -> list[Disk]:
+def write(disks: list[Artifact], job: str, nonce: str) -> list[Artifact]:
     """Write a proof beside each disk; returns the disks with what was written where.
 
     Arguments:
@@ -27,7 +27,7 @@ def write(disks: list[Disk], job: str, nonce: str) -> list[Disk]:
     return [_write(disk, job, nonce) for disk in disks]
 
 
-def _write(disk: Disk, job: str, nonce: str) -> Disk:
+def _write(disk: Artifact, job: str, nonce: str) -> Artifact:
     try:
         folder, name = safefiles.split(disk.path)
         mark = f"{RESERVED}{job}-{disk.target}"
@@ -79,7 +79,7 @@ def remove(places: Iterable[str | None]) -> list[str]:
     return left
 
 
-def shows(disk: Disk, nonce: str) -> bool:
+def shows(disk: Artifact, nonce: str) -> bool:
     """Return whether this host sees a disk of another host: the same file, beside what was drawn here.
 
     Arguments:

@@ -10,7 +10,7 @@ from vmferry.core import codes
 from vmferry.core.libvirt import domainxml
 from vmferry.core.libvirt.domainxml import DiskEntry
 from vmferry.core.messages.finding import Finding
-from vmferry.core.messages.offer import Disk, DiskPlan, MoveOptions
+from vmferry.core.messages.offer import Artifact, ArtifactPlan, MoveOptions
 from vmferry.core.messages.use import By
 from vmferry.core.messages.vm import VmSnapshot
 from vmferry.preflight.case import Check
@@ -28,7 +28,7 @@ class Leaving:
     """
 
     vm: VmSnapshot
-    plans: Sequence[DiskPlan]
+    plans: Sequence[ArtifactPlan]
     options: MoveOptions
     there: str
 
@@ -45,7 +45,7 @@ def _sharing(case: Leaving) -> Iterator[Finding]:
             yield from _copied(case, disk, entry)
 
 
-def _idle(vm: VmSnapshot, disk: Disk) -> Iterator[Finding]:
+def _idle(vm: VmSnapshot, disk: Artifact) -> Iterator[Finding]:
     """Find that a disk of the definition alone may be written to while it is copied."""
     uses = [use for use in vm.around.uses.get(disk.path, []) if use.by is By.VM]
     if uses:
@@ -54,7 +54,7 @@ def _idle(vm: VmSnapshot, disk: Disk) -> Iterator[Finding]:
         yield Finding.blocks(codes.DEFINED_DISK_UNSUPPORTED, (f"{disk.path}: {why}", ""), why=why, **names)
 
 
-def _copied(case: Leaving, disk: Disk, entry: DiskEntry) -> Iterator[Finding]:
+def _copied(case: Leaving, disk: Artifact, entry: DiskEntry) -> Iterator[Finding]:
     vm, keep = case.vm, case.options.keep_source_disks
     names = {"vm": vm.name, "host": vm.host, "disk": disk.target, "path": disk.path}
     uses = vm.around.uses.get(disk.path, [])

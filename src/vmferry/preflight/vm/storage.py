@@ -6,7 +6,7 @@ from vmferry.core import codes
 from vmferry.core import paths as rules
 from vmferry.core.libvirt import domainxml
 from vmferry.core.messages.finding import Finding
-from vmferry.core.messages.offer import Disk
+from vmferry.core.messages.offer import Artifact
 from vmferry.core.messages.snapshot import Place
 from vmferry.preflight.case import Case, Check
 
@@ -70,7 +70,7 @@ def _storage(case: Case) -> Iterator[Finding]:
                 )
 
 
-def _file_system(case: Case, disk: Disk, place: Place, folder: str, cache: str) -> Iterator[Finding]:
+def _file_system(case: Case, disk: Artifact, place: Place, folder: str, cache: str) -> Iterator[Finding]:
     names = {"host": case.here.name, "disk": disk.target, "path": folder}
     if not place.writable and not place.shared and not place.present:
         yield Finding.blocks(codes.STORAGE_READ_ONLY, ("", f"{folder} cannot be written"), **names)

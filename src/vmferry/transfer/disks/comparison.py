@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.kinds import CopiedBy
-from vmferry.core.messages.offer import DiskPlan, Offer
+from vmferry.core.messages.offer import ArtifactPlan, Offer
 from vmferry.hypervisor.storage import media
 
 Heard = Callable[[str, VmferryError | None], None]
@@ -24,7 +24,7 @@ class Comparison:
     """
 
     def __init__(
-        self, offer: Offer, plans: Sequence[DiskPlan], key: str, host: str, trusted: int, on_result: Heard
+        self, offer: Offer, plans: Sequence[ArtifactPlan], key: str, host: str, trusted: int, on_result: Heard
     ) -> None:
         self._disks = {disk.target: disk for disk in offer.disks}
         self._plans = [plan for plan in plans if plan.copied_by is CopiedBy.PRESENT]
@@ -60,7 +60,7 @@ class Comparison:
                 error = PreflightError(codes.MEDIA_DIFFERS, why=why, **names)
             self._heard(plan.target, error)
 
-    def _why(self, plan: DiskPlan) -> str | None:
+    def _why(self, plan: ArtifactPlan) -> str | None:
         """Return why a file is not the one that the VM has."""
         disk = self._disks[plan.target]
         why = media.trouble(plan.path, disk.size or 0, self._trusted)

@@ -9,7 +9,7 @@ import errno
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +18,8 @@ from typing import Any
 from vmferry import safefiles
 from vmferry.core import codes, paths
 from vmferry.core.errors import InternalError, PreflightError, UsageError
-from vmferry.core.kinds import CopiedBy
-from vmferry.core.libvirt import firmware
-from vmferry.core.messages.offer import Disk, DiskPlan
+from vmferry.core.kinds import ArtifactType, CopiedBy
+from vmferry.core.messages.offer import Artifact, ArtifactPlan
 from vmferry.core.paths import RESERVED
 from vmferry.hypervisor.storage import folders, images
 from vmferry.safefiles import Identity
@@ -107,10 +106,9 @@ class NewDisks:
     """The files that one incoming move makes.
 
     Arguments:
-        disks: as the source describes them.
+        artifacts: disks and the file of UEFI variables, as the source describes them.
         plans: what becomes of each, as this host has planned it.
-        allowed: folders in or below which disks may be.
-        variables: the file for UEFI variables, made like a disk, and the folders for such files; None: there is none.
+        allowed: folders in or below which files of each type may be.
         template: the file of this host's that has the variables of a new VM; empty: there is none.
         qemu_user: the user that QEMU runs as.
         journal: writes the records of all files down, durably.
@@ -119,25 +117,19 @@ class NewDisks:
 
     def __init__(
         self,
-        disks: Sequence[Disk],
-        plans: Sequence[DiskPlan],
+        artifacts: Sequence[Artifact],
+        plans: Sequence[ArtifactPlan],
         *,
-        allowed: Sequence[Path],
+        allowed: Mapping[ArtifactType, Sequence[Path]],
         qemu_user: str,
         journal: Callable[[list[dict[str, Any]]], None],
         host: str,
         vm: str,
-        variables: tuple[Disk, Sequence[Path]] | None = None,
         template: str = "",
     ) -> None:
-        self._disks = {disk.target: disk for disk in disks}
+        self._disks = {artifact.target: artifact for artifact in artifacts}
         self._plans = {plan.target: plan for plan in plans if plan.made}
-        self._allowed = dict.fromkeys(self._plans, allowed)
-        if variables is not None:
-            disk, self._allowed[disk.target] = variables
-            self._disks[disk.target] = disk
-            plan = DiskPlan(target=disk.target, path=disk.path, shared=False, copied_by=CopiedBy.MEMORY)
-            self._plans[disk.target] = plan  # QEMU fills it as the VM arrives
+        self._allowed = {target: allowed[plan.type] for target, plan in self._plans.items()}
         self._qemu_user = qemu_user
         self._journal = journal
         self._template = template
@@ -234,7 +226,7 @@ class NewDisks:
         handle, disk = self._handles.pop(target), self._disks[target]
         try:
             images.complete(handle, disk, self._plans[target].path, host=self._host, vm=self._vm)
-            if target == firmware.VARIABLES and disk.format == "raw":
+            if disk.type is ArtifactType.FIRMWARE_VARIABLES and disk.format == "raw":
                 self._fill(handle)
             images.hand_over(handle, disk, self._qemu_user)
             self._name(target, handle)
@@ -289,11 +281,11 @@ class NewDisks:
             raise InternalError(codes.PROTOCOL, why=f"the disk {target} comes a second time")
         return handle
 
-    def _size_limit(self, disk: Disk) -> int:
+    def _size_limit(self, disk: Artifact) -> int:
         most = disk.virtual_size if disk.format == "raw" else disk.virtual_size + disk.virtual_size // 8 + _METADATA
         return most if disk.size is None else min(most, disk.size)
 
-    def _check(self, disk: Disk, handle: int) -> None:
+    def _check(self, disk: Artifact, handle: int) -> None:
         """See that an image that came byte by byte is what was offered: its header is the source's to write."""
         image = images.describe(handle, disk.format, self._plans[disk.target].path)
         why = None
@@ -308,7 +300,7 @@ class NewDisks:
 
     def _taken(self, target: str) -> PreflightError:
         names = {"path": self._plans[target].path, "host": self._host, "disk": target, "vm": self._vm}
-        if target == firmware.VARIABLES:
+        if self._plans[target].type is ArtifactType.FIRMWARE_VARIABLES:
             return PreflightError(codes.VARIABLES_EXIST, **names)
         return PreflightError(codes.DISK_EXISTS, **names)
 

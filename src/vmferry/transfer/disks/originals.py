@@ -16,8 +16,9 @@ from typing import Any
 from vmferry import safefiles
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError, VmferryError
+from vmferry.core.kinds import ArtifactType
 from vmferry.core.libvirt import domainxml
-from vmferry.core.messages.offer import DiskPlan, Offer
+from vmferry.core.messages.offer import ArtifactPlan, Offer
 from vmferry.core.messages.use import Surroundings
 from vmferry.hypervisor.storage import holders
 from vmferry.jobs.persist import pauses
@@ -54,7 +55,7 @@ class Original:
         return Identity(self.device, self.inode, self.born)
 
 
-def note(offer: Offer, plans: Sequence[DiskPlan]) -> dict[str, Any]:
+def note(offer: Offer, plans: Sequence[ArtifactPlan]) -> dict[str, Any]:
     """Look at the VM's files while its QEMU still has them open; returns what the journal keeps for `remove`.
 
     Raises:
@@ -63,7 +64,7 @@ def note(offer: Offer, plans: Sequence[DiskPlan]) -> dict[str, Any]:
     going = set(_candidates(offer, plans))
     copied = {plan.target for plan in plans if not plan.shared}
     found, left = [], []
-    for disk in [*offer.disks, *([offer.variables] if offer.variables else [])]:
+    for disk in offer.artifacts:
         if disk.idle:
             if disk.target in copied:
                 left.append(f"{disk.path}: only the definition of the VM had it, and a copy went along")
@@ -82,7 +83,7 @@ def note(offer: Offer, plans: Sequence[DiskPlan]) -> dict[str, Any]:
         if seen is None:
             left.append(f"{disk.path}: whether it is the file that the VM has open is not known")
             continue
-        flash = disk is offer.variables
+        flash = disk.type is ArtifactType.FIRMWARE_VARIABLES
         link = own.st_ino if stat.S_ISLNK(own.st_mode) else 0
         found.append(
             Original(disk.path, os.path.realpath(disk.path), which.device, which.inode, which.born, link, flash)
@@ -211,7 +212,7 @@ def _wait_alone(handle: int) -> bool | None:
         time.sleep(0.1)  # the kernel tells nobody when a file is closed
 
 
-def _candidates(offer: Offer, plans: Sequence[DiskPlan]) -> Iterator[str]:
+def _candidates(offer: Offer, plans: Sequence[ArtifactPlan]) -> Iterator[str]:
     """Return the disks whose files go from here with the VM."""
     if offer.options.keep_source_disks:
         return
@@ -223,7 +224,7 @@ def _candidates(offer: Offer, plans: Sequence[DiskPlan]) -> Iterator[str]:
             yield entry.target
 
 
-def _media(offer: Offer, plans: Sequence[DiskPlan]) -> Iterator[str]:
+def _media(offer: Offer, plans: Sequence[ArtifactPlan]) -> Iterator[str]:
     """Return the paths of the media that stay here though the VM has a copy there."""
     if offer.options.keep_source_disks or offer.options.remove_source_media:
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError
-from vmferry.core.messages.offer import DiskPlan, Offer
+from vmferry.core.messages.offer import ArtifactPlan, Offer
 from vmferry.core.paths import RESERVED
 
 _FLOOR = 1 << 30  # bytes that a move leaves free if it takes more than it booked,
@@ -23,7 +23,7 @@ class Room:
         host: this host's name, for the error.
     """
 
-    def __init__(self, offer: Offer, plans: Sequence[DiskPlan], host: str) -> None:
+    def __init__(self, offer: Offer, plans: Sequence[ArtifactPlan], host: str) -> None:
         self._host = host
         self._folders: dict[int, str] = {}
         self._files: dict[int, list[str]] = {}

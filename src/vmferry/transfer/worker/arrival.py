@@ -12,7 +12,7 @@ from vmferry.core import codes
 from vmferry.core.errors import VmferryError
 from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
-from vmferry.core.messages.offer import DiskPlan, Offer
+from vmferry.core.messages.offer import ArtifactPlan, Offer
 from vmferry.core.messages.vm import Presence
 from vmferry.core.move.messages import Went, WorkerMessage
 from vmferry.jobs.decision import COMMIT_LIMIT
@@ -71,7 +71,7 @@ class Arrival:
         offer: Offer,
         host: str,
         xml: str,
-        disks: list[DiskPlan],
+        disks: list[ArtifactPlan],
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._ledger = ledger

@@ -106,8 +106,8 @@ def _take(config: Config, domains: Domains, work: Spec, message: Define) -> None
         return
     xml = _unpacked(message.xml)
     paths = [disk.path for disk in domainxml.disks(xml)]
-    disks = [disk for disk in work.offer.disks if not disk.idle or disk.path in paths]
-    newer = {"persistent_xml": xml, "persistent": True, "definition": None, "disks": disks}
+    kept = [one for one in work.offer.artifacts if not one.idle or one.path in paths]
+    newer = {"persistent_xml": xml, "persistent": True, "definition": None, "artifacts": kept}
     offer = work.offer.model_copy(update=newer)
     snapshots = Snapshots(config)
     here = snapshots.destination(offer, plan.paths(offer))

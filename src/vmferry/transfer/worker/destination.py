@@ -10,6 +10,7 @@ from typing import Any
 from vmferry.core import codes
 from vmferry.core.errors import CancelledError, UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State, Summary
+from vmferry.core.kinds import ArtifactType
 from vmferry.core.libvirt import firmware
 from vmferry.core.move import messages
 from vmferry.core.move import phases as table
@@ -73,14 +74,16 @@ class Destination(Endpoint):
             self.config.libvirt_uri, self.config.name, lambda: self._copy.vm, suspended=self._resumed_by_hand
         )
         self._disks = NewDisks(
-            self.offer.disks,
-            self.spec.grant.disks,
-            allowed=self.config.disk_folders,
+            self.offer.artifacts,
+            self.spec.grant.artifacts,
+            allowed={
+                ArtifactType.DISK: self.config.disk_folders,
+                ArtifactType.FIRMWARE_VARIABLES: self.config.nvram_folders,
+            },
             qemu_user=self.config.qemu_user,
             journal=lambda files: self.journal(Phase.ADMITTED, files=files),
             host=self.config.name,
             vm=self.offer.vm,
-            variables=(self.offer.variables, self.config.nvram_folders) if self.offer.variables else None,
             template=firmware.template(self.spec.grant.live_xml),
         )
 

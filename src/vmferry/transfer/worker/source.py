@@ -10,7 +10,7 @@ from vmferry.core import codes
 from vmferry.core.errors import CancelledError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.kinds import CopiedBy
-from vmferry.core.messages.offer import Disk
+from vmferry.core.messages.offer import Artifact
 from vmferry.core.move import phases as table
 from vmferry.core.move.messages import (
     Abort,
@@ -202,7 +202,7 @@ class Source(Endpoint):
                 files.send(self._open("file"), plan.target, disks[plan.target].path)
             self._wait_for(File)
 
-    def _show_medium(self, disk: Disk) -> None:
+    def _show_medium(self, disk: Artifact) -> None:
         """Tell the destination what is in a medium that it may have, for it to compare."""
         reported = time.monotonic()
 
