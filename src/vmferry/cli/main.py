@@ -1,4 +1,4 @@
-"""`vmferry`: the command line's top, and how it ends: with what words, and which exit code."""
+"""`vmferry`: the top-level command, its error messages and its exit codes."""
 
 import importlib
 import json
@@ -25,14 +25,14 @@ from vmferry.core.errors import Exit, UsageError, VmferryError
 
 
 class Top(Group):
-    """The top group; `lab` is loaded only when it is asked for, and need not be installed."""
+    """The top-level command. It loads `lab` only on demand, because the lab need not be installed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the nouns."""
+        """Return the names of the commands."""
         return [*super().list_commands(ctx), "lab"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Find a noun."""
+        """Return a command by its name."""
         return _lab() if cmd_name == "lab" else super().get_command(ctx, cmd_name)
 
 
@@ -48,7 +48,7 @@ def _lab() -> click.Command:
         return click.Command(
             "lab",
             callback=explain,
-            help="Real hosts on one machine, to try vmferry (not installed here).",
+            help="Run test hosts on this machine (not installed here).",
             context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
             add_help_option=False,
         )
@@ -59,8 +59,8 @@ def _lab() -> click.Command:
 @click.group(
     cls=Top,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 the move cannot work as things are, 4 not allowed, "
-    "5 a host does not answer, 6 cancelled, 130 Ctrl-C. Error codes: docs/errors.md.",
+    epilog="Exit codes: 0 success, 1 failure, 2 usage error, 3 a check found a problem, 4 access denied, "
+    "5 a host does not answer, 6 cancelled, 130 interrupted by Ctrl-C. Error codes: docs/errors.md.",
 )
 @click.version_option(__version__, prog_name="vmferry", message="%(prog)s %(version)s")
 @pass_command_line
@@ -73,15 +73,15 @@ add_global_options(top)
 
 @top.command("version", example="vmferry version")
 def version() -> None:
-    """Print the version, as --version does."""
+    """Print the version. This is the same as --version."""
     click.echo(f"vmferry {__version__}")
 
 
 @top.command("help", example="vmferry help vm move\nvmferry help --man")
 @click.argument("words", metavar="[COMMAND]...", nargs=-1)
-@click.option("--man", is_flag=True, help="Print the manual page, for man(1) to read.")
+@click.option("--man", is_flag=True, help="Print the manual page in the format of man(1).")
 def help_(words: tuple[str, ...], man: bool) -> int:
-    """Print the help of a command, as --help does."""
+    """Print the help of a command. This is the same as --help."""
     if man:
         click.echo(importlib.import_module("vmferry.cli.manual").page(), nl=False)
         return int(Exit.DONE)
@@ -93,7 +93,7 @@ for noun in (host, migration, network, vm, job, delegation, doctor, audit):
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and give its exit code."""
+    """Run a command line and return its exit code."""
     try:
         result: Any = top.main(list(arguments), prog_name="vmferry", standalone_mode=False)
         sys.stdout.flush()
@@ -109,7 +109,7 @@ def run(arguments: Sequence[str]) -> int:
         return int(Exit.USAGE)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:  # `vmferry vm list | head`: nobody wants the rest
+    except BrokenPipeError:  # `vmferry vm list | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.FAILED)
     return result if isinstance(result, int) else int(Exit.DONE)
@@ -126,7 +126,7 @@ def _sentence(error: click.ClickException) -> str:
 
 
 def _complain(error: VmferryError, arguments: Sequence[str]) -> None:
-    """Say what happened, why, and what to do; as a problem document (RFC 9457) when a program reads."""
+    """Print an error: its reason and remedy, or a problem document (RFC 9457) with --output json."""
     if _wants_json(arguments):
         click.echo(json.dumps({"problem": error.problem()}), err=True)
     else:
@@ -136,7 +136,7 @@ def _complain(error: VmferryError, arguments: Sequence[str]) -> None:
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    """Read --output by hand: the command line that failed may be one that click could not read."""
+    """Return whether the arguments ask for JSON. Click may have failed to parse them, so they are read here."""
     chosen = "table"
     for number, argument in enumerate(arguments):
         if argument in ("-o", "--output") and number + 1 < len(arguments):

@@ -1,4 +1,4 @@
-"""The manual page of `vmferry`, made of the same help that the commands print (man-pages(7), groff_man(7))."""
+"""The manual page of `vmferry`, generated from the help of the commands (man-pages(7), groff_man(7))."""
 
 from collections.abc import Iterator
 
@@ -17,25 +17,25 @@ vmferry \\- move running virtual machines between standalone KVM hosts
 .I COMMAND
 [\\fIARGUMENTS\\fR] [\\fIOPTIONS\\fR]
 .SH OPTIONS
-Every command takes these, before or after its own words.
+Every command accepts these options, before or after the name of the command.
 """
 _TAIL = """\
 .SH EXIT STATUS
-0 done, 1 failed, 2 usage, 3 the move cannot work as things are, 4 not allowed, 5 a host does not answer, 6 cancelled,
-130 Ctrl\\-C.
+0 success, 1 failure, 2 usage error, 3 a check found a problem, 4 access denied, 5 a host does not answer, 6 cancelled,
+130 interrupted by Ctrl\\-C.
 .SH ENVIRONMENT
 .TP
 .B VMFERRY_HOST
-the host whose VMs and settings are meant, where \\-\\-host names none
+the host to manage if \\-\\-host is not given
 .TP
 .B VMFERRY_CONFIG
-the configuration in place of /etc/vmferry/vmferry.toml
+the configuration file to use instead of /etc/vmferry/vmferry.toml
 .TP
 .B VMFERRY_TOKEN_FILE
-the tokens in place of ~/.config/vmferry/tokens.toml
+the token file to use instead of ~/.config/vmferry/tokens.toml
 .TP
 .B NO_COLOR
-set to anything: no colours
+if set, output has no colours
 .SH SEE ALSO
 .BR virsh (1)
 """
@@ -76,12 +76,12 @@ def _options(options: list[click.Parameter] | list[click.Option]) -> Iterator[st
 
 
 def _text(text: str) -> str:
-    """Return paragraphs."""
+    """Return text as paragraphs of the page."""
     paragraphs = [" ".join(part.split()) for part in text.replace("\b", "").split("\n\n")]
     return "".join(f"{'.PP' if number else ''}\n{_roff(part)}\n" for number, part in enumerate(paragraphs)).lstrip("\n")
 
 
 def _roff(text: str) -> str:
-    """Escape what groff would take for its own."""
+    """Escape characters that groff would interpret."""
     plain = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{plain}" if plain.startswith((".", "'")) else plain

@@ -1,7 +1,7 @@
-"""Writes the generated halves of the pages in docs/ that PAGES names.
+"""Generate the second half of the pages in docs/ that PAGES names.
 
-Run `python -m vmferry.cli.reference`. In each file, what stands above the mark is written by hand and kept;
-what follows comes from the program.
+Run `python -m vmferry.cli.reference`. In each file, the text above the mark is written by hand and kept;
+the text below it is generated from the program.
 """
 
 import sys
@@ -87,12 +87,12 @@ VALUES = (
     Problem,
 )
 TITLES = {
-    Exit.USAGE: "Exit code 2: the request itself",
-    Exit.PREFLIGHT: "Exit code 3: the move cannot work as things are; nothing was changed",
-    Exit.ACCESS: "Exit code 4: not authenticated, or not allowed",
+    Exit.USAGE: "Exit code 2: usage error",
+    Exit.PREFLIGHT: "Exit code 3: a check found a problem; nothing was changed",
+    Exit.ACCESS: "Exit code 4: access denied",
     Exit.UNREACHABLE: "Exit code 5: a host or service does not answer",
     Exit.CANCELLED: "Exit code 6: cancelled",
-    Exit.FAILED: "Exit code 1: it failed",
+    Exit.FAILED: "Exit code 1: failure",
 }
 _KINDS = {
     bool: "true or false",
@@ -105,9 +105,9 @@ _CHECKS: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
     ("Each host by itself", OF_HOST),
     ("The VM by itself", OF_VM),
     ("The VM on the destination", OF_MOVE),
-    ("The files that the VM leaves", OF_LEAVING),
-    ("The way between the hosts", OF_WAY + OF_REACH),
-    ("What the move would be like", OF_FORECAST),
+    ("Files that stay on the source", OF_LEAVING),
+    ("The connection between the hosts", OF_WAY + OF_REACH),
+    ("Prediction of the move", OF_FORECAST),
 )
 _DIAGNOSES: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
     ("One host", OF_HEALTH),
@@ -116,9 +116,9 @@ _DIAGNOSES: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
 
 
 def commands() -> str:
-    """Give every command with its arguments, options and example."""
+    """Return every command with its arguments, options and example."""
     general = {option.name for option in global_options()}
-    parts = ["## Options that every command takes\n", _options(global_options())]
+    parts = ["## Options of every command\n", _options(global_options())]
     for path, command in _walk(top, "vmferry"):
         arguments = [param for param in command.params if isinstance(param, click.Argument)]
         own = [param for param in command.params if isinstance(param, click.Option) and param.name not in general]
@@ -134,12 +134,12 @@ def commands() -> str:
 
 
 def errors() -> str:
-    """Give every error code, by exit code."""
+    """Return every error code, by exit code."""
     table = [VmferryError.registry[code.name] for code in vars(codes).values() if isinstance(code, Code)]
     parts = []
     for exit_code, title in TITLES.items():
         parts.append(f"## {title}\n")
-        parts.append("| code | HTTP | what happened | the way out |\n|---|---|---|---|")
+        parts.append("| code | HTTP | reason | remedy |\n|---|---|---|---|")
         for kind, code in table:
             if kind.exit_code is exit_code:
                 parts.append(f"| `{code.name}` | {code.status} | {_cell(code.reason)} | {_cell(code.remedy)} |")
@@ -148,12 +148,12 @@ def errors() -> str:
 
 
 def found() -> str:
-    """Give every code that a check may find, in the order of the checks."""
+    """Return every code that a check may find, in the order of the checks."""
     return _table(_CHECKS)
 
 
 def diagnosed() -> str:
-    """Give every code that `vmferry doctor` may find, in the order of its checks."""
+    """Return every code that `vmferry doctor` may find, in the order of its checks."""
     return _table(_DIAGNOSES)
 
 
@@ -170,7 +170,7 @@ def _table(groups: tuple[tuple[str, tuple[Check[Any], ...]], ...]) -> str:
 
 
 def values() -> str:
-    """Give every value that JSON output holds."""
+    """Return every value that JSON output may contain."""
     todo: list[type[BaseModel]] = list(VALUES)
     parts = []
     for model in todo:
@@ -194,7 +194,7 @@ PAGES = {
 
 
 def page(path: Path) -> str:
-    """Give what a page should hold: its hand-written half, the mark, and its generated half."""
+    """Return the text of a page: its hand-written half, the mark, and its generated half."""
     head, mark, _ = path.read_text("utf-8").partition(MARK)
     if not mark:
         raise ValueError(f"{path} has lost its mark: {MARK}")
@@ -202,7 +202,7 @@ def page(path: Path) -> str:
 
 
 def main() -> None:
-    """Write the pages anew."""
+    """Generate the pages."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
     for name in PAGES:
         path = folder / name

@@ -57,7 +57,7 @@ def test_what_is_shown(vmferry: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         ["kvm1", "kvm2", "storage", "classic", "any", "-"],
         ["kvm2", "kvm1", "storage", "-", "-", "all"],
     ]
-    assert "kvm1 may act for everybody everywhere" in err
-    assert "cifs/kvm2 is elsewhere, web have it: `vmferry delegation register kvm2`" in err
+    assert "kvm1 may act for any user at any host" in err
+    assert "cifs/kvm2 is elsewhere, held by web. Run `vmferry delegation register kvm2`" in err
     code, out, _ = vmferry("delegation", "show", "--output", "json")
     assert (code, json.loads(out)) == (Exit.DONE, json.loads(found.model_dump_json()))

@@ -20,7 +20,7 @@ AWAY = Finding.blocks(codes.HOST_UNREACHABLE, ("", "no"), host="kvm2", address="
 
 def test_a_host_that_is_well(vmferry: Run, daemon: FakeClient) -> None:
     code, out, err = vmferry("doctor")
-    assert (code, err) == (0, "Nothing stands in the way of moves.\n")
+    assert (code, err) == (0, "No problem prevents moves.\n")
     assert out.split() == [
         "host",
         "kvm1",
@@ -39,11 +39,11 @@ def test_findings_of_one_host(vmferry: Run, daemon: FakeClient) -> None:
     daemon.reports["kvm1"] = daemon.reports["kvm1"].model_copy(update={"findings": [FREE], "untold": ["firewall: x"]})
     code, out, err = vmferry("doctor")
     assert code == 0
-    assert "not seen   firewall: x" in out
+    assert "not checked  firewall: x" in out
     assert "clock-unsynchronised  warns     not synchronised  Start chrony" in out
     daemon.reports["kvm1"] = daemon.reports["kvm1"].model_copy(update={"findings": [SHUT]})
     code, out, err = vmferry("doctor")
-    assert (code, err) == (Exit.PREFLIGHT, "Something stands in the way of moves: kvm1.\n")
+    assert (code, err) == (Exit.PREFLIGHT, "Problems prevent moves: kvm1.\n")
 
 
 def test_a_matrix(vmferry: Run, daemon: FakeClient) -> None:
@@ -59,11 +59,11 @@ def test_a_matrix(vmferry: Run, daemon: FakeClient) -> None:
         ["kvm2", "ok", "-"],
     ]
     lines = err.splitlines()
-    assert lines[0] == "Examining this host, kvm2 and the ways between them."
+    assert lines[0] == "Examining this host, kvm2 and the routes between them."
     assert lines[1].startswith("kvm1 to kvm2: kvm2 does not answer at 10.77.0.2: no route. Check that it is up")
     assert lines[1].endswith("(host-unreachable)")
     assert lines[2].startswith("kvm2 to kvm1: The clock of kvm1")
-    assert lines[3] == "Something stands in the way of moves: kvm1 to kvm2."
+    assert lines[3] == "Problems prevent moves: kvm1 to kvm2."
     daemon.pairs = daemon.pairs[1:]
     assert vmferry("doctor", "kvm2")[0] == 0
 

@@ -49,7 +49,7 @@ def test_list_has_the_newest_first_and_can_be_narrowed(vmferry: Run, daemon: Fak
     assert listed("--limit", "1") == ["bbbbbb3"]
     code, out, err = vmferry("job", "list", "--limit", "2")
     assert (code, [line.split()[0] for line in out.splitlines()]) == (0, ["ID", "bbbbbb3", "aaaaaa2"])
-    assert err == "The newest 2 of 3 moves; `--limit 0` shows all.\n"
+    assert err == "Showing the newest 2 of 3 moves; `--limit 0` shows all.\n"
 
 
 def test_list_shows_twenty_unless_a_program_reads(vmferry: Run, daemon: FakeClient) -> None:
@@ -125,7 +125,7 @@ def test_show_of_a_running_job(vmferry: Run, daemon: FakeClient) -> None:
     daemon.known = [JOB.model_copy(update={"progress": copying(42.3, 3)})]
     code, out, _ = vmferry("job", "show", "7f3a9c")
     assert code == 0
-    assert "asked for by  ann on kvm1 (unix)" in out
+    assert "requested by  ann on kvm1 (unix)" in out
     assert "42.3 %" in out
 
 
@@ -175,7 +175,7 @@ def test_watch_of_a_stream_without_an_end_asks_how_it_stands(vmferry: Run, daemo
 def test_cancel(vmferry: Run, daemon: FakeClient) -> None:
     code, out, err = vmferry("job", "cancel", "7f3a9c")
     assert (code, out) == (0, "")
-    assert "was asked to end" in err
+    assert "is being cancelled" in err
     assert daemon.calls[0] == ("cancel", "7f3a9c")
 
 

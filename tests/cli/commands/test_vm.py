@@ -65,7 +65,7 @@ def test_move_is_watched_to_its_end(vmferry: Run, daemon: FakeClient) -> None:
         "total time   12.3 s",
         "pause        247 ms",
         "on the wire  3 GiB",
-        "carried      memory 1 GiB, disks 2 GiB",
+        "transferred  memory 1 GiB, disks 2 GiB",
         "connections  10.77.1.1 -> 10.77.1.2:6610 (TLS)",
         "             10.77.1.2 -> 10.77.1.1:6611 (TLS)",
     ]
@@ -222,7 +222,7 @@ NAMED_ALIKE = Finding.warns(codes.SAME_HOSTNAME, ("kvm", "kvm"), source="kvm1", 
 def test_check_that_finds_nothing(vmferry: Run, daemon: FakeClient) -> None:
     code, out, err = vmferry("vm", "check", "web01", "kvm2", "--include-storage", "--map-network", "br0=br1")
     assert (code, out) == (0, "")
-    hint = "--predict measures how long the move would take, and whether the copying would end.\n"
+    hint = "--predict measures how long the move would take and whether it would converge.\n"
     assert err == f"web01 can move from kvm1 to kvm2.\n{hint}"
     options = MoveOptions(include_storage=True, map_networks={"br0": "br1"})
     assert daemon.calls[0] == ("check", "web01", "kvm2", options)

@@ -129,7 +129,7 @@ def test_unpair_asks_first(vmferry: Run, daemon: FakeClient, monkeypatch: pytest
 def test_unpair_with_yes_does_not_ask(vmferry: Run, daemon: FakeClient) -> None:
     for arguments in (("--yes", "host", "unpair", "kvm2"), ("host", "unpair", "kvm2", "--yes")):
         daemon.calls.clear()
-        assert vmferry(*arguments) == (0, "", "kvm2 is forgotten.\n")
+        assert vmferry(*arguments) == (0, "", "kvm2 is no longer paired with this host.\n")
         assert daemon.calls[0] == ("unpair", "kvm2")
     vmferry("--yes", "host", "unpair", "kvm2", "--force")
     assert ("unpair", "kvm2", "force") in daemon.calls

@@ -24,7 +24,7 @@ def test_limits_come_and_go(vmferry: Run, daemon: FakeClient) -> None:
 def test_what_has_changed_is_printed(vmferry: Run, daemon: FakeClient) -> None:
     same = "No changes: ann has no limit on this host.\n"
     assert vmferry("host", "unrestrict", "ann") == (0, "", same)
-    assert "No changes: ann has this limit already." in vmferry("host", "restrict", "ann", "--vm", "web*")[2]
+    assert "No changes: ann already has this limit." in vmferry("host", "restrict", "ann", "--vm", "web*")[2]
     limit = Restriction(who="ann", vms=["web*"], to=["*"])
     daemon.after = daemon.now.model_copy(update={"restrictions": [limit]})
     _, out, err = vmferry("host", "restrict", "ann", "--vm", "web*")

@@ -40,7 +40,7 @@ def test_disable_with_a_word_about_moves_waits_for_them(vmferry: Run, daemon: Fa
     daemon.going = ["7f3a9c"]
     code, out, err = vmferry("migration", "disable", f"--{flag}")
     assert (code, out) == (0, "")
-    assert err == "Migration is disabled.\nWaiting for the end of 7f3a9c.\n"
+    assert err == "Migration is disabled.\nWaiting for 7f3a9c to end.\n"
     assert changes(daemon) == [("POST", "/host/migration/disable", {"moves": flag})]
 
 
@@ -74,7 +74,7 @@ def test_waiting_can_be_left(vmferry: Run, daemon: FakeClient) -> None:
     daemon.story = [KeyboardInterrupt]
     code, _, err = vmferry("migration", "disable", "--wait")
     assert code == 130
-    assert "They go on" in err
+    assert "The moves continue" in err
 
 
 def test_network_list(vmferry: Run, daemon: FakeClient) -> None:
@@ -168,7 +168,7 @@ def test_apply_shows_what_it_changes_and_a_dry_run_changes_nothing(
     assert "max_migrations        2 -> 4" in out
     assert "network 10.20.0.0/24  priority 10 -> absent" in out
     assert "network 10.30.0.0/24  absent -> priority 10" in out
-    assert "dry run" in err
+    assert "Dry run" in err
     assert changes(daemon) == []
     shown = json.loads(vmferry("host", "apply", str(file), "--dry-run", "--output", "json")[1])
     assert shown["applied"] is False
@@ -183,7 +183,7 @@ def test_apply_disables_first_and_then_changes_the_rest(
     daemon.story = [DONE]
     code, _, err = vmferry("host", "apply", "-", "--wait")
     assert code == 0
-    assert "Waiting for the end of 7f3a9c." in err
+    assert "Waiting for 7f3a9c to end." in err
     (_, first, moves), (_, second, change) = changes(daemon)
     assert (first, moves) == ("/host/migration/disable", {"moves": "wait"})
     assert second == "/host/settings"

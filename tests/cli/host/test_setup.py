@@ -56,7 +56,7 @@ def test_every_answer_can_be_an_option(vmferry: Run, alone: FakeClient, tmp_path
         ("try_host", "kvm2"),
         ("try_host", "kvm2"),
     ]
-    assert "kvm2            answers, and accepts this host; the way back works too" in out
+    assert "kvm2            connected in both directions" in out
 
 
 def test_without_options_the_known_hosts_are_tried_and_nothing_changes(vmferry: Run, alone: FakeClient) -> None:
@@ -86,7 +86,7 @@ def test_a_host_that_does_not_work_is_shown_and_is_the_exit_code(vmferry: Run, a
     alone.wrong = Problem.model_validate(error.problem())
     code, out, err = vmferry("host", "setup", "--yes")
     assert code == 5
-    assert "the way back fails: kvm1 does not answer" in out
+    assert "the connection back fails: kvm1 does not answer" in out
     assert "(host-unreachable)" in err
 
 
@@ -123,7 +123,7 @@ def test_an_answer_that_cannot_be_is_asked_for_again(
     assert code == 0, err
     for said in (
         "kvm1 has no user an.",
-        "ntlm is none of",
+        "ntlm is not one of",
         "No such file",
         "no address inside 10.99.0.0/24",
         "neither a subnet",
@@ -149,7 +149,7 @@ def test_an_end_before_the_end_says_that_nothing_was_saved(
     terminal(monkeypatch, answers.partition("\x03")[0])  # the end of the input aborts as Ctrl-C does
     code, out, err = vmferry("host", "setup")
     assert (code, out) == (130, "")
-    assert err.endswith("Ended. Nothing was saved.\n")
+    assert err.endswith("Stopped. Nothing was saved.\n")
     assert [call for call in changes(daemon) if call[0] == "PATCH"] == []
 
 
@@ -160,7 +160,7 @@ def test_an_end_after_the_summary_says_what_was_saved(
     terminal(monkeypatch, "ann\n" + "\n" * 7 + "y\n")
     code, _, err = vmferry("host", "setup")
     assert code == 130
-    assert err.endswith("Ended. Saved: operators.\n")
+    assert err.endswith("Stopped. Saved: operators.\n")
 
 
 def test_each_question_is_explained_and_lines_break_between_words(

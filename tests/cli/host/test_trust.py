@@ -36,7 +36,7 @@ def test_trust_show_and_remove(vmferry: Run, daemon: FakeClient, monkeypatch: py
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert vmferry("host", "trust", "remove")[0] == 2
     assert changes(daemon) == []
-    assert vmferry("host", "trust", "remove", "--yes") == (0, "", "No authority is trusted.\n")
+    assert vmferry("host", "trust", "remove", "--yes") == (0, "", "No authority is trusted now.\n")
     assert changes(daemon) == [("remove_trust",)]
 
 
@@ -52,7 +52,7 @@ def test_request_goes_to_stdout_alone(vmferry: Run, daemon: FakeClient) -> None:
 
 def test_install_and_show(vmferry: Run, daemon: FakeClient, file: str) -> None:
     code, out, err = vmferry("host", "certificate", "install", file)
-    assert (code, err) == (0, "Hosts of the site know this one as kvm1.example.org now.\n")
+    assert (code, err) == (0, "Hosts of the site now know this host as kvm1.example.org.\n")
     assert "issued by    CN=Site CA" in out
     assert changes(daemon) == [("install_certificate", "PEM")]
     assert vmferry("host", "certificate", "show")[1] == out

@@ -27,7 +27,7 @@ def test_rate_is_read(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "100", "M", "-1M", "1e3M", "0M", "0.0000001k", "1 lot", "1M M"])
 def test_what_is_no_rate_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is not a rate|too little"):
+    with pytest.raises(ValueError, match=r"is not a rate|too small"):
         parse_rate(text)
 
 

@@ -108,12 +108,12 @@ def test_a_log_that_was_tampered_with_is_found_and_one_cut_off_through_the_peer(
         path.write_bytes(b"".join([*lines[:-2], lines[-2].replace(b"kvm2", b"kvm9"), lines[-1]]))
         assert "was changed (changed, line " in broken(pair.one)
         path.write_bytes(b"".join([*lines[:-2], lines[-1]]))
-        assert "were taken out (removed, line " in broken(pair.one)
+        assert "were removed (removed, line " in broken(pair.one)
         path.write_bytes(b"".join(lines[2:]))
-        assert "were taken out (removed, line 1 of audit.log)" in broken(pair.one)
+        assert "were removed (removed, line 1 of audit.log)" in broken(pair.one)
         path.write_bytes(lines[0])
         assert vmferry(pair.one, "audit", "verify")["broken"] is None  # by itself it looks well
-        assert "of which kvm2 was told, is not there (cut)" in broken(pair.one, "--peers")
+        assert "which kvm2 knows of, is missing (cut)" in broken(pair.one, "--peers")
     finally:
         path.write_bytes(whole)
     assert vmferry(pair.one, "audit", "verify", "--peers")["broken"] is None

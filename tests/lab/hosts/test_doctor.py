@@ -101,7 +101,7 @@ def test_where_all_is_well_it_is_silent(pair: Pair) -> None:
     shown = pair.one.run("vmferry", "doctor", "kvm2")
     assert shown.stdout.splitlines()[-2].split() == ["kvm1", "-", "ok"]
     assert shown.stdout.splitlines()[-1].split() == ["kvm2", "ok", "-"]
-    assert shown.stderr.endswith("Nothing stands in the way of moves.\n")
+    assert shown.stderr.endswith("No problem prevents moves.\n")
 
 
 @pytest.mark.quiet

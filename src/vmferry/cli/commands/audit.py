@@ -1,4 +1,4 @@
-"""`vmferry audit`: who did what on this host, and with which result."""
+"""`vmferry audit`: the audit log of this host."""
 
 import click
 
@@ -16,17 +16,19 @@ from vmferry.core.errors import AccessError, UsageError
 
 @click.group(cls=Group)
 def audit() -> None:
-    """See who did what on this host, and with which result."""
+    """Show and verify the audit log of this host: who did what, and with which result."""
 
 
 @audit.command("list", example="vmferry audit list --since 1h\nvmferry audit list --job 7f3a9c")
-@click.option("--since", metavar="TIME", callback=parsed(parse_span), help="Only what is younger: 90s, 15m, 1h, 30d.")
-@click.option("--job", "job_id", metavar="JOB", shell_complete=complete.jobs, help="Only what is about this move.")
+@click.option(
+    "--since", metavar="TIME", callback=parsed(parse_span), help="Only records newer than this: 90s, 15m, 1h, 30d."
+)
+@click.option("--job", "job_id", metavar="JOB", shell_complete=complete.jobs, help="Only records of this move.")
 @pass_command_line
 def list_(cli: CommandLine, since: float | None, job_id: str | None) -> None:
-    """List what was changed on this host, or was to be: the newest thousand records, the oldest of them first.
+    """List the newest thousand records of the audit log, oldest first.
 
-    It shows both ends of a move: what people asked of this host, and what other hosts did. Only administrators see it.
+    The log has every change on this host and every attempt at one, by users and by other hosts. Administrators only.
     """
     client = cli.client()
     show_list(
@@ -45,14 +47,16 @@ def list_(cli: CommandLine, since: float | None, job_id: str | None) -> None:
 
 
 @audit.command("verify", example="vmferry audit verify\nvmferry audit verify --peers --output json")
-@click.option("--peers", is_flag=True, help="Ask all known hosts too: they keep the heads that moves told them.")
+@click.option(
+    "--peers", is_flag=True, help="Also ask the other hosts: each move tells them the newest record, and they keep it."
+)
 @pass_command_line
 def verify(cli: CommandLine, peers: bool) -> None:
-    """Walk along this host's audit log, rotated files too, and say whether it is as it was written.
+    """Verify that this host's audit log has not been altered, rotated files included.
 
-    Each record holds the SHA-256 of the one before it: what was changed, taken out or put in shows. That the newest
-    records were cut off, or all written anew, only --peers shows: hosts tell each other the newest record with each
-    move. Only administrators see it. Exit code 4 and `audit-log-broken` at a break.
+    Each record contains the SHA-256 of the one before it, which shows records that were changed, removed or inserted.
+    Only --peers shows that the newest records were removed or that all were rewritten: with each move, hosts tell each
+    other their newest record. Administrators only. Exit code 4 and `audit-log-broken` if the log was altered.
     """
     client = cli.client()
     found = client.verify_audit(peers=peers)
@@ -64,7 +68,7 @@ def verify(cli: CommandLine, peers: bool) -> None:
 
 
 def _whole(client: Client, word: str | None) -> str | None:
-    """Return the identifier of the job that a word means; the word itself where only the log may know it.
+    """Return the identifier of the job that an argument names; a whole identifier may be known only to the log.
 
     The log also has moves that were refused before they became jobs here.
     """
@@ -80,9 +84,9 @@ def _whole(client: Client, word: str | None) -> str | None:
 
 _SAID = {
     Kind.CHANGED: "record {number} was changed",
-    Kind.REMOVED: "records before record {number} were taken out",
-    Kind.INSERTED: "record {number} was put in or moved",
-    Kind.UNREADABLE: "a line is no record",
+    Kind.REMOVED: "records before record {number} were removed",
+    Kind.INSERTED: "record {number} was inserted or moved",
+    Kind.UNREADABLE: "a line is not a record",
 }
 
 
@@ -93,8 +97,8 @@ def _break(broken: Break) -> str:
 
 def _missed(witness: Witness) -> str:
     first = min(witness.missed, key=lambda missed: missed.head.number)
-    said = "is not there" if first.kind is Kind.CUT else "was another one"
-    return f"record {first.head.number}, of which {witness.host} was told, {said} ({first.kind})"
+    said = "is missing" if first.kind is Kind.CUT else "was a different one"
+    return f"record {first.head.number}, which {witness.host} knows of, {said} ({first.kind})"
 
 
 def _witness(witness: Witness) -> str:
@@ -102,8 +106,8 @@ def _witness(witness: Witness) -> str:
         return f"not asked: {witness.error}"
     if witness.missed:
         return _missed(witness)
-    gone = f", {witness.older} of them of records that were rotated away" if witness.older else ""
-    return f"{witness.heads} heads on record, none is missing{gone}"
+    gone = f"; {witness.older} of them were rotated away" if witness.older else ""
+    return f"knows {witness.heads} records, none is missing{gone}"
 
 
 def _chain(found: Verification) -> dict[str, str]:
@@ -113,10 +117,10 @@ def _chain(found: Verification) -> dict[str, str]:
     if found.first and found.first > 1:
         lines["rotated away"] = f"{found.first - 1} older records"
     if found.unchained:
-        lines["unchained"] = f"{found.unchained} lines from before there was a chain"
+        lines["unchained"] = f"{found.unchained} lines from before the log was a chain"
     lines["head"] = f"{found.head.number} {found.head.digest}"
-    lines["result"] = _break(found.broken) if found.broken else "the chain holds"
-    return lines | {f"as {witness.host} has it": _witness(witness) for witness in found.peers}
+    lines["result"] = _break(found.broken) if found.broken else "not altered"
+    return lines | {f"compared with {witness.host}": _witness(witness) for witness in found.peers}
 
 
 def _who(record: AuditRecord) -> str:

@@ -1,6 +1,6 @@
-"""`vmferry delegation`: who may act for users at which host, in the domain's directory.
+"""`vmferry delegation`: which hosts may act for users at which other hosts, in the domain's directory.
 
-It runs where it is typed, as whoever has a ticket there: no daemon is asked, and no host's key is used.
+The commands run where they are typed, with the Kerberos ticket of the user. They use neither vmferryd nor a host's key.
 """
 
 import functools
@@ -24,15 +24,15 @@ from vmferry.directory.connection import DirectoryConnector
 from vmferry.identity.kerberos import HostKeys
 
 _LATER = (
-    "Domain controllers tell each other within minutes, some only within hours; a user whose own ticket is older gets "
-    "a new one with `kdestroy` and `kinit`. See whether it works: `vmferry delegation verify`."
+    "Domain controllers replicate this within minutes, some only within hours. Users whose ticket is older get a new "
+    "one with `kdestroy` and `kinit`. To check the result: `vmferry delegation verify`."
 )
-_dry_run = click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
-_both = click.option("--both", is_flag=True, help="The other way, too.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+_both = click.option("--both", is_flag=True, help="Also for the other direction.")
 
 
 def _connected(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say how the directory is reached; the command gets a connector."""
+    """Add the options for reaching the directory; the command gets a connector."""
 
     @functools.wraps(command)
     def wrapped(
@@ -45,10 +45,10 @@ def _connected(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--authority",
             type=click.Path(exists=True, dir_okay=False, resolve_path=True),
-            help="PEM file of who certifies the controllers, for --ldaps. Default: whom this machine trusts.",
+            help="PEM file of the controllers' authority, for --ldaps. Default: those that this machine trusts.",
         ),
-        click.option("--ldaps", is_flag=True, help="By TLS on port 636, not sealed by Kerberos on port 389."),
-        click.option("--controller", metavar="NAME", help="Which domain controller to ask. Default: the DNS says."),
+        click.option("--ldaps", is_flag=True, help="Use TLS on port 636 instead of Kerberos encryption on port 389."),
+        click.option("--controller", metavar="NAME", help="Domain controller to use. Default: found in the DNS."),
     ):
         made = option(made)
     return made
@@ -56,9 +56,9 @@ def _connected(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group(cls=Group)
 def delegation() -> None:
-    """Say who may act for users at which host, in an Active Directory domain.
+    """Manage which host may act for users at which other host, in an Active Directory domain.
 
-    These commands act with your own Kerberos ticket (`kinit administrator`), on a host or a workstation.
+    These commands use your own Kerberos ticket (`kinit administrator`), on a host or a workstation.
     """
 
 
@@ -67,9 +67,9 @@ def delegation() -> None:
 @pass_command_line
 @_connected
 def show_(cli: CommandLine, hosts: tuple[str, ...], connector: DirectoryConnector) -> None:
-    """Show which host may act for users at which other, for which service, and what is missing.
+    """Show which host may act for users at which other host, for which service, and what is missing.
 
-    With one HOST: to and from that one. With none: all whose computer account has the migration service.
+    With one HOST, show it with every other host. Without HOST, show all hosts that have the migration service.
     """
     with connector() as directory:
         found = manage.show(directory, hosts)
@@ -79,11 +79,11 @@ def show_(cli: CommandLine, hosts: tuple[str, ...], connector: DirectoryConnecto
     _show_matrix(cli, found)
     for one in found.hosts:
         if one.unconstrained:
-            cli.message(f"{one.name} may act for everybody everywhere (unconstrained delegation): turn that off.")
+            cli.message(f"{one.name} may act for any user at any host (unconstrained delegation). Turn that off.")
         for fault in one.names:
-            held = f", {' and '.join(fault.holders)} have it" if fault.holders else ""
+            held = f", held by {' and '.join(fault.holders)}" if fault.holders else ""
             cli.message(
-                f"The service name {fault.name} is {fault.fault}{held}: `vmferry delegation register {one.name}`."
+                f"The service name {fault.name} is {fault.fault}{held}. Run `vmferry delegation register {one.name}`."
             )
 
 
@@ -95,12 +95,16 @@ def show_(cli: CommandLine, hosts: tuple[str, ...], connector: DirectoryConnecto
 @click.argument("source", metavar="A", shell_complete=complete.hosts)
 @click.argument("destination", metavar="B", shell_complete=complete.hosts)
 @_both
-@click.option("--no-storage", is_flag=True, help="For moves without storage alone.")
-@click.option("--kerberos-only", is_flag=True, help="Only for users who come to A with a ticket, not by its socket.")
+@click.option("--no-storage", is_flag=True, help="Only for moves without storage.")
+@click.option(
+    "--kerberos-only",
+    is_flag=True,
+    help="Only for users who reach A with a Kerberos ticket, not through its unix socket.",
+)
 @click.option(
     "--resource-based",
     is_flag=True,
-    help="Write it on B's account: takes only the right to write there, and is for all services and any protocol.",
+    help="Write it on B's account. Requires only the right to write there; applies to all services and any protocol.",
 )
 @_dry_run
 @pass_command_line
@@ -118,13 +122,13 @@ def grant(
 ) -> None:
     """Let host A act for users at host B, so that they can move VMs from A to B.
 
-    What is there already stays, whoever wrote it; given twice, it changes nothing.
+    Delegations that exist stay, whoever wrote them. Run again, the command changes nothing.
     """
     for option, given in (("--no-storage", no_storage), ("--kerberos-only", kerberos_only)):
         if resource_based and given:
             raise UsageError(codes.RESOURCE_OPTIONS, option=option)
-    with connector() as directory, _telling(cli, dry_run) as tell:
-        for one, two in _ways(source, destination, both):
+    with connector() as directory, _printing(cli, dry_run) as tell:
+        for one, two in _directions(source, destination, both):
             manage.grant(
                 directory,
                 one,
@@ -152,12 +156,12 @@ def revoke(
     dry_run: bool,
     connector: DirectoryConnector,
 ) -> None:
-    """Let host A no longer act for users at host B: take away what `grant` writes, of either kind, and nothing else.
+    """Remove what `grant` writes: host A may no longer act for users at host B. Nothing else is removed.
 
-    "Any protocol" goes with the last service that A's account lists.
+    "Any protocol" is removed with the last service that A's account lists.
     """
-    with connector() as directory, _telling(cli, dry_run) as tell:
-        for one, two in _ways(source, destination, both):
+    with connector() as directory, _printing(cli, dry_run) as tell:
+        for one, two in _directions(source, destination, both):
             manage.revoke(directory, one, two, tell=tell, dry_run=dry_run)
 
 
@@ -167,28 +171,28 @@ def revoke(
 @pass_command_line
 @_connected
 def register(cli: CommandLine, name: str, dry_run: bool, connector: DirectoryConnector) -> None:
-    """Give HOST's account the service names that it lacks; take them from others that have them, after asking."""
-    with connector() as directory, _telling(cli, dry_run) as tell:
+    """Add the service names that HOST's account lacks. If another account has one, ask before it is moved."""
+    with connector() as directory, _printing(cli, dry_run) as tell:
         manage.register(directory, name, tell=tell, confirm=cli.confirm, dry_run=dry_run)
 
 
 @delegation.command("verify", example="vmferry delegation verify kvm1 kvm2 --as operator --storage")
 @click.argument("source", metavar="A", shell_complete=complete.hosts)
 @click.argument("destination", metavar="B", shell_complete=complete.hosts)
-@click.option("--as", "user", metavar="USER", required=True, help="For whom A would act: NAME, or NAME@REALM.")
-@click.option("--storage", is_flag=True, help="For moves that take storage along, too.")
+@click.option("--as", "user", metavar="USER", required=True, help="User for whom A would act: NAME, or NAME@REALM.")
+@click.option("--storage", is_flag=True, help="Also check what moves with storage require.")
 @pass_command_line
 @_connected
 def verify(
     cli: CommandLine, source: str, destination: str, user: str, storage: bool, connector: DirectoryConnector
 ) -> None:
-    """See whether host A may act for USER at host B, and where it may not, why.
+    """Verify that host A may act for USER at host B; if it may not, show why.
 
-    What the domain's directory says is seen from everywhere. The KDC itself is tried on A as root alone: that takes
-    A's keys. Exit code 3 when a step failed.
+    The domain's directory can be read from anywhere. The KDC is tried only on A and as root, because that requires A's
+    keys. Exit code 3 if a step failed.
     """
-    here = config.load()
-    keys = HostKeys(here.keytab, here.name)
+    local = config.load()
+    keys = HostKeys(local.keytab, local.name)
     services = ALL if storage else ALL[:1]
     found = verification.verify(connector, source, destination, user, services, keys)
     if cli.json:
@@ -212,8 +216,8 @@ def verify(
 
 
 @contextmanager
-def _telling(cli: CommandLine, dry_run: bool) -> Iterator[Callable[[Change], None]]:
-    """Print changes as they are made, so that what was done is known where a later one fails."""
+def _printing(cli: CommandLine, dry_run: bool) -> Iterator[Callable[[Change], None]]:
+    """Print each change as soon as it is made, so that the changes are known if a later one fails."""
     made: list[Written] = []
 
     def tell(change: Change) -> None:
@@ -230,14 +234,14 @@ def _telling(cli: CommandLine, dry_run: bool) -> Iterator[Callable[[Change], Non
         if cli.json:
             click.echo(json.dumps([one.model_dump(mode="json") for one in made], indent=2))
     if not made:
-        cli.message("Nothing is to be changed.")
+        cli.message("No changes.")
     elif dry_run:
-        cli.message("Nothing was written.")
+        cli.message("Dry run: nothing was written.")
     else:
         cli.message(_LATER)
 
 
-def _ways(source: str, destination: str, both: bool) -> Iterable[tuple[str, str]]:
+def _directions(source: str, destination: str, both: bool) -> Iterable[tuple[str, str]]:
     return ((source, destination), (destination, source)) if both else ((source, destination),)
 
 
@@ -255,7 +259,7 @@ def _show_matrix(cli: CommandLine, found: Delegations) -> None:
         },
     )
     if not found.links:
-        cli.message("There are no two hosts to show: name them.")
+        cli.message("Fewer than two hosts were found. Name the hosts to show.")
 
 
 def _missing(link: Link) -> str:

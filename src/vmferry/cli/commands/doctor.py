@@ -1,4 +1,4 @@
-"""`vmferry doctor`: whether this host, and the ways between it and others, are as moves need them."""
+"""`vmferry doctor`: examine this host, other hosts, and the routes between them."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -27,18 +27,18 @@ vmferry doctor --all --output json
 """,
 )
 @click.argument("hosts", nargs=-1, metavar="[HOST]...", shell_complete=complete.hosts)
-@click.option("--all", "every", is_flag=True, help="This host and all that it is paired with.")
+@click.option("--all", "every", is_flag=True, help="This host and all paired hosts.")
 @pass_command_line
 @click.pass_context
 def doctor(ctx: click.Context, cli: CommandLine, hosts: tuple[str, ...], every: bool) -> None:
-    """Examine this host; with HOSTs, which are paired with it, also those, and every way between two of them.
+    """Examine this host. With HOSTs, also examine these paired hosts and every route between two of them.
 
-    The ways are shown as a matrix, from the host of the row to that of the column: ok, or the code of the first thing
-    that stands in a move's way, and below it the remedy. Nothing is changed.
-    Exit code 3 when something stands in the way of moves, 0 otherwise. docs/doctor.md has every code.
+    The routes are shown as a matrix, from the host of the row to the host of the column: ok, or the code of the first
+    problem that prevents a move. The remedies follow below. Nothing is changed.
+    Exit code 3 if a problem prevents moves, 0 otherwise. docs/doctor.md has all codes.
     """
     if hosts and every:
-        raise click.UsageError("Name hosts, or say --all.")
+        raise click.UsageError("Name hosts or use --all, not both.")
     try:
         client = cli.client()
         if not hosts and not every:
@@ -46,15 +46,15 @@ def doctor(ctx: click.Context, cli: CommandLine, hosts: tuple[str, ...], every: 
         else:
             names = list(hosts) or [host.name for host in client.hosts()]
             if names:
-                cli.message(f"Examining this host, {', '.join(names)} and the ways between them.")
+                cli.message(f"Examining this host, {', '.join(names)} and the routes between them.")
             else:
-                cli.message("Examining this host. It knows no other.")
+                cli.message("Examining this host. It knows no other host.")
             matrix = client.diagnose(names)
             reports = matrix.hosts
     except UnreachableError as error:
         if error.code.name != codes.DAEMON_UNREACHABLE.name:
             raise
-        reports, matrix = [_away(service.away(error))], None
+        reports, matrix = [_unreachable(service.away(error))], None
     if matrix is None:
         _show_host(cli, reports[0])
     else:
@@ -67,10 +67,10 @@ def doctor(ctx: click.Context, cli: CommandLine, hosts: tuple[str, ...], every: 
         ctx.exit(Exit.PREFLIGHT)
 
 
-def _away(finding: Finding) -> HostReport:
-    """Report of a host whose vmferryd does not answer: nobody else could look."""
+def _unreachable(finding: Finding) -> HostReport:
+    """Return the report of a host whose vmferryd does not answer."""
     name = config.load().name
-    untold = ["everything else: it is vmferryd that looks"]
+    untold = ["everything else: only vmferryd can check it"]
     return HostReport(name=name, vmferry="", libvirt="", qemu="", migration=None, findings=[finding], untold=untold)
 
 
@@ -113,7 +113,7 @@ def _facts(report: HostReport) -> dict[str, str]:
         "libvirt": report.libvirt or "not known",
         "QEMU": report.qemu or "not known",
         "migration": migration[report.migration],
-        **({"not seen": "\n".join(report.untold)} if report.untold else {}),
+        **({"not checked": "\n".join(report.untold)} if report.untold else {}),
     }
 
 
@@ -134,13 +134,13 @@ def _show_findings(cli: CommandLine, reports: Sequence[HostReport]) -> None:
 
 
 class _Row(Finding):
-    """A finding, and whose it is."""
+    """A finding with the name of its host."""
 
     host: str
 
 
 def _cell(pair: PairReport) -> str:
-    """Say the first thing that stands in the way; what is only worth knowing does not make a way a bad one."""
+    """Return the code of the first blocker; warnings do not count."""
     found = blocker(pair.findings)
     return found.code if found else _WELL
 
@@ -149,6 +149,6 @@ def _sum_up(cli: CommandLine, hosts: Sequence[HostReport], pairs: Sequence[PairR
     ill = [report.name for report in hosts if blocker(report.findings) is not None]
     bad = [f"{pair.source} to {pair.destination}" for pair in pairs if blocker(pair.findings) is not None]
     if ill or bad:
-        cli.message(f"Something stands in the way of moves: {', '.join(ill + bad)}.")
+        cli.message(f"Problems prevent moves: {', '.join(ill + bad)}.")
     else:
-        cli.message("Nothing stands in the way of moves.")
+        cli.message("No problem prevents moves.")

@@ -1,4 +1,4 @@
-"""`vmferry job`: moves, running and ended."""
+"""`vmferry job`: list, watch, cancel and settle moves."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,15 +21,15 @@ from vmferry.core.errors import VmferryError
 from vmferry.core.job import State
 from vmferry.core.messages.api import Job
 
-LIMIT = 20  # jobs in a table where nothing else is said
-GLANCE = 1.0  # seconds between two looks at jobs that have not ended
+LIMIT = 20  # jobs in a table by default
+GLANCE = 1.0  # seconds between two requests for the jobs
 
 _job = click.argument("word", metavar="JOB", shell_complete=complete.jobs)
 
 
 @click.group(cls=Group)
 def job() -> None:
-    """See, watch and cancel moves.
+    """List, watch and cancel moves.
 
     JOB is the identifier of a job or the beginning of it, the name of a VM (its newest job), or `last`.
     """
@@ -51,17 +51,17 @@ def job() -> None:
     "--limit",
     type=click.IntRange(0),
     metavar="N",
-    help=f"The newest N; 0 is all. Default: {LIMIT} in a table, else all.",
+    help=f"Only the newest N; 0 for all. Default: {LIMIT} in a table, otherwise all.",
 )
-@click.option("--watch", is_flag=True, help="Show the list until Ctrl-C, always as it stands.")
+@click.option("--watch", is_flag=True, help="Keep the list up to date on the terminal until Ctrl-C.")
 @pass_command_line
 @click.pass_context
 def list_(
     ctx: click.Context, cli: CommandLine, states: Sequence[str], vm: str | None, limit: int | None, watch: bool
 ) -> None:
-    """List the moves from and to this host, the newest first."""
+    """List the moves from and to this host, newest first."""
     if watch and (cli.json or not Console().is_terminal):
-        raise click.UsageError("--watch draws on a terminal. For a program: `vmferry job watch JOB --output json`.")
+        raise click.UsageError("--watch requires a terminal. In a program, use `vmferry job watch JOB --output json`.")
     client = cli.client()
     program = cli.json or cli.names
     most = limit if limit is not None else 0 if program else LIMIT
@@ -78,14 +78,14 @@ def list_(
     shown = found[: most or None]
     show_list(cli, shown, _columns(short(jobs)), more=_MORE, name=lambda job: job.id)
     if len(found) > len(shown) and not program:
-        cli.message(f"The newest {len(shown)} of {len(found)} moves; `--limit 0` shows all.")
+        cli.message(f"Showing the newest {len(shown)} of {len(found)} moves; `--limit 0` shows all.")
 
 
 @job.command("show", example="vmferry job show 7f3a9c\nvmferry job show web01")
 @_job
 @pass_command_line
 def show(cli: CommandLine, word: str) -> None:
-    """Show a move: how far it is, or how it ended."""
+    """Show a move: its progress, or its result."""
     client = cli.client()
     show_job(cli, client.job(pick(client, word).id))
 
@@ -95,9 +95,9 @@ def show(cli: CommandLine, word: str) -> None:
 @pass_command_line
 @click.pass_context
 def watch(ctx: click.Context, cli: CommandLine, word: str) -> None:
-    """Watch a move to its end.
+    """Watch a move until it ends.
 
-    Ctrl-C stops watching; the move goes on. The exit code is that of the move.
+    Ctrl-C stops watching; the move continues. The exit code is that of the move.
     """
     client = cli.client()
     found = pick(client, word, running=True)
@@ -112,25 +112,29 @@ def watch(ctx: click.Context, cli: CommandLine, word: str) -> None:
 @_job
 @pass_command_line
 def logs(cli: CommandLine, word: str) -> None:
-    """Print what this host's transfer process of a move has logged.
+    """Print the log of a move that this host's transfer process wrote.
 
-    Each phase has a line, and so has whatever went wrong. The other host has a log of its own.
+    It has a line for each phase and each problem. The other host has its own log.
     """
     client = cli.client()
     found = client.job_log(pick(client, word).id)
     show_lines(cli, found, found.lines)
     if not found.lines:
-        cli.message(f"Host {found.host} has no log of job {found.job}: it has not begun, or its log is old.")
+        cli.message(
+            f"Host {found.host} has no log of job {found.job}: the job has not started, or its log was removed."
+        )
 
 
 @job.command("wait", example="vmferry job wait web01 db01 --timeout 30m")
 @click.argument("words", metavar="JOB...", nargs=-1, required=True, shell_complete=complete.running_jobs)
-@click.option("--timeout", metavar="TIME", callback=parsed(parse_span), help="Give up after this: 90s, 10m, 2h.")
+@click.option(
+    "--timeout", metavar="TIME", callback=parsed(parse_span), help="Stop waiting after this time: 90s, 10m, 2h."
+)
 @pass_command_line
 def wait(cli: CommandLine, words: Sequence[str], timeout: float | None) -> None:
-    """Wait until moves have ended, without showing how far they are.
+    """Wait until moves have ended, without showing their progress.
 
-    The exit code is that of the first move that did not succeed. Moves go on when the time is over.
+    The exit code is that of the first move that did not succeed. The moves continue after a timeout.
     """
     client = cli.client()
     limit = None if timeout is None else time.monotonic() + timeout
@@ -143,20 +147,20 @@ def wait(cli: CommandLine, words: Sequence[str], timeout: float | None) -> None:
 @job.command("cancel", example="vmferry job cancel 7f3a9c\nvmferry job cancel web01 --force")
 @click.argument("word", metavar="JOB", shell_complete=complete.running_jobs)
 @click.option(
-    "--force", is_flag=True, help="Give it up on this host even if the other one does not take part (administrators)."
+    "--force", is_flag=True, help="Cancel it on this host even if the other host does not respond (administrators)."
 )
 @pass_command_line
 def cancel(cli: CommandLine, word: str, force: bool) -> None:
-    """Cancel a move: the VM runs on where it is, and what was made for the move is removed.
+    """Cancel a move. The VM continues to run on its source, and what was created for the move is removed.
 
-    A move that has passed its commit cannot be cancelled: let it finish, then move the VM back.
+    A move that has passed its commit cannot be cancelled. Let it finish, then move the VM back.
     """
     client = cli.client()
     found = pick(client, word, running=True)
     client.cancel(found.id, force=force)
     cli.message(
-        f"Job {found.id} ({found.vm} to {found.destination}) was asked to end; "
-        f"`vmferry job watch {found.id}` shows when it has."
+        f"Job {found.id} ({found.vm} to {found.destination}) is being cancelled; "
+        f"`vmferry job watch {found.id}` shows when it has ended."
     )
 
 
@@ -172,7 +176,7 @@ def _wait(client: Client, job: Job, limit: float | None, timeout: float) -> Job:
 
 
 def _draw(client: Client, wanted: Callable[[Sequence[Job]], Sequence[Job]]) -> None:
-    """Draw the list until Ctrl-C."""
+    """Show the list until Ctrl-C."""
     with Live(console=Console(), auto_refresh=False) as live:
         try:
             while True:
@@ -184,14 +188,14 @@ def _draw(client: Client, wanted: Callable[[Sequence[Job]], Sequence[Job]]) -> N
 
 
 def _columns(length: int) -> dict[str, Callable[[Job], str]]:
-    """Return the columns of the list; `length`: characters of an identifier."""
+    """Return the columns of the list, with so many characters of each identifier."""
     return {
         "id": lambda job: job.id[:length],
         "vm": lambda job: job.vm,
         "from": lambda job: job.source,
         "to": lambda job: job.destination,
-        "state": _stands,
-        "began": lambda job: ago(job.created_at),
+        "state": _status,
+        "started": lambda job: ago(job.created_at),
         "took": lambda job: duration((job.ended_at - job.created_at).total_seconds()) if job.ended_at else "-",
     }
 
@@ -205,8 +209,8 @@ _MORE: dict[str, Callable[[Job], str]] = {
 }
 
 
-def _stands(job: Job) -> str:
-    """Return where a job stands: its phase while it runs, else its state."""
+def _status(job: Job) -> str:
+    """Return the phase of a running job, or the state of any other."""
     if job.position is not None:
         return f"waiting, number {job.position}"
     if job.state is not State.RUNNING:

@@ -1,4 +1,4 @@
-"""`vmferry lab`: real hosts on one machine, to try vmferry without servers."""
+"""`vmferry lab`: test hosts on one machine, to try vmferry without servers."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ _NEWER = "trixie"
 _PEOPLE = {person.name: one for one in (domain.TRUSTED, domain.HOME) for person in one.people}
 
 _name = click.option(
-    "--name", default="lab", show_default=True, metavar="NAME", help="Which lab; several may be up at once."
+    "--name", default="lab", show_default=True, metavar="NAME", help="Name of the lab; several labs may be up at once."
 )
 
 
@@ -36,7 +36,7 @@ def _release(text: str) -> tuple[str, str]:
 
 @click.group(cls=Group)
 def lab() -> None:
-    """Real hosts on one machine, to try vmferry (needs root)."""
+    """Run test hosts on this machine, to try vmferry (requires root)."""
 
 
 @lab.command(
@@ -44,31 +44,35 @@ def lab() -> None:
     example="vmferry lab up --hosts 3 --bandwidth 1gbit\nvmferry lab up --release kvm2=trixie\nvmferry lab up --domain",
 )
 @_name
-@click.option("--hosts", type=click.IntRange(1, 9), default=2, show_default=True, help="How many hosts.")
-@click.option("--bandwidth", metavar="RATE", help="Of the migration network, as tc(8) has it. Default: no limit.")
+@click.option("--hosts", type=click.IntRange(1, 9), default=2, show_default=True, help="Number of hosts.")
+@click.option(
+    "--bandwidth", metavar="RATE", help="Bandwidth of the migration network, in the units of tc(8). Default: no limit."
+)
 @click.option(
     "--release",
     "releases",
     callback=parsed(_release),
     metavar="HOST=RELEASE",
     multiple=True,
-    help="Make a host of another Debian release than this machine's, e.g. kvm2=trixie; may be repeated.",
+    help="Use another Debian release than this machine's for a host, e.g. kvm2=trixie; may be repeated.",
 )
-@click.option("--domain", "with_domain", is_flag=True, help="Make an Active Directory domain with the hosts in it.")
+@click.option("--domain", "with_domain", is_flag=True, help="Create an Active Directory domain with the hosts in it.")
 @click.option(
     "--samba",
     type=click.Choice(["machine", "newer"]),
     default="machine",
     show_default=True,
-    help="Whose Samba the domain has: this machine's, or that of Debian 13 (implies --domain).",
+    help="Samba of the domain controller: this machine's, or that of Debian 13 (implies --domain).",
 )
-@click.option("--trust", is_flag=True, help="Make a second domain that the first trusts (implies --domain).")
+@click.option("--trust", is_flag=True, help="Create a second domain that the first one trusts (implies --domain).")
 @click.option(
     "--mirror",
     metavar="URL",
-    help="Where another release comes from, the first time. Default: the mirror that this machine's apt uses.",
+    help="Mirror from which another release is installed. Default: the mirror that this machine's apt uses.",
 )
-@click.option("--bare", is_flag=True, help="Hosts as they are when vmferry was just installed: not paired, and no VM.")
+@click.option(
+    "--bare", is_flag=True, help="Leave the hosts as they are after installation: not paired, and without a VM."
+)
 @pass_command_line
 def up(
     cli: CommandLine,
@@ -82,10 +86,10 @@ def up(
     mirror: str | None,
     bare: bool,
 ) -> None:
-    """Bring the lab up, or what is missing of it: hosts that are paired and let VMs come and go, and a VM, web01.
+    """Start the lab, or what is missing of it: paired hosts with migration enabled, and a VM, web01.
 
-    A host of another release has that release's libvirt, QEMU and Python, and the same vmferry. Its root is made the
-    first time, which takes a minute, and stays in /var/cache/vmferry-lab for all labs: docs/lab.md.
+    A host of another release has that release's libvirt, QEMU and Python, and the same vmferry. Its root file system is
+    created once, which takes a minute, and kept in /var/cache/vmferry-lab for all labs: docs/lab.md.
     """
     found = Lab.named(name)
     chosen = _NEWER if samba == "newer" else MACHINE if with_domain or trust else None
@@ -99,13 +103,13 @@ def up(
             cli.message(f"Starting {play.FIRST} on kvm1 ...")
             play.add(found, play.FIRST, found.host("kvm1"))
         look = f"vmferry vm move {play.FIRST} kvm2 --include-storage" if len(found.hosts) > 1 else "vmferry vm list"
-    cli.message(f"The lab is up. Look around: vmferry lab exec {which}kvm1 -- {look}")
+    cli.message(f"The lab is up. Try: vmferry lab exec {which}kvm1 -- {look}")
     _show(cli, found)
 
 
 @lab.group("vm", cls=Group)
 def vm() -> None:
-    """Make VMs in the lab."""
+    """Create VMs in the lab."""
 
 
 @vm.command("add", example="vmferry lab vm add db01\nvmferry lab vm add db01 --host kvm2 --memory 512 --disk 2048")
@@ -115,10 +119,10 @@ def vm() -> None:
 @click.option("--disk", type=click.IntRange(128, 1 << 20), default=1024, show_default=True, metavar="MIB")
 @pass_command_line
 def add(cli: CommandLine, name: str, vm_name: str, memory: int, disk: int) -> None:
-    """Make a VM on kvm1, or the host that --host names, and start it.
+    """Create a VM on kvm1, or on the host that --host names, and start it.
 
-    It runs a small Linux that changes some memory and writes to its disk all the time, so that a move has something
-    to do. docs/lab.md says how to bring a VM of your own.
+    It runs a small Linux that changes memory and writes to its disk all the time, so that a move has something to
+    transfer. docs/lab.md describes how to use a VM of your own.
     """
     found = Lab.named(name)
     host = found.host(cli.host or "kvm1")
@@ -130,7 +134,7 @@ def add(cli: CommandLine, name: str, vm_name: str, memory: int, disk: int) -> No
 @_name
 @pass_command_line
 def down(cli: CommandLine, name: str) -> None:
-    """End the lab and remove all that it made; what can be used again stays in /var/cache/vmferry-lab."""
+    """Stop the lab and remove all that it created, except for reusable files in /var/cache/vmferry-lab."""
     Lab.named(name).down()
     cli.message("The lab is down.")
 
@@ -139,7 +143,7 @@ def down(cli: CommandLine, name: str) -> None:
 @_name
 @pass_command_line
 def status(cli: CommandLine, name: str) -> None:
-    """Tell how each host of the lab stands."""
+    """Show the status of each host of the lab."""
     _show(cli, Lab.named(name))
 
 
@@ -150,16 +154,16 @@ def status(cli: CommandLine, name: str) -> None:
 )
 @_name
 @click.option(
-    "--as", "person", type=click.Choice(list(_PEOPLE)), help="With a fresh ticket of this user of the domain."
+    "--as", "person", type=click.Choice(list(_PEOPLE)), help="With a new Kerberos ticket of this domain user."
 )
 @click.argument("where", metavar="HOST")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_command_line
 def exec_(_cli: CommandLine, name: str, person: str | None, where: str, command: tuple[str, ...]) -> None:
-    """Run a command in a host of the lab, or in its domain controller, dc; its exit code is this one's.
+    """Run a command on a host of the lab, or on its domain controller, dc, and return its exit code.
 
-    With --as, the ticket is in a cache of its own, which goes when the command ends. The command runs as root on the
-    host all the same: the ticket is what services on the network see.
+    With --as, the ticket is in a cache of its own, which is removed when the command ends. The command still runs as
+    root on the host; services on the network see the ticket.
     """
     found = Lab.named(name)
     machine = found.machine(where)
@@ -176,16 +180,16 @@ def exec_(_cli: CommandLine, name: str, person: str | None, where: str, command:
 )
 @_name
 @click.argument("link", type=click.Choice(["management", "migration"]))
-@click.option("--bandwidth", metavar="RATE", help="As tc(8) has it, or `unlimited`.")
-@click.option("--up/--down", "cable", default=None, help="Put the cable in, or pull it out.")
+@click.option("--bandwidth", metavar="RATE", help="In the units of tc(8), or `unlimited`.")
+@click.option("--up/--down", "cable", default=None, help="Connect or disconnect the cable.")
 @pass_command_line
 def link_(cli: CommandLine, name: str, link: str, bandwidth: str | None, cable: bool | None) -> None:
-    """Change a link while the hosts run: the end of one (--host), or every host's."""
+    """Change a link while the hosts run: of one host (--host), or of all."""
     if bandwidth is None and cable is None:
-        raise click.UsageError("Give --bandwidth, --up or --down.")
+        raise click.UsageError("Use --bandwidth, --up or --down.")
     found = Lab.named(name)
     if cli.host in domain.DOMAINS and link == "migration":
-        raise click.UsageError(f"{cli.host} has a cable to the management network alone.")
+        raise click.UsageError(f"{cli.host} is connected only to the management network.")
     for one in [found.machine(cli.host)] if cli.host else found.hosts or [found.host("kvm1")]:
         if bandwidth:
             network.limit(found.layout, one.name, link, None if bandwidth == "unlimited" else bandwidth)
@@ -194,11 +198,11 @@ def link_(cli: CommandLine, name: str, link: str, bandwidth: str | None, cable: 
 
 
 @lab.command("demo", example="vmferry lab demo\nvmferry lab demo --keep")
-@click.option("--name", default="demo", show_default=True, metavar="NAME", help="In which lab; VMs in it are removed.")
-@click.option("--keep", is_flag=True, help="Leave that lab up afterwards.")
+@click.option("--name", default="demo", show_default=True, metavar="NAME", help="Lab to use; VMs in it are removed.")
+@click.option("--keep", is_flag=True, help="Leave the lab up afterwards.")
 @pass_command_line
 def demo(_cli: CommandLine, name: str, keep: bool) -> None:
-    """Move a busy VM with its disk from one host to another, and check it."""
+    """Move a busy VM with its disk from one host to another, and verify it."""
     sys.exit(run_demo(Lab.named(name), keep=keep))
 
 

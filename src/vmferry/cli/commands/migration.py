@@ -1,4 +1,4 @@
-"""`vmferry migration`: whether VMs may come to this host and leave it."""
+"""`vmferry migration`: enable or disable moves to and from this host."""
 
 import sys
 from typing import Literal
@@ -15,20 +15,22 @@ from vmferry.core.messages.api import SettingsAnswer
 Moves = Literal["wait", "cancel"]
 
 moves_options = (
-    click.option("--wait", "moves", flag_value="wait", help="Let moves that have not ended go on to their end."),
-    click.option("--cancel", "moves", flag_value="cancel", help="Cancel moves that have not passed their commit."),
+    click.option("--wait", "moves", flag_value="wait", help="Wait until moves in progress have ended."),
+    click.option(
+        "--cancel", "moves", flag_value="cancel", help="Cancel moves in progress that have not passed their commit."
+    ),
 )
 
 
 @click.group(cls=Group)
 def migration() -> None:
-    """Let VMs come and go, or not."""
+    """Enable or disable moves to and from this host."""
 
 
 @migration.command("enable", example="vmferry migration enable")
 @pass_command_line
 def enable(cli: CommandLine) -> None:
-    """Let VMs come to this host and leave it. A new host does not."""
+    """Enable moves to and from this host. They are disabled on a new host."""
     answer = cli.client().enable()
     _tell(cli, answer, "Migration is enabled." if answer.changed else "Migration is enabled already.")
 
@@ -39,10 +41,10 @@ def enable(cli: CommandLine) -> None:
 @pass_command_line
 @click.pass_context
 def disable(ctx: click.Context, cli: CommandLine, moves: Moves | None) -> None:
-    """Let no more VMs come to this host or leave it.
+    """Disable moves to and from this host.
 
-    While moves have not ended it asks what becomes of them: wait for their end, or cancel them. It returns when
-    they have ended; Ctrl-C stops waiting, not them.
+    If moves are in progress, the command asks whether to wait for them or to cancel them. It returns when they have
+    ended; Ctrl-C stops waiting, and the moves continue.
     """
     client = cli.client()
     answer = turn_off(cli, client, moves)
@@ -52,11 +54,11 @@ def disable(ctx: click.Context, cli: CommandLine, moves: Moves | None) -> None:
 
 
 def turn_off(cli: CommandLine, client: Client, moves: Moves | None) -> SettingsAnswer:
-    """Disable migration; asks about moves in progress, if nothing was said and somebody is there.
+    """Disable migration. Ask about moves in progress, if no option decides and there is a terminal.
 
     Raises:
-        UsageError: moves-in-progress, and nobody can be asked.
-        click.Abort: the answer is to leave everything as it is.
+        UsageError: moves-in-progress, and there is no terminal to ask on.
+        click.Abort: the user chose to do nothing.
     """
     try:
         return client.disable(moves)
@@ -73,15 +75,15 @@ def turn_off(cli: CommandLine, client: Client, moves: Moves | None) -> SettingsA
 
 
 def wait_for(cli: CommandLine, client: Client, jobs: list[str]) -> bool:
-    """Wait until moves have ended; False when Ctrl-C ended the waiting."""
+    """Wait until moves have ended. Return False if Ctrl-C stopped the wait."""
     if jobs:
-        cli.message(f"Waiting for the end of {', '.join(jobs)}.")
+        cli.message(f"Waiting for {', '.join(jobs)} to end.")
     try:
         for job in jobs:
             for _ in client.events(job):
                 pass
     except KeyboardInterrupt:
-        cli.message("They go on; `vmferry job list` shows them.")
+        cli.message("The moves continue; `vmferry job list` shows them.")
         return False
     return True
 

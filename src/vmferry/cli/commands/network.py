@@ -1,4 +1,4 @@
-"""`vmferry network`: the networks that moves may travel over."""
+"""`vmferry network`: the networks that moves use."""
 
 import click
 
@@ -11,19 +11,19 @@ _priority = click.option(
     "--priority",
     type=click.IntRange(0, 9999),
     metavar="N",
-    help="The lowest is tried first; of a new one, 100.",
+    help="Networks with lower numbers are tried first. Default for a new network: 100.",
 )
 
 
 @click.group(cls=Group)
 def network() -> None:
-    """Choose the networks that moves travel over."""
+    """Choose the networks that moves use."""
 
 
 @network.command("list", example="vmferry network list")
 @pass_command_line
 def list_(cli: CommandLine) -> None:
-    """List the networks, in the order in which they are tried, and this host's addresses in each."""
+    """List the networks in the order in which they are tried, with this host's addresses in each."""
     client = cli.client()
     show_list(
         cli,
@@ -44,10 +44,10 @@ def list_(cli: CommandLine) -> None:
 @_priority
 @pass_command_line
 def add(cli: CommandLine, subnet: str, priority: int | None) -> None:
-    """List a network: a subnet, or one address of this host.
+    """Add a network to the list: a subnet, or one address of this host.
 
-    It takes effect at once, with the next move. Listed networks are tried in the order of their priority, and nothing
-    else is after `vmferry host set --only-listed-networks`.
+    It takes effect with the next move. Listed networks are tried in the order of their priority. After
+    `vmferry host set --only-listed-networks`, no other network is used.
     """
     answer = cli.client().add_network(subnet, priority)
     _tell(cli, answer)
@@ -56,12 +56,12 @@ def add(cli: CommandLine, subnet: str, priority: int | None) -> None:
 @network.command("set", example="vmferry network set 10.20.0.0/24 --priority 5")
 @click.argument("subnet", shell_complete=complete.networks)
 @_priority
-@click.option("--subnet", "other", metavar="SUBNET", help="What it is from now on.")
+@click.option("--subnet", "other", metavar="SUBNET", help="New subnet.")
 @pass_command_line
 def set_(cli: CommandLine, subnet: str, priority: int | None, other: str | None) -> None:
-    """Give a listed network another priority or subnet."""
+    """Change the priority or the subnet of a listed network."""
     if priority is None and other is None:
-        raise click.UsageError("Give --priority or --subnet.")
+        raise click.UsageError("Use --priority or --subnet.")
     _tell(cli, cli.client().set_network(subnet, NetworkChange(subnet=other, priority=priority)))
 
 
@@ -69,7 +69,7 @@ def set_(cli: CommandLine, subnet: str, priority: int | None, other: str | None)
 @click.argument("subnet", shell_complete=complete.networks)
 @pass_command_line
 def remove(cli: CommandLine, subnet: str) -> None:
-    """Take a network off the list."""
+    """Remove a network from the list."""
     _tell(cli, cli.client().remove_network(subnet))
 
 

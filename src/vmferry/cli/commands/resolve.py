@@ -1,4 +1,4 @@
-"""`vmferry job resolve`: settles a move whose other host is gone for good."""
+"""`vmferry job resolve`: settle a move whose other host is permanently gone."""
 
 import click
 
@@ -12,24 +12,24 @@ EXAMPLE = "vmferry job resolve 7f3a9c\nvmferry job resolve 7f3a9c --keep --yes"
 
 
 @click.argument("word", metavar="JOB", shell_complete=complete.jobs)
-@click.option("--keep", "owner", flag_value=Owner.HERE.value, help="The VM is this host's.")
-@click.option("--give-up", "owner", flag_value=Owner.THERE.value, help="The VM is the other host's.")
+@click.option("--keep", "owner", flag_value=Owner.HERE.value, help="This host owns the VM.")
+@click.option("--give-up", "owner", flag_value=Owner.THERE.value, help="The other host owns the VM.")
 @pass_command_line
 def resolve(cli: CommandLine, word: str, owner: str | None) -> None:
-    """Settle a move whose other host is gone for good (administrators).
+    """Settle a move whose other host is permanently gone (administrators).
 
-    Without --keep or --give-up it changes nothing: it shows how the VM stands on this host, what either way comes to,
-    and what speaks against it. Only you can know that the other host will not come back: two hosts that are told
-    opposite things may both run the VM.
+    Without --keep or --give-up, nothing is changed: the command shows the state of the VM on this host, the outcome of
+    each choice, and what prevents it. Only you can know that the other host will not come back. If both hosts are told
+    to keep the VM, both may run it.
     """
     client = cli.client()
     found = client.resolution(pick(client, word).id)
     if owner is None:
         show(cli, found, _lines(found))
         return
-    way, chosen = (found.keep, found.host) if owner == Owner.HERE else (found.give_up, found.peer)
-    if way.refusal is None:  # else the host refuses, with its reason
-        cli.confirm(f"{way.outcome}\nIs {found.peer} gone for good, and is {found.vm} to be {chosen}'s?")
+    choice, owning = (found.keep, found.host) if owner == Owner.HERE else (found.give_up, found.peer)
+    if choice.refusal is None:  # otherwise the host refuses, with its reason
+        cli.confirm(f"{choice.outcome}\nIs {found.peer} permanently gone, and should {owning} own {found.vm}?")
     show_job(cli, client.resolve(found, Owner(owner)))
 
 
@@ -44,5 +44,5 @@ def _lines(found: Resolution) -> dict[str, str]:
     }
 
 
-def _words(way: Way) -> str:
-    return way.outcome if way.refusal is None else f"Refused: {way.refusal}."
+def _words(choice: Way) -> str:
+    return choice.outcome if choice.refusal is None else f"Refused: {choice.refusal}."

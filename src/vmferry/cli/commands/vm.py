@@ -1,4 +1,4 @@
-"""`vmferry vm`: the VMs of this host, and moving them."""
+"""`vmferry vm`: list and move the VMs of this host."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -32,20 +32,20 @@ _Answer = TypeVar("_Answer")
 def _disk_path(text: str) -> tuple[str, str]:
     target, _, path = text.partition("=")
     if not target or not path.startswith("/"):
-        raise ValueError(f"{text} is not TARGET=PATH with a whole path, such as vda=/srv/web01.qcow2")
+        raise ValueError(f"{text} is not TARGET=PATH with an absolute path, such as vda=/srv/web01.qcow2")
     return target, path
 
 
 def _mapping(text: str) -> tuple[str, str]:
-    here, _, there = text.partition("=")
-    if not here or not there:
+    source, _, destination = text.partition("=")
+    if not source or not destination:
         raise ValueError(f"{text} is not A=B, such as br0=br1, or br0=none")
-    return here, there
+    return source, destination
 
 
 @click.group(cls=Group)
 def vm() -> None:
-    """See VMs and move them."""
+    """List VMs and move them."""
 
 
 @vm.command("list", example="vmferry vm list\nvmferry vm list -o name")
@@ -71,7 +71,7 @@ def list_(cli: CommandLine) -> None:
 @click.argument("name", metavar="VM", shell_complete=complete.vms)
 @pass_command_line
 def show(cli: CommandLine, name: str) -> None:
-    """Show a VM: what it has, and which disks would move with it."""
+    """Show a VM: its hardware, and the disks that would move with it."""
     client = cli.client()
     with _gone(cli, client, name):
         found = client.vm(name)
@@ -79,7 +79,7 @@ def show(cli: CommandLine, name: str) -> None:
 
 
 def _move_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command what a move can be told: `vm check` takes all that `vm move` takes."""
+    """Add the options of a move to a command: `vm check` accepts all that `vm move` accepts."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -88,15 +88,21 @@ def _move_options(command: Callable[..., None]) -> Callable[..., None]:
 _OPTIONS = (
     click.argument("name", metavar="VM", shell_complete=complete.vms),
     click.argument("destination", shell_complete=complete.hosts),
-    click.option("--include-storage", is_flag=True, help="Move its disks too; without it, both hosts must see them."),
-    click.option("--storage-path", metavar="PATH", help="Folder for the disks there. Default: the same as here."),
+    click.option(
+        "--include-storage", is_flag=True, help="Move the disks too. Without it, both hosts must have access to them."
+    ),
+    click.option(
+        "--storage-path",
+        metavar="PATH",
+        help="Folder for the disks on the destination. Default: the same as on the source.",
+    ),
     click.option(
         "--disk",
         "disks",
         callback=parsed(_disk_path),
         metavar="TARGET=PATH",
         multiple=True,
-        help="File for one disk there, e.g. vda=/srv/web01.qcow2; may be repeated.",
+        help="File for one disk on the destination, e.g. vda=/srv/web01.qcow2; may be repeated.",
     ),
     click.option(
         "--map-network",
@@ -104,52 +110,61 @@ _OPTIONS = (
         callback=parsed(_mapping),
         metavar="A=B",
         multiple=True,
-        help="What is on network or bridge A here goes on B there; A=none leaves it unplugged. May be repeated.",
+        help="Connect network cards of network or bridge A to B on the destination; A=none leaves them unplugged. "
+        "May be repeated.",
     ),
     click.option(
         "--performance",
         type=click.Choice([choice.value for choice in Performance]),
         default=Performance.TCP.value,
-        help="How the bytes travel. Default: tcp, the only one yet.",
+        help="How data is transferred. Default: tcp, the only one available so far.",
     ),
     click.option(
         "--encryption",
         type=click.Choice([choice.value for choice in Encryption]),
         default=Encryption.REQUIRED.value,
-        help="Default: required; off only where both hosts' encryption is optional (`vmferry host set`).",
+        help="Default: required. off needs both hosts to allow it (`vmferry host set --encryption optional`).",
     ),
     click.option(
         "--bandwidth",
         callback=parsed(parse_rate),
         metavar="RATE",
-        help="At most this much a second for memory: 100M (MiB), 800Mbit.",
+        help="Limit for the transfer of memory, per second: 100M (MiB), 800Mbit.",
     ),
     click.option(
         "--max-downtime",
         callback=parsed(parse_seconds),
         metavar="TIME",
-        help="How long the guest may pause: 300ms, 1s. Says beforehand if the copying would then come to no end.",
+        help="Longest pause of the guest: 300ms, 1s. Warns beforehand if the move would then not converge.",
     ),
     click.option(
         "--deadline",
         callback=parsed(parse_span),
         metavar="TIME",
-        help="Be done so long after this command: 90s, 10m, 2h. Refused beforehand if that is not to be expected; "
-        "given up when the time is over and the VM is not handed over yet: it then runs on here.",
+        help="Finish within this time: 90s, 10m, 2h. The move is refused beforehand if that is unlikely, and cancelled "
+        "if the time passes before the VM is handed over. The VM then continues to run on the source.",
     ),
-    click.option("--auto-converge", is_flag=True, help="Slow the guest down when it writes faster than can be sent."),
-    click.option("--full-space", is_flag=True, help="Set the disks' whole size aside there, not what they hold now."),
-    click.option("--keep-source-disks", is_flag=True, help="Leave the copied disks on this host, too."),
+    click.option(
+        "--auto-converge",
+        is_flag=True,
+        help="Slow the guest down if it changes memory faster than the network can send it.",
+    ),
+    click.option(
+        "--full-space",
+        is_flag=True,
+        help="Reserve the full size of the disks on the destination, not only what they hold now.",
+    ),
+    click.option("--keep-source-disks", is_flag=True, help="Keep the copied disks on the source, too."),
     click.option(
         "--remove-source-media",
         is_flag=True,
-        help="Remove also read-only files and CD and floppy images from this host, if nobody else uses them.",
+        help="Also remove read-only files and CD and floppy images from the source, if nothing else uses them.",
     ),
     click.option(
         "--password-file",
         metavar="FILE",
-        help="Where hosts use CredSSP: a file with your password in the domain, or - for standard input, in place of "
-        "the question on the terminal.",
+        help="For hosts that use CredSSP: file with your domain password, or - for standard input. Default: ask for it "
+        "on the terminal.",
     ),
 )
 
@@ -181,9 +196,7 @@ vmferry vm check web01 kvm2 --include-storage --predict
 """,
 )
 @_move_options
-@click.option(
-    "--predict", is_flag=True, help="Measure network and VM for some seconds, and say how long the move would take."
-)
+@click.option("--predict", is_flag=True, help="Measure the network and the VM for some seconds, and predict the move.")
 @pass_command_line
 @click.pass_context
 def check(
@@ -196,13 +209,13 @@ def check(
     password_file: str | None,
     **rest: Any,
 ) -> None:
-    """See whether a move to DESTINATION would work, and change nothing.
+    """Check whether a move to DESTINATION would work. Nothing is changed.
 
-    Runs the checks that `vm move` runs. Exit code 3 when something is in the way, 0 otherwise.
+    The checks are those that `vm move` runs. Exit code 3 if a problem blocks the move, 0 otherwise.
 
-    With --predict (always so with --deadline or --max-downtime), says how long the move would take and the guest
-    would pause, and whether the copying of its memory would come to an end at all. That is measured, for 2 to 11
-    seconds: the slower the network, the longer. Nothing is measured while a move runs on either host.
+    --predict shows how long the move would take, how long the guest would pause, and whether the move would converge.
+    --deadline and --max-downtime imply it. It measures for 2 to 11 seconds, longer on a slower network. It measures
+    nothing while a move runs on either host.
     """
     options = _options(**rest)
     client = cli.client()
@@ -229,9 +242,9 @@ vmferry vm move web01 kvm2 --deadline 10m --max-downtime 500ms
 """,
 )
 @_move_options
-@click.option("--dry-run", is_flag=True, help="Only check, and print the XML that the destination would start.")
-@click.option("--no-wait", is_flag=True, help="Fail when one of the hosts takes part in as many moves as it may.")
-@click.option("--detach", "detached", is_flag=True, help="Print the job's id and do not wait for it.")
+@click.option("--dry-run", is_flag=True, help="Only check, and print the domain XML that the destination would use.")
+@click.option("--no-wait", is_flag=True, help="Fail if one of the hosts has reached its limit of simultaneous moves.")
+@click.option("--detach", "detached", is_flag=True, help="Print the job's identifier and do not wait for the move.")
 @pass_command_line
 @click.pass_context
 def move(
@@ -248,15 +261,15 @@ def move(
 ) -> None:
     """Move a running VM to DESTINATION, a paired host.
 
-    While one of the hosts takes part in as many moves as it may, the move waits for its turn.
+    If one of the hosts has reached its limit of simultaneous moves, the move waits for its turn.
 
-    Its programs keep running; its network peers see a pause of a fraction of a second. If anything goes wrong
-    before the very end, the VM runs on where it is. Ctrl-C stops watching; the move goes on.
+    The programs in the VM keep running; its network peers see a pause of a fraction of a second. If anything fails
+    before the VM is handed over, it continues to run on the source. Ctrl-C stops watching; the move continues.
     """
     options = _options(**rest)
     client = cli.client()
 
-    def rehearse(password: str | None) -> Report:
+    def check_only(password: str | None) -> Report:
         with _checking(cli, client, name, destination, measured=options.foretold):
             return client.check(name, destination, options, password=password)
 
@@ -265,12 +278,12 @@ def move(
             return client.move(name, destination, options, wait=not no_wait, password=password)
 
     if dry_run:
-        _rehearse(cli, _with_password(password_file, rehearse))
+        _print_dry_run(cli, _with_password(password_file, check_only))
         return
     try:
         job = _with_password(password_file, begin)
     except KeyboardInterrupt:
-        cli.message("The request was on its way: `vmferry job list` shows whether the move has begun.")
+        cli.message("The request was already sent: `vmferry job list` shows whether the move has started.")
         ctx.exit(INTERRUPTED)
     warn(cli, job.warnings)
     if detached:
@@ -288,7 +301,7 @@ def move(
 
 
 def _with_password(file: str | None, ask: Callable[[str | None], _Answer]) -> _Answer:
-    """Ask a daemon, and once more with the user's password where it takes one (CredSSP)."""
+    """Send a request; if the host asks for the user's password (CredSSP), ask for it and send the request again."""
     if file is not None:
         return ask(read_secret("Password", file, AccessError(codes.PASSWORD_NEEDED, user="you", host="it")))
     try:
@@ -301,17 +314,17 @@ def _with_password(file: str | None, ask: Callable[[str | None], _Answer]) -> _A
 
 @contextmanager
 def _checking(cli: CommandLine, client: Client, name: str, destination: str, *, measured: bool) -> Iterator[None]:
-    """Show on a terminal what takes so long; where a VM is not here, say where it went."""
+    """Show on a terminal that a check is running. If the VM is not on this host, print where it went."""
     console = Console(stderr=True)
     shown = not cli.json and not cli.quiet and console.is_terminal
-    doing = f"Measuring {name} and the way to {destination}" if measured else f"Checking {name} on {destination}"
+    doing = f"Measuring {name} and the route to {destination}" if measured else f"Checking {name} on {destination}"
     with console.status(f"{doing}...") if shown else nullcontext(), _gone(cli, client, name):
         yield
 
 
 @contextmanager
 def _gone(cli: CommandLine, client: Client, name: str) -> Iterator[None]:
-    """Where a VM is not on this host, say which move took it away, if one did."""
+    """If the VM is not on this host, print which move took it away, if one did."""
     try:
         yield
     except UsageError as error:
@@ -324,11 +337,11 @@ def _gone(cli: CommandLine, client: Client, name: str) -> Iterator[None]:
         raise
 
 
-def _rehearse(cli: CommandLine, report: Report) -> None:
-    """Do as a move would, up to the point where it would begin.
+def _print_dry_run(cli: CommandLine, report: Report) -> None:
+    """Print the warnings of a report and the XML for the destination.
 
     Raises:
-        VmferryError: a finding that blocks the move.
+        VmferryError: a finding blocks the move.
     """
     require_none(report.findings)
     warn(cli, report.findings)

@@ -1,4 +1,4 @@
-"""`vmferry host certificate`: this host's certificate of the site's authority."""
+"""`vmferry host certificate`: this host's certificate from the site's authority."""
 
 import click
 
@@ -10,7 +10,7 @@ from vmferry.core.messages.siteapi import HostCertificate
 
 @click.group(cls=Group)
 def certificate() -> None:
-    """Show hosts of the site who this one is."""
+    """Manage this host's certificate from the site's authority."""
 
 
 @certificate.command(
@@ -23,17 +23,17 @@ def certificate() -> None:
     "names",
     metavar="NAME",
     multiple=True,
-    help="DNS name or address that the certificate is to have; may be repeated. Default: what this host is called.",
+    help="DNS name or address for the certificate; may be repeated. Default: the names of this host.",
 )
 @pass_command_line
 def request(cli: CommandLine, names: tuple[str, ...]) -> None:
-    """Print a request for a certificate (PKCS #10, PEM) to be signed by the site's authority.
+    """Print a certificate request (PKCS #10, PEM) for the site's authority to sign.
 
-    The key is this host's own and does not leave it. The authority must keep the names and the usages (serverAuth and
-    clientAuth) that are asked for.
+    The private key does not leave this host. The certificate must have the names and the key usages (serverAuth and
+    clientAuth) of the request.
     """
     made = cli.client().request_certificate(names)
-    cli.message(f"A request for {', '.join(made.names)}; install what the authority makes of it.")
+    cli.message(f"Request for {', '.join(made.names)}. Install the certificate that the authority issues for it.")
     if cli.json:
         show(cli, made, {})
     else:
@@ -44,20 +44,20 @@ def request(cli: CommandLine, names: tuple[str, ...]) -> None:
 @click.argument("chain", type=click.Path(dir_okay=False, allow_dash=True))
 @pass_command_line
 def install(cli: CommandLine, chain: str) -> None:
-    """Use the certificate in CHAIN (PEM; -: standard input): this host's first, then the intermediate ones.
+    """Install the certificates in CHAIN (PEM; -: standard input): this host's first, then intermediate ones.
 
-    It is looked at as other hosts would look at it. Paired hosts, and clients with this host's fingerprint, go on as
-    before.
+    They are verified in the same way as other hosts verify them. Paired hosts, and clients that know this host by its
+    fingerprint, are not affected.
     """
     installed = cli.client().install_certificate(read_pem(chain))
-    cli.message(f"Hosts of the site know this one as {installed.name} now.")
+    cli.message(f"Hosts of the site now know this host as {installed.name}.")
     _show(cli, installed)
 
 
 @certificate.command("show", example="vmferry host certificate show")
 @pass_command_line
 def show_(cli: CommandLine) -> None:
-    """Show this host's certificate of the site's authority."""
+    """Show this host's certificate from the site's authority."""
     _show(cli, cli.client().certificate())
 
 

@@ -1,4 +1,4 @@
-"""`vmferry host`: this host, and those it is paired with."""
+"""`vmferry host`: this host, and the hosts that it is paired with."""
 
 import click
 
@@ -21,7 +21,7 @@ from vmferry.core.messages.api import Host, PairedHost
 
 @click.group(cls=Group)
 def host() -> None:
-    """See this host, set it up, and pair it with others."""
+    """Show this host, set it up, and pair it with other hosts."""
 
 
 for command in (setup, set_, restrict, unrestrict, apply, trust, certificate, token, login, logout):
@@ -31,7 +31,7 @@ for command in (setup, set_, restrict, unrestrict, apply, trust, certificate, to
 @host.command("list", example="vmferry host list\nvmferry host list -o wide")
 @pass_command_line
 def list_(cli: CommandLine) -> None:
-    """List the hosts that this one is paired with, or has met as hosts of its site: where its VMs can go."""
+    """List the hosts that VMs can move to: paired hosts, and hosts of the site that this host has met."""
     show_list(
         cli,
         cli.client().hosts(),
@@ -52,15 +52,15 @@ def list_(cli: CommandLine) -> None:
 @click.argument("name", required=False, shell_complete=complete.hosts)
 @pass_command_line
 def show_(cli: CommandLine, name: str | None) -> None:
-    """Show this host, or a paired one."""
+    """Show this host, or a paired host."""
     client = cli.client()
-    here = client.host()
-    if name is None or name == here.name:
-        show(cli, here, _host(here))
+    own = client.host()
+    if name is None or name == own.name:
+        show(cli, own, _host(own))
         return
     found = next((peer for peer in client.hosts() if peer.name == name), None)
     if found is None:
-        raise UsageError(codes.HOST_UNKNOWN, host=name, local=here.name)
+        raise UsageError(codes.HOST_UNKNOWN, host=name, local=own.name)
     show(cli, found, _peer(found))
 
 
@@ -69,7 +69,7 @@ def show_(cli: CommandLine, name: str | None) -> None:
     example="kvm2$ vmferry host pair --invite\nkvm1$ vmferry host pair kvm2.example.com\nToken: ...",
 )
 @click.argument("other", required=False)
-@click.option("--invite", is_flag=True, help="Make a token, to be used on the other host within 10 minutes.")
+@click.option("--invite", is_flag=True, help="Create a token to use on the other host within 10 minutes.")
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, allow_dash=True),
@@ -80,20 +80,22 @@ def show_(cli: CommandLine, name: str | None) -> None:
     "callers",
     metavar="USER",
     multiple=True,
-    help="For whom the other host may move VMs to this one; may be repeated. Default: whomever it allows to.",
+    help="User for whom the other host may move VMs to this one; may be repeated. Default: all users that it allows.",
 )
 @pass_command_line
 def pair(cli: CommandLine, other: str | None, invite: bool, token_file: str | None, callers: tuple[str, ...]) -> None:
-    """Pair this host with OTHER, so that VMs can move between the two.
+    """Pair this host with OTHER, so that VMs can move between them.
 
-    One of the two makes a token (--invite); the other one asks for it on the terminal. It is never taken from
-    the command line, where every user of the machine could read it, and it can be used once.
+    One host creates a token (--invite), the other one asks for it on the terminal. The token works once. It is never
+    read from the command line, where every user of the machine could see it.
 
-    OTHER is HOST or HOST:PORT; left out, it is the address that the token names.
+    OTHER is HOST or HOST:PORT. Default: the address that the token names.
     """
     if invite:
         if other or token_file:
-            raise click.UsageError("--invite makes a token for whichever host is given it: leave the rest out")
+            raise click.UsageError(
+                "--invite takes neither a host nor a token: the token that it creates works on any host"
+            )
         _invite(cli, callers or ("*",))
         return
     client = cli.client()
@@ -105,23 +107,23 @@ def pair(cli: CommandLine, other: str | None, invite: bool, token_file: str | No
 
 @host.command("unpair", example="vmferry host unpair kvm2\nvmferry host unpair kvm2 --force")
 @click.argument("name", shell_complete=complete.hosts)
-@click.option("--force", is_flag=True, help="First end the moves with it that have not ended, whatever it does.")
+@click.option("--force", is_flag=True, help="First cancel the moves in progress with it, even if it does not respond.")
 @pass_command_line
 def unpair(cli: CommandLine, name: str, force: bool) -> None:
-    """Forget a paired host, and tell it to forget this one."""
+    """Remove a paired host, and tell it to remove this one."""
     client = cli.client()
     cli.confirm(f"Unpair {name}? VMs can then no longer move between the two.")
     client.unpair(name, force=force)
-    cli.message(f"{name} is forgotten.")
+    cli.message(f"{name} is no longer paired with this host.")
 
 
 def _invite(cli: CommandLine, callers: tuple[str, ...]) -> None:
     client = cli.client()
-    here = client.host()
+    own = client.host()
     invitation = client.invite(callers)
     cli.message(
         f"Use this token on the other host, once, before {moment(invitation.expires_at)}:\n"
-        f"  vmferry host pair {here.address}\n"
+        f"  vmferry host pair {own.address}\n"
         "Anyone who has it can pair a host with this one: treat it as a password."
     )
     show_secret(cli, invitation, invitation.token)
@@ -133,7 +135,7 @@ def _pair(cli: CommandLine, client: Client, token: str, other: str | None, calle
     except UnreachableError as error:
         if other is None or error.code.name != codes.HOST_UNREACHABLE.name:
             raise
-        # The token names an address and a certificate, so that another way to the same host is as good.
+        # The token names an address and a certificate, so another address of the same host is as good.
         cli.message(f"{error.reason} Trying the address that the token names.")
         return client.pair(token, None, callers)
 

@@ -1,4 +1,4 @@
-"""`vmferry host login` and `logout`: hosts that this user reaches over the network, with a token."""
+"""`vmferry host login` and `logout`: tokens for hosts that the user reaches over the network."""
 
 import click
 
@@ -18,13 +18,15 @@ from vmferry.core.hostport import host_port
     example="vmferry host login kvm1.example.org --fingerprint 9f8c...\nToken: ...\nvmferry --host kvm1 vm list",
 )
 @click.argument("address")
-@click.option("--fingerprint", metavar="HEX", help="SHA-256 of the host's certificate; `host token create` shows it.")
+@click.option(
+    "--fingerprint", metavar="HEX", help="SHA-256 of the host's certificate, as shown by `host token create`."
+)
 @click.option(
     "--authority",
     type=click.Path(exists=True, dir_okay=False, resolve_path=True),
-    help="PEM file of those who may certify the host, instead; its certificate must name ADDRESS.",
+    help="PEM file of the host's authority, instead of a fingerprint; the certificate must name ADDRESS.",
 )
-@click.option("--name", metavar="NAME", help="What --host will call it. Default: what it calls itself.")
+@click.option("--name", metavar="NAME", help="Name for --host. Default: the host's own name.")
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, allow_dash=True),
@@ -39,37 +41,37 @@ def login(
     name: str | None,
     token_file: str | None,
 ) -> None:
-    """Keep a token for the host at ADDRESS (HOST or HOST:PORT), so that --host reaches it from here.
+    """Save a token for the host at ADDRESS (HOST or HOST:PORT), so that --host can reach it from here.
 
-    An administrator makes the token on that host (`vmferry host token create`), which shows the line to use here. The
-    token is asked for on the terminal and never taken from the command line. It is shown to the host only after the
-    host has shown the right certificate, and kept in a file that is yours alone: ~/.config/vmferry/tokens.toml, or the
-    file that $VMFERRY_TOKEN_FILE names.
+    An administrator creates the token on that host with `vmferry host token create`, which prints the command to run
+    here. The token is read on the terminal, never from the command line. It is sent only after the host has shown the
+    right certificate, and saved in a file that only you can read: ~/.config/vmferry/tokens.toml, or the file that
+    $VMFERRY_TOKEN_FILE names.
     """
     if (fingerprint is None) == (authority is None):
-        raise click.UsageError("Say how the host is known: --fingerprint or --authority.")
+        raise click.UsageError("Use either --fingerprint or --authority.")
     plain = fingerprint.replace(":", "").lower() if fingerprint else None
     if plain is not None and (len(plain) != 64 or set(plain) - set("0123456789abcdef")):
         raise click.UsageError("--fingerprint takes the 64 hexadecimal digits of a SHA-256.")
-    place, port = host_port(address, 6601)
+    name_or_address, port = host_port(address, 6601)
     known = logins.load()  # before the question: it may be refused
     secret = read_secret("Token", token_file, UsageError(codes.API_TOKEN_NEEDED))
-    made = SavedLogin(address=place, port=port, fingerprint=plain, authority=authority, token=secret)
+    made = SavedLogin(address=name_or_address, port=port, fingerprint=plain, authority=authority, token=secret)
     with made.client() as client:
-        here = client.host()
-    name = name or here.name
+        found = client.host()
+    name = name or found.name
     logins.save(known | {name: made})
-    cli.message(f"Use it from now on: vmferry --host {name} vm list")
-    show(cli, here, {"name": here.name, "version": here.version, "address": f"{place} port {port}"})
+    cli.message(f"The token is saved. Use it like this: vmferry --host {name} vm list")
+    show(cli, found, {"name": found.name, "version": found.version, "address": f"{name_or_address} port {port}"})
 
 
 @click.command("logout", cls=Command, example="vmferry host logout kvm1")
 @click.argument("name", shell_complete=complete.logins)
 @pass_command_line
 def logout(cli: CommandLine, name: str) -> None:
-    """Forget the token for a host. It holds until it expires; `vmferry host token revoke` on the host ends it."""
+    """Remove the saved token for a host. The token stays valid; `vmferry host token revoke` on the host ends it."""
     known = logins.load()
     if name not in known:
         raise AccessError(codes.LOGIN_MISSING, host=name, path=str(logins.path()))
     logins.save({other: login for other, login in known.items() if other != name})
-    cli.message(f"The token for {name} is forgotten here.")
+    cli.message(f"The saved token for {name} is removed.")

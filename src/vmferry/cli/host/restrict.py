@@ -1,4 +1,4 @@
-"""`vmferry host restrict` and `unrestrict`: to which VMs and destinations an operator is limited."""
+"""`vmferry host restrict` and `unrestrict`: limit operators to some VMs and destinations."""
 
 import click
 
@@ -22,26 +22,26 @@ from vmferry.core.policy.restrictions import Restriction
     metavar="GLOB",
     multiple=True,
     shell_complete=complete.hosts,
-    help="Hosts to which they may move them; may be repeated. This host's own name lets VMs come here. Default: any.",
+    help="Hosts to which they may move them; may be repeated. This host's name allows moves to it. Default: any.",
 )
 @pass_command_line
 def restrict(cli: CommandLine, who: str, vms: tuple[str, ...], to: tuple[str, ...]) -> None:
-    """Limit WHO, an operator, to some VMs and destinations; at once, in addition to the limits that WHO has.
+    """Limit WHO, an operator, to some VMs and destinations. Limits that WHO already has stay.
 
-    WHO is a user, @ and a group, or 'token NAME'. They see all VMs as before. Who has no limit may move every VM, and
-    administrators are never limited. Each host has its own limits: the destination looks at its own, too.
+    WHO is a user, @GROUP, or 'token NAME'. They still see all VMs. Operators without a limit may move every VM, and
+    administrators are never limited. Each host has its own limits, and the destination checks its own, too.
     """
     client = cli.client()
     before = client.settings()
     answer = client.restrict(Restriction(who=who, vms=list(vms), to=list(to) or ["*"]))
-    show_change(cli, before, answer, f"No changes: {who} has this limit already.")
+    show_change(cli, before, answer, f"No changes: {who} already has this limit.")
 
 
 @click.command("unrestrict", cls=Command, example="vmferry host unrestrict ann")
 @click.argument("who")
 @pass_command_line
 def unrestrict(cli: CommandLine, who: str) -> None:
-    """Take all limits of WHO away: an operator may then move every VM to everywhere, as far as their groups allow."""
+    """Remove all limits of WHO. An operator may then move every VM to any host, unless a group of theirs is limited."""
     client = cli.client()
     before = client.settings()
     show_change(cli, before, client.unrestrict(who), f"No changes: {who} has no limit on this host.")

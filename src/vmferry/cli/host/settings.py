@@ -1,4 +1,4 @@
-"""`vmferry host set` and `vmferry host apply`: the settings of this host, one by one or from a file."""
+"""`vmferry host set` and `vmferry host apply`: change the settings of this host, one by one or from a file."""
 
 import sys
 import tomllib
@@ -39,19 +39,18 @@ people_options = tuple(
         f"{role}s",
         metavar="USER",
         multiple=True,
-        help=f"Who may {may}: a user, or a group as @group; may be repeated. They take the place of those before; "
-        "'' is nobody.",
+        help=f"Who may {may}: a user, or @GROUP; may be repeated. Replaces the previous list; '' is nobody.",
     )
     for role, may in (
-        ("administrator", "change settings, as root may"),
-        ("operator", "move VMs, as the group `vmferry` may"),
-        ("viewer", "see what there is"),
+        ("administrator", "change settings, like root"),
+        ("operator", "move VMs, like the group `vmferry`"),
+        ("viewer", "see VMs, moves and settings"),
     )
 )
 
 
 def people(values: dict[str, Any]) -> dict[str, list[str] | None]:
-    """Give what the options of people say; None where one was not given."""
+    """Return the values of the options for people; None for an option that was not given."""
     given = {name: values[name] for name in ("administrators", "operators", "viewers")}
     return {name: [one for one in said if one] if said else None for name, said in given.items()}
 
@@ -73,20 +72,20 @@ def _choice(options: type[StrEnum]) -> click.Choice[str]:
     example="vmferry host set --max-migrations 4\nvmferry host set --only-listed-networks",
 )
 @click.option(
-    "--authentication", type=_choice(Authentication), help="How the other host verifies which user started a move."
+    "--authentication", type=_choice(Authentication), help="How the other host verifies the user who starts a move."
 )
-@click.option("--performance", type=_choice(Performance), help="How the bytes travel.")
-@click.option("--max-migrations", type=_LIMIT, metavar="N", help="How many moves at once, in and out together.")
-@click.option("--max-storage-migrations", type=_LIMIT, metavar="N", help="How many moves of storage at once.")
+@click.option("--performance", type=_choice(Performance), help="How data is transferred.")
+@click.option("--max-migrations", type=_LIMIT, metavar="N", help="Limit of simultaneous moves, in and out together.")
+@click.option("--max-storage-migrations", type=_LIMIT, metavar="N", help="Limit of simultaneous moves with storage.")
 @click.option(
     "--any-network/--only-listed-networks",
     default=None,
-    help="Whether moves may use networks that `vmferry network list` does not show.",
+    help="Whether moves may use networks that are not in `vmferry network list`.",
 )
 @click.option(
     "--encryption",
     type=_choice(Protection),
-    help="Whether each move must be encrypted, or need not be where both hosts say `optional` and the move says `off`.",
+    help="required: every move is encrypted. optional: a move with `--encryption off` is not, if both hosts allow it.",
 )
 @people_options[0]
 @people_options[1]
@@ -97,17 +96,16 @@ def _choice(options: type[StrEnum]) -> click.Choice[str]:
     metavar="USER=NAME@REALM",
     multiple=True,
     callback=parsed(_principal),
-    help="As whom in the domain a user of this host moves VMs; may be repeated. They take the place of those before; "
-    "'' is nobody.",
+    help="Domain user as whom a user of this host moves VMs; may be repeated. Replaces the list; '' is nobody.",
 )
 @pass_command_line
 def set_(cli: CommandLine, /, **values: Any) -> None:
-    """Change settings of this host. They take effect at once; moves under way keep what they began with."""
+    """Change settings of this host. They take effect at once; moves in progress keep the settings they started with."""
     values |= people(values)
     said = values["principals"]
     values["principals"] = dict(pair for pair in said if pair[0]) if said else None
     if all(value is None for value in values.values()):
-        raise click.UsageError("Say what to change.")
+        raise click.UsageError("Use at least one option for a setting.")
     client = cli.client()
     before = client.settings()
     show_change(cli, before, client.change_settings(SettingsChange(**values)))
@@ -119,15 +117,15 @@ def set_(cli: CommandLine, /, **values: Any) -> None:
     example="vmferry host apply /etc/vmferry/settings.toml --dry-run\nvmferry host apply /etc/vmferry/settings.toml",
 )
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
-@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, without changing it.")
 @moves_options[0]
 @moves_options[1]
 @pass_command_line
 @click.pass_context
 def apply(ctx: click.Context, cli: CommandLine, file: str, dry_run: bool, moves: Moves | None) -> None:
-    """Make the settings of this host those of FILE (TOML; -: standard input), and show what that changes.
+    """Apply the settings in FILE (TOML; -: standard input) to this host, and show what changes.
 
-    What FILE does not name stays as it is. Applied again, it changes nothing. docs/settings.md has an example.
+    Settings that are not in FILE stay as they are. Applied again, it changes nothing. docs/settings.md has an example.
     """
     wanted = _read(file)
     client = cli.client()
@@ -150,17 +148,17 @@ def apply(ctx: click.Context, cli: CommandLine, file: str, dry_run: bool, moves:
     if not result.changes:
         cli.message(SAME)
     elif dry_run:
-        cli.message("Nothing was changed: this was a dry run.")
+        cli.message("Dry run: nothing was changed.")
     if not wait_for(cli, client, jobs):
         ctx.exit(INTERRUPTED)
 
 
 def show_change(cli: CommandLine, before: HostSettings, answer: SettingsAnswer, same: str = SAME) -> None:
-    """Print what an administrator's request has changed, and the notes; or the answer as JSON.
+    """Print what a request has changed, and its notes; or the answer as JSON.
 
     Arguments:
         before: the settings before the request.
-        same: what to say where nothing has changed.
+        same: the message if nothing has changed.
     """
     for note in answer.notes:
         cli.message(note)
@@ -175,7 +173,7 @@ def _words(changes: Sequence[Difference]) -> dict[str, str]:
 
 
 def lines(settings: HostSettings) -> dict[str, str]:
-    """Give what a person is shown of a host's settings."""
+    """Return the settings of a host for `show`."""
     networks = [f"{network.subnet} (priority {network.priority})" for network in settings.networks]
     if settings.any_network:
         networks.append("any other" if networks else "any")

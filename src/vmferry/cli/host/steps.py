@@ -1,4 +1,4 @@
-"""What `vmferry host setup` does with each answer: tries it, and carries it out unless it is so already."""
+"""Carry out the answers of `vmferry host setup`: each is tried, and applied if it changes something."""
 
 import hashlib
 import re
@@ -26,18 +26,18 @@ _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", 
 
 
 class Steps:
-    """The answers' consequences. Each may raise a VmferryError, and then nothing is changed by it.
+    """Carries out answers. Each method may raise a VmferryError, and has then changed nothing.
 
     Arguments:
-        token_file: where to read the pairing token of a host that is not known yet; None: ask for it.
-        later: whether changes of the settings are only tried, and wait for `save`.
+        token_file: file with the pairing token of a new host; None to ask for it.
+        later: whether changes of settings are only tried, and applied by `save`.
     """
 
     def __init__(self, cli: CommandLine, client: Client, token_file: str | None, *, later: bool = False) -> None:
         self._later = self._asking = later
         self._pending: dict[str, Any] = {}
         self._enable = False
-        self.saved: list[str] = []  # what was carried out, in words
+        self.saved: list[str] = []  # the changes so far, in words
         self._cli = cli
         self._client = client
         self._token_file = token_file
@@ -46,22 +46,22 @@ class Steps:
         self.tests: list[PairTest] = []
 
     @property
-    def here(self) -> str:
-        """The networks that the host is in, in words."""
+    def local_networks(self) -> str:
+        """The networks of this host, in words."""
         return ", ".join(f"{one.subnet} ({one.interface})" for one in self._addresses) or "none"
 
     @property
     def trusted(self) -> bool:
-        """Whether an authority vouches for hosts."""
+        """Whether this host trusts an authority."""
         return bool(self._client.trust().authorities)
 
     @property
     def needs_certificate(self) -> bool:
-        """Whether hosts of the site would not accept this one yet."""
+        """Whether this host lacks a certificate that hosts of the site accept."""
         return bool(self._client.trust().notes)
 
     def people(self, role: str) -> Callable[[str], None]:
-        """Give what says who has a role; `-` is nobody."""
+        """Return the function that sets who has a role; the answer `-` is nobody."""
 
         def carry_out(said: str) -> None:
             self._change(**{role: [] if said == "-" else _split(said)})
@@ -69,20 +69,20 @@ class Steps:
         return carry_out
 
     def authentication(self, said: str) -> None:
-        """Say how moves are authenticated."""
+        """Set how users of moves are authenticated."""
         if said not in list(Authentication):
-            raise click.BadParameter(f"{said} is none of {', '.join(Authentication)}")
+            raise click.BadParameter(f"{said} is not one of {', '.join(Authentication)}")
         self._change(authentication=said)
 
     @property
     def pending(self) -> list[Difference]:
-        """What `save` would change."""
+        """The changes that `save` would make."""
         before = self._client.settings()
         after = changed(before, SettingsChange(**self._pending))
         return differences(before, after.model_copy(update={"migration": before.migration or self._enable}))
 
     def save(self) -> None:
-        """Carry out what was put off."""
+        """Apply the changes that were only tried so far."""
         changes, self._later = self.pending, False
         if self._pending:
             self._change(**self._pending)
@@ -92,17 +92,17 @@ class Steps:
 
     @property
     def in_domain(self) -> bool:
-        """Whether it is the domain that hosts know each other by."""
+        """Whether hosts verify each other through a domain."""
         chosen = self._pending.get("authentication", self._client.settings().authentication)
         return chosen in (Authentication.KERBEROS, Authentication.CREDSSP)
 
     def authority(self, file: str) -> None:
-        """Trust an authority; `pairing` trusts none."""
+        """Trust the authority in a file; `pairing` trusts none."""
         known = {one.fingerprint for one in self._client.trust().authorities}
         if file == "pairing":
             if known:
                 self._client.remove_trust()
-                self.saved.append("no authority is trusted any more")
+                self.saved.append("removal of the authority")
             return
         text = read_pem(file)
         if set(_fingerprints(text)) != known or not known:
@@ -110,7 +110,7 @@ class Steps:
             self.saved.append("the authority")
 
     def certificate(self, file: str) -> None:
-        """Use a certificate of the authority."""
+        """Install the certificate in a file."""
         text = read_pem(file)
         try:
             installed = self._client.certificate().fingerprint
@@ -121,7 +121,7 @@ class Steps:
             self.saved.append("the certificate")
 
     def networks(self, said: str) -> None:
-        """Keep moves to these networks; `any` lets them take any."""
+        """Set the networks that moves may use; `any` allows all."""
         if said == "any":
             self._change(any_network=True)
             return
@@ -140,7 +140,7 @@ class Steps:
             self._change(any_network=False, networks=wanted)
 
     def limit(self, name: str) -> Callable[[str], None]:
-        """Give what says how many moves there may be at once."""
+        """Return the function that sets a limit of simultaneous moves."""
 
         def carry_out(said: str) -> None:
             if not said.isdecimal() or not 1 <= int(said) <= 100:
@@ -150,7 +150,7 @@ class Steps:
         return carry_out
 
     def enable(self, said: str) -> None:
-        """Let VMs come and go; no leaves that as it is."""
+        """Enable migration; the answer `no` changes nothing."""
         word = said.lower()
         if word not in ("y", "yes", "n", "no"):
             raise click.BadParameter(f"{said} is neither yes nor no")
@@ -160,42 +160,42 @@ class Steps:
             self._client.enable()
 
     def hosts(self, said: str) -> None:
-        """Come to know hosts, and try each."""
-        for place in _split(said):
-            self._try(self._acquaint(place))
+        """Pair with new hosts, and test the connection to each host."""
+        for address in _split(said):
+            self._test(self._pair_if_new(address))
 
     @property
     def known(self) -> list[PairedHost]:
-        """The hosts that this one knows."""
+        """The hosts that this host knows."""
         return self._client.hosts()
 
     def try_known(self) -> None:
-        """Try every host that is known and was not tried."""
+        """Test the connection to every known host that was not tested yet."""
         for host in self._client.hosts():
             if host.name not in [test.host for test in self.tests]:
-                self._try(host.name)
+                self._test(host.name)
 
     # --- parts ----------------------------------------------------------------------------------------------
 
-    def _acquaint(self, place: str) -> str:
-        """Give what a host is called here, paired now if it is neither known nor of the site."""
-        known = self._known(place)
+    def _pair_if_new(self, address: str) -> str:
+        """Return the name of a host. Pair with it if it is neither known nor of the site."""
+        known = self._known(address)
         if known is not None:
             return known.name
         if self.trusted:
-            return place
+            return address
         if self._asking and self._token_file is None and self._cli.host is None:
-            _look_up(place)
-        prompt = f"Token of {place} (`vmferry host pair --invite` makes one there)"
+            _require_address(address)
+        prompt = f"Token of {address} (`vmferry host pair --invite` on that host creates one)"
         token = read_secret(prompt, self._token_file, UsageError(codes.TOKEN_NEEDED))
-        name = self._client.pair(token, place).name
+        name = self._client.pair(token, address).name
         self.saved.append(f"the pairing with {name}")
         return name
 
-    def _known(self, place: str) -> PairedHost | None:
-        return next((host for host in self._client.hosts() if place in (host.name, host.address)), None)
+    def _known(self, address: str) -> PairedHost | None:
+        return next((host for host in self._client.hosts() if address in (host.name, host.address)), None)
 
-    def _try(self, name: str) -> None:
+    def _test(self, name: str) -> None:
         test = self._client.try_host(name)
         if test.host not in [one.host for one in self.tests]:
             self.tests.append(test)
@@ -216,9 +216,13 @@ class Steps:
             self._cli.message(note)
 
 
-def _look_up(place: str) -> None:
-    """See that a host has an address, before anybody is asked for its token."""
-    name, port = host_port(place, PORT)
+def _require_address(host: str) -> None:
+    """Check that a host's name has an address, before the user is asked for a token.
+
+    Raises:
+        click.BadParameter: it has none.
+    """
+    name, port = host_port(host, PORT)
     try:
         socket.getaddrinfo(name, port)
     except OSError as error:
@@ -230,7 +234,7 @@ def _split(said: str) -> list[str]:
 
 
 def _fingerprints(pem: str) -> list[str]:
-    """Give the SHA-256 of each certificate; none where the text is damaged, which whoever takes it will say."""
+    """Return the SHA-256 of each certificate; none if the text is damaged, which the daemon then reports."""
     try:
         return [hashlib.sha256(ssl.PEM_cert_to_DER_cert(block)).hexdigest() for block in _BLOCK.findall(pem)]
     except ValueError:

@@ -1,4 +1,4 @@
-"""`vmferry host token`: access from off the host, for people and programs without a domain."""
+"""`vmferry host token`: API tokens for users and programs on other machines."""
 
 import click
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from vmferry.core.redaction import token_identifier
 
 @click.group(cls=Group)
 def token() -> None:
-    """Let people and programs off this host use it, with API tokens."""
+    """Manage API tokens, with which users and programs on other machines use this host."""
 
 
 @token.command(
@@ -27,7 +27,7 @@ def token() -> None:
     "--role",
     type=click.Choice(["viewer", "operator", "administrator"]),
     required=True,
-    help="What its holder may do: see, move VMs, or change settings too.",
+    help="A viewer may see everything, an operator also move VMs, an administrator also change settings.",
 )
 @click.option(
     "--expires",
@@ -35,14 +35,14 @@ def token() -> None:
     metavar="TIME",
     default="30d",
     callback=parsed(parse_span),
-    help="How long it holds: 12h, 30d; 366d at most. Default: 30d.",
+    help="How long it is valid: 12h, 30d; at most 366d. Default: 30d.",
 )
-@click.option("--name", metavar="NAME", help="What the audit log calls its holder. Default: its identifier.")
+@click.option("--name", metavar="NAME", help="Name of its holder in the audit log. Default: its identifier.")
 @pass_command_line
 def create(cli: CommandLine, role: str, expires_in: float, name: str | None) -> None:
-    """Make a token. It is shown once and kept nowhere; the host keeps a hash of it.
+    """Create a token. It is shown once; the host keeps only a hash of it.
 
-    The line that is shown with it holds no secret: it names this host and its certificate, and asks for the token.
+    The command that is shown with it contains no secret. It names this host and its certificate; it asks for the token.
     """
     try:
         request = TokenRequest.model_validate({"role": role, "expires_in": int(expires_in), "name": name})
@@ -50,13 +50,13 @@ def create(cli: CommandLine, role: str, expires_in: float, name: str | None) -> 
         first = error.errors()[0]
         raise UsageError(codes.BAD_REQUEST, detail=f"{first['loc'][0]}: {first['msg']}") from error
     made = cli.client().create_token(request)
-    place = f"[{made.address}]" if ":" in made.address else made.address
+    address = f"[{made.address}]" if ":" in made.address else made.address
     port = "" if made.port == 6601 else f":{made.port}"
     cli.message(
-        f"Where it is to be used, until {moment(made.expires_at)}; the line asks for the token:\n"
-        f"  vmferry host login {place}{port} --fingerprint {made.fingerprint}\n"
+        f"Valid until {moment(made.expires_at)}. Where it is to be used, run this command, which asks for it:\n"
+        f"  vmferry host login {address}{port} --fingerprint {made.fingerprint}\n"
         f"Anyone who has it is {role} of this host: treat it as a password. "
-        f"`vmferry host token revoke {made.id}` ends it."
+        f"`vmferry host token revoke {made.id}` revokes it."
     )
     show_secret(cli, made, made.token)
 
@@ -64,7 +64,7 @@ def create(cli: CommandLine, role: str, expires_in: float, name: str | None) -> 
 @token.command("list", example="vmferry host token list")
 @pass_command_line
 def list_(cli: CommandLine) -> None:
-    """List the tokens; those that have ended, for thirty days."""
+    """List the tokens. Tokens that have ended are listed for thirty days."""
     show_list(
         cli,
         cli.client().tokens(),
@@ -74,7 +74,7 @@ def list_(cli: CommandLine) -> None:
             "role": lambda token: token.role,
             "state": lambda token: token.state,
             "expires": lambda token: moment(token.expires_at),
-            "made": lambda token: moment(token.created_at),
+            "created": lambda token: moment(token.created_at),
             "by": lambda token: token.created_by,
         },
         more={
@@ -88,7 +88,7 @@ def list_(cli: CommandLine) -> None:
 @click.argument("word", metavar="TOKEN", shell_complete=complete.tokens)
 @pass_command_line
 def revoke(cli: CommandLine, word: str) -> None:
-    """End a token, by its identifier, its name or itself. Its next request is refused; moves that it began go on."""
+    """Revoke a TOKEN, by its identifier, its name or the token itself. Moves that it has started continue."""
     word = token_identifier(word)
     cli.client().revoke_token(word)
     cli.message(f"The token {word} is revoked.")

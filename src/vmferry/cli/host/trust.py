@@ -1,4 +1,4 @@
-"""`vmferry host trust`: an authority of the site, in place of pairing each two hosts."""
+"""`vmferry host trust`: trust an authority of the site, instead of pairing each two hosts."""
 
 import click
 
@@ -10,7 +10,7 @@ from vmferry.core.messages.siteapi import TrustAnswer, TrustRequest
 
 @click.group(cls=Group)
 def trust() -> None:
-    """Know the hosts that the site's authority vouches for, without pairing."""
+    """Trust the hosts that the site's authority certifies, without pairing."""
 
 
 @trust.command(
@@ -24,20 +24,20 @@ def trust() -> None:
     "callers",
     metavar="USER",
     multiple=True,
-    help="For whom hosts of the site may move VMs to this one; may be repeated. Default: whomever they allow to.",
+    help="User for whom hosts of the site may move VMs to this one; may be repeated. Default: all that they allow.",
 )
 @click.option(
     "--names",
     metavar="PATTERN",
     multiple=True,
-    help="Which of its hosts to know, as in '*.kvm.example.org'; may be repeated. Default: all.",
+    help="Trust only hosts with such names, e.g. '*.kvm.example.org'; may be repeated. Default: all.",
 )
 @pass_command_line
 def set_(cli: CommandLine, file: str, callers: tuple[str, ...], names: tuple[str, ...]) -> None:
-    """Trust the authorities in FILE (PEM; -: standard input), in place of those before.
+    """Trust the authorities in FILE (PEM; -: standard input), instead of the previous ones.
 
-    Every host with a certificate of theirs that names it and is for TLS servers and clients can then exchange VMs with
-    this one, as a paired host can: so use an authority that certifies your hosts and nothing else, or say --names.
+    Every host that they certify, for TLS servers and clients, can then exchange VMs with this host like a paired host.
+    So use an authority that certifies only your hosts, or use --names.
     """
     request = TrustRequest(certificates=read_pem(file), callers=list(callers) or ["*"], names=list(names) or ["*"])
     _show(cli, cli.client().set_trust(request))
@@ -46,18 +46,18 @@ def set_(cli: CommandLine, file: str, callers: tuple[str, ...], names: tuple[str
 @trust.command("show", example="vmferry host trust show")
 @pass_command_line
 def show_(cli: CommandLine) -> None:
-    """Show which authorities are trusted, and what is missing before hosts of the site accept this one."""
+    """Show which authorities are trusted, and what hosts of the site require before they accept this one."""
     _show(cli, cli.client().trust())
 
 
 @trust.command("remove", example="vmferry host trust remove")
 @pass_command_line
 def remove(cli: CommandLine) -> None:
-    """Trust no authority any more. Paired hosts stay paired."""
+    """Stop trusting the authorities. Paired hosts stay paired."""
     client = cli.client()
-    cli.confirm("Trust no authority any more? VMs can then move only to and from paired hosts.")
+    cli.confirm("Stop trusting the authorities? VMs can then move only to and from paired hosts.")
     client.remove_trust()
-    cli.message("No authority is trusted.")
+    cli.message("No authority is trusted now.")
 
 
 def _show(cli: CommandLine, answer: TrustAnswer) -> None:

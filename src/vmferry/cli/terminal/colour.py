@@ -1,6 +1,6 @@
-"""Whether output has colours: `--color`, else NO_COLOR (no-color.org) and FORCE_COLOR, else whether it is a terminal.
+"""Colours in output: set by `--color`, then by NO_COLOR (no-color.org) and FORCE_COLOR, then on a terminal.
 
-The option is turned into the environment variables, which rich reads by itself: so all output follows one rule.
+The option sets the environment variables, because rich reads them too: all output follows one rule.
 """
 
 import os
@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 def choose(word: str) -> None:
-    """Follow `--color`.
+    """Apply `--color`.
 
     Arguments:
         word: auto, always or never.
@@ -21,7 +21,7 @@ def choose(word: str) -> None:
 
 
 def coloured(stream: TextIO) -> bool:
-    """Return whether what is written to a stream has colours."""
+    """Return whether output to a stream has colours."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")

@@ -1,11 +1,11 @@
-"""Names for the Tab key, asked of the daemon; when it is away there are none, and no word about it."""
+"""Shell completion of names. The daemon supplies them; if it does not answer, there are none and no error."""
 
 from collections.abc import Callable, Iterable
 
 import click
 from click.shell_completion import CompletionItem
 
-from vmferry.cli.terminal import logins as kept
+from vmferry.cli.terminal import logins as saved
 from vmferry.cli.terminal.context import CommandLine
 from vmferry.client import Client
 from vmferry.core.errors import VmferryError
@@ -16,7 +16,7 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 def _completer(names: Callable[[Client], Iterable[tuple[str, str]]]) -> Completer:
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
-            with (ctx.find_object(CommandLine) or CommandLine()).reach() as client:
+            with (ctx.find_object(CommandLine) or CommandLine()).open_client() as client:
                 found = list(names(client))
         except VmferryError:
             return []
@@ -26,9 +26,9 @@ def _completer(names: Callable[[Client], Iterable[tuple[str, str]]]) -> Complete
 
 
 def logins(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the name of a host that `vmferry host login` knows."""
+    """Complete the name of a host that `vmferry host login` has saved."""
     try:
-        found = kept.load()
+        found = saved.load()
     except VmferryError:
         return []
     return [CompletionItem(name, help=login.address) for name, login in found.items() if name.startswith(incomplete)]

@@ -1,7 +1,7 @@
-"""What every command has in common: the global options, the client, messages and questions.
+"""What all commands share: the global options, the client, messages and confirmations.
 
-The global options may stand before or after the command: `vmferry --output json vm list` and
-`vmferry vm list --output json` are the same.
+The global options may come before or after the command: `vmferry --output json vm list` and
+`vmferry vm list --output json` are equivalent.
 """
 
 import json
@@ -21,19 +21,19 @@ from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.core.hostport import host_port
 from vmferry.identity import kerberos
 
-PORT = 6601  # of vmferryd, where --host names no other
+PORT = 6601  # of vmferryd, if --host names no other
 ALIASES = {"ls": "list", "migrate": "move"}
-INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it; not 0, so that `vmferry vm move ... && next` stops
+INTERRUPTED = 130  # exit code of Ctrl-C, as in shells; not 0, so that `vmferry vm move ... && next` stops
 
 
 def connect() -> Client:
-    """Reach the daemon of this host; the tests put another in its place."""
+    """Return a client of this host's daemon. The tests replace this function."""
     return Client.local(config.load())
 
 
 @dataclass
 class CommandLine:
-    """The global options as they were given."""
+    """The global options of one command line, and what every command does with them."""
 
     output: str = "table"
     host: str | None = None
@@ -44,26 +44,26 @@ class CommandLine:
 
     @property
     def json(self) -> bool:
-        """Whether a program reads all of the output."""
+        """Whether the output is JSON, messages included."""
         return self.output == "json"
 
     @property
     def names(self) -> bool:
-        """Whether names alone are printed, for a shell script."""
+        """Whether only names are printed, for a shell script."""
         return self.output == "name"
 
     def client(self) -> Client:
-        """Reach the daemon, for as long as the command runs.
+        """Return a client of the daemon, which is closed when the command ends.
 
         Raises:
-            AccessError: --host names a host for which there is no token here.
+            AccessError: there is neither a token nor a ticket for the host that --host names.
         """
-        made = click.get_current_context().with_resource(self.reach())
+        made = click.get_current_context().with_resource(self.open_client())
         made.tell = self._tell if self.verbose else None
         return made
 
-    def reach(self) -> Client:
-        """Reach the daemon: of this host over its unix socket, of another over the network with a token."""
+    def open_client(self) -> Client:
+        """Return a client: of this host over its unix socket, of another host with a token or a Kerberos ticket."""
         host = self.host or os.environ.get("VMFERRY_HOST") or "localhost"
         if host == "localhost":
             return connect()
@@ -73,12 +73,12 @@ class CommandLine:
         if kerberos.has_ticket():
             name, port = host_port(host, PORT)
             return Client.with_ticket(name, port)
-        if not _is_here(host):
+        if not _is_this_host(host):
             raise AccessError(codes.LOGIN_MISSING, host=host, path=str(logins.path()))
         return connect()
 
     def message(self, text: str) -> None:
-        """Tell the person something that is not data; not with --quiet."""
+        """Print a message on stderr, unless --quiet was given."""
         if not self.quiet:
             click.echo(json.dumps({"message": text}) if self.json else text, err=True)
 
@@ -86,11 +86,11 @@ class CommandLine:
         click.echo(json.dumps({"request": request}) if self.json else request, err=True)
 
     def confirm(self, question: str) -> None:
-        """Ask before something that cannot be taken back.
+        """Ask for confirmation of an action that cannot be undone.
 
         Raises:
-            UsageError: nobody can be asked, and --yes was not given.
-            click.Abort: the answer is no.
+            UsageError: there is no terminal to ask on, and --yes was not given.
+            click.Abort: the user answered no.
         """
         if self.yes:
             return
@@ -99,11 +99,11 @@ class CommandLine:
         click.confirm(question, abort=True, err=True)
 
 
-def _is_here(name: str) -> bool:
+def _is_this_host(name: str) -> bool:
     try:
         with connect() as client:
             return client.host().name == name
-    except VmferryError:  # a workstation, where no daemon is
+    except VmferryError:  # no daemon runs here, as on a workstation
         return False
 
 
@@ -113,7 +113,7 @@ pass_command_line = click.make_pass_decorator(CommandLine, ensure=True)
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def callback(ctx: click.Context, _param: click.Parameter, value: Any) -> None:
         cli = ctx.ensure_object(CommandLine)
-        if value:  # given here; if not, what was given before the command stands
+        if value:  # given here; otherwise the value that was given before the command stays
             setattr(cli, name, value)
 
     return callback
@@ -132,7 +132,7 @@ def _complete_host(_ctx: click.Context, _param: click.Parameter, incomplete: str
 
 
 def global_options() -> list[click.Parameter]:
-    """Make the options that the top and every command take."""
+    """Return the options that the top-level command and every command accept."""
     return [
         click.Option(
             ["-o", "--output"],
@@ -140,25 +140,25 @@ def global_options() -> list[click.Parameter]:
             expose_value=False,
             is_eager=True,
             callback=_keep("output"),
-            help="A table (the default); wide: with more columns, and no line is broken; name: only the name or "
-            "identifier, one a line; json: for a program, see docs/json.md.",
+            help="Output format. table is the default; wide adds columns and wraps no lines; name prints only names or "
+            "identifiers, one per line; json is for programs: docs/json.md.",
         ),
-        _flag(["--no-headers"], "no_headers", "Print tables without their first line."),
+        _flag(["--no-headers"], "no_headers", "Print no headings above tables."),
         click.Option(
             ["--host"],
             metavar="NAME",
             expose_value=False,
             callback=_keep("host"),
             shell_complete=_complete_host,
-            help="Whose VMs and settings. Default: the host that $VMFERRY_HOST names, else this host; another takes "
-            "a token, see `vmferry host login`.",
+            help="Host to manage. Default: $VMFERRY_HOST, or this host. Another host requires a token "
+            "(`vmferry host login`) or a Kerberos ticket.",
         ),
         _flag(["--yes"], "yes", "Do not ask for confirmation."),
-        _flag(["-q", "--quiet"], "quiet", "Print data and errors only: no messages and no progress."),
+        _flag(["-q", "--quiet"], "quiet", "Print only data and errors, no messages and no progress."),
         _flag(
             ["-v", "--verbose"],
             "verbose",
-            "Print each request to vmferryd on stderr, with its answer's status and the time it took.",
+            "Print each request to vmferryd on stderr, with the status of the answer and the time it took.",
         ),
         click.Option(
             ["--color"],
@@ -166,7 +166,7 @@ def global_options() -> list[click.Parameter]:
             expose_value=False,
             is_eager=True,
             callback=_choose_colour,
-            help="Whether output has colours. Default: on a terminal, unless $NO_COLOR is set.",
+            help="When to use colours. Default: auto, which is on a terminal unless $NO_COLOR is set.",
         ),
     ]
 
@@ -176,7 +176,7 @@ def _flag(names: list[str], setting: str, help_: str) -> click.Option:
 
 
 class Command(click.Command):
-    """A command that takes the global options too, and has an example at the end of its help."""
+    """A command that accepts the global options and ends its help with an example."""
 
     def __init__(self, name: str | None, *, example: str, **settings: Any) -> None:
         lines = "\n".join(f"  {line}" for line in example.strip().splitlines())
@@ -185,16 +185,16 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group whose commands take the global options, and may be called by the words that other programs have."""
+    """A group whose commands accept the global options. Names that other programs use are aliases."""
 
     command_class = Command
     group_class = type
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Find a command by its name or an alias."""
+        """Return a command by its name or alias."""
         return super().get_command(ctx, cmd_name) or super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
 
 
 def add_global_options(group: click.Group) -> None:
-    """Let a group take the global options itself."""
+    """Add the global options to a group."""
     group.params += global_options()

@@ -1,4 +1,4 @@
-"""Watching a job to its end, and what is said then."""
+"""Watch a job until it ends, and print its result."""
 
 import sys
 
@@ -15,14 +15,14 @@ from vmferry.core.messages.api import Job, PhaseEvent, StateEvent
 
 
 class Detached(Exception):  # noqa: N818 (not an error: the user asked for it)
-    """Ctrl-C while watching; the job goes on."""
+    """The user pressed Ctrl-C while watching; the job continues."""
 
 
 def follow(cli: CommandLine, client: Client, job: Job) -> None:
-    """Show a job's progress until it has ended, then how it ended.
+    """Show the progress of a job until it ends, then its result.
 
     Raises:
-        VmferryError: why it failed or was cancelled; or the daemon does not answer any more.
+        VmferryError: the job failed or was cancelled, or the daemon no longer answers.
         Detached: Ctrl-C.
     """
     display = view(sys.stderr, f"{job.vm} to {job.destination}", as_json=cli.json, quiet=cli.quiet)
@@ -38,10 +38,10 @@ def follow(cli: CommandLine, client: Client, job: Job) -> None:
 
 
 def conclude(cli: CommandLine, job: Job) -> None:
-    """Say how a job ended.
+    """Print the result of a job.
 
     Raises:
-        VmferryError: it failed or was cancelled.
+        VmferryError: the job failed or was cancelled.
     """
     if job.state is State.DONE:
         if not cli.json and not cli.names:
@@ -56,7 +56,7 @@ def conclude(cli: CommandLine, job: Job) -> None:
 
 
 def detach(cli: CommandLine, job: Job) -> None:
-    """Tell how to come back to a job."""
+    """Print how to return to a job."""
     cli.message(
         f"Job {job.id} continues in the background. Watch it with `vmferry job watch {job.id}`, "
         f"cancel it with `vmferry job cancel {job.id}`."

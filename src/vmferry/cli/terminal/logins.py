@@ -1,12 +1,12 @@
-"""The hosts that `vmferry --host NAME` reaches over the network: where, how they are known, and with which token.
+"""Saved logins: address, certificate check and token of each host that `vmferry --host NAME` reaches.
 
-One TOML file with a table a host, for its owner alone:
+They are in one TOML file with a table for each host, which only its owner can read:
 
     ["kvm1"]
     address = "kvm1.example.org"
     port = 6601
     fingerprint = "9f8c..."              # SHA-256 of its certificate; or
-    authority = "/etc/ssl/site-ca.pem"   # whoever may certify it
+    authority = "/etc/ssl/site-ca.pem"   # authorities that may certify it
     token = "vmft1-..."
 """
 
@@ -25,11 +25,11 @@ from vmferry.core.errors import AccessError
 
 
 class SavedLogin(BaseModel):
-    """How one host is reached.
+    """Address, certificate check and token of one host.
 
     Arguments:
-        fingerprint: SHA-256 (hex) of the only certificate that is accepted; None: the authority tells.
-        authority: a file of those who may certify the host.
+        fingerprint: SHA-256 (hex) of the only certificate that is accepted; None if there is an authority.
+        authority: PEM file of the authorities that may certify the host.
         token: an API token of the host.
     """
 
@@ -42,10 +42,10 @@ class SavedLogin(BaseModel):
     token: str = Field(repr=False)
 
     def client(self) -> Client:
-        """Speak to the host.
+        """Return a client of the host.
 
         Raises:
-            AccessError: the login says neither or both of how the host is known, or its authority cannot be used.
+            AccessError: the login has neither or both of fingerprint and authority, or the authority cannot be used.
         """
         if (self.fingerprint is None) == (self.authority is None):
             raise _wrong(f"{self.address} has neither or both of fingerprint and authority")
@@ -57,23 +57,23 @@ class SavedLogin(BaseModel):
 
 
 def path() -> Path:
-    """Name the file: $VMFERRY_TOKEN_FILE, else tokens.toml in the user's configuration."""
+    """Return the path of the file: $VMFERRY_TOKEN_FILE, or tokens.toml in the user's configuration folder."""
     named = os.environ.get("VMFERRY_TOKEN_FILE")
     home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(named) if named else Path(home) / "vmferry" / "tokens.toml"
 
 
 def load() -> dict[str, SavedLogin]:
-    """Read the file; where there is none, there are no logins.
+    """Read the file. Return no logins if there is no file.
 
     Raises:
-        AccessError: others may read it, or it is damaged (LOGIN_FILE).
+        AccessError: other users may read it, or it is damaged (LOGIN_FILE).
     """
     try:
         with path().open("rb") as file:
             found = os.fstat(file.fileno())
             if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid not in (0, os.geteuid()):
-                raise _wrong("others may read it or write it", f"`chmod 600 {path()}`, and revoke what is in it")
+                raise _wrong("other users may read or write it", f"`chmod 600 {path()}`, and revoke the tokens in it")
             tables = tomllib.loads(file.read().decode("utf-8"))
         return {name: SavedLogin.model_validate(table) for name, table in tables.items()}
     except FileNotFoundError:
@@ -81,14 +81,14 @@ def load() -> dict[str, SavedLogin]:
     except OSError as error:
         raise _wrong(error.strerror or str(error)) from error
     except ValidationError as error:
-        first = error.errors()[0]  # its message names no value: that may be a secret
+        first = error.errors()[0]  # its message does not contain the value, which may be a secret
         raise _wrong(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
     except ValueError as error:
         raise _wrong(str(error)) from error
 
 
 def save(logins: dict[str, SavedLogin]) -> None:
-    """Write the file, whole or not at all.
+    """Write the file, completely or not at all.
 
     Raises:
         AccessError: it cannot be written (LOGIN_FILE).
@@ -96,7 +96,7 @@ def save(logins: dict[str, SavedLogin]) -> None:
     tables = []
     for name, login in logins.items():
         values = login.model_dump(exclude_none=True)
-        # JSON's text and numbers are TOML's too (TOML 1.0, basic strings).
+        # Text and numbers of JSON are valid in TOML (TOML 1.0, basic strings).
         lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
         tables.append("\n".join([f"[{json.dumps(name)}]", *lines]) + "\n")
     file = path()

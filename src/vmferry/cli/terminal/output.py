@@ -1,4 +1,4 @@
-"""Data on stdout: tables for people, JSON for programs (docs/json.md)."""
+"""Print data on stdout: tables for users, JSON for programs (docs/json.md)."""
 
 import json
 import re
@@ -24,8 +24,8 @@ from vmferry.core.messages.api import Job
 M = TypeVar("M", bound=BaseModel)
 _COMMAND = re.compile(r"`[^`]*`")
 _GLUE = "\N{NO-BREAK SPACE}"
-WIDE = 10_000  # a pipe has no edge: what reads it gets whole lines
-# Columns with a word that is to be copied: they are not made narrower than it.
+WIDE = 10_000  # characters; lines that go to a pipe are not wrapped
+# Columns whose values are likely to be copied: they are as wide as their longest value.
 WHOLE = ("id", "name", "vm", "code", "job", "address")
 
 
@@ -37,11 +37,12 @@ def show_list(
     more: Mapping[str, Callable[[M], str]] | None = None,
     name: Callable[[M], str] | None = None,
 ) -> None:
-    """Print values of one kind: a JSON array, or a table with these headings and what stands under each.
+    """Print values of one kind as a JSON array or as a table.
 
     Arguments:
-        more: columns that a wide table has besides.
-        name: what is printed of a value where names alone are wanted; None: what stands in its first column.
+        columns: the headings, each with a function that returns the text of a value in that column.
+        more: additional columns of a wide table.
+        name: returns what `-o name` prints of a value; None for its first column.
     """
     if cli.json:
         click.echo(json.dumps([row.model_dump(mode="json") for row in rows], indent=2))
@@ -57,7 +58,7 @@ def show_list(
 
 
 def table(rows: Sequence[M], columns: Mapping[str, Callable[[M], str]], *, headings: bool = True) -> Table:
-    """Return a table that never cuts a value: what does not fit goes on in the next line of its column."""
+    """Return a table that never cuts a value: a long value continues on the next line of its column."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=headings)
     for heading, cell in columns.items():
         whole = heading in WHOLE
@@ -69,10 +70,10 @@ def table(rows: Sequence[M], columns: Mapping[str, Callable[[M], str]], *, headi
 
 
 def show(cli: CommandLine, value: BaseModel, lines: Mapping[str, str]) -> None:
-    """Print one value: a line for each property, its name or identifier alone, or a JSON object.
+    """Print one value: a line for each property, only its name or identifier, or a JSON object.
 
-    On a terminal, text is wrapped between words. A word that is longer than the line, such as a fingerprint, is left to
-    the terminal: it shows all of it, and copies it in one piece.
+    On a terminal, text is wrapped between words. A word that is longer than the line, such as a fingerprint, is not
+    broken here, so that the terminal copies it in one piece.
     """
     if cli.json:
         click.echo(json.dumps(value.model_dump(mode="json"), indent=2))
@@ -91,7 +92,7 @@ def show(cli: CommandLine, value: BaseModel, lines: Mapping[str, str]) -> None:
 
 
 def explain(what: str, remedy: str) -> None:
-    """Print what is the matter and the remedy, as sentences of their own below a table."""
+    """Print a problem and its remedy, as sentences below a table."""
     room = shutil.get_terminal_size().columns - 2 if sys.stdout.isatty() else WIDE
     lines = wrap(what, room) + wrap(f"Remedy: {remedy}", room)
     for number, line in enumerate(lines):
@@ -99,7 +100,7 @@ def explain(what: str, remedy: str) -> None:
 
 
 def show_lines(cli: CommandLine, value: BaseModel, lines: Sequence[str]) -> None:
-    """Print lines of text as they are, or a JSON object."""
+    """Print lines of text unchanged, or a JSON object."""
     if cli.json:
         show(cli, value, {})
     else:
@@ -108,7 +109,7 @@ def show_lines(cli: CommandLine, value: BaseModel, lines: Sequence[str]) -> None
 
 
 def show_secret(cli: CommandLine, value: BaseModel, secret: str) -> None:
-    """Print a secret on a line of its own, whole, whatever the terminal's width; or a JSON object."""
+    """Print a secret on a line of its own that is never wrapped, or a JSON object."""
     if cli.json:
         show(cli, value, {})
     else:
@@ -116,14 +117,14 @@ def show_secret(cli: CommandLine, value: BaseModel, secret: str) -> None:
 
 
 def wrap(line: str, room: int) -> list[str]:
-    """Break a line between words; a command in backquotes stays in one piece, to be copied."""
+    """Break a line between words. A command in backquotes stays in one piece, so that it can be copied."""
     kept = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), line)
     parts = textwrap.wrap(kept, room, break_long_words=False, break_on_hyphens=False)
     return [part.replace(_GLUE, " ") for part in parts] or [""]
 
 
 def show_job(cli: CommandLine, job: Job) -> None:
-    """Print a job with everything that a person may want to know of it."""
+    """Print the details of a job."""
     lines = {
         "job": job.id,
         "VM": job.vm,
@@ -131,8 +132,8 @@ def show_job(cli: CommandLine, job: Job) -> None:
         "to": job.destination,
         "state": job.state.value,
         **({} if job.state is State.DONE else {"phase": job.phase.value}),
-        "asked for by": f"{job.caller.name} on {job.caller.host} ({job.caller.method})",
-        "began": moment(job.created_at),
+        "requested by": f"{job.caller.name} on {job.caller.host} ({job.caller.method})",
+        "started": moment(job.created_at),
     }
     if job.ended_at:
         lines["ended"] = moment(job.ended_at)
@@ -146,7 +147,7 @@ def show_job(cli: CommandLine, job: Job) -> None:
 
 
 def summary(job: Job) -> dict[str, str]:
-    """Give what a person wants to know of a move that has ended; nothing where there is no summary."""
+    """Return the results of a move for `show`; empty if the job has no summary."""
     said = job.summary
     if said is None:
         return {}
@@ -155,25 +156,25 @@ def summary(job: Job) -> dict[str, str]:
         lines["pause"] = duration(said.downtime)
     lines["on the wire"] = size(said.wire_bytes)
     if said.memory_bytes or said.disk_bytes:
-        lines["carried"] = f"memory {size(said.memory_bytes)}, disks {size(said.disk_bytes)}"
+        lines["transferred"] = f"memory {size(said.memory_bytes)}, disks {size(said.disk_bytes)}"
     if said.connections:
         lines["connections"] = "\n".join(said.connections)
     if said.interface:
         lines["interface"] = said.interface
     if said.left:
-        lines["stays here"] = "\n".join(said.left)
+        lines["left here"] = "\n".join(said.left)
     if said.unanswered:
         lines["no answer"] = "\n".join(said.unanswered)
     return lines
 
 
 def moment(at: datetime) -> str:
-    """Write a point in time for a person, in their time zone."""
+    """Return a point in time as text, in the user's time zone."""
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def ago(at: datetime) -> str:
-    """Write how long ago something was, e.g. `3 min ago`."""
+    """Return how long ago a point in time was, e.g. `3 min ago`."""
     return long_ago((datetime.now(UTC) - at).total_seconds())
 
 

@@ -1,4 +1,4 @@
-"""PEM files that people hand to a command."""
+"""Read PEM files that are arguments of a command."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from vmferry.core.errors import UsageError
 
 
 def unreadable(error: OSError | UnicodeDecodeError) -> str:
-    """Return why a file cannot be read, in a person's words."""
+    """Return the reason why a file cannot be read."""
     return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not a text file"
 
 
@@ -18,7 +18,7 @@ def read_pem(file: str) -> str:
     """Read a file of certificates; - is standard input.
 
     Raises:
-        UsageError: it holds a private key, which is not to leave its place (PRIVATE_KEY).
+        UsageError: it contains a private key, which must not be sent anywhere (PRIVATE_KEY).
         click.FileError: it cannot be read.
     """
     try:

@@ -1,4 +1,4 @@
-"""Which job a word on the command line means."""
+"""Find the job that an argument names."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from vmferry.core.errors import UsageError
 from vmferry.core.messages.api import Job
 
 LAST = "last"
-SHORT = 6  # characters of a job's identifier that are shown at least
+SHORT = 6  # characters; at least so many of a job's identifier are shown
 
 
 def pick(client: Client, word: str, *, running: bool = False) -> Job:
-    """Return the job that a word means.
+    """Return the job that an argument names.
 
     Arguments:
         word: the identifier of a job or its beginning, the name of a VM (its newest job), or `last` (the newest job).
-        running: whether only a job that has not ended is meant by `last` and by a VM's name, where there is one.
+        running: whether `last` and the name of a VM prefer jobs that have not ended.
 
     Raises:
         UsageError: job-unknown, or job-ambiguous.
@@ -42,12 +42,12 @@ def pick(client: Client, word: str, *, running: bool = False) -> Job:
 
 
 def newest_first(jobs: Sequence[Job]) -> list[Job]:
-    """Return jobs in the order in which they began, the newest first."""
+    """Return jobs in the order of their start, newest first."""
     return sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)
 
 
 def short(jobs: Sequence[Job]) -> int:
-    """Return how many characters tell the identifiers of these jobs apart."""
+    """Return how many characters of the identifiers are needed to tell these jobs apart."""
     ids = {job.id for job in jobs}
     length = SHORT
     while len({id_[:length] for id_ in ids}) < len(ids):

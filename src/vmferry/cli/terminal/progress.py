@@ -1,4 +1,4 @@
-"""How a running move looks: a live display on a terminal, plain lines elsewhere, JSON lines for a program."""
+"""Progress of a move: a live display on a terminal, plain lines elsewhere, JSON lines for programs."""
 
 import json
 from typing import TextIO
@@ -16,23 +16,27 @@ EVERY = 5.0  # seconds between plain lines
 
 
 class ProgressView:
-    """Shows what happens to one job; this one shows nothing."""
+    """Shows the progress of one job. This base class shows nothing."""
 
     def phase(self, phase: Phase) -> None:
-        """Show that a phase has begun."""
+        """Show that a phase has started."""
 
     def progress(self, progress: Progress) -> None:
-        """Show how far it is."""
+        """Show the progress of the copy."""
 
     def message(self, text: str) -> None:
-        """Tell the person something."""
+        """Show a message."""
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
 
 def view(stream: TextIO, title: str, *, as_json: bool, quiet: bool = False) -> ProgressView:
-    """Choose the view for where the messages go; the title says what moves, e.g. "web01 to kvm2"."""
+    """Return the view for a stream.
+
+    Arguments:
+        title: the move, e.g. "web01 to kvm2".
+    """
     if quiet:
         return ProgressView()
     if as_json:
@@ -43,12 +47,12 @@ def view(stream: TextIO, title: str, *, as_json: bool, quiet: bool = False) -> P
 
 
 def words(phase: Phase) -> str:
-    """Name a phase for a person."""
+    """Return a phase in words."""
     return phase.value.replace("-", " ")
 
 
 def facts(progress: Progress) -> list[str]:
-    """Give the numbers of a running copy, the most wanted first; what is not known is left out."""
+    """Return the numbers of a running copy, most important first, without those that are not known."""
     total, done = progress.disk_total + progress.memory_total, progress.disk_done + progress.memory_done
     said = []
     if total:
@@ -68,22 +72,22 @@ def facts(progress: Progress) -> list[str]:
 
 
 class LineView(ProgressView):
-    """One line for each phase, and one every few seconds: for logs and pipes."""
+    """Prints a line for each phase, and one every few seconds, for logs and pipes."""
 
     def __init__(self, stream: TextIO, title: str) -> None:
         self._stream = stream
         self._title = title
         self._phase: Phase | None = None
-        self._said_at = 0.0  # on the job's own clock, so that a job that stands still says nothing
+        self._said_at = 0.0  # in elapsed time of the job, so that a job that makes no progress prints nothing
 
     def phase(self, phase: Phase) -> None:
-        """Print a line when the phase is a new one."""
+        """Print a line if the phase is new."""
         if phase is not self._phase:
             self._phase = phase
             self._say(words(phase))
 
     def progress(self, progress: Progress) -> None:
-        """Print a line when the last one is some seconds old."""
+        """Print a line if the last one is some seconds old."""
         self.phase(progress.phase)
         if progress.elapsed - self._said_at >= EVERY:
             self._said_at = progress.elapsed
@@ -99,7 +103,7 @@ class LineView(ProgressView):
 
 
 class JsonView(ProgressView):
-    """One JSON object a line, each with one key: `phase`, `progress` or `message` (docs/json.md)."""
+    """Prints one JSON object per line, with one key: `phase`, `progress` or `message` (docs/json.md)."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -121,7 +125,7 @@ class JsonView(ProgressView):
 
 
 class LiveView(ProgressView):
-    """Two lines that are drawn over and over, and gone at the end."""
+    """Draws two lines again and again, and removes them at the end."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
@@ -131,7 +135,7 @@ class LiveView(ProgressView):
         self._live.start()
 
     def phase(self, phase: Phase) -> None:
-        """Show the phase, with the numbers as they were."""
+        """Show the phase with the latest numbers."""
         self._show(self._progress.model_copy(update={"phase": phase}))
 
     def progress(self, progress: Progress) -> None:
@@ -139,11 +143,11 @@ class LiveView(ProgressView):
         self._show(progress)
 
     def message(self, text: str) -> None:
-        """Print it above."""
+        """Print the message above the two lines."""
         self._console.print(Text(text))
 
     def close(self) -> None:
-        """Take the display away and give the cursor back."""
+        """Remove the display and restore the cursor."""
         self._live.stop()
 
     def _show(self, progress: Progress) -> None:
@@ -151,10 +155,10 @@ class LiveView(ProgressView):
         self._live.update(self.render())
 
     def render(self) -> RenderableType:
-        """Draw the two lines for the terminal as wide as it is now."""
+        """Return the two lines for the present width of the terminal."""
         now = self._progress
         phase = words(now.phase)
-        # Without a percentage the bar sweeps: something happens, nobody knows how much there is to come.
+        # Without a percentage the bar pulses: the copy makes progress, but its size is not known.
         known = now.percent is not None
         room = self._console.width - len(self._title) - len(phase) - len("  " * 3 + "100.0 %")
         width = min(max(room, 3), 30)

@@ -1,4 +1,4 @@
-"""What the checks before a move found, for a person."""
+"""Print what the checks before a move found."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ _VERDICTS = {
 
 
 def show_report(cli: CommandLine, report: Report, *, hint: bool = False) -> None:
-    """Print a report: a table of findings with a sentence for each, and what it comes to; or a JSON object.
+    """Print a report: a table of findings, an explanation of each, and the result; or a JSON object.
 
     Arguments:
-        hint: whether to name the option that predicts.
+        hint: whether to mention the option --predict.
     """
     if cli.json:
         output.show(cli, report, {})
@@ -39,27 +39,27 @@ def show_report(cli: CommandLine, report: Report, *, hint: bool = False) -> None
         for finding in report.findings:
             output.explain(f"{finding.code}: {finding.detail}", finding.remedy)
     if report.prediction is not None:
-        cli.message(foretold(report.prediction))
+        cli.message(predicted(report.prediction))
     if blocker(report.findings) is None:
         cli.message(f"{report.vm} can move from {report.source} to {report.destination}.")
         if hint and report.prediction is None:
-            cli.message("--predict measures how long the move would take, and whether the copying would end.")
+            cli.message("--predict measures how long the move would take and whether it would converge.")
     else:
-        cli.message(f"{report.vm} cannot move from {report.source} to {report.destination} as things are.")
+        cli.message(f"{report.vm} cannot move from {report.source} to {report.destination}.")
 
 
-def foretold(prediction: Prediction) -> str:
-    """Say what a move would be like."""
+def predicted(prediction: Prediction) -> str:
+    """Return a prediction as a sentence."""
     words = _VERDICTS[prediction.verdict]
     if prediction.total_time is not None and prediction.downtime is not None:
-        slowed = f", the guest slowed down by up to {prediction.throttle:.0%}" if prediction.throttle else ""
-        times = f"about {duration(prediction.total_time)} in all, a pause of about {duration(prediction.downtime)}"
+        slowed = f", guest slowed down by up to {prediction.throttle:.0%}" if prediction.throttle else ""
+        times = f"about {duration(prediction.total_time)} in total, pause about {duration(prediction.downtime)}"
         return f"Prediction: {words}: {times}{slowed} ({prediction.reason})."
     return f"Prediction: {words}: {prediction.reason}."
 
 
 def warn(cli: CommandLine, findings: Sequence[Finding]) -> None:
-    """Tell of what does not stop a move."""
+    """Print the findings that do not block a move."""
     for finding in findings:
         if finding.severity is Severity.WARNS:
             cli.message(f"Warning: {finding.detail} {finding.remedy} ({finding.code})")

@@ -1,4 +1,4 @@
-"""Secrets that people hand to a command: on the terminal or from a file, never as an argument."""
+"""Read secrets from the terminal or from a file, never from an argument."""
 
 import sys
 from pathlib import Path
@@ -11,17 +11,17 @@ from vmferry.core.errors import VmferryError
 LIMIT = 1024  # characters
 
 
-def read_secret(prompt: str, file: str | None, nobody: VmferryError) -> str:
-    """Read a secret word.
+def read_secret(prompt: str, file: str | None, no_terminal: VmferryError) -> str:
+    """Read a secret.
 
     Arguments:
-        prompt: what to ask for.
-        file: where to read instead of asking; - is standard input.
-        nobody: raised where there is no terminal to ask on.
+        prompt: the question on the terminal.
+        file: the file to read instead of asking; - is standard input.
+        no_terminal: the error to raise if there is no terminal to ask on.
     """
     if file is None:
         if not sys.stdin.isatty():
-            raise nobody
+            raise no_terminal
         text = str(click.prompt(prompt, hide_input=True, err=True))
     elif file == "-":
         text = sys.stdin.read(LIMIT + 1)

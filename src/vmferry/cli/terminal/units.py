@@ -1,4 +1,4 @@
-"""Sizes, rates and times: as people type them and as they read them."""
+"""Parse and format sizes, rates and times."""
 
 import re
 from collections.abc import Callable
@@ -15,26 +15,26 @@ _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)", re.IGNORECASE)
 
 
 def parse_rate(text: str) -> int:
-    """Read bytes a second: `100M` (MiB), `1.5G`, `800Mbit`.
+    """Return a rate in bytes per second; text is like `100M` (MiB), `1.5G` or `800Mbit`.
 
     Raises:
-        ValueError: it is something else; a number without a unit is, because nobody agrees on one.
+        ValueError: it is not a rate, or has no unit: there is no unit that everybody would expect.
     """
     match = _RATE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text} is not a rate; write 100M for 100 MiB a second, or 800Mbit")
+        raise ValueError(f"{text} is not a rate; write 100M for 100 MiB per second, or 800Mbit")
     number, prefix, unit = float(match[1]), match[2].lower(), (match[3] or "").lower()
     found = round(number * _DECIMAL[prefix] / 8 if unit == "bit" else number * _BINARY[prefix])
     if found == 0:
-        raise ValueError(f"{text} is too little")
+        raise ValueError(f"{text} is too small")
     return found
 
 
 def parse_seconds(text: str) -> float:
-    """Read a time: `300ms`, `1.5s`.
+    """Return a time in seconds; text is like `300ms` or `1.5s`.
 
     Raises:
-        ValueError: it is something else, or no time at all.
+        ValueError: it is not a time, or is zero.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None or float(match[1]) == 0:
@@ -43,10 +43,10 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_span(text: str) -> float:
-    """Read a stretch of time, in seconds: `90s`, `15m`, `1h`, `30d`.
+    """Return a longer time in seconds; text is like `90s`, `15m`, `1h` or `30d`.
 
     Raises:
-        ValueError: it is something else, or no time at all.
+        ValueError: it is not a time, or is zero.
     """
     match = _SPAN.fullmatch(text.strip())
     if match is None or float(match[1]) == 0:
@@ -55,7 +55,7 @@ def parse_span(text: str) -> float:
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """Make an option's callback of a function that reads one value, for options given once or often."""
+    """Return a callback for an option, repeatable or not, that parses each value with a function."""
 
     def callback(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
         try:
@@ -69,7 +69,7 @@ def parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parame
 
 
 def size(count: float) -> str:
-    """Write a number of bytes for a person: three digits and a binary unit."""
+    """Return a number of bytes as text: three digits and a binary unit."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1023.5:
@@ -79,12 +79,12 @@ def size(count: float) -> str:
 
 
 def rate(count: float) -> str:
-    """Write bytes a second for a person."""
+    """Return a rate in bytes per second as text."""
     return f"{size(count)}/s"
 
 
 def duration(seconds: float) -> str:
-    """Write a time for a person: milliseconds, seconds, or minutes and hours as a clock shows them."""
+    """Return a time in seconds as text: milliseconds, seconds, or minutes and hours as on a clock."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 99.95:
@@ -95,7 +95,7 @@ def duration(seconds: float) -> str:
 
 
 def long_ago(seconds: float) -> str:
-    """Write how long ago something was for a person: the largest whole unit."""
+    """Return how long ago something was, in the largest whole unit."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{int(seconds // length)} {unit} ago"
