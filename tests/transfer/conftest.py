@@ -5,7 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.transfer.double import Wire
 from tests.transfer.wire import LIMIT
+
+from vmferry.transfer.transport.base import Transport
 
 _HANDLES = Path("/proc/self/fd")
 
@@ -27,3 +30,9 @@ def nothing_left() -> Iterator[None]:
 @pytest.fixture(params=[True, False], ids=["tls", "plain"])
 def encryption(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
+
+
+@pytest.fixture(params=["tcp", "memory"])
+def transport(request: pytest.FixtureRequest) -> Transport | None:
+    """What sessions go over: TCP, or a wire in memory."""
+    return None if request.param == "tcp" else Wire()

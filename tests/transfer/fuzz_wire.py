@@ -22,7 +22,6 @@ from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import frames, handshake, hello
 from vmferry.transfer.transport.buffers import Pool
 from vmferry.transfer.transport.carrier import Carrier, Label
-from vmferry.transfer.transport.channel import Channel
 from vmferry.transfer.transport.frames import CREDIT, HEADER, Type
 from vmferry.transfer.transport.hello import HEAD, Hello, Proof
 
@@ -35,30 +34,37 @@ _LABEL = Label("a", "b", 1, forward=True, encrypted=False)
 Change = Callable[[random.Random, bytearray], None]
 
 
-class _NoSocket:
-    """Stands where a socket would."""
+class Script:
+    """A connection whose peer follows a script."""
 
-    def settimeout(self, seconds: float | None) -> None:
+    encrypted = False
+    interface = None
+    local = peer = ("192.0.2.1", 1)
+
+    def __init__(self, data: bytes = b"", reply: Callable[[bytes], bytes] | None = None) -> None:
+        self._data = bytearray(data)
+        self._reply = reply
+
+    def secure(self, seconds: float) -> None:
         pass
 
-    def setsockopt(self, *_option: int) -> None:
+    def explain(self, error: OSError) -> Exception:
+        return error
+
+    def start(self) -> None:
         pass
 
-    def shutdown(self, _how: int) -> None:
+    def writable(self) -> bool:
+        return True
+
+    def hung_up(self) -> bool:
+        return False
+
+    def cut(self) -> None:
         pass
 
     def close(self) -> None:
         pass
-
-
-class Script(Channel):
-    """A connection whose peer follows a script."""
-
-    def __init__(self, data: bytes = b"", reply: Callable[[bytes], bytes] | None = None) -> None:
-        self.sock = _NoSocket()  # type: ignore[assignment]
-        self._limit = None
-        self._data = bytearray(data)
-        self._reply = reply
 
     def send(self, data: bytes | memoryview) -> None:
         if self._reply is not None:
@@ -208,7 +214,7 @@ def _carry(raw: bytes, contents: dict[int, bytes] | None) -> str | None:
     """Read frames as a session does; returns what went wrong."""
     opened: list[Stream] = []
     demux = Demux(source=False, on_broken=lambda _reason: None, on_opened=opened.append)
-    demux.sender.add(Carrier(Script(), _LABEL))
+    demux.sender.add(Carrier(Script(), _LABEL), 0.0)
     try:
         Carrier(Script(raw), _LABEL).read(Pool(), demux.handle)
     except VmferryError:

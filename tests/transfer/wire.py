@@ -10,6 +10,9 @@ from vmferry.core import jobkey
 from vmferry.core.policy.networks import Local, Route
 from vmferry.identity import certificates
 from vmferry.transfer.session.session import Credentials, Listener, Session, Stream
+from vmferry.transfer.transport.base import Transport
+from vmferry.transfer.transport.dialer import Dialer
+from vmferry.transfer.transport.tcp import Tcp
 
 HERE = "127.0.0.1"
 LIMIT = 10.0
@@ -39,9 +42,14 @@ def credentials(
     )
 
 
+def dialer(route: Route, mine: Credentials) -> Dialer:
+    """Make what connects over TCP."""
+    return Dialer(Tcp(mine), route, mine)
+
+
 @contextmanager
-def listening(mine: Credentials | None = None) -> Iterator[Listener]:
-    listener = Listener([Local(HERE)], (0, 0), mine or credentials("destination"))
+def listening(mine: Credentials | None = None, transport: Transport | None = None) -> Iterator[Listener]:
+    listener = Listener([Local(HERE)], (0, 0), mine or credentials("destination"), transport)
     try:
         yield listener
     finally:
@@ -50,20 +58,28 @@ def listening(mine: Credentials | None = None) -> Iterator[Listener]:
 
 @contextmanager
 def sessions(
-    *, encryption: bool = True, connections: int = 2, back: int = 1, through: Callable[[int], int] | None = None
+    *,
+    encryption: bool = True,
+    connections: int = 2,
+    back: int = 1,
+    through: Callable[[int], int] | None = None,
+    transport: Transport | None = None,
 ) -> Iterator[tuple[Session, Session]]:
     """Give source and destination.
 
     Arguments:
         through: gets the listener's port and gives the port to dial instead.
+        transport: in place of TCP; in the clear.
     """
-    with listening(credentials("destination", encryption=encryption)) as listener:
+    encryption = encryption and transport is None
+    with listening(credentials("destination", encryption=encryption), transport) as listener:
         port = listener.addresses[0][1]
         dialled = Session.dial(
             Route(HERE, through(port) if through else port),
             credentials("source", encryption=encryption),
             connections,
             back,
+            transport,
         )
         accepted = listener.accept(LIMIT)
         try:

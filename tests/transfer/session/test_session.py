@@ -11,6 +11,7 @@ from vmferry.core.errors import AccessError, InternalError
 from vmferry.core.policy.networks import Local, Route
 from vmferry.transfer.session import session as module
 from vmferry.transfer.session.session import Listener, Session
+from vmferry.transfer.transport.base import Transport
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -27,8 +28,8 @@ def test_messages_cross_in_order_both_ways(encryption: bool) -> None:
         assert here.wait(50) == [{"number": -number} for number in range(50)]
 
 
-def test_a_message_that_is_too_long_is_refused_here() -> None:
-    with sessions() as (source, _), pytest.raises(ValueError):
+def test_a_message_that_is_too_long_is_refused_here(transport: Transport | None) -> None:
+    with sessions(transport=transport) as (source, _), pytest.raises(ValueError):
         source.send({"text": "x" * (1 << 20)})
 
 
@@ -43,8 +44,8 @@ def test_connections_are_named(encryption: bool) -> None:
         assert source.version == destination.version == 1
 
 
-def test_streams_are_announced_in_the_order_of_their_opening() -> None:
-    with sessions(connections=4) as (source, destination):
+def test_streams_are_announced_in_the_order_of_their_opening(transport: Transport | None) -> None:
+    with sessions(transport=transport, connections=4) as (source, destination):
         kinds = [f"kind{letter}" for letter in "abcdefghijklmnopqrst"]
         for kind in kinds:
             source.open(kind)
@@ -53,8 +54,8 @@ def test_streams_are_announced_in_the_order_of_their_opening() -> None:
         assert [kind for kind, _ in streams.all] == kinds
 
 
-def test_either_side_opens() -> None:
-    with sessions() as (source, destination):
+def test_either_side_opens(transport: Transport | None) -> None:
+    with sessions(transport=transport) as (source, destination):
         here, there = Streams(source), Streams(destination)
         mine, theirs = source.open("rpc"), destination.open("file")
         mine.send(b"from the source")
@@ -76,16 +77,16 @@ def test_a_handler_that_fails_resets_the_stream(caplog: pytest.LogCaptureFixture
         assert "could not be taken" in caplog.text
 
 
-def test_too_many_streams_are_refused_here() -> None:
-    with sessions() as (source, _):
+def test_too_many_streams_are_refused_here(transport: Transport | None) -> None:
+    with sessions(transport=transport) as (source, _):
         for _ in range(64):
             source.open("memory")
         with pytest.raises(InternalError):
             source.open("memory")
 
 
-def test_bytes_are_counted_alike_on_both_sides() -> None:
-    with sessions() as (source, destination):
+def test_bytes_are_counted_alike_on_both_sides(transport: Transport | None) -> None:
+    with sessions(transport=transport) as (source, destination):
         streams = Streams(destination)
         stream = source.open("file")
         stream.send(os.urandom(1_000_000))
@@ -100,8 +101,8 @@ def test_bytes_are_counted_alike_on_both_sides() -> None:
 # --- how a session ends -------------------------------------------------------------------------------------------
 
 
-def test_a_close_is_heard_after_all_messages() -> None:
-    with sessions() as (source, destination):
+def test_a_close_is_heard_after_all_messages(transport: Transport | None) -> None:
+    with sessions(transport=transport) as (source, destination):
         heard = Heard()
         destination.on_message(heard)
         source.send({"do": "bye"})
@@ -111,8 +112,8 @@ def test_a_close_is_heard_after_all_messages() -> None:
         assert destination.peer_closed
 
 
-def test_close_waits_until_all_has_arrived() -> None:
-    with sessions() as (source, destination):
+def test_close_waits_until_all_has_arrived(transport: Transport | None) -> None:
+    with sessions(transport=transport) as (source, destination):
         streams, got = Streams(destination), bytearray()
         stream = source.open("file")
         data = os.urandom(5_000_000)
@@ -142,8 +143,8 @@ def test_an_ordinary_end_warns_of_nothing(encryption: bool, caplog: pytest.LogCa
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-def test_a_session_closed_here_is_not_broken() -> None:
-    with sessions() as (source, _):
+def test_a_session_closed_here_is_not_broken(transport: Transport | None) -> None:
+    with sessions(transport=transport) as (source, _):
         heard = Heard()
         source.on_broken(heard)
         source.close()
@@ -154,16 +155,16 @@ def test_a_session_closed_here_is_not_broken() -> None:
             source.send({})
 
 
-def test_an_abort_tells_why() -> None:
-    with sessions() as (source, destination):
+def test_an_abort_tells_why(transport: Transport | None) -> None:
+    with sessions(transport=transport) as (source, destination):
         heard = Heard()
         destination.on_broken(heard)
         source.abort("the disk is full")
         assert heard.wait() == ["the disk is full"]
 
 
-def test_a_broken_session_wakes_everybody_at_once() -> None:
-    with sessions() as (source, destination):
+def test_a_broken_session_wakes_everybody_at_once(transport: Transport | None) -> None:
+    with sessions(transport=transport) as (source, destination):
         heard = Heard()
         source.on_broken(heard)
         streams = Streams(destination)
@@ -202,8 +203,8 @@ def test_a_broken_session_wakes_everybody_at_once() -> None:
             full.send(b"more")
 
 
-def test_the_end_is_told_to_who_asks_later() -> None:
-    with sessions() as (source, destination):
+def test_the_end_is_told_to_who_asks_later(transport: Transport | None) -> None:
+    with sessions(transport=transport) as (source, destination):
         source.abort("enough")
         stream_heard, session_heard = Heard(), Heard()
         destination.on_broken(session_heard)

@@ -3,8 +3,10 @@
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
+from tests.transfer.double import Wire
 from tests.transfer.wire import LIMIT, Heard, Proxy, Streams, sessions
 
 from vmferry.transfer.session import session
@@ -16,9 +18,36 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 _SIZE = 24 << 20
 
 
-@pytest.fixture
-def proxy(nothing_left: None) -> Iterator[Proxy]:
-    made = Proxy()
+class Line:
+    """Sessions whose connections can be cut: TCP through a proxy, or a wire in memory."""
+
+    def __init__(self, kind: str) -> None:
+        self._encryption = kind == "tls"
+        self._memory = Wire() if kind == "memory" else None
+        self._proxy = None if self._memory else Proxy()
+
+    def sessions(self, connections: int = 2, back: int = 1) -> AbstractContextManager[tuple[Session, Session]]:
+        through = self._proxy.between if self._proxy else None
+        return sessions(
+            encryption=self._encryption,
+            connections=connections,
+            back=back,
+            through=through,
+            transport=self._memory,
+        )
+
+    def cut(self, index: int) -> None:
+        """Cut a connection; they count from 0 in the order in which they were dialed."""
+        (self._memory or self._proxy or Wire()).cut(index)
+
+    def close(self) -> None:
+        if self._proxy:
+            self._proxy.close()
+
+
+@pytest.fixture(params=["tls", "plain", "memory"])
+def line(nothing_left: None, request: pytest.FixtureRequest) -> Iterator[Line]:
+    made = Line(request.param)
     yield made
     made.close()
 
@@ -69,11 +98,11 @@ class Transfers:
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2, 3], ids=["first", "second", "back", "other back"])
-def test_what_was_on_a_lost_connection_is_sent_again(lost: int, encryption: bool, proxy: Proxy) -> None:
-    with sessions(encryption=encryption, back=2, through=proxy.between) as (source, destination):
+def test_what_was_on_a_lost_connection_is_sent_again(lost: int, line: Line) -> None:
+    with line.sessions(back=2) as (source, destination):
         transfers = Transfers(source, destination)
         assert transfers.began.wait(LIMIT)
-        proxy.cut(lost)
+        line.cut(lost)
         transfers.go_on.set()
         transfers.finish()
         source.send({"still": "here"})
@@ -82,32 +111,32 @@ def test_what_was_on_a_lost_connection_is_sent_again(lost: int, encryption: bool
         assert heard.wait() == [{"still": "here"}]
 
 
-def test_connections_may_be_lost_one_after_the_other(proxy: Proxy) -> None:
-    with sessions(connections=4, through=proxy.between) as (source, destination):
+def test_connections_may_be_lost_one_after_the_other(line: Line) -> None:
+    with line.sessions(connections=4) as (source, destination):
         transfers = Transfers(source, destination)
         transfers.go_on.set()
         for lost in (2, 0, 3):
-            proxy.cut(lost)
+            line.cut(lost)
         transfers.finish()
 
 
 @pytest.mark.parametrize("lost", [[0, 1], [2]], ids=["forward", "back"])
-def test_without_a_connection_in_one_direction_there_is_no_session(lost: list[int], proxy: Proxy) -> None:
-    with sessions(through=proxy.between) as (source, destination):
+def test_without_a_connection_in_one_direction_there_is_no_session(lost: list[int], line: Line) -> None:
+    with line.sessions() as (source, destination):
         here, there = Heard(), Heard()
         source.on_broken(here)
         destination.on_broken(there)
         for index in lost:
-            proxy.cut(index)
+            line.cut(index)
         assert "was lost" in str(here.wait()[0])
         assert "was lost" in str(there.wait()[0])
 
 
-def test_an_idle_connection_that_is_lost_does_no_harm(proxy: Proxy) -> None:
-    with sessions(through=proxy.between) as (source, destination):
+def test_an_idle_connection_that_is_lost_does_no_harm(line: Line) -> None:
+    with line.sessions() as (source, destination):
         heard = Heard()
         destination.on_message(heard)
-        proxy.cut(0)
+        line.cut(0)
         for number in range(20):
             source.send({"number": number})
         assert heard.wait(20) == [{"number": number} for number in range(20)]

@@ -8,12 +8,11 @@ from contextlib import contextmanager, suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.transfer.wire import LIMIT, Heard, Streams, credentials, listening
+from tests.transfer.wire import LIMIT, Heard, Streams, credentials, dialer, listening
 
 from vmferry.core.policy.networks import Route
 from vmferry.transfer.session.session import Session
 from vmferry.transfer.transport import frames
-from vmferry.transfer.transport.dialer import Dialer
 from vmferry.transfer.transport.frames import CREDIT, HEADER, Type
 from vmferry.transfer.transport.seal import Seal
 
@@ -26,7 +25,7 @@ class Hostile:
     """The source's end of a session, as bare connections."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self._made = Dialer(Route(*address), credentials("source", encryption=False)).dial(2, 1)
+        self._made = dialer(Route(*address), credentials("source", encryption=False)).dial(2, 1)
 
     def sealed(self, raw: bytes) -> bytes:
         """Give a control message, the first and only one, as a peer with the job key sends it."""

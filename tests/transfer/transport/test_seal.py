@@ -7,13 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.transfer.wire import LIMIT, Heard, credentials, listening
+from tests.transfer.wire import LIMIT, Heard, credentials, dialer, listening
 
 from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.policy.networks import Route
 from vmferry.transfer.session.session import Session
 from vmferry.transfer.transport import frames, hello, seal
-from vmferry.transfer.transport.dialer import Dialer
 from vmferry.transfer.transport.frames import Type
 from vmferry.transfer.transport.handshake import Established
 from vmferry.transfer.transport.seal import Seal, key
@@ -73,7 +72,7 @@ class Path:
 @contextmanager
 def on_the_path() -> Iterator[tuple[Path, Session, Heard, Heard]]:
     with listening(credentials("destination", encryption=False)) as listener:
-        made = Dialer(Route(*listener.addresses[0]), credentials("source", encryption=False)).dial(2, 1)
+        made = dialer(Route(*listener.addresses[0]), credentials("source", encryption=False)).dial(2, 1)
         session = listener.accept(LIMIT)
         heard, broken = Heard(), Heard()
         session.on_message(heard)
@@ -121,9 +120,9 @@ def test_a_release_without_seals_is_refused_in_the_clear_alone(old: str, monkeyp
                 monkeypatch.setattr(hello, "FEATURES", ())
             else:
                 monkeypatch.setattr(hello, "choose", lambda said, nonce, peer: choose(said, nonce, peer, features=()))
-            dialer = Dialer(Route(*listener.addresses[0]), credentials("source", encryption=encryption))
+            source = dialer(Route(*listener.addresses[0]), credentials("source", encryption=encryption))
             if encryption:
-                made = dialer.dial(1, 1)
+                made = source.dial(1, 1)
                 session = listener.accept(LIMIT)
                 assert session.features == ()
                 for one in made:
@@ -131,6 +130,6 @@ def test_a_release_without_seals_is_refused_in_the_clear_alone(old: str, monkeyp
                 session.close()
                 continue
             with pytest.raises(VmferryError) as refused:
-                dialer.dial(1, 1)
+                source.dial(1, 1)
             assert isinstance(refused.value, PreflightError)
             assert refused.value.code.name == "release-older"

@@ -13,7 +13,7 @@ from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import frames
 
 # Credit is memory: the first few streams get plenty, for paths with a long round trip, the others enough. All in all
-# a peer can make us hold some 400 MiB, and one of ours never comes near that (window.py).
+# a peer can make us hold some 400 MiB, and one of ours never comes near that (transport/window.py).
 _WIDE = 16 << 20
 _NARROW = 2 << 20
 _FEW = 8

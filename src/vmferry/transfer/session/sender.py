@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from vmferry.transfer.session.unacked import Frame, Unacked
-from vmferry.transfer.session.window import Window
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import Buffer, Pool
 from vmferry.transfer.transport.carrier import Carrier
 from vmferry.transfer.transport.frames import HEADER, Type
+from vmferry.transfer.transport.path import Path
 
 _DATA = int(Type.DATA)
 
@@ -30,13 +30,12 @@ class Sender:
 
     def __init__(self, pool: Pool, on_lost: Callable[[], None], on_broken: Callable[[str], None]) -> None:
         self.lock = threading.Lock()
-        self.window = Window()
         self.unacked: dict[int, Unacked] = {}
         self._room = threading.Condition(self.lock)
         self._waiting = 0
         self._carriers: list[Carrier] = []
-        self._inflight = 0
-        self._unasked = 0
+        self._paths: dict[str, Path] = {}  # by name: all that there were
+        self._open: list[Path] = []  # those with a carrier in use
         self._retired: list[Carrier] = []  # nothing more is sent on these, but they wait for ACKs
         self._lost = 0  # bytes sent on carriers that are gone
         self._pool = pool
@@ -56,11 +55,20 @@ class Sender:
         with self.lock:
             return self._carriers + self._retired
 
-    def add(self, carrier: Carrier) -> None:
-        """Take a carrier into use."""
+    def add(self, carrier: Carrier, round_trip: float) -> None:
+        """Take a carrier into use.
+
+        Arguments:
+            round_trip: seconds that something small took to be answered on it.
+        """
         with self.lock:
-            if carrier not in self._carriers:
-                self._carriers.append(carrier)
+            if carrier in self._carriers:
+                return
+            name = carrier.label.path
+            carrier.path = self._paths.get(name) or self._paths.setdefault(name, Path(name, carrier.interface))
+            carrier.path.window.round_trip(round_trip)
+            self._carriers.append(carrier)
+            self._find_open()
 
     def retire(self, carrier: Carrier) -> None:
         """Send nothing more on a carrier; `reap` closes it once all that it carried is acknowledged."""
@@ -69,6 +77,15 @@ class Sender:
                 self._carriers.remove(carrier)
                 self._retired.append(carrier)
                 carrier.retired = True
+                self._find_open()
+
+    def _find_open(self) -> None:
+        self._open = list(dict.fromkeys(_path(carrier) for carrier in self._carriers))
+
+    def paths(self) -> list[Path]:
+        """Return the paths that carry something now, or could."""
+        with self.lock:
+            return list(self._open)
 
     def reap(self) -> None:
         """Close the retired carriers that are done."""
@@ -112,17 +129,14 @@ class Sender:
                 self._wait(None)
             if unacked.over is not None:
                 raise unacked.over
-            flags = 0
-            self._unasked += size
             frame = Frame(view, unacked.offset + size, size, buffer)
-            part = self.window.limit >> 3
-            if self._unasked >= part or self._inflight + size > self.window.limit - part:
-                self._unasked = 0
+            carrier = self._keep(unacked, frame)
+            flags = 0
+            if _path(carrier).sent(size):
                 flags = frames.SOON
                 frame.asked_at = time.monotonic()
             HEADER.pack_into(view, 0, unacked.stream, _DATA, flags, 0, unacked.offset, size, 0)
             unacked.offset += size
-            carrier = self._keep(unacked, frame)
         self._transmit(carrier, view)
 
     def control(self, unacked: Unacked, kind: Type, payload: bytes, end: int) -> None:
@@ -143,7 +157,7 @@ class Sender:
         with self.lock:
             if self._broken is not None or not self._carriers:
                 return
-            carrier = self._choose(None)
+            carrier = self._choose(None, 0)
         self._transmit(carrier, data)
 
     def broadcast(self, data: bytes) -> None:
@@ -182,9 +196,10 @@ class Sender:
         # until something has arrived on another. And the workers' own messages are few, small, and never wait.
         if unacked.inflight + size <= _SHARE or unacked.stream == frames.CONTROL:
             return True
-        if self._inflight + size <= self.window.limit:
+        if any(path.fits(size) for path in self._open):
             return True
-        self.window.full = True
+        for path in self._open:
+            path.window.full = True
         return False
 
     def _wait(self, timeout: float | None) -> None:
@@ -195,22 +210,25 @@ class Sender:
             self._waiting -= 1
 
     def _keep(self, unacked: Unacked, frame: Frame) -> Carrier:
-        carrier = self._choose(unacked.carrier)
+        carrier = self._choose(unacked.carrier, frame.size)
         unacked.carrier = frame.carrier = carrier
         carrier.unacknowledged += frame.size
-        self._inflight += frame.size
         unacked.inflight += frame.size
         unacked.pending.append(frame)
         return carrier
 
-    def _choose(self, last: Carrier | None) -> Carrier:
+    def _choose(self, last: Carrier | None, size: int) -> Carrier:
         """Choose a carrier, `last` if it does: a stream that changes to and fro wakes two readers for one.
 
-        It has to change when another thread is sending there, or when much more waits there than elsewhere.
+        It has to change when another thread is sending there, when much more waits there than elsewhere, or when that
+        path is full and another is not.
         """
-        chosen = min(self._carriers, key=_load)
-        usable = last is not None and not (last.queued or last.lost or last.retired)
-        if last and usable and last.unacknowledged - chosen.unacknowledged <= self.window.limit >> 1:
+        carriers = self._carriers
+        if len(self._open) > 1:
+            carriers = [one for one in carriers if _path(one).fits(size)] or carriers
+        chosen = min(carriers, key=_load)
+        usable = last is not None and last in carriers and not (last.queued or last.lost)
+        if last and usable and last.unacknowledged - chosen.unacknowledged <= _path(last).window.limit >> 1:
             chosen = last
         chosen.queued += 1
         return chosen
@@ -244,28 +262,31 @@ class Sender:
                 raise frames.broken("bytes were acknowledged that were never sent")
             done = offset + 1 if flags & frames.ENDED else offset
             pending = unacked.pending
-            drained = 0
+            drained: dict[Path, int] = {}
             while pending and (pending[0].end <= done or flags & frames.GONE):
                 frame = pending.popleft()
-                drained += frame.size
-                self._release(unacked, frame)
+                path = self._release(unacked, frame)
+                drained[path] = drained.get(path, 0) + frame.size
                 if frame.asked_at:
-                    self.window.round_trip(now - frame.asked_at)
+                    path.window.round_trip(now - frame.asked_at)
             unacked.acknowledged = max(unacked.acknowledged, offset)
             unacked.credit = max(unacked.credit, credit)
-            if drained:
-                self.window.drained(drained, now)
+            for path, size in drained.items():
+                if size:
+                    path.window.drained(size, now)
             if self._waiting:
                 self._room.notify_all()
             return unacked.finished and not pending
 
-    def _release(self, unacked: Unacked, frame: Frame) -> None:
+    def _release(self, unacked: Unacked, frame: Frame) -> Path:
         assert frame.carrier is not None
+        path = _path(frame.carrier)
         unacked.inflight -= frame.size
         frame.carrier.unacknowledged -= frame.size
-        self._inflight -= frame.size
+        path.inflight -= frame.size
         if frame.buffer is not None:
             self._pool.give(frame.buffer)
+        return path
 
     def wait_acknowledged(self, unacked: Unacked, timeout: float) -> bool:
         """Wait until everything that was sent on a stream is acknowledged; False when that takes too long.
@@ -316,6 +337,7 @@ class Sender:
                 return
             (self._carriers if carrier in self._carriers else self._retired).remove(carrier)
             self._lost += carrier.bytes
+            self._find_open()
             again = [
                 frame for unacked in self.unacked.values() for frame in unacked.pending if frame.carrier is carrier
             ]
@@ -324,8 +346,10 @@ class Sender:
                 # Its memory must stay as it is even if an ACK comes while it is being sent.
                 frame.buffer = None
                 if left:
+                    _path(carrier).inflight -= frame.size
                     frame.carrier = min(self._carriers, key=_load)
                     frame.carrier.unacknowledged += frame.size
+                    _path(frame.carrier).inflight += frame.size
             if not left:
                 self._end(ConnectionAbortedError(f"the connection {carrier.label} was lost: {why}"))
             helper = threading.Thread(target=self._replace, args=(carrier, again), name="send-again", daemon=True)
@@ -373,3 +397,8 @@ class Sender:
 
 def _load(carrier: Carrier) -> tuple[int, int]:
     return carrier.queued, carrier.unacknowledged
+
+
+def _path(carrier: Carrier) -> Path:
+    assert carrier.path is not None, "the sender has taken it into use"
+    return carrier.path

@@ -20,11 +20,14 @@ from vmferry.transfer.session.messages import Message, Messages
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import frames, seal
 from vmferry.transfer.transport.acceptor import Acceptor
+from vmferry.transfer.transport.base import Transport
 from vmferry.transfer.transport.carrier import Carrier
 from vmferry.transfer.transport.dialer import Dialer
 from vmferry.transfer.transport.frames import Type
 from vmferry.transfer.transport.handshake import Established
+from vmferry.transfer.transport.path import Path
 from vmferry.transfer.transport.seal import Seal
+from vmferry.transfer.transport.tcp import Tcp
 from vmferry.transfer.transport.tls import Credentials
 
 __all__ = ["Credentials", "Listener", "Session", "Stream"]
@@ -79,8 +82,7 @@ class Session:
         self._demux.acker.thread.start()
         for one in established:
             if one.hello.direction == self._outgoing:  # before anything comes that wants an answer
-                self._demux.sender.add(one.carrier)
-                self._demux.sender.window.round_trip(one.round_trip)
+                self._demux.sender.add(one.carrier, one.round_trip)
         for one in established:
             self.add(one)
         for target in (self._keep, self._dispatch, self._announce):
@@ -89,7 +91,14 @@ class Session:
     # --- its life -----------------------------------------------------------------------------------------------
 
     @classmethod
-    def dial(cls, route: Route, credentials: Credentials, connections: int = 2, back: int = 1) -> "Session":
+    def dial(
+        cls,
+        route: Route,
+        credentials: Credentials,
+        connections: int = 2,
+        back: int = 1,
+        transport: Transport | None = None,
+    ) -> "Session":
         """Connect to the destination, as the source.
 
         Arguments:
@@ -97,12 +106,13 @@ class Session:
             credentials: what to show and to want.
             connections: how many carry frames to the destination.
             back: how many carry frames back.
+            transport: what connects; None: TCP.
 
         Raises:
             OSError: nobody answers.
             VmferryError: somebody answered and refused, or showed another certificate or key.
         """
-        dialer = Dialer(route, credentials)
+        dialer = Dialer(transport or Tcp(credentials), route, credentials)
         return cls(dialer.dial(connections, back), dialer)
 
     def close(self, linger: float = 0.0) -> None:
@@ -151,6 +161,11 @@ class Session:
     def arrived(self) -> int:
         """Bytes of streams and messages that have come so far, more or less; it grows with each."""
         return self._demux.arrived
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths that this end's frames go over, each with its round trip, rate and interface."""
+        return self._demux.sender.paths()
 
     # --- streams and messages -----------------------------------------------------------------------------------
 
@@ -218,7 +233,7 @@ class Session:
         if key[0] != self._outgoing:
             self._start(f"read-{key[1]}", self._read, carrier)
         else:
-            self._demux.sender.add(carrier)
+            self._demux.sender.add(carrier, established.round_trip)
             if replaced is not None:
                 self._demux.sender.retire(replaced.carrier)
         return True
@@ -355,7 +370,7 @@ class Session:
 
 
 class Listener:
-    """Where the destination waits for the source: one TCP port on several addresses.
+    """Where the destination waits for the source.
 
     A session renews its connections through it, so that it should stay open as long as the session.
 
@@ -363,13 +378,20 @@ class Listener:
         addresses: of this host; those with an interface let nothing in by another.
         ports: first and last port to try.
         credentials: what to show and to want.
+        transport: what connections come over; None: TCP.
 
     Raises:
         InternalError: ports-taken.
     """
 
-    def __init__(self, addresses: Sequence[Local], ports: tuple[int, int], credentials: Credentials) -> None:
-        self._acceptor = Acceptor(addresses, ports, credentials)
+    def __init__(
+        self,
+        addresses: Sequence[Local],
+        ports: tuple[int, int],
+        credentials: Credentials,
+        transport: Transport | None = None,
+    ) -> None:
+        self._acceptor = Acceptor((transport or Tcp(credentials)).listen(addresses, ports), credentials)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

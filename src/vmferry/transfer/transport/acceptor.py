@@ -1,20 +1,15 @@
 """Accepts the connections of one job, checks who they are from, and puts those of one session together."""
 
-import errno
 import logging
 import queue
-import select
-import socket
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 from vmferry.core.crowd import gives_way, origin
-from vmferry.core.policy.networks import Local
 from vmferry.jobs.persist import why
-from vmferry.net import sockets
-from vmferry.transfer.transport import handshake, tls
+from vmferry.transfer.transport import handshake
+from vmferry.transfer.transport.base import Connection, TransportListener
 from vmferry.transfer.transport.frames import broken
 from vmferry.transfer.transport.handshake import Established
 from vmferry.transfer.transport.tls import Credentials
@@ -27,30 +22,23 @@ _SESSIONS = 4  # begun at once; only who has the job key can begin one
 
 
 class Acceptor:
-    """Listens on one TCP port of several addresses.
+    """Takes the connections that come in for one job.
 
     Arguments:
-        addresses: of this host; those with an interface let nothing in by another.
-        ports: first and last port to try.
+        listener: where they come in; the acceptor's from here on.
         credentials: what to show and to want.
-
-    Raises:
-        InternalError: ports-taken.
     """
 
-    def __init__(self, addresses: Sequence[Local], ports: tuple[int, int], credentials: Credentials) -> None:
+    def __init__(self, listener: TransportListener, credentials: Credentials) -> None:
+        self._listener = listener
         self._credentials = credentials
-        self._context = tls.context(credentials, server=True) if credentials.encryption else None
-        self._sockets = sockets.bind(addresses, ports)
-        self.addresses: list[tuple[str, int]] = [
-            (local.address, sock.getsockname()[1]) for local, sock in zip(addresses, self._sockets, strict=True)
-        ]
+        self.addresses = listener.addresses  # host and port of each address that it listens on
         self.refused = ""  # why the last connection that was refused was refused
         self._ready: queue.SimpleQueue[list[Established] | None] = queue.SimpleQueue()
         self._begun: dict[str, dict[tuple[str, int], Established]] = {}
         self._adopted: dict[str, Callable[[Established], bool]] = {}
         self._lock = threading.Lock()
-        self._handshakes: dict[threading.Thread, tuple[socket.socket, str]] = {}  # in the order in which they came
+        self._handshakes: dict[threading.Thread, tuple[Connection, str]] = {}  # in the order in which they came
         self._evicted: set[threading.Thread] = set()  # those that gave way, and have not noticed it yet
         self._closed = False
         self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
@@ -79,16 +67,14 @@ class Acceptor:
             if self._closed:
                 return
             self._closed = True
-            held = [sock for sock, _ in self._handshakes.values()]
+            held = [connection for connection, _ in self._handshakes.values()]
             busy = [*self._handshakes, *self._evicted]
-        for sock in [*self._sockets, *held]:
-            with suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # wakes who waits on it
+        self._listener.close()
+        for connection in held:
+            connection.cut()  # wakes who waits on it
         self._thread.join()
         for thread in busy:
             thread.join()
-        for sock in self._sockets:
-            sock.close()
         self._ready.put(None)
         with self._lock:
             waiting = [established for begun in self._begun.values() for established in begun.values()]
@@ -102,23 +88,10 @@ class Acceptor:
             established.carrier.close()
 
     def _listen(self) -> None:
-        poll = select.poll()
-        for sock in self._sockets:
-            poll.register(sock, select.POLLIN)
-        by_handle = {sock.fileno(): sock for sock in self._sockets}
-        while True:
-            for handle, _ in poll.poll():
-                if self._closed:
-                    return
-                try:
-                    connection, address = by_handle[handle].accept()
-                except OSError as error:
-                    if error.errno in (errno.EMFILE, errno.ENFILE):
-                        time.sleep(0.1)  # some descriptor has to come free first
-                    continue
-                self._begin(connection, origin(address[0]))
+        while (connection := self._listener.accept()) is not None:
+            self._begin(connection, origin(connection.peer[0]))
 
-    def _begin(self, connection: socket.socket, place: str) -> None:
+    def _begin(self, connection: Connection, place: str) -> None:
         thread = threading.Thread(target=self._take, args=(connection,), name="handshake", daemon=True)
         with self._lock:
             if self._closed or len(self._evicted) >= _AT_ONCE:
@@ -131,14 +104,13 @@ class Acceptor:
 
     def _evict(self, thread: threading.Thread) -> None:
         """End a hello that gives way to another; its thread wakes and ends by itself."""
-        sock, _ = self._handshakes.pop(thread)
+        connection, _ = self._handshakes.pop(thread)
         self._evicted.add(thread)
-        with suppress(OSError):
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        connection.cut()
 
-    def _take(self, connection: socket.socket) -> None:
+    def _take(self, connection: Connection) -> None:
         try:
-            self._place(handshake.accept(connection, self._credentials, self._context, _HANDSHAKE))
+            self._place(handshake.accept(connection, self._credentials, _HANDSHAKE))
         except Exception as error:  # a stranger's nonsense, of whatever kind
             self._note(why(error))
         finally:

@@ -1,26 +1,20 @@
-"""One carrier connection after its hello: frames in one direction only, over TCP with or without TLS."""
+"""One carrier connection after its hello: frames in one direction only, over whatever connects the two workers."""
 
-import select
-import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmferry.transfer.transport import frames
+from vmferry.transfer.transport.base import Connection
 from vmferry.transfer.transport.buffers import ROOM, Buffer, Pool
-from vmferry.transfer.transport.channel import Channel
+from vmferry.transfer.transport.path import Path
 
 _HEAD = frames.HEADER.size
-_TIMEOUT = 10_000  # milliseconds until TCP gives up on a peer that acknowledges nothing
 
 # One key of AES-GCM is good for 2^24 full records (RFC 8446, 5.5); a connection is replaced long before: 64 GiB.
 _REKEY_AFTER = 1 << 22
 _RECORD = 16 * 1024
-
-# What may wait unsent in the kernel for one connection. More would only be queued in front of the control stream and
-# of the other connections' share; what is sent but not acknowledged is TCP's business.
-_UNSENT = 512 * 1024
 
 # Takes a frame: stream, type, flags, offset, length, and the buffer that holds it. True: the buffer was kept.
 Handler = Callable[[int, int, int, int, int, Buffer], bool]
@@ -36,6 +30,11 @@ class Label:
     forward: bool
     encrypted: bool
 
+    @property
+    def path(self) -> str:
+        """The name of the path that it goes over."""
+        return f"{self.source} -> {self.destination}"
+
     def __str__(self) -> str:
         arrow = "->" if self.forward else "<-"
         name = f"[{self.destination}]" if ":" in self.destination else self.destination
@@ -43,16 +42,17 @@ class Label:
 
 
 class Carrier:
-    """A connection whose hello is done. Its thread-safety is its users': one sends at a time, or one reads.
+    """A connection whose hello is done. Not thread-safe: callers let one thread send at a time, or one read.
 
     Arguments:
-        channel: connected, its hello done.
+        connection: its hello is done.
         label: what it is called.
     """
 
-    def __init__(self, channel: Channel, label: Label) -> None:
+    def __init__(self, connection: Connection, label: Label) -> None:
         self.label = label
         self.lock = threading.Lock()  # held by the thread that sends
+        self.path: Path | None = None  # that it goes over, once the sender has it
         self.queued = 0  # threads that send or wait to; the sender's lock guards it
         self.unacknowledged = 0  # bytes; the sender's lock guards it
         self.lost = False
@@ -61,11 +61,8 @@ class Carrier:
         self.bytes = 0  # frames with their headers, so far
         self._calls = 0
         self.heard = self.used = time.monotonic()
-        self._channel = channel
-        channel.set_deadline(None)
-        sock = channel.sock
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TIMEOUT)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+        self._connection = connection
+        connection.start()
 
     def send(self, data: bytes | memoryview) -> None:
         """Send whole frames; `lock` must be held.
@@ -73,7 +70,7 @@ class Carrier:
         Raises:
             OSError: the connection is lost.
         """
-        self._channel.send(data)
+        self._connection.send(data)
         self.bytes += len(data)
         self._calls += 1
         self.used = time.monotonic()
@@ -85,7 +82,7 @@ class Carrier:
             OSError: the connection is lost.
             VmferryError: the peer broke the protocol, or `handle` says so.
         """
-        fill = self._channel.fill
+        fill = self._connection.fill
         buffer = pool.take()
         while fill(buffer.view[:_HEAD]):
             stream, kind, flags, offset, length = frames.parse(buffer.view)
@@ -102,33 +99,27 @@ class Carrier:
     @property
     def rekey_due(self) -> bool:
         """Whether another connection, with another key, should take its place."""
-        return self._channel.encrypted and self._calls + self.bytes // _RECORD > _REKEY_AFTER
+        return self._connection.encrypted and self._calls + self.bytes // _RECORD > _REKEY_AFTER
+
+    @property
+    def interface(self) -> str | None:
+        """The interface of this host that it goes over; None if no interface has its address."""
+        return self._connection.interface
 
     def writable(self) -> bool:
         """Return whether a short frame could be sent without waiting."""
-        return bool(self._poll(select.POLLOUT) & select.POLLOUT)
+        return self._connection.writable()
 
     def hung_up(self) -> bool:
         """Return whether the peer has closed a connection that we send on."""
-        return bool(self._poll(select.POLLRDHUP) & (select.POLLRDHUP | select.POLLHUP | select.POLLERR))
+        return self._connection.hung_up()
 
     def cut(self, why: str = "") -> None:
         """End the connection at once, for a reason of ours: wakes whoever sends or reads. Any thread may."""
         self.fault = self.fault or why
         self.lost = True
-        try:
-            self._channel.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # not connected any more
+        self._connection.cut()
 
     def close(self) -> None:
-        """Return the connection's descriptor back; nobody may be using it."""
-        self._channel.sock.close()
-
-    def _poll(self, events: int) -> int:
-        poll = select.poll()
-        try:
-            poll.register(self._channel.sock, events)
-        except (OSError, ValueError):
-            return select.POLLHUP  # closed
-        return next((found for _, found in poll.poll(0)), 0)
+        """Give back what the connection holds; nobody may be using it."""
+        self._connection.close()

@@ -4,7 +4,8 @@ import secrets
 from typing import Literal
 
 from vmferry.core.policy.networks import Route
-from vmferry.transfer.transport import handshake, hello, tls
+from vmferry.transfer.transport import handshake, hello
+from vmferry.transfer.transport.base import Transport
 from vmferry.transfer.transport.handshake import Established
 from vmferry.transfer.transport.hello import Hello
 from vmferry.transfer.transport.tls import Credentials
@@ -16,14 +17,15 @@ class Dialer:
     """Connects by one route, for one session.
 
     Arguments:
+        transport: what connects.
         route: where to, and from where.
         credentials: what to show and to want.
     """
 
-    def __init__(self, route: Route, credentials: Credentials) -> None:
+    def __init__(self, transport: Transport, route: Route, credentials: Credentials) -> None:
+        self._transport = transport
         self._route = route
         self._credentials = credentials
-        self._context = tls.context(credentials, server=False) if credentials.encryption else None
 
     def dial(self, forward: int, back: int) -> list[Established]:
         """Make so many connections in each direction; all or none.
@@ -67,4 +69,5 @@ class Dialer:
         return self._connect(old.hello.model_copy(update={"nonce": secrets.token_hex(32)}))
 
     def _connect(self, said: Hello) -> Established:
-        return handshake.dial(self._route, self._credentials, self._context, said, _LIMIT)
+        connection = self._transport.dial(self._route, _LIMIT)
+        return handshake.dial(connection, self._credentials, said, _LIMIT)

@@ -1,19 +1,15 @@
-"""Brings a carrier connection up: TCP, TLS unless it is off, the hello (hello.py); each side in a few lines."""
+"""Brings a carrier connection up: what its transport needs, then the hello (hello.py); each side in a few lines."""
 
 import secrets
-import socket
-import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, VmferryError
-from vmferry.core.policy.networks import Route
-from vmferry.net import sockets
-from vmferry.transfer.transport import hello, seal, tls
+from vmferry.transfer.transport import hello, seal
+from vmferry.transfer.transport.base import Connection
 from vmferry.transfer.transport.carrier import Carrier, Label
-from vmferry.transfer.transport.channel import Channel, SecureChannel
 from vmferry.transfer.transport.frames import broken
 from vmferry.transfer.transport.hello import Answer, Hello, Proof, Said, Welcome
 from vmferry.transfer.transport.tls import Credentials
@@ -30,68 +26,60 @@ class Established:
     control_key: bytes  # of the session's control messages
 
 
-def dial(
-    route: Route, credentials: Credentials, context: ssl.SSLContext | None, said: Hello, seconds: float
-) -> Established:
-    """Connect one carrier, as the source.
+def dial(connection: Connection, credentials: Credentials, said: Hello, seconds: float) -> Established:
+    """Do the source's part of bringing up one connection. Closes it if that fails.
 
     Arguments:
-        route: where to, and from where.
+        connection: that was just made.
         credentials: what to show.
-        context: from `tls.context`; None without encryption.
         said: the hello; its nonce is the caller's.
         seconds: for all of it.
 
     Raises:
         VmferryError: the peer refused, or showed another certificate or key.
-        OSError: it cannot be reached.
+        OSError: it went away.
     """
-    sock = sockets.connect(route, seconds)
     try:
-        channel = _secure(sock, credentials, context, seconds, server=False)
+        connection.secure(seconds)
         mine = hello.pack(said)
-        channel.send(mine)
-        theirs = _message(channel)
+        connection.send(mine)
+        theirs = _message(connection)
         answer = _read(Answer, theirs)
         hello.check(said, answer)
         hello.require_sealed(said, answer.features, credentials.peer)
-        _check_proof(credentials, "destination", mine, theirs, _message(channel))
-        channel.send(_prove(credentials, "source", mine, theirs))
+        _check_proof(credentials, "destination", mine, theirs, _message(connection))
+        connection.send(_prove(credentials, "source", mine, theirs))
         asked_at = time.monotonic()
-        _read(Welcome, _message(channel))
+        _read(Welcome, _message(connection))
         round_trip = time.monotonic() - asked_at
         control_key = seal.key(credentials, said.session)
-        return Established(Carrier(channel, _label(sock, said, dialled=True)), said, answer, round_trip, control_key)
+        carrier = Carrier(connection, _label(connection, said, dialled=True))
+        return Established(carrier, said, answer, round_trip, control_key)
     except BaseException as error:
-        sock.close()
-        if isinstance(error, ssl.SSLError):
-            # TLS 1.3 ends for the client before the server has looked at its certificate: the refusal comes here.
-            raise tls.wrong(credentials) from error
-        if isinstance(error, ConnectionResetError) and context is None:
-            raise broken("the peer hung up during the hello; is encryption off on this side only?") from error
+        connection.close()
+        if isinstance(error, OSError) and (meant := connection.explain(error)) is not error:
+            raise meant from error
         raise
 
 
-def accept(
-    sock: socket.socket, credentials: Credentials, context: ssl.SSLContext | None, seconds: float
-) -> Established:
-    """Bring one connection up that came in, as the destination. Closes it when it fails.
+def accept(connection: Connection, credentials: Credentials, seconds: float) -> Established:
+    """Do the destination's part of bringing up one connection. Closes it if that fails.
 
     Raises:
         VmferryError: the peer broke the protocol, or showed another certificate or key.
         OSError: it went away.
     """
     try:
-        channel = _secure(sock, credentials, context, seconds, server=True)
-        said, answer = welcome(channel, credentials)
+        connection.secure(seconds)
+        said, answer = welcome(connection, credentials)
         control_key = seal.key(credentials, said.session)
-        return Established(Carrier(channel, _label(sock, said, dialled=False)), said, answer, 0.0, control_key)
+        return Established(Carrier(connection, _label(connection, said, dialled=False)), said, answer, 0.0, control_key)
     except BaseException:
-        sock.close()
+        connection.close()
         raise
 
 
-def welcome(channel: Channel, credentials: Credentials) -> tuple[Hello, Answer]:
+def welcome(connection: Connection, credentials: Credentials) -> tuple[Hello, Answer]:
     """Do the destination's part of the hello; tells the peer why when it refuses.
 
     Raises:
@@ -99,7 +87,7 @@ def welcome(channel: Channel, credentials: Credentials) -> tuple[Hello, Answer]:
         OSError: it went away.
     """
     try:
-        theirs = _message(channel)
+        theirs = _message(connection)
         said = _read(Hello, theirs)
         if said.job != credentials.job:
             raise AccessError(codes.JOB_KEY_WRONG, job=said.job)
@@ -108,43 +96,23 @@ def welcome(channel: Channel, credentials: Credentials) -> tuple[Hello, Answer]:
         answer = hello.choose(said, secrets.token_hex(32), credentials.peer)
         hello.require_sealed(said, answer.features, credentials.peer)
         mine = hello.pack(answer)
-        channel.send(mine + _prove(credentials, "destination", theirs, mine))
-        _check_proof(credentials, "source", theirs, mine, _message(channel))
-        channel.send(hello.pack(Welcome()))
+        connection.send(mine + _prove(credentials, "destination", theirs, mine))
+        _check_proof(credentials, "source", theirs, mine, _message(connection))
+        connection.send(hello.pack(Welcome()))
     except VmferryError as error:
         with suppress(OSError):
-            channel.send(hello.refusal(error))
+            connection.send(hello.refusal(error))
         raise
     return said, answer
 
 
-def _secure(
-    sock: socket.socket, credentials: Credentials, context: ssl.SSLContext | None, seconds: float, *, server: bool
-) -> Channel:
-    """Put TLS on a connection, unless it is off."""
-    if context is None:
-        channel = Channel(sock)
-        channel.set_deadline(seconds)
-        return channel
-    secure = SecureChannel(sock, context, server=server)
-    secure.set_deadline(seconds)
-    try:
-        shown = secure.do_handshake()
-    except ssl.SSLCertVerificationError as error:
-        raise tls.wrong(credentials) from error
-    except ssl.SSLError as error:
-        raise broken(f"TLS failed ({error.reason or error}); is encryption off on one side only?") from error
-    tls.check(shown, credentials)
-    return secure
-
-
-def _message(channel: Channel) -> bytes:
+def _message(connection: Connection) -> bytes:
     """Read one message of the hello, with its head."""
     head = memoryview(bytearray(hello.HEAD))
-    if not channel.fill(head):
+    if not connection.fill(head):
         raise ConnectionResetError("the peer closed the connection during the hello")
     body = memoryview(bytearray(hello.length(bytes(head))))
-    if not channel.fill(body):
+    if not connection.fill(body):
         raise ConnectionResetError("the peer closed the connection during the hello")
     return bytes(head) + bytes(body)
 
@@ -167,17 +135,12 @@ def _parts(credentials: Credentials) -> tuple[str, str, str, str]:
     return credentials.key, credentials.job, credentials.source_fingerprint, credentials.destination_fingerprint
 
 
-def _label(sock: socket.socket, said: Hello, *, dialled: bool) -> Label:
-    here, there = sock.getsockname(), sock.getpeername()
-    source, destination = (here, there) if dialled else (there, here)
+def _label(connection: Connection, said: Hello, *, dialled: bool) -> Label:
+    ends = (connection.local, connection.peer) if dialled else (connection.peer, connection.local)
     return Label(
-        source=_plain(source[0]),
-        destination=_plain(destination[0]),
-        port=destination[1],
+        source=ends[0][0],
+        destination=ends[1][0],
+        port=ends[1][1],
         forward=said.direction == "forward",
         encrypted=said.encrypted,
     )
-
-
-def _plain(address: str) -> str:
-    return address.removeprefix("::ffff:")

@@ -1,4 +1,4 @@
-"""How much a session may have on its way: enough to keep the path full, too little to hold the guest up."""
+"""How much may be on its way over one path: enough to keep the path full, too little to hold the guest up."""
 
 # What lies between a local socket here and one there when the guest stops has to arrive before it can go on: QEMU
 # believes that what it wrote is there already, and counts none of it in the pause it plans. So the sum of all that is
@@ -24,7 +24,8 @@ class Window:
     def __init__(self) -> None:
         self.limit = _START
         self.full = False  # somebody had to wait for room since the last measurement
-        self._round_trip: float | None = None
+        self.least_round_trip: float | None = None  # seconds
+        self.rate: float | None = None  # bytes a second when it was last full
         self._bytes = 0
         self._since: float | None = None
 
@@ -33,8 +34,8 @@ class Window:
 
         It is never forgotten: later ones contain the delay that the window itself makes, and would feed on it.
         """
-        if self._round_trip is None or seconds < self._round_trip:
-            self._round_trip = seconds
+        if self.least_round_trip is None or seconds < self.least_round_trip:
+            self.least_round_trip = seconds
 
     def drained(self, size: int, now: float) -> None:
         """Note that `size` bytes were acknowledged."""
@@ -46,8 +47,8 @@ class Window:
         if span < _INTERVAL:
             return
         if self.full:  # else the rate is the local program's, and says nothing about the path
-            rate = self._bytes / span
-            base = self._round_trip or 0.0
+            rate = self.rate = self._bytes / span
+            base = self.least_round_trip or 0.0
             target = min(rate * DELAY, MOST) + min(rate * base, _MOST_FOR_ROUND_TRIP)
             # Up at once, since an ACK may just have come late; down step by step.
             self.limit = max(LEAST, int(max(target, self.limit * _FALL)))

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmferry.transfer.session.window import LEAST, MOST, Window
+from vmferry.transfer.transport.window import LEAST, MOST, Window
 
 _MIB = 1 << 20
 
