@@ -177,7 +177,7 @@ class Tap:
 
     def _frame(self, one: socket.socket, two: socket.socket, way: str) -> None:
         head = exactly(one, frames.HEADER.size)
-        stream, kind, _, offset, length = frames.parse(head)
+        stream, kind, _, offset, length, _ = frames.parse(head)
         payload = exactly(one, length)
         with self._lock:
             names = self._names(way, stream, frames.Type(kind), offset, payload)
@@ -212,7 +212,7 @@ class Tap:
         names = []
         if self._finishing and f"{kind.name}{way}" not in self.events:
             names.append(f"{kind.name}{way}")
-        if kind is frames.Type.OPEN and frames.kind_of(payload) == "rpc":
+        if kind is frames.Type.OPEN and frames.opening_of(payload)[0] == "rpc":
             self._rpc_streams.add(stream)
         if kind is not frames.Type.DATA or (stream != frames.CONTROL and stream not in self._rpc_streams):
             return names

@@ -10,16 +10,18 @@ import argparse
 import random
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from typing import cast
 
+from tests.transfer.codecs import Zlib, knows
 from tests.transfer.wire import credentials
 
 from vmferry.core import jobkey
 from vmferry.core.errors import VmferryError
 from vmferry.transfer.session.demux import Demux
 from vmferry.transfer.session.stream import Stream
-from vmferry.transfer.transport import frames, handshake, hello
+from vmferry.transfer.transport import codec, frames, handshake, hello
 from vmferry.transfer.transport.buffers import Pool
 from vmferry.transfer.transport.carrier import Carrier, Label
 from vmferry.transfer.transport.frames import CREDIT, HEADER, Type
@@ -151,18 +153,28 @@ def _hello(random: random.Random) -> str | None:
 # --- sessions ---------------------------------------------------------------------------------------------------
 
 
+def _content(random: random.Random) -> bytes:
+    size = random.randrange(1, 3000)
+    return random.randbytes(size) if random.random() < 0.5 else bytes(size)
+
+
 class _Sent:
     """A session's frames, each with what it says, and the bytes that belong to each stream."""
 
     def __init__(self, random: random.Random) -> None:
-        self.contents = {number: random.randbytes(random.randrange(1, 3000)) for number in (1, 3, 5)}
+        self.contents = {number: _content(random) for number in (1, 3, 5)}
         self.frames: list[bytearray] = []
+        self.encoded = random.random() < 0.5
         for number, content in self.contents.items():
-            self._add(number, Type.OPEN, 0, b"memory")
+            self._add(number, Type.OPEN, 0, b"memory codec=zlib" if self.encoded else b"memory")
             at = 0
             while at < len(content):
                 part = content[at : at + random.randrange(1, 1500)]
                 self._add(number, Type.DATA, at, part, random.randrange(2))
+                short = zlib.compress(part)
+                if self.encoded and len(short) < len(part):
+                    header = HEADER.pack(number, Type.DATA, 0, 0, at, len(short), len(part))
+                    self.frames[-1] = bytearray(header + short)
                 at += len(part)
             if random.random() < 0.5:
                 self._add(number, Type.ACK, 0, CREDIT.pack(random.randrange(1 << 30)))
@@ -177,13 +189,14 @@ class _Sent:
 def _field(random: random.Random, frame: bytearray) -> None:
     """Change one field of a header to something a person would try."""
     fields = list(HEADER.unpack_from(frame))
-    at = random.choice([0, 1, 2, 4, 5])
+    at = random.choice([0, 1, 2, 4, 5, 6])
     likely = {
         0: [0, 1, 2, 3, 7, 255, 1 << 31],
         1: [1, 2, 3, 4, 5, 6, 7],
         2: [1, 2, 3, 128],
         4: [0, 1, 1000, 1 << 20, (1 << 20) + 1, 1 << 62, 1 << 63],
         5: [0, 1, 8, 512, 1 << 20, (1 << 32) - 1],
+        6: [0, 1, 512, 1500, 1 << 20, (1 << 20) + 1, (1 << 32) - 1],
     }
     fields[at] = random.choice(likely[at])
     HEADER.pack_into(frame, 0, *fields)
@@ -207,16 +220,18 @@ def _session(random: random.Random) -> str | None:
             intact = False
         if not sent.frames:
             break
-    return _carry(b"".join(sent.frames), sent.contents if intact else None)
+    return _carry(b"".join(sent.frames), sent.contents if intact else None, encoded=sent.encoded)
 
 
-def _carry(raw: bytes, contents: dict[int, bytes] | None) -> str | None:
+def _carry(raw: bytes, contents: dict[int, bytes] | None, *, encoded: bool = False) -> str | None:
     """Read frames as a session does; returns what went wrong."""
     opened: list[Stream] = []
-    demux = Demux(source=False, on_broken=lambda _reason: None, on_opened=opened.append)
+    features = ["codec-zlib"] if encoded else []
+    codecs = codec.common(knows(Zlib()), features)
+    demux = Demux(source=False, on_broken=lambda _reason: None, on_opened=opened.append, codecs=codecs)
     demux.sender.add(Carrier(Script(), _LABEL), 0.0)
     try:
-        Carrier(Script(raw), _LABEL).read(Pool(), demux.handle)
+        Carrier(Script(raw), _LABEL, frames.rules(features)).read(Pool(), demux.handle)
     except VmferryError:
         pass
     streams = {stream.id: stream for stream in [*opened, *demux._streams.values()]}

@@ -2,14 +2,17 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 
 from vmferry.core import jobkey
 from vmferry.core.policy.networks import Local, Route
 from vmferry.identity import certificates
-from vmferry.transfer.session.session import Credentials, Listener, Session, Stream
+from vmferry.transfer.session.listener import Listener
+from vmferry.transfer.session.options import Options
+from vmferry.transfer.session.session import Credentials, Session, Stream
+from vmferry.transfer.transport import hello
 from vmferry.transfer.transport.base import Transport
 from vmferry.transfer.transport.dialer import Dialer
 from vmferry.transfer.transport.tcp import Tcp
@@ -42,14 +45,16 @@ def credentials(
     )
 
 
-def dialer(route: Route, mine: Credentials) -> Dialer:
+def dialer(route: Route, mine: Credentials, features: Sequence[str] = hello.FEATURES) -> Dialer:
     """Make what connects over TCP."""
-    return Dialer(Tcp(mine), route, mine)
+    return Dialer(Tcp(mine), route, mine, features)
 
 
 @contextmanager
-def listening(mine: Credentials | None = None, transport: Transport | None = None) -> Iterator[Listener]:
-    listener = Listener([Local(HERE)], (0, 0), mine or credentials("destination"), transport)
+def listening(
+    mine: Credentials | None = None, transport: Transport | None = None, options: Options | None = None
+) -> Iterator[Listener]:
+    listener = Listener([Local(HERE)], (0, 0), mine or credentials("destination"), transport, options)
     try:
         yield listener
     finally:
@@ -64,15 +69,17 @@ def sessions(
     back: int = 1,
     through: Callable[[int], int] | None = None,
     transport: Transport | None = None,
+    options: tuple[Options | None, Options | None] = (None, None),
 ) -> Iterator[tuple[Session, Session]]:
     """Give source and destination.
 
     Arguments:
         through: gets the listener's port and gives the port to dial instead.
         transport: in place of TCP; in the clear.
+        options: of source and destination.
     """
     encryption = encryption and transport is None
-    with listening(credentials("destination", encryption=encryption), transport) as listener:
+    with listening(credentials("destination", encryption=encryption), transport, options[1]) as listener:
         port = listener.addresses[0][1]
         dialled = Session.dial(
             Route(HERE, through(port) if through else port),
@@ -80,6 +87,7 @@ def sessions(
             connections,
             back,
             transport,
+            options[0],
         )
         accepted = listener.accept(LIMIT)
         try:

@@ -135,7 +135,7 @@ class _Forger(Tap):
 
     def _frame(self, one: socket.socket, two: socket.socket, way: str) -> None:
         head = exactly(one, frames.HEADER.size)
-        stream, kind, _, offset, length = frames.parse(head)
+        stream, kind, _, offset, length, _ = frames.parse(head)
         payload = exactly(one, length)
         with self._lock:
             names = self._names(way, stream, frames.Type(kind), offset, payload)

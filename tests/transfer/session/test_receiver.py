@@ -29,7 +29,7 @@ class Fed:
     def data(self, offset: int, payload: bytes, *, soon: bool = False) -> bool:
         buffer = Buffer()
         buffer.payload[: len(payload)] = payload
-        return self.receiver.deliver(offset, len(payload), buffer, soon)
+        return self.receiver.deliver(offset, buffer.payload[: len(payload)], buffer, soon)
 
     def take_all(self) -> bytes:
         got = bytearray()

@@ -10,7 +10,8 @@ from vmferry.core import jobkey
 from vmferry.core.errors import AccessError, InternalError
 from vmferry.core.policy.networks import Local, Route
 from vmferry.transfer.session import session as module
-from vmferry.transfer.session.session import Listener, Session
+from vmferry.transfer.session.listener import Listener
+from vmferry.transfer.session.session import Session
 from vmferry.transfer.transport.base import Transport
 
 pytestmark = pytest.mark.usefixtures("nothing_left")

@@ -34,7 +34,7 @@ def headers(draw: st.DrawFn) -> tuple[int, int, int, int, int]:
 @given(headers())
 def test_every_header_that_is_one_is_read(header: tuple[int, int, int, int, int]) -> None:
     stream, kind, flags, offset, length = header
-    assert frames.parse(HEADER.pack(stream, kind, flags, 0, offset, length, 0)) == header
+    assert frames.parse(HEADER.pack(stream, kind, flags, 0, offset, length, 0)) == (*header, 0)
 
 
 @given(st.binary(min_size=24, max_size=24))
@@ -49,7 +49,7 @@ def test_anything_else_is_refused(raw: bytes) -> None:
         and offset <= 1 << 62
     )
     if right:
-        assert frames.parse(raw) == (stream, kind, flags, offset, length)
+        assert frames.parse(raw) == (stream, kind, flags, offset, length, 0)
     else:
         with pytest.raises(InternalError):
             frames.parse(raw)
@@ -80,17 +80,27 @@ def test_one_wrong_field_is_enough(header: tuple[int, int, int, int, int], field
 @given(st.integers(0, 1 << 31), st.integers(0, 1 << 62), st.binary(max_size=512))
 def test_short_frames_are_written_as_they_are_read(stream: int, offset: int, payload: bytes) -> None:
     raw = frames.pack(stream, Type.RESET, offset, payload)
-    assert frames.parse(raw) == (stream, Type.RESET, 0, offset, len(payload))
+    assert frames.parse(raw) == (stream, Type.RESET, 0, offset, len(payload), 0)
     assert raw[HEADER.size :] == payload
 
 
 @given(st.binary(max_size=64))
 def test_a_kind_is_lower_case_letters(raw: bytes) -> None:
-    if raw and all(byte in b"abcdefghijklmnopqrstuvwxyz" for byte in raw):
-        assert frames.kind_of(raw) == raw.decode()
+    kind, *parameters = raw.split(b" ")
+    if kind and all(byte in b"abcdefghijklmnopqrstuvwxyz" for byte in kind):
+        assert frames.opening_of(raw)[0] == kind.decode()
+        assert bool(frames.opening_of(raw)[1]) == bool(parameters)
     else:
         with pytest.raises(InternalError):
-            frames.kind_of(raw)
+            frames.opening_of(raw)
+
+
+_words = st.text("abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=8)
+
+
+@given(_words, st.dictionaries(_words, st.text("abcdefghijklmnopqrstuvwxyz0123456789-.=", max_size=8)))
+def test_the_parameters_of_an_open_cross(kind: str, parameters: dict[str, str]) -> None:
+    assert frames.opening_of(frames.opening(kind, parameters)) == (kind, parameters)
 
 
 @given(st.binary(max_size=600))

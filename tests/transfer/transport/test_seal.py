@@ -116,11 +116,12 @@ def test_a_release_without_seals_is_refused_in_the_clear_alone(old: str, monkeyp
     choose = hello.choose
     for encryption in (True, False):
         with listening(credentials("destination", encryption=encryption)) as listener:
-            if old == "source":
-                monkeypatch.setattr(hello, "FEATURES", ())
-            else:
-                monkeypatch.setattr(hello, "choose", lambda said, nonce, peer: choose(said, nonce, peer, features=()))
-            source = dialer(Route(*listener.addresses[0]), credentials("source", encryption=encryption))
+            if old == "destination":
+                monkeypatch.setattr(
+                    hello, "choose", lambda said, nonce, peer, features: choose(said, nonce, peer, features=())
+                )
+            route, mine = Route(*listener.addresses[0]), credentials("source", encryption=encryption)
+            source = dialer(route, mine, () if old == "source" else hello.FEATURES)
             if encryption:
                 made = source.dial(1, 1)
                 session = listener.accept(LIMIT)

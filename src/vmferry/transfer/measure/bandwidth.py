@@ -17,7 +17,8 @@ from vmferry.core.errors import PreflightError
 from vmferry.core.messages.bandwidth import Way
 from vmferry.core.policy.networks import Local, Route
 from vmferry.transfer.session.connect import connect
-from vmferry.transfer.session.session import Credentials, Listener, Stream
+from vmferry.transfer.session.listener import Listener
+from vmferry.transfer.session.session import Credentials, Stream
 
 WARM = 0.25  # seconds until TCP has found the path's rate
 TIME = 0.7  # seconds that count

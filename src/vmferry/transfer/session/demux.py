@@ -1,6 +1,6 @@
 """Takes every frame that comes to the stream it is for; what is behind a session, without its connections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from vmferry.transfer.session.acker import Acker
 from vmferry.transfer.session.registry import Registry
@@ -8,6 +8,7 @@ from vmferry.transfer.session.sender import Sender
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import Buffer, Pool
+from vmferry.transfer.transport.codec import IDENTITY, Codec
 from vmferry.transfer.transport.frames import Type
 
 _DATA = int(Type.DATA)
@@ -20,9 +21,17 @@ class Demux:
         source: which end this is.
         on_broken: called with the reason when the session cannot go on.
         on_opened: called with every stream that the peer opened, in the order in which it did.
+        codecs: that both sides know, by name.
     """
 
-    def __init__(self, *, source: bool, on_broken: Callable[[str], None], on_opened: Callable[[Stream], None]) -> None:
+    def __init__(
+        self,
+        *,
+        source: bool,
+        on_broken: Callable[[str], None],
+        on_opened: Callable[[Stream], None],
+        codecs: Mapping[str, Codec] | None = None,
+    ) -> None:
         self.pool = Pool()
         self.arrived = 0  # bytes of streams and messages
         self.sender = Sender(self.pool, self._repeat_acks, on_broken)
@@ -32,21 +41,27 @@ class Demux:
         self.control = self._streams[frames.CONTROL]
         self._on_broken = on_broken
         self._on_opened = on_opened
+        self._codecs = codecs or {IDENTITY.name: IDENTITY}
 
-    def open(self, kind: str) -> Stream:
+    def open(self, kind: str, codec: str = IDENTITY.name) -> Stream:
         """Open a stream.
+
+        Arguments:
+            kind: lower-case letters.
+            codec: for its frames, both ways; none if the peer does not know it.
 
         Raises:
             ConnectionAbortedError: the session broke.
             InternalError: too many streams are open, or that is no name of a kind.
         """
-        payload = kind.encode()
-        frames.kind_of(payload)
+        chosen = self._codecs.get(codec, IDENTITY)
+        payload = frames.opening(kind, {} if chosen is IDENTITY else {"codec": chosen.name})
         stream = self._registry.open(kind)
+        stream.codec = chosen
         self.sender.control(stream.unacked, Type.OPEN, payload, 0)
         return stream
 
-    def handle(self, number: int, kind: int, flags: int, offset: int, length: int, buffer: Buffer) -> bool:
+    def handle(self, number: int, kind: int, flags: int, offset: int, length: int, raw: int, buffer: Buffer) -> bool:
         """Take one frame; True when its buffer was kept. Never waits.
 
         Raises:
@@ -61,14 +76,18 @@ class Demux:
             return False
         if kind == _DATA:
             self.arrived += length  # by several threads: who reads it wants to know whether it grows
-            return stream.receiver.deliver(offset, length, buffer, bool(flags))
+            payload = buffer.payload[:length]
+            if raw:
+                self._decode(stream, offset, payload, raw, bool(flags))
+                return False
+            return stream.receiver.deliver(offset, payload, buffer, bool(flags))
         payload = buffer.payload[:length]
         if kind == Type.ACK:
             self._acknowledge(stream, offset, payload, flags)
         elif kind == Type.FIN:
             stream.receiver.finish(offset)
         elif kind == Type.OPEN:
-            self._open(stream, frames.kind_of(payload))
+            self._open(stream, *frames.opening_of(payload))
         else:
             self._reset(stream, frames.reason_of(payload))
         return False
@@ -85,8 +104,25 @@ class Demux:
             raise frames.broken("the control stream was given up")
         stream.acknowledge(offset, frames.CREDIT.unpack(payload)[0], flags)
 
-    def _open(self, stream: Stream, kind: str) -> None:
-        for announced in self._registry.opened(stream, kind):
+    def _decode(self, stream: Stream, offset: int, payload: memoryview, size: int, soon: bool) -> None:
+        """Take an encoded frame; its sender uses no codec before it knows that the OPEN has come."""
+        if stream.codec is IDENTITY:
+            raise frames.broken("a frame is encoded, and its stream has no codec")
+        if not stream.receiver.expects(offset, size):
+            return
+        try:
+            data = stream.codec.decode(payload, size)
+        except ValueError as error:
+            raise frames.broken(f"a frame cannot be decoded: {error}") from None
+        if len(data) != size:
+            raise frames.broken("a frame decodes to another length than it says")
+        stream.receiver.deliver(offset, memoryview(data), None, soon)
+
+    def _open(self, stream: Stream, kind: str, parameters: Mapping[str, str]) -> None:
+        codec = self._codecs.get(parameters.get("codec", IDENTITY.name))
+        if codec is None:
+            raise frames.broken("a stream was opened with a codec that was not agreed on")
+        for announced in self._registry.opened(stream, kind, codec):
             if announced.failed:  # given up before it could be announced
                 self._over(announced)
                 self.acker.gone(announced.id)
@@ -112,4 +148,5 @@ class Demux:
     def _repeat_acks(self) -> None:
         """Tell the peer what it may not have heard: ACKs that were on a lost connection."""
         for stream in self._registry.all():
-            self.acker.note(stream, True)
+            if stream.kind is not None:  # else the peer would take its OPEN for acknowledged, and not send it again
+                self.acker.note(stream, True)

@@ -65,29 +65,48 @@ class Receiver:
 
     # --- from the carriers --------------------------------------------------------------------------------------
 
-    def deliver(self, offset: int, length: int, buffer: Buffer, soon: bool) -> bool:
-        """Take a DATA frame; returns whether the buffer was kept. Never waits.
+    def deliver(self, offset: int, view: memoryview, buffer: Buffer | None, soon: bool) -> bool:
+        """Take what a DATA frame brought; returns whether the buffer was kept. Never waits.
+
+        Arguments:
+            offset: of the first byte in the stream.
+            view: the bytes.
+            buffer: what they lie in; None: memory of their own.
+            soon: whether the sender would like an acknowledgement without delay.
 
         Raises:
             InternalError: protocol; the frame goes beyond the credit, or contradicts earlier ones.
         """
-        view = buffer.payload[:length]
-        end = offset + length
+        end = offset + len(view)
         with self._lock:
-            if end > self._limit or (self._end is not None and end > self._end):
-                raise frames.broken("data came beyond the credit or the end of a stream")
-            if self._over is not None:
+            if not self._wanted(offset, end):
                 return False
-            if offset < self._claimed:
-                if end > self._claimed:
-                    raise frames.broken("frames of a stream overlap")
-                return False  # sent again over another connection, and here already
             sink = self._sink
             if offset != self._claimed or self._busy or sink is None:
                 return self._store(offset, view, buffer, soon)
             self._claimed = end
             self._busy = True
         return self._write_through(sink, (view, buffer, soon), buffer)
+
+    def expects(self, offset: int, size: int) -> bool:
+        """Return whether so many bytes may come, and have not yet: to know before a frame is decoded.
+
+        Raises:
+            InternalError: protocol; as `deliver`.
+        """
+        with self._lock:
+            return self._wanted(offset, offset + size) and offset not in self._segments
+
+    def _wanted(self, offset: int, end: int) -> bool:
+        if end > self._limit or (self._end is not None and end > self._end):
+            raise frames.broken("data came beyond the credit or the end of a stream")
+        if self._over is not None:
+            return False
+        if offset < self._claimed:
+            if end > self._claimed:
+                raise frames.broken("frames of a stream overlap")
+            return False  # sent again over another connection, and here already
+        return True
 
     def finish(self, end: int) -> None:
         """Take a FIN.
@@ -120,18 +139,19 @@ class Receiver:
                 self._segments.clear()
             self._ready.notify_all()
 
-    def _store(self, offset: int, view: memoryview, buffer: Buffer, soon: bool) -> bool:
+    def _store(self, offset: int, view: memoryview, buffer: Buffer | None, soon: bool) -> bool:
         if offset in self._segments:
             return False
         if len(self._segments) >= frames.PENDING:
             raise frames.broken("too many frames of a stream wait for an earlier one")
-        kept = len(view) >= SMALL
-        self._segments[offset] = (view, buffer, soon) if kept else (memoryview(bytes(view)), None, soon)
+        kept = buffer is not None and len(view) >= SMALL
+        own = kept or buffer is None
+        self._segments[offset] = (view, buffer, soon) if own else (memoryview(bytes(view)), None, soon)
         if offset == self._claimed and not self._busy:
             self._ready.notify_all()
         return kept
 
-    def _write_through(self, sink: Sink, segment: _Segment, owned: Buffer) -> bool:
+    def _write_through(self, sink: Sink, segment: _Segment, owned: Buffer | None) -> bool:
         """Write as much as goes at once, from `segment` on; `_busy` is ours. True: `owned` was kept."""
         kept = False
         while True:
@@ -148,7 +168,7 @@ class Receiver:
                     self._refused = refused
                     self._rest = (view[sent:], buffer, soon)
                     self._ready.notify_all()
-                    kept = buffer is owned
+                    kept = buffer is not None and buffer is owned
                     break
                 if buffer is not None and buffer is not owned:
                     self._pool.give(buffer)

@@ -11,6 +11,7 @@ from vmferry.core import codes
 from vmferry.core.errors import InternalError
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import frames
+from vmferry.transfer.transport.codec import Codec
 
 # Credit is memory: the first few streams get plenty, for paths with a long round trip, the others enough. All in all
 # a peer can make us hold some 400 MiB, and one of ours never comes near that (transport/window.py).
@@ -77,7 +78,7 @@ class Registry:
                 raise frames.broken("too many streams were opened")
             return self._add(number, None)
 
-    def opened(self, stream: Stream, kind: str) -> list[Stream]:
+    def opened(self, stream: Stream, kind: str, codec: Codec) -> list[Stream]:
         """Take an OPEN; gives the streams that are now to be announced, in the order in which the peer opened them.
 
         Raises:
@@ -87,10 +88,12 @@ class Registry:
             if stream.id == frames.CONTROL or stream.id % 2 == self._ours % 2:
                 raise frames.broken(f"stream {stream.id} was opened by the wrong side")
             if stream.kind is not None:
-                if stream.kind != kind:
+                if (stream.kind, stream.codec) != (kind, codec):
                     raise frames.broken(f"stream {stream.id} was opened twice")
                 return []
             stream.kind = kind
+            stream.codec = codec
+            stream.unacked.announced = True
             announced = []
             while (following := self.streams.get(self._theirs)) is not None and following.kind is not None:
                 announced.append(following)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from vmferry.transfer.session.outgoing import Outgoing, path_of
 from vmferry.transfer.session.unacked import Frame, Unacked
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import Buffer, Pool
@@ -33,11 +34,7 @@ class Sender:
         self.unacked: dict[int, Unacked] = {}
         self._room = threading.Condition(self.lock)
         self._waiting = 0
-        self._carriers: list[Carrier] = []
-        self._paths: dict[str, Path] = {}  # by name: all that there were
-        self._open: list[Path] = []  # those with a carrier in use
-        self._retired: list[Carrier] = []  # nothing more is sent on these, but they wait for ACKs
-        self._lost = 0  # bytes sent on carriers that are gone
+        self._outgoing = Outgoing()
         self._pool = pool
         self._on_lost = on_lost
         self._on_broken = on_broken
@@ -48,12 +45,12 @@ class Sender:
     def sent(self) -> int:
         """Bytes of frames sent so far."""
         with self.lock:
-            return self._lost + sum(carrier.bytes for carrier in self._carriers + self._retired)
+            return self._outgoing.sent
 
     def carriers(self) -> list[Carrier]:
         """Return the carriers that are open."""
         with self.lock:
-            return self._carriers + self._retired
+            return self._outgoing.all
 
     def add(self, carrier: Carrier, round_trip: float) -> None:
         """Take a carrier into use.
@@ -62,39 +59,25 @@ class Sender:
             round_trip: seconds that something small took to be answered on it.
         """
         with self.lock:
-            if carrier in self._carriers:
-                return
-            name = carrier.label.path
-            carrier.path = self._paths.get(name) or self._paths.setdefault(name, Path(name, carrier.interface))
-            carrier.path.window.round_trip(round_trip)
-            self._carriers.append(carrier)
-            self._find_open()
+            self._outgoing.add(carrier, round_trip)
 
     def retire(self, carrier: Carrier) -> None:
         """Send nothing more on a carrier; `reap` closes it once all that it carried is acknowledged."""
         with self.lock:
-            if carrier in self._carriers:
-                self._carriers.remove(carrier)
-                self._retired.append(carrier)
-                carrier.retired = True
-                self._find_open()
-
-    def _find_open(self) -> None:
-        self._open = list(dict.fromkeys(_path(carrier) for carrier in self._carriers))
+            self._outgoing.retire(carrier)
 
     def paths(self) -> list[Path]:
         """Return the paths that carry something now, or could."""
         with self.lock:
-            return list(self._open)
+            return list(self._outgoing.paths)
 
     def reap(self) -> None:
         """Close the retired carriers that are done."""
         with self.lock:
             waiting = {id(frame.carrier) for unacked in self.unacked.values() for frame in unacked.pending}
-            done = [one for one in self._retired if not one.queued and id(one) not in waiting]
+            done = [one for one in self._outgoing.retired if not one.queued and id(one) not in waiting]
             for carrier in done:
-                self._retired.remove(carrier)
-                self._lost += carrier.bytes
+                self._outgoing.remove(carrier)
         for carrier in done:
             carrier.cut()
             carrier.close()
@@ -112,7 +95,7 @@ class Sender:
 
     # --- sending ------------------------------------------------------------------------------------------------
 
-    def data(self, unacked: Unacked, view: memoryview, size: int, buffer: Buffer | None) -> None:
+    def data(self, unacked: Unacked, view: memoryview, size: int, buffer: Buffer | None, raw: int = 0) -> None:
         """Send bytes of a stream; waits for room.
 
         Arguments:
@@ -120,23 +103,25 @@ class Sender:
             view: room for the header, then `size` bytes of payload; not to be touched until acknowledged.
             size: bytes of payload.
             buffer: what `view` lies in, if it is the pool's; owned by the sender from here on.
+            raw: bytes of the stream that an encoded payload stands for; 0: it is not encoded.
 
         Raises:
             OSError: the stream was reset, or the session broke.
         """
+        advance = raw or size
         with self.lock:
-            while not self._fits(unacked, size):
+            while not self._fits(unacked, size, advance):
                 self._wait(None)
             if unacked.over is not None:
                 raise unacked.over
-            frame = Frame(view, unacked.offset + size, size, buffer)
+            frame = Frame(view, unacked.offset + advance, size, buffer)
             carrier = self._keep(unacked, frame)
             flags = 0
-            if _path(carrier).sent(size):
+            if path_of(carrier).sent(size):
                 flags = frames.SOON
                 frame.asked_at = time.monotonic()
-            HEADER.pack_into(view, 0, unacked.stream, _DATA, flags, 0, unacked.offset, size, 0)
-            unacked.offset += size
+            HEADER.pack_into(view, 0, unacked.stream, _DATA, flags, 0, unacked.offset, size, raw)
+            unacked.offset += advance
         self._transmit(carrier, view)
 
     def control(self, unacked: Unacked, kind: Type, payload: bytes, end: int) -> None:
@@ -155,9 +140,9 @@ class Sender:
     def send_unreliable(self, data: bytes) -> None:
         """Send frames that need not be kept (ACK)."""
         with self.lock:
-            if self._broken is not None or not self._carriers:
+            if self._broken is not None or not self._outgoing.carriers:
                 return
-            carrier = self._choose(None, 0)
+            carrier = self._outgoing.choose(None, 0)
         self._transmit(carrier, data)
 
     def broadcast(self, data: bytes) -> None:
@@ -187,20 +172,16 @@ class Sender:
             if failure is not None:
                 self.lose(carrier, failure)
 
-    def _fits(self, unacked: Unacked, size: int) -> bool:
+    def _fits(self, unacked: Unacked, size: int, advance: int) -> bool:
         if unacked.over is not None:
             return True  # to be told so
-        if unacked.offset + size > unacked.credit or len(unacked.pending) >= frames.PENDING:
+        if unacked.offset + advance > unacked.credit or len(unacked.pending) >= frames.PENDING:
             return False
         # A stream that nobody reads must not keep another from its share: one of QEMU's memory channels is not read
         # until something has arrived on another. And the workers' own messages are few, small, and never wait.
         if unacked.inflight + size <= _SHARE or unacked.stream == frames.CONTROL:
             return True
-        if any(path.fits(size) for path in self._open):
-            return True
-        for path in self._open:
-            path.window.full = True
-        return False
+        return self._outgoing.fits(size)
 
     def _wait(self, timeout: float | None) -> None:
         self._waiting += 1
@@ -210,28 +191,12 @@ class Sender:
             self._waiting -= 1
 
     def _keep(self, unacked: Unacked, frame: Frame) -> Carrier:
-        carrier = self._choose(unacked.carrier, frame.size)
+        carrier = self._outgoing.choose(unacked.carrier, frame.size)
         unacked.carrier = frame.carrier = carrier
         carrier.unacknowledged += frame.size
         unacked.inflight += frame.size
         unacked.pending.append(frame)
         return carrier
-
-    def _choose(self, last: Carrier | None, size: int) -> Carrier:
-        """Choose a carrier, `last` if it does: a stream that changes to and fro wakes two readers for one.
-
-        It has to change when another thread is sending there, when much more waits there than elsewhere, or when that
-        path is full and another is not.
-        """
-        carriers = self._carriers
-        if len(self._open) > 1:
-            carriers = [one for one in carriers if _path(one).fits(size)] or carriers
-        chosen = min(carriers, key=_load)
-        usable = last is not None and last in carriers and not (last.queued or last.lost)
-        if last and usable and last.unacknowledged - chosen.unacknowledged <= _path(last).window.limit >> 1:
-            chosen = last
-        chosen.queued += 1
-        return chosen
 
     def _transmit(self, carrier: Carrier, data: bytes | memoryview) -> None:
         failure = None
@@ -266,6 +231,8 @@ class Sender:
             while pending and (pending[0].end <= done or flags & frames.GONE):
                 frame = pending.popleft()
                 path = self._release(unacked, frame)
+                if not frame.end:
+                    unacked.announced = True  # its OPEN
                 drained[path] = drained.get(path, 0) + frame.size
                 if frame.asked_at:
                     path.window.round_trip(now - frame.asked_at)
@@ -280,7 +247,7 @@ class Sender:
 
     def _release(self, unacked: Unacked, frame: Frame) -> Path:
         assert frame.carrier is not None
-        path = _path(frame.carrier)
+        path = path_of(frame.carrier)
         unacked.inflight -= frame.size
         frame.carrier.unacknowledged -= frame.size
         path.inflight -= frame.size
@@ -333,23 +300,20 @@ class Sender:
         """Give up a carrier; what was on its way over it is sent again over the others. Never waits."""
         carrier.cut()
         with self.lock:
-            if carrier not in self._carriers + self._retired:
+            if not self._outgoing.remove(carrier):
                 return
-            (self._carriers if carrier in self._carriers else self._retired).remove(carrier)
-            self._lost += carrier.bytes
-            self._find_open()
             again = [
                 frame for unacked in self.unacked.values() for frame in unacked.pending if frame.carrier is carrier
             ]
-            left = bool(self._carriers)
+            left = bool(self._outgoing.carriers)
             for frame in again:
                 # Its memory must stay as it is even if an ACK comes while it is being sent.
                 frame.buffer = None
                 if left:
-                    _path(carrier).inflight -= frame.size
-                    frame.carrier = min(self._carriers, key=_load)
+                    path_of(carrier).inflight -= frame.size
+                    frame.carrier = self._outgoing.least_loaded()
                     frame.carrier.unacknowledged += frame.size
-                    _path(frame.carrier).inflight += frame.size
+                    path_of(frame.carrier).inflight += frame.size
             if not left:
                 self._end(ConnectionAbortedError(f"the connection {carrier.label} was lost: {why}"))
             helper = threading.Thread(target=self._replace, args=(carrier, again), name="send-again", daemon=True)
@@ -379,7 +343,7 @@ class Sender:
         self._broken = self._broken or why
         for unacked in self.unacked.values():
             unacked.over = unacked.over or why
-        for carrier in self._carriers + self._retired:
+        for carrier in self._outgoing.all:
             carrier.cut()
         self._room.notify_all()
 
@@ -393,12 +357,3 @@ class Sender:
         for helper in helpers:
             if helper is not threading.current_thread():
                 helper.join()
-
-
-def _load(carrier: Carrier) -> tuple[int, int]:
-    return carrier.queued, carrier.unacknowledged
-
-
-def _path(carrier: Carrier) -> Path:
-    assert carrier.path is not None, "the sender has taken it into use"
-    return carrier.path

@@ -14,12 +14,12 @@ from contextlib import suppress
 from typing import Any
 
 from vmferry.core.errors import VmferryError
-from vmferry.core.policy.networks import Local, Route
+from vmferry.core.policy.networks import Route
 from vmferry.transfer.session.demux import Demux
 from vmferry.transfer.session.messages import Message, Messages
+from vmferry.transfer.session.options import Options
 from vmferry.transfer.session.stream import Stream
-from vmferry.transfer.transport import frames, seal
-from vmferry.transfer.transport.acceptor import Acceptor
+from vmferry.transfer.transport import codec, frames, seal
 from vmferry.transfer.transport.base import Transport
 from vmferry.transfer.transport.carrier import Carrier
 from vmferry.transfer.transport.dialer import Dialer
@@ -30,7 +30,7 @@ from vmferry.transfer.transport.seal import Seal
 from vmferry.transfer.transport.tcp import Tcp
 from vmferry.transfer.transport.tls import Credentials
 
-__all__ = ["Credentials", "Listener", "Session", "Stream"]
+__all__ = ["Credentials", "Session", "Stream"]
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +43,17 @@ _REKEY_RETRY = 30.0  # after a connection with a new key could not be made
 
 
 class Session:
-    """One end of a session. `dial` makes the source's, `Listener.accept` the destination's.
+    """One end of a session. `dial` makes the source's, `Listener.accept` (listener.py) the destination's.
 
     Arguments:
         established: its connections.
         dialer: makes more of them; None at the destination's end.
+        options: what this end offered.
     """
 
-    def __init__(self, established: Sequence[Established], dialer: Dialer | None = None) -> None:
+    def __init__(
+        self, established: Sequence[Established], dialer: Dialer | None = None, options: Options | None = None
+    ) -> None:
         agreed = established[0].answer
         self.version = agreed.version
         self.features = tuple(agreed.features)
@@ -62,7 +65,12 @@ class Session:
         self._dialer = dialer
         self._outgoing = "forward" if dialer else "back"
         self._opened: queue.SimpleQueue[Stream | None] = queue.SimpleQueue()
-        self._demux = Demux(source=dialer is not None, on_broken=self._break, on_opened=self._opened.put)
+        self._demux = Demux(
+            source=dialer is not None,
+            on_broken=self._break,
+            on_opened=self._opened.put,
+            codecs=codec.common((options or Options()).codecs, self.features),
+        )
         sealed = seal.FEATURE in self.features
         made = Seal(established[0].control_key, source=dialer is not None) if sealed else None
         self._messages = Messages(self._demux.control, made)
@@ -98,6 +106,7 @@ class Session:
         connections: int = 2,
         back: int = 1,
         transport: Transport | None = None,
+        options: Options | None = None,
     ) -> "Session":
         """Connect to the destination, as the source.
 
@@ -107,13 +116,15 @@ class Session:
             connections: how many carry frames to the destination.
             back: how many carry frames back.
             transport: what connects; None: TCP.
+            options: what to offer to the other end.
 
         Raises:
             OSError: nobody answers.
             VmferryError: somebody answered and refused, or showed another certificate or key.
         """
-        dialer = Dialer(transport or Tcp(credentials), route, credentials)
-        return cls(dialer.dial(connections, back), dialer)
+        options = options or Options()
+        dialer = Dialer(transport or Tcp(credentials), route, credentials, options.features)
+        return cls(dialer.dial(connections, back), dialer, options)
 
     def close(self, linger: float = 0.0) -> None:
         """End the session in order: the peer learns that nothing more comes. `on_broken` is not called here.
@@ -169,17 +180,18 @@ class Session:
 
     # --- streams and messages -----------------------------------------------------------------------------------
 
-    def open(self, kind: str) -> Stream:
+    def open(self, kind: str, codec: str = codec.IDENTITY.name) -> Stream:
         """Open a stream; the peer's `on_open` gets the other end of it.
 
         Arguments:
             kind: lower-case letters: rpc, memory, disk, file.
+            codec: for its frames, both ways; none if the peer does not know it.
 
         Raises:
             ConnectionAbortedError: the session broke.
             InternalError: too many streams are open.
         """
-        return self._demux.open(kind)
+        return self._demux.open(kind, codec)
 
     def send(self, message: Message) -> None:
         """Send a message to the peer's worker; messages arrive in order, and never wait for the streams' bytes.
@@ -367,52 +379,6 @@ class Session:
         with self._lock:
             thread.start()
             self._threads.append(thread)  # now that it can be joined
-
-
-class Listener:
-    """Where the destination waits for the source.
-
-    A session renews its connections through it, so that it should stay open as long as the session.
-
-    Arguments:
-        addresses: of this host; those with an interface let nothing in by another.
-        ports: first and last port to try.
-        credentials: what to show and to want.
-        transport: what connections come over; None: TCP.
-
-    Raises:
-        InternalError: ports-taken.
-    """
-
-    def __init__(
-        self,
-        addresses: Sequence[Local],
-        ports: tuple[int, int],
-        credentials: Credentials,
-        transport: Transport | None = None,
-    ) -> None:
-        self._acceptor = Acceptor((transport or Tcp(credentials)).listen(addresses, ports), credentials)
-
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Host and port of each address that it listens on."""
-        return self._acceptor.addresses
-
-    def accept(self, timeout: float) -> Session:
-        """Wait for the source.
-
-        Raises:
-            TimeoutError: it did not come within `timeout` seconds; says why the last that came was refused.
-            ConnectionAbortedError: the listener was closed.
-        """
-        established = self._acceptor.gather(timeout)
-        session = Session(established)
-        self._acceptor.adopt(established[0].hello.session, session.add)
-        return session
-
-    def close(self) -> None:
-        """Listen no more; sessions that were accepted stay."""
-        self._acceptor.close()
 
 
 def _call(handler: Callable[[Any], None], argument: Any, *passed: type[Exception]) -> None:

@@ -10,6 +10,7 @@ from vmferry.transfer.session.sender import Sender
 from vmferry.transfer.session.unacked import Unacked
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import ROOM, SMALL, Buffer, Pool
+from vmferry.transfer.transport.codec import IDENTITY, Codec
 from vmferry.transfer.transport.frames import HEADER, Type
 
 _NEVER = 1 << 63  # no ACK's offset reaches this: only GONE ends what has it
@@ -34,6 +35,7 @@ class Stream:
     ) -> None:
         self.id = number
         self.kind = kind  # None: its OPEN is still on its way over another connection
+        self.codec: Codec = IDENTITY  # as the OPEN says
         self.ack_due = False
         self.receiver = Receiver(pool, window, self._taken)
         self.unacked = Unacked(number)
@@ -67,7 +69,8 @@ class Stream:
             part = view[start : start + ROOM]
             size = len(part)
             if size < SMALL:
-                self._send_small(part)
+                if not self._send_encoded(part):
+                    self._send_small(part)
                 continue
             buffer = self.pool.take()
             buffer.payload[:size] = part
@@ -135,7 +138,9 @@ class Stream:
         Raises:
             OSError: the stream was reset, or the session broke.
         """
-        if size < SMALL:
+        if self._send_encoded(buffer.payload[:size]):
+            self.pool.give(buffer)
+        elif size < SMALL:
             self._send_small(buffer.payload[:size])
             self.pool.give(buffer)
         else:
@@ -154,6 +159,17 @@ class Stream:
             self.receiver.end()
         finally:
             self.receiver.detach()
+
+    def _send_encoded(self, raw: memoryview) -> bool:
+        """Send bytes as the codec writes them, if it makes them shorter; returns whether it did."""
+        if self.codec is IDENTITY or not self.unacked.announced:
+            return False
+        encoded = self.codec.encode(raw)
+        if encoded is None or len(encoded) >= len(raw):
+            return False
+        frame = memoryview(bytearray(HEADER.size) + encoded)
+        self._sender.data(self.unacked, frame, len(encoded), None, len(raw))
+        return True
 
     def _send_small(self, part: memoryview) -> None:
         frame = bytearray(HEADER.size + len(part))

@@ -13,7 +13,7 @@ class Frame:
     Arguments:
         data: header and payload.
         end: the acknowledged position at which it is done with.
-        size: bytes of payload.
+        size: bytes of payload as it crosses the wire.
         buffer: what `data` lies in, to be given back to the pool; None when it is memory of its own.
     """
 
@@ -35,7 +35,8 @@ class Unacked:
         self.stream = stream
         self.offset = 0  # bytes given to send
         self.acknowledged = 0
-        self.inflight = 0  # bytes that are not acknowledged
+        self.inflight = 0  # bytes on the wire that are not acknowledged
+        self.announced = False  # the peer knows the stream, and its codec
         self.credit = frames.INITIAL_CREDIT
         self.pending: deque[Frame] = deque()
         self.carrier: Carrier | None = None  # the last one that was chosen

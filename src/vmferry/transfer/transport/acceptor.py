@@ -3,7 +3,7 @@
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from vmferry.core.crowd import gives_way, origin
@@ -27,11 +27,13 @@ class Acceptor:
     Arguments:
         listener: where they come in; the acceptor's from here on.
         credentials: what to show and to want.
+        features: that this end has.
     """
 
-    def __init__(self, listener: TransportListener, credentials: Credentials) -> None:
+    def __init__(self, listener: TransportListener, credentials: Credentials, features: Sequence[str]) -> None:
         self._listener = listener
         self._credentials = credentials
+        self._features = features
         self.addresses = listener.addresses  # host and port of each address that it listens on
         self.refused = ""  # why the last connection that was refused was refused
         self._ready: queue.SimpleQueue[list[Established] | None] = queue.SimpleQueue()
@@ -110,7 +112,7 @@ class Acceptor:
 
     def _take(self, connection: Connection) -> None:
         try:
-            self._place(handshake.accept(connection, self._credentials, _HANDSHAKE))
+            self._place(handshake.accept(connection, self._credentials, _HANDSHAKE, self._features))
         except Exception as error:  # a stranger's nonsense, of whatever kind
             self._note(why(error))
         finally:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.base import Connection
 from vmferry.transfer.transport.buffers import ROOM, Buffer, Pool
+from vmferry.transfer.transport.frames import Rules
 from vmferry.transfer.transport.path import Path
 
 _HEAD = frames.HEADER.size
@@ -16,8 +17,8 @@ _HEAD = frames.HEADER.size
 _REKEY_AFTER = 1 << 22
 _RECORD = 16 * 1024
 
-# Takes a frame: stream, type, flags, offset, length, and the buffer that holds it. True: the buffer was kept.
-Handler = Callable[[int, int, int, int, int, Buffer], bool]
+# Takes a frame: what frames.parse returns, and the buffer that holds it. True: the buffer was kept.
+Handler = Callable[[int, int, int, int, int, int, Buffer], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +48,22 @@ class Carrier:
     Arguments:
         connection: its hello is done.
         label: what it is called.
+        rules: of the session, for frames that come.
     """
 
-    def __init__(self, connection: Connection, label: Label) -> None:
+    def __init__(self, connection: Connection, label: Label, rules: Rules = frames.PLAIN) -> None:
         self.label = label
         self.lock = threading.Lock()  # held by the thread that sends
         self.path: Path | None = None  # that it goes over, once the sender has it
         self.queued = 0  # threads that send or wait to; the sender's lock guards it
         self.unacknowledged = 0  # bytes; the sender's lock guards it
         self.lost = False
-        self.retired = False  # another has taken its place
         self.fault = ""  # what we found wrong with it
         self.bytes = 0  # frames with their headers, so far
         self._calls = 0
         self.heard = self.used = time.monotonic()
         self._connection = connection
+        self._rules = rules
         connection.start()
 
     def send(self, data: bytes | memoryview) -> None:
@@ -82,10 +84,10 @@ class Carrier:
             OSError: the connection is lost.
             VmferryError: the peer broke the protocol, or `handle` says so.
         """
-        fill = self._connection.fill
+        fill, rules = self._connection.fill, self._rules
         buffer = pool.take()
         while fill(buffer.view[:_HEAD]):
-            stream, kind, flags, offset, length = frames.parse(buffer.view)
+            stream, kind, flags, offset, length, raw = frames.parse(buffer.view, rules)
             if length > ROOM:
                 buffer = Buffer(_HEAD + length)
             if length and not fill(buffer.payload[:length]):
@@ -93,7 +95,7 @@ class Carrier:
             self.bytes += _HEAD + length
             self._calls += 1
             self.heard = time.monotonic()
-            if handle(stream, kind, flags, offset, length, buffer):
+            if handle(stream, kind, flags, offset, length, raw, buffer):
                 buffer = pool.take()
 
     @property

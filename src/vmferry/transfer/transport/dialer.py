@@ -1,6 +1,7 @@
 """Makes the connections of a session, as the source: all at first, and later one in place of another."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Literal
 
 from vmferry.core.policy.networks import Route
@@ -20,12 +21,16 @@ class Dialer:
         transport: what connects.
         route: where to, and from where.
         credentials: what to show and to want.
+        features: that this end has.
     """
 
-    def __init__(self, transport: Transport, route: Route, credentials: Credentials) -> None:
+    def __init__(
+        self, transport: Transport, route: Route, credentials: Credentials, features: Sequence[str] = hello.FEATURES
+    ) -> None:
         self._transport = transport
         self._route = route
         self._credentials = credentials
+        self._features = features
 
     def dial(self, forward: int, back: int) -> list[Established]:
         """Make so many connections in each direction; all or none.
@@ -42,7 +47,7 @@ class Dialer:
             for direction, index in places:
                 said = Hello(
                     versions=list(hello.VERSIONS),
-                    features=list(hello.FEATURES),
+                    features=list(self._features),
                     job=self._credentials.job,
                     session=session,
                     direction=direction,

@@ -1,12 +1,14 @@
 """Frames: what a carrier connection carries after the hello (docs/design.md, The wire between workers). Pure."""
 
 import struct
+from collections.abc import Collection, Mapping
 from enum import IntEnum
+from typing import NamedTuple
 
 from vmferry.core import codes
 from vmferry.core.errors import InternalError
 
-# stream u32, type u8, flags u8, reserved u16, offset u64, length u32, reserved u32
+# stream u32, type u8, flags u8, reserved u16, offset u64, length u32, raw length u32
 HEADER = struct.Struct(">IBBHQII")
 CREDIT = struct.Struct(">Q")
 
@@ -17,14 +19,17 @@ STREAMS = 64  # streams that one side may have open at once
 PENDING = 1024  # frames of one stream that may be unacknowledged: bounds what tiny frames cost
 REASON = 512  # bytes of a RESET's reason
 
+CODEC = "codec-"
+"""How the features of the hello begin that stand for a codec (codec.py)."""
+
 _MOST_OFFSET = 1 << 62  # an offset above this is nonsense, and sums stay far from 2^64
 
 
 class Type(IntEnum):
     """What a frame is."""
 
-    OPEN = 1  # payload: the stream's kind
-    DATA = 2  # offset: position of the payload in the stream
+    OPEN = 1  # payload: the stream's kind, and its parameters
+    DATA = 2  # offset: position of the payload in the stream; raw length: what an encoded payload decodes to, else 0
     ACK = 3  # offset: bytes taken (written to the local socket); payload u64: the credit limit
     FIN = 4  # offset: where the stream ends
     RESET = 5  # payload: why; the stream is given up in both directions
@@ -46,8 +51,37 @@ _LENGTHS = {
     Type.RESET: (0, REASON),
     Type.PING: (0, 0),
 }
-# By number, for the path that every frame takes.
-_RULES = {int(kind): (_FLAGS.get(kind, 0), *_LENGTHS[kind]) for kind in Type}
+
+
+class Rule(NamedTuple):
+    """What the header of a frame of one type may say."""
+
+    flags: int
+    shortest: int
+    longest: int
+    encoded: bool = False
+
+
+Rules = Mapping[int, Rule]
+"""By the type's number, for the path that every frame takes."""
+
+PLAIN: Rules = {int(kind): Rule(_FLAGS.get(kind, 0), *_LENGTHS[kind]) for kind in Type}
+_WITH_PARAMETERS = 128  # bytes of an OPEN
+
+
+def rules(features: Collection[str]) -> Rules:
+    """Return what frames may be like in a session.
+
+    Arguments:
+        features: that both sides have.
+    """
+    if not any(one.startswith(CODEC) for one in features):
+        return PLAIN
+    return {
+        **PLAIN,
+        Type.OPEN: Rule(0, 1, _WITH_PARAMETERS),
+        Type.DATA: PLAIN[Type.DATA]._replace(encoded=True),
+    }
 
 
 def broken(why: str) -> InternalError:
@@ -55,27 +89,34 @@ def broken(why: str) -> InternalError:
     return InternalError(codes.PROTOCOL, why=why)
 
 
-def parse(raw: bytes | bytearray | memoryview) -> tuple[int, int, int, int, int]:
+def parse(header: bytes | bytearray | memoryview, rules: Rules = PLAIN) -> tuple[int, int, int, int, int, int]:
     """Read a header.
 
+    Arguments:
+        header: that came.
+        rules: of the session.
+
     Returns:
-        Stream, type, flags, offset, and the length of the payload that follows.
+        Stream, type, flags, offset, the length of the payload that follows, and the length that it decodes to: 0 if
+        it is not encoded.
 
     Raises:
-        InternalError: protocol; no frame of version 1 has such a header.
+        InternalError: protocol; no frame of such a session has such a header.
     """
-    stream, kind, flags, reserved, offset, length, reserved_too = HEADER.unpack_from(raw)
-    rule = _RULES.get(kind)
+    stream, kind, flags, reserved, offset, length, raw = HEADER.unpack_from(header)
+    rule = rules.get(kind)
     if rule is None:
         raise broken(f"there is no frame of type {kind}")
-    allowed, shortest, longest = rule
-    if reserved or reserved_too or flags & ~allowed:
+    allowed, shortest, longest, encoded = rule
+    if reserved or (raw and not encoded) or flags & ~allowed:
         raise broken(f"a frame of type {kind} has unknown flags")
     if not shortest <= length <= longest:
         raise broken(f"a frame of type {kind} has a payload of {length} bytes")
+    if raw and not length < raw <= LONGEST:
+        raise broken(f"a payload of {length} bytes claims to decode to {raw}")
     if offset > _MOST_OFFSET:
         raise broken("a frame lies beyond the end of any stream")
-    return stream, kind, flags, offset, length
+    return stream, kind, flags, offset, length, raw
 
 
 def pack(stream: int, kind: Type, offset: int = 0, payload: bytes = b"", flags: int = 0) -> bytes:
@@ -83,16 +124,28 @@ def pack(stream: int, kind: Type, offset: int = 0, payload: bytes = b"", flags: 
     return HEADER.pack(stream, kind, flags, 0, offset, len(payload), 0) + payload
 
 
-def kind_of(payload: bytes | memoryview) -> str:
-    """Read the payload of OPEN.
+def opening(kind: str, parameters: Mapping[str, str]) -> bytes:
+    """Make the payload of OPEN: the kind, then ` name=value` for each parameter. Without any, every release reads it.
 
     Raises:
         InternalError: protocol; that is no name of a kind.
     """
-    raw = bytes(payload)
-    if not raw.isascii() or not raw.isalpha() or not raw.islower():
+    payload = " ".join([kind, *(f"{name}={value}" for name, value in parameters.items())]).encode()
+    opening_of(payload)
+    return payload
+
+
+def opening_of(payload: bytes | memoryview) -> tuple[str, dict[str, str]]:
+    """Read the payload of OPEN; returns the kind, and the parameters, of which unknown ones mean nothing.
+
+    Raises:
+        InternalError: protocol; it does not begin with the name of a kind.
+    """
+    kind, *parameters = bytes(payload).split(b" ")
+    if not kind.isascii() or not kind.isalpha() or not kind.islower():
         raise broken("a stream was opened without a kind")
-    return raw.decode("ascii")
+    said = dict(part.decode("ascii", "replace").partition("=")[::2] for part in parameters)
+    return kind.decode("ascii"), said
 
 
 def reason_of(payload: bytes | memoryview) -> str:

@@ -2,12 +2,13 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, VmferryError
-from vmferry.transfer.transport import hello, seal
+from vmferry.transfer.transport import frames, hello, seal
 from vmferry.transfer.transport.base import Connection
 from vmferry.transfer.transport.carrier import Carrier, Label
 from vmferry.transfer.transport.frames import broken
@@ -53,7 +54,7 @@ def dial(connection: Connection, credentials: Credentials, said: Hello, seconds:
         _read(Welcome, _message(connection))
         round_trip = time.monotonic() - asked_at
         control_key = seal.key(credentials, said.session)
-        carrier = Carrier(connection, _label(connection, said, dialled=True))
+        carrier = Carrier(connection, _label(connection, said, dialled=True), frames.rules(answer.features))
         return Established(carrier, said, answer, round_trip, control_key)
     except BaseException as error:
         connection.close()
@@ -62,8 +63,14 @@ def dial(connection: Connection, credentials: Credentials, said: Hello, seconds:
         raise
 
 
-def accept(connection: Connection, credentials: Credentials, seconds: float) -> Established:
+def accept(connection: Connection, credentials: Credentials, seconds: float, features: Sequence[str]) -> Established:
     """Do the destination's part of bringing up one connection. Closes it if that fails.
+
+    Arguments:
+        connection: that just came in.
+        credentials: what to show and to want.
+        seconds: for all of it.
+        features: that this end has.
 
     Raises:
         VmferryError: the peer broke the protocol, or showed another certificate or key.
@@ -71,15 +78,18 @@ def accept(connection: Connection, credentials: Credentials, seconds: float) -> 
     """
     try:
         connection.secure(seconds)
-        said, answer = welcome(connection, credentials)
+        said, answer = welcome(connection, credentials, features)
         control_key = seal.key(credentials, said.session)
-        return Established(Carrier(connection, _label(connection, said, dialled=False)), said, answer, 0.0, control_key)
+        carrier = Carrier(connection, _label(connection, said, dialled=False), frames.rules(answer.features))
+        return Established(carrier, said, answer, 0.0, control_key)
     except BaseException:
         connection.close()
         raise
 
 
-def welcome(connection: Connection, credentials: Credentials) -> tuple[Hello, Answer]:
+def welcome(
+    connection: Connection, credentials: Credentials, features: Sequence[str] = hello.FEATURES
+) -> tuple[Hello, Answer]:
     """Do the destination's part of the hello; tells the peer why when it refuses.
 
     Raises:
@@ -93,7 +103,7 @@ def welcome(connection: Connection, credentials: Credentials) -> tuple[Hello, An
             raise AccessError(codes.JOB_KEY_WRONG, job=said.job)
         if said.encrypted is not credentials.encryption:
             raise broken("the two sides do not agree about encryption")
-        answer = hello.choose(said, secrets.token_hex(32), credentials.peer)
+        answer = hello.choose(said, secrets.token_hex(32), credentials.peer, features=features)
         hello.require_sealed(said, answer.features, credentials.peer)
         mine = hello.pack(answer)
         connection.send(mine + _prove(credentials, "destination", theirs, mine))

@@ -33,7 +33,7 @@ from vmferry.transfer.disks.space import Room
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpc.guard import Authorised
 from vmferry.transfer.rpc.relay import GuardedRelay
-from vmferry.transfer.session.session import Listener
+from vmferry.transfer.session.listener import Listener
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.worker.arrival import Arrival
 from vmferry.transfer.worker.commit import digest
