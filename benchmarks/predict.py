@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vmferry.core.prediction import Measured, Prediction, Verdict, Wish, predict
+from vmferry.core.prediction import Convergence, Measured, Prediction, Wish, predict
 from vmferry.lab import network
 from vmferry.lab.lab import Lab
 from vmferry.lab.vms.observer import Observer
@@ -166,7 +166,7 @@ class Score:
 def score(case: Case) -> Score:
     """Compare a case with its prediction."""
     found = case.foretold()
-    right = case.ended == (found.verdict is Verdict.CONVERGES)
+    right = case.ended == (found.verdict is Convergence.CONVERGES)
     if not case.ended or found.total_time is None or found.downtime is None:
         return Score(right, None, None)
     return Score(right, abs(found.total_time / case.total - 1), abs(found.downtime / case.pause - 1))

@@ -23,7 +23,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
 from vmferry.core.job import Phase, Role, State
-from vmferry.core.messages.api import Outcome, Verdict
+from vmferry.core.messages.api import KnownVerdict, Outcome, VerdictAnswer
 from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.messages.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.messages.finding import Finding
@@ -46,6 +46,8 @@ from vmferry.core.policy.settings import Protection
 from vmferry.identity.certificates import host_identity
 from vmferry.identity.kerberos import HostKeys
 from vmferry.identity.peer import PeerClient
+from vmferry.jobs import requests
+from vmferry.jobs.requests import WorkerReport
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.invitations import Invitations
@@ -98,11 +100,11 @@ class Made:
         self.jobs = jobs
         self.asked: list[tuple[Any, ...]] = []
         self.raises: Exception | None = None
-        self.said = "undecided"
+        self.said = KnownVerdict.UNDECIDED
         self.full = False  # whether moves have to wait
         self.begun: queue.Queue[str] = queue.Queue()
         self.started: queue.Queue[str] = queue.Queue()
-        self.reports: dict[str, asyncio.Queue[dict[str, Any] | None]] = {}
+        self.reports: dict[str, asyncio.Queue[bytes | None]] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def _note(self, *asked: Any) -> None:
@@ -155,9 +157,9 @@ class Made:
     def key(self, job: str) -> str:
         return KEY
 
-    def verdict(self, job: str) -> Verdict:
+    def verdict(self, job: str) -> VerdictAnswer:
         self._note("verdict", job)
-        return Verdict(verdict=self.said)
+        return VerdictAnswer(verdict=self.said)
 
     # Incoming
     def challenge(self, request: ChallengeRequest, peer: Peer) -> Challenge:
@@ -239,15 +241,16 @@ class Made:
         return BandwidthOpening(id="x", key=KEY, certificate="PEM", addresses=[])
 
     # Watch
-    async def watch(self, run_folder: Path, job: str) -> AsyncIterator[dict[str, Any]]:
+    async def watch(self, run_folder: Path, job: str) -> AsyncIterator[WorkerReport | None]:
         queue = self.reports.setdefault(job, asyncio.Queue())
-        while (report := await queue.get()) is not None:
-            yield report
+        while (line := await queue.get()) is not None:
+            yield requests.read_report(line)
 
-    def report(self, job: str, report: dict[str, Any]) -> None:
+    def report(self, job: str, report: WorkerReport | bytes) -> None:
         """Tell as the transfer process of a job would."""
         assert self.loop is not None
-        self.loop.call_soon_threadsafe(lambda: self.reports.setdefault(job, asyncio.Queue()).put_nowait(report))
+        line = report if isinstance(report, bytes) else requests.write_report(report)
+        self.loop.call_soon_threadsafe(lambda: self.reports.setdefault(job, asyncio.Queue()).put_nowait(line))
 
 
 class Node:
@@ -368,7 +371,7 @@ class Node:
     def step(self, phase: Phase, id: str = "0001") -> None:  # noqa: A002
         """Let its transfer process take a step."""
         walk(self.stores.jobs, id, phase)
-        self.made.report(id, {"phase": phase})
+        self.made.report(id, phase)
 
 
 def free_port() -> int:

@@ -18,7 +18,8 @@ from vmferry.client import Client
 from vmferry.config import Config
 from vmferry.core.errors import UnreachableError, VmferryError
 from vmferry.jobs import control
-from vmferry.jobs.control import ControlServer, Message
+from vmferry.jobs.control import ControlServer
+from vmferry.jobs.requests import CancelRequest, Heard, WorkerAnswer, WorkerRequest
 from vmferry.supervisor import Supervisor
 
 JOB = "0123456789ab"
@@ -66,7 +67,7 @@ def spoken(path: Path, text: str, user: int) -> str:
 def test_no_worker_is_told_anything_that_is_another_user_s(config: Config) -> None:
     with theirs(control.path(config.run_folder, JOB)):
         with pytest.raises(PermissionError, match=str(OTHER)):
-            control.call(config.run_folder, JOB, "cancel")
+            control.call(config.run_folder, JOB, CancelRequest())
 
         async def follow() -> None:
             async for _ in control.watch(config.run_folder, JOB):
@@ -89,19 +90,19 @@ def test_no_other_daemon_is_asked(config: Config) -> None:
 
 
 def test_a_worker_hears_its_own_user_alone(config: Config) -> None:
-    heard: list[Message] = []
+    heard: list[WorkerRequest] = []
 
-    def hear(request: Message) -> Message:
+    def hear(request: WorkerRequest) -> WorkerAnswer:
         heard.append(request)
-        return {"heard": True}
+        return Heard(ended=True)
 
     place = control.path(config.run_folder, JOB)
     server = ControlServer(place, hear)
     try:
         assert spoken(place, '{"do": "cancel"}', OTHER) == ""
         assert heard == []
-        assert spoken(place, '{"do": "cancel"}', 0) == '{"heard": true}'
-        assert control.call(config.run_folder, JOB, "cancel") == {"heard": True}
+        assert spoken(place, '{"do": "cancel"}', 0) == '{"ended": true}'
+        assert control.call(config.run_folder, JOB, CancelRequest()) == {"ended": True}
     finally:
         server.close()
 

@@ -9,6 +9,7 @@ import pytest
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.job import Role
+from vmferry.core.messages.api import KnownVerdict
 from vmferry.core.messages.bandwidth import BandwidthRequest
 from vmferry.core.messages.diagnosis import FactsRequest, ViewRequest
 from vmferry.core.messages.offer import Caller, MoveOptions, Offer, Proposal
@@ -133,9 +134,9 @@ def test_verdict(paired: tuple["Node", "Node"]) -> None:
     kvm1, kvm2 = paired
     kvm1.job()
     shown = proof(kvm1, kvm2)
-    assert kvm2.peer(kvm1).verdict("0001", shown).verdict == "undecided"
-    kvm1.made.said = "go"
-    assert kvm2.peer(kvm1).verdict("0001", shown).verdict == "go"
+    assert kvm2.peer(kvm1).verdict("0001", shown).verdict is KnownVerdict.UNDECIDED
+    kvm1.made.said = KnownVerdict.GO
+    assert kvm2.peer(kvm1).verdict("0001", shown).verdict is KnownVerdict.GO
 
 
 def test_errors_cross(paired: tuple["Node", "Node"]) -> None:

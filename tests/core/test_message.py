@@ -149,6 +149,10 @@ def test_a_word_that_a_newer_release_has_is_named() -> None:
 def test_words_of_a_newer_release_that_do_no_harm_are_taken() -> None:
     seen = {"code": "new", "detail": "", "source": "", "destination": "", "remedy": "", "fields": {}}
     assert finding.Finding.model_validate(seen | {"severity": "hints"}).severity is Severity.WARNS
+    told = message.read(api.VerdictAnswer, {"verdict": "postponed"}, "kvm2")
+    assert told.verdict is api.KnownVerdict.UNDECIDED
+    with pytest.raises(VmferryError, match="verdict 7"):
+        message.read(api.VerdictAnswer, {"verdict": 7}, "kvm2")
     facts = {
         "host": {"uuid": "7f0c8cc5-2d4c-4f4b-9b5a-0123456789ab"},
         "encryption": "quantum",

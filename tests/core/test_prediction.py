@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vmferry.core import prediction
-from vmferry.core.prediction import DOWNTIME, Measured, Verdict, Wish, predict, watch
+from vmferry.core.prediction import DOWNTIME, Convergence, Measured, Wish, predict, watch
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -32,7 +32,7 @@ wishes = st.builds(Wish, bandwidth=st.none() | rates, max_downtime=st.none() | s
 def total(measured: Measured, wish: Wish) -> float:
     """Give the seconds of a move as it was asked for; infinite for one without an end."""
     found = predict(measured, wish)
-    ends = found.verdict is Verdict.CONVERGES or (found.verdict is Verdict.AUTO_CONVERGE and wish.auto_converge)
+    ends = found.verdict is Convergence.CONVERGES or (found.verdict is Convergence.AUTO_CONVERGE and wish.auto_converge)
     return found.total_time if ends and found.total_time is not None else float("inf")
 
 
@@ -42,7 +42,7 @@ def not_slower(faster: float, slower: float) -> bool:
 
 def test_a_quiet_vm_takes_what_its_used_memory_takes() -> None:
     found = predict(QUIET, Wish())
-    assert found.verdict is Verdict.CONVERGES
+    assert found.verdict is Convergence.CONVERGES
     assert found.total_time == pytest.approx(2 * GIB / (100 * MIB), abs=2.5)
     assert found.downtime == pytest.approx(DOWNTIME + prediction.SWITCH)
     assert found.throttle == 0
@@ -59,7 +59,7 @@ def test_rounds_add_up_as_a_geometric_series() -> None:
 
 def test_a_vm_that_writes_faster_than_is_sent_converges_only_when_it_is_slowed_down() -> None:
     found = predict(BUSY, Wish())
-    assert found.verdict is Verdict.AUTO_CONVERGE
+    assert found.verdict is Convergence.AUTO_CONVERGE
     assert "150 MiB" in found.reason
     assert "100 MiB" in found.reason
     assert 0.2 <= found.throttle < 0.99
@@ -73,7 +73,7 @@ def test_time_that_the_guest_spends_idle_can_be_taken_from_it_without_effect() -
 
 def test_what_not_even_the_strongest_throttle_ends() -> None:
     found = predict(BUSY.model_copy(update={"bandwidth": float(MIB), "busy": 0.5}), Wish(auto_converge=True))
-    assert found.verdict is Verdict.NEVER
+    assert found.verdict is Convergence.NEVER
     assert (found.total_time, found.downtime) == (None, None)
     assert "post-copy, which is not built" in found.reason
 
@@ -81,7 +81,7 @@ def test_what_not_even_the_strongest_throttle_ends() -> None:
 def test_memory_that_goes_within_the_pause_is_sent_in_it() -> None:
     small = BUSY.model_copy(update={"used": 20 * MIB})
     found = predict(small, Wish())
-    assert (found.verdict, found.rounds) == (Verdict.CONVERGES, 1)
+    assert (found.verdict, found.rounds) == (Convergence.CONVERGES, 1)
     assert found.downtime == pytest.approx(0.2 + prediction.SWITCH)
 
 
@@ -114,7 +114,7 @@ def test_a_shorter_pause_is_one() -> None:
 @given(measurements, wishes)
 def test_times_are_there_with_an_end_and_only_then(measured: Measured, wish: Wish) -> None:
     found = predict(measured, wish)
-    assert (found.total_time is None) == (found.downtime is None) == (found.verdict is Verdict.NEVER)
+    assert (found.total_time is None) == (found.downtime is None) == (found.verdict is Convergence.NEVER)
     if found.total_time is not None and found.downtime is not None:
         assert found.total_time > found.downtime > 0
     assert 0 <= found.throttle <= prediction.MOST
@@ -148,7 +148,7 @@ def test_a_longer_pause_lets_converge_what_a_shorter_one_does(
     measured: Measured, wish: Wish, pause: float, factor: float
 ) -> None:
     short, long = (predict(measured, replace(wish, max_downtime=one)) for one in (pause, pause * factor))
-    assert short.verdict is not Verdict.CONVERGES or long.verdict is Verdict.CONVERGES
+    assert short.verdict is not Convergence.CONVERGES or long.verdict is Convergence.CONVERGES
 
 
 @settings(deadline=None)
@@ -161,5 +161,5 @@ def test_auto_converge_is_not_slower_than_none(measured: Measured, wish: Wish) -
 @given(measurements, wishes, st.floats(1, 10))
 def test_what_ends_for_a_busier_guest_ends_for_a_calmer_one(measured: Measured, wish: Wish, factor: float) -> None:
     busier = measured.model_copy(update={"dirty_rate": measured.dirty_rate * factor})
-    assume(predict(busier, wish).verdict is not Verdict.NEVER)
-    assert predict(measured, wish).verdict is not Verdict.NEVER
+    assume(predict(busier, wish).verdict is not Convergence.NEVER)
+    assert predict(measured, wish).verdict is not Convergence.NEVER

@@ -33,7 +33,6 @@ ALLOWED: set[str] = {
     "State",
     "Step",
     "Type",
-    "Verdict",
     "Way",
     "Written",
 }

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from vmferry.agent.auditlog.log import Trail
 from vmferry.config import Config
 from vmferry.core.identifiers import VmIdentity
-from vmferry.core.messages.api import Outcome, Verdict
+from vmferry.core.messages.api import Outcome, VerdictAnswer
 from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.messages.diagnosis import Facts, FactsRequest, HostReport, Matrix, View
 from vmferry.core.messages.finding import Finding
@@ -30,6 +30,7 @@ from vmferry.core.messages.use import Surroundings
 from vmferry.core.messages.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import Identity
 from vmferry.identity.kerberos import HostKeys
+from vmferry.jobs.requests import WorkerReport
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.invitations import Invitations
@@ -87,8 +88,8 @@ class Outgoing(Protocol):
         """Give a job's key (hex), for the proof that the destination shows when it asks for the verdict."""
         ...
 
-    def verdict(self, job: str) -> Verdict:
-        """Return what becomes of the VM: "go", "abort" or "undecided"."""
+    def verdict(self, job: str) -> VerdictAnswer:
+        """Return what becomes of the VM."""
         ...
 
 
@@ -255,8 +256,8 @@ class Bandwidths(Protocol):
         ...
 
 
-Watch = Callable[[Path, str], AsyncIterator[dict[str, Any]]]
-"""watch(run_folder, job): gives {"phase": ...} and {"progress": {...}} until the worker is gone."""
+Watch = Callable[[Path, str], AsyncIterator[WorkerReport | None]]
+"""watch(run_folder, job): gives what the worker reports until it is gone; None: what says nothing here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ Two hosts need not have the same release. Therefore:
 import json
 from base64 import b64decode
 from collections.abc import Iterable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -112,6 +112,16 @@ class Message(Value):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
+class Named(Message):
+    """One of several messages that can stand in a place; `do` is its name on the wire."""
+
+    do: ClassVar[str]
+
+    def wire(self) -> dict[str, Any]:
+        """Return the message as it is sent: JSON with its name, and without what has its default."""
+        return {"do": self.do, **super().wire()}
+
+
 Kind = TypeVar("Kind", bound=Message)
 
 
@@ -145,12 +155,17 @@ def read(kind: type[Kind], value: Any, host: str) -> Kind:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        errors = error.errors()
-        needed = unknown(errors)
+        needed = unknown(error.errors())
         if needed is not None:
             raise PreflightError(codes.RELEASE_OLDER, host=host, what=needed) from error
-        where = ".".join(str(part) for part in errors[0]["loc"])
-        raise InternalError(codes.PROTOCOL, why=f"{kind.__name__} {where}: {errors[0]['msg']}") from error
+        raise InternalError(codes.PROTOCOL, why=f"{kind.__name__} {fault(error)}") from error
+
+
+def fault(error: ValidationError) -> str:
+    """Return what is wrong with a message first, without the value: that may be a secret."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}"
 
 
 def unknown(errors: Iterable[Any]) -> str | None:

@@ -34,7 +34,7 @@ MIRROR = 150 << 20  # the same of the storage mirror
 SCAN = 4 << 30  # bytes a second of memory that was never written: looked at, not sent
 
 
-class Verdict(StrEnum):
+class Convergence(StrEnum):
     """Whether the copying of memory comes to an end."""
 
     CONVERGES = "converges"
@@ -72,7 +72,7 @@ class Wish:
 class Prediction(Value):
     """What a move will be like. Times in seconds; they hold for the verdict: with auto-converge, if it takes that."""
 
-    verdict: Verdict
+    verdict: Convergence
     reason: Line = Field(description="why, in one sentence")
     total_time: float | None = Field(description="from the request to its end; null: it would not end")
     downtime: float | None = Field(description="for which the guest stands still; null: it would not end")
@@ -115,7 +115,7 @@ def predict(measured: Measured, wish: Wish) -> Prediction:
             f"even with {MOST:.0%} of its processors' time taken from it; it would need post-copy, which is not built"
         )
         return Prediction(
-            verdict=Verdict.NEVER,
+            verdict=Convergence.NEVER,
             reason=f"{writes}, {even}",
             total_time=None,
             downtime=None,
@@ -126,7 +126,7 @@ def predict(measured: Measured, wish: Wish) -> Prediction:
     disk = measured.disk / min(measured.bandwidth, MIRROR, wish.bandwidth or measured.bandwidth)
     zeros = max(0, measured.memory - measured.used) / SCAN
     return Prediction(
-        verdict=Verdict.CONVERGES if plain is not None else Verdict.AUTO_CONVERGE,
+        verdict=Convergence.CONVERGES if plain is not None else Convergence.AUTO_CONVERGE,
         reason=writes if plain is not None else f"{writes}: only a guest that is slowed down lets it end",
         total_time=BEFORE + disk + zeros + copy.seconds + downtime + AFTER,
         downtime=downtime,

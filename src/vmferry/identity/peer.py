@@ -15,7 +15,7 @@ from vmferry.core import codes, message
 from vmferry.core.auditlog.chain import HeadsKept
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.message import Kind as Said
-from vmferry.core.messages.api import Back, Going, Hello, Outcome, Verdict
+from vmferry.core.messages.api import Back, GoRequest, Hello, Outcome, VerdictAnswer
 from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.messages.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.messages.offer import Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
@@ -124,12 +124,12 @@ class PeerClient:
         Arguments:
             suspended: whether a person had suspended the VM, which stays so.
         """
-        said = Going(suspended=suspended).wire()
+        said = GoRequest(suspended=suspended).wire()
         return self._read(Outcome, self._call("POST", f"/peer/jobs/{quote(job)}/go", said, proof))
 
-    def verdict(self, job: str, proof: str) -> Verdict:
+    def verdict(self, job: str, proof: str) -> VerdictAnswer:
         """Ask the source what becomes of the VM."""
-        return self._read(Verdict, self._call("GET", f"/peer/jobs/{quote(job)}/verdict", proof=proof))
+        return self._read(VerdictAnswer, self._call("GET", f"/peer/jobs/{quote(job)}/verdict", proof=proof))
 
     def unpair(self) -> None:
         """Tell the host that this one will forget it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vmferry.core import codes
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.offer import MoveOptions
-from vmferry.core.prediction import Prediction, Verdict
+from vmferry.core.prediction import Convergence, Prediction
 from vmferry.preflight.case import Check
 
 _ROUGH = 1.1  # a pause that is so much longer than was asked for is not worth a word
@@ -42,7 +42,9 @@ def _forecast(seen: Forecast) -> Iterator[Finding]:
             codes.NOT_PREDICTED, ("", ""), vm=seen.vm, source=seen.source, host=seen.destination, why=seen.why
         )
         return
-    ends = found.verdict is Verdict.CONVERGES or (found.verdict is Verdict.AUTO_CONVERGE and options.auto_converge)
+    ends = found.verdict is Convergence.CONVERGES or (
+        found.verdict is Convergence.AUTO_CONVERGE and options.auto_converge
+    )
     writes = f"{found.measured.dirty_rate / (1 << 20):.3g} MiB/s written"
     sends = f"{found.measured.bandwidth / (1 << 20):.3g} MiB/s between the hosts"
     if seen.left is not None and (not ends or found.total_time is None or found.total_time > seen.left):
@@ -82,7 +84,7 @@ def _advice(found: Prediction, options: MoveOptions, *, ends: bool) -> str:
     ways = []
     if options.bandwidth is not None and options.bandwidth < measured.bandwidth:
         ways.append("leave --bandwidth out")
-    if not ends and found.verdict is Verdict.AUTO_CONVERGE:
+    if not ends and found.verdict is Convergence.AUTO_CONVERGE:
         taken = f"which would take up to {found.throttle:.0%} of its processors' time from it"
         ways.append(f"slow the guest down with --auto-converge, {taken} (about {found.total_time:.0f} s in all)")
     if not ends and options.max_downtime is not None:

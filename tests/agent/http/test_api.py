@@ -161,7 +161,7 @@ def test_cancel(kvm1: "Node") -> None:
 def test_job_shows_progress_and_end(kvm1: "Node") -> None:
     kvm1.client.move("web01", "kvm2")
     progress = Progress(phase=Phase.COPYING, percent=50.0)
-    kvm1.made.report("0001", {"progress": progress.model_dump(mode="json")})
+    kvm1.made.report("0001", progress)
     assert progress in kvm1.client.events("0001")
     assert kvm1.client.job("0001").progress == progress
     error = PreflightError(codes.NAME_TAKEN, host="kvm2", vm="web01")

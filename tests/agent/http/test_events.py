@@ -36,7 +36,7 @@ def test_phases_progress_state_and_end(kvm1: "Node") -> None:
     assert isinstance(second, PhaseEvent)
     assert second.phase is Phase.CONNECTING
     progress = Progress(phase=Phase.COPYING, percent=12.5, rate=1e9)
-    kvm1.made.report("0001", {"progress": progress.model_dump(mode="json")})
+    kvm1.made.report("0001", progress)
     assert next(events) == progress
     kvm1.stores.jobs.mark("0001", State.IN_DOUBT, "libvirt does not answer")
     assert next(events) == StateEvent(state=State.IN_DOUBT, reason="libvirt does not answer")
@@ -52,10 +52,10 @@ def test_phases_progress_state_and_end(kvm1: "Node") -> None:
 
 def test_progress_unknown_here_is_passed_over(kvm1: "Node") -> None:
     kvm1.client.move("web01", "kvm2")
-    kvm1.made.report("0001", {"progress": {"phase": "dancing"}})
-    kvm1.made.report("0001", {"news": 1})
+    kvm1.made.report("0001", b'{"progress": {"phase": "dancing"}}')
+    kvm1.made.report("0001", b'{"news": 1}')
     progress = Progress(phase=Phase.COPYING)
-    kvm1.made.report("0001", {"progress": progress.model_dump(mode="json")})
+    kvm1.made.report("0001", progress)
     assert progress in kvm1.client.events("0001")
 
 
@@ -117,7 +117,7 @@ def test_restart_hands_jobs_to_the_launcher(kvm1: "Node") -> None:
     kvm1.job("0002")
     kvm1.start()
     progress = Progress(phase=Phase.COPYING)
-    kvm1.made.report("0002", {"progress": progress.model_dump(mode="json")})
+    kvm1.made.report("0002", progress)
     assert progress in kvm1.client.events("0002")  # and it is watched again
     assert kvm1.made.started.get(timeout=LIMIT) == "0002"
     assert kvm1.made.started.empty()

@@ -15,7 +15,8 @@ from vmferry.core import codes
 from vmferry.core.errors import CancelledError, InternalError, UsageError
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.messages.offer import Caller
-from vmferry.jobs.control import ControlServer, Message, path
+from vmferry.jobs.control import ControlServer, path
+from vmferry.jobs.requests import CancelRequest, Heard, WorkerAnswer, WorkerRequest
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 
@@ -26,7 +27,7 @@ class Worker:
     """A worker that gives the move up when it is told to."""
 
     def __init__(self, config: Config, jobs: Jobs, job: str) -> None:
-        self.heard: list[Message] = []
+        self.heard: list[WorkerRequest] = []
         self.refuses: UsageError | None = None
         self.ends = True
         self._jobs, self._job = jobs, job
@@ -34,14 +35,14 @@ class Worker:
         place.parent.mkdir(parents=True)
         self.server = ControlServer(place, self.answer)
 
-    def answer(self, request: Message) -> Message:
+    def answer(self, request: WorkerRequest) -> WorkerAnswer:
         self.heard.append(request)
         if self.refuses is not None:
             raise self.refuses
         if self.ends:
             error = CancelledError(codes.CANCELLED, job=self._job, caller="root", vm="web01", host="kvm1")
             self._jobs.end(self._job, State.CANCELLED, error.problem(), None)
-        return {}
+        return Heard()
 
 
 class Launcher:
@@ -93,7 +94,7 @@ def test_a_worker_gives_the_move_up_by_itself(world: World, role: Role) -> None:
     world.job("1", Phase.ADMITTED, Phase.COPYING, role=role)
     worker = Worker(world.config, world.jobs, "1")
     world.endings.force("1", ROOT)
-    assert worker.heard == [{"do": "cancel", "caller": "root", "force": True}]
+    assert worker.heard == [CancelRequest(caller="root", force=True)]
     assert world.jobs.get("1").state is State.CANCELLED
     worker.server.close()
 

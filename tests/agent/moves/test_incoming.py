@@ -15,14 +15,16 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Role, State
-from vmferry.core.messages.api import Verdict
+from vmferry.core.messages.api import KnownVerdict, VerdictAnswer
 from vmferry.core.messages.offer import ChallengeRequest, MoveOptions, Offer, Proposal
 from vmferry.core.messages.snapshot import DestinationSnapshot
+from vmferry.core.move.messages import Abort
 from vmferry.core.options import Encryption
 from vmferry.core.policy.admission import HOLD
 from vmferry.core.policy.networks import Local, Network
 from vmferry.core.policy.settings import HostSettings, Protection
 from vmferry.jobs import control, spec
+from vmferry.jobs.requests import Heard, WorkerAnswer, WorkerRequest
 from vmferry.net import interfaces
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
@@ -48,7 +50,7 @@ class Seen:
         self.refuses: str | None = None
         self.asked: list[str] = []
         self.taken: dict[str, int] = {}
-        self.says: str | Exception = "undecided"
+        self.says: str | Exception = KnownVerdict.UNDECIDED
         self.meanwhile: Callable[[], object] = lambda: None
 
     def destination(
@@ -59,10 +61,10 @@ class Seen:
             update={"places": [PLACE.model_copy(update={"path": path}) for path in paths.values()]}
         )
 
-    def verdict(self, job: str, proof: str) -> Verdict:
+    def verdict(self, job: str, proof: str) -> VerdictAnswer:
         if isinstance(self.says, Exception):
             raise self.says
-        return Verdict(verdict=self.says)
+        return VerdictAnswer.model_validate({"verdict": self.says})
 
     def resident(self, vm: str) -> int:
         return self.taken.get(vm, 0)
@@ -333,6 +335,7 @@ AWAY = UnreachableError(codes.HOST_UNREACHABLE, host="kvm1", address="x", why="n
     ("says", "age", "state"),
     [
         ("undecided", 31.0, State.WAITING),
+        ("postponed", 31.0, State.WAITING),
         (AWAY, 6e5, State.WAITING),
         (AWAY, 7e5, State.FAILED),
         ("undecided", 7e5, State.FAILED),
@@ -507,9 +510,9 @@ def test_a_worker_that_has_yet_to_listen_hears_that_the_move_is_given_up(arrival
     arrivals.jobs.mark(made.job, State.RUNNING, None)
     heard: Queue[Any] = Queue()
 
-    def handle(request: dict[str, Any]) -> dict[str, Any]:
+    def handle(request: WorkerRequest) -> WorkerAnswer:
         heard.put(request)
-        return {"ended": True}
+        return Heard(ended=True)
 
     launcher: Any = Worker(lambda: None)
     thread = threading.Thread(target=replace(arrivals, launcher=launcher).abort, args=(made.job, "enough"))
@@ -518,7 +521,7 @@ def test_a_worker_that_has_yet_to_listen_hears_that_the_move_is_given_up(arrival
     place.parent.mkdir(parents=True)
     server = control.ControlServer(place, handle)
     try:
-        assert heard.get(timeout=10)["do"] == "abort"
+        assert heard.get(timeout=10) == Abort(why="enough")
         thread.join(10)
         assert not thread.is_alive()
         assert arrivals.jobs.get(made.job).state is State.RUNNING

@@ -18,6 +18,7 @@ from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.messages.offer import Caller
 from vmferry.core.messages.use import Surroundings
+from vmferry.core.move.messages import Abort, Go
 from vmferry.core.resolution import Owner
 from vmferry.jobs import decision, spec, startlock
 from vmferry.store.database import Database
@@ -220,7 +221,7 @@ def test_a_worker_that_does_not_start_is_stood_in_for(
     found = host.resolutions.look(JOB)
     assert "settled already" in ((found.give_up if owner is Owner.HERE else found.keep).refusal or "")
     replace(host.resolutions, work=work).resolve(JOB, owner, ROOT)
-    assert host.done == [{"do": "go"} if owner is Owner.HERE else {"do": "abort", "cancelled_by": "root"}]
+    assert host.done == [Go() if owner is Owner.HERE else Abort(cancelled_by="root")]
     assert host.resolutions.carry_out(host.jobs.get(JOB))
     assert len(host.done) == 1, "what is done at a source was done"
 

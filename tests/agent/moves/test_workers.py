@@ -13,7 +13,8 @@ from vmferry.core import codes
 from vmferry.core.errors import InternalError, UsageError
 from vmferry.core.job import Role, State
 from vmferry.core.messages.offer import Caller
-from vmferry.jobs.control import ControlServer, Message, path
+from vmferry.jobs.control import ControlServer, path
+from vmferry.jobs.requests import CancelRequest, Heard, WorkerAnswer, WorkerRequest
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 
@@ -29,21 +30,21 @@ class Host:
         self.jobs.create("1", Role.SOURCE, "web01", "kvm2", ANN, {})
         self.on_start: Callable[[int], object] = lambda _times: None
         self.started = 0
-        self.heard: list[Message] = []
+        self.heard: list[WorkerRequest] = []
         self.server: ControlServer | None = None
 
     def start(self, job: str) -> None:
         self.started += 1
         self.on_start(self.started)
 
-    def listen(self, answer: Callable[[Message], Message]) -> None:
+    def listen(self, answer: Callable[[WorkerRequest], WorkerAnswer]) -> None:
         place = path(self.config.run_folder, "1")
         place.parent.mkdir(parents=True)
         self.server = ControlServer(place, answer)
 
-    def hear(self, request: Message) -> Message:
+    def hear(self, request: WorkerRequest) -> WorkerAnswer:
         self.heard.append(request)
-        return {}
+        return Heard()
 
     def trouble(self) -> str | None:
         return None
@@ -52,7 +53,7 @@ class Host:
         return None
 
     def tell(self, patience: float = 30.0) -> bool:
-        return workers.tell(self.config, self.jobs, self, "1", "cancel", patience=patience, caller="ann")
+        return workers.tell(self.config, self.jobs, self, "1", CancelRequest(caller="ann"), patience=patience)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_worker_that_starts_hears_it_once_it_listens(host: Host) -> None:
     """A cancel just after a move began was answered with an internal error."""
     host.on_start = lambda times: host.listen(host.hear) if times == 2 else None
     assert host.tell()
-    assert host.heard == [{"do": "cancel", "caller": "ann"}]
+    assert host.heard == [CancelRequest(caller="ann")]
     assert host.started == 2
 
 
@@ -90,7 +91,7 @@ def test_a_job_that_has_ended_meanwhile_is_told_nothing(host: Host) -> None:
 
 
 def test_what_a_worker_refuses_is_said(host: Host) -> None:
-    def refuse(_request: Message) -> Message:
+    def refuse(_request: WorkerRequest) -> WorkerAnswer:
         raise UsageError(codes.TOO_LATE, job="1")
 
     host.listen(refuse)

@@ -21,7 +21,7 @@ from vmferry.client import Client
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import Code, VmferryError
 from vmferry.core.job import Role
-from vmferry.core.messages.api import TokenRequest
+from vmferry.core.messages.api import KnownVerdict, TokenRequest
 from vmferry.core.messages.siteapi import TrustRequest
 from vmferry.core.policy.settings import HostSettings
 from vmferry.identity import site
@@ -135,12 +135,12 @@ def test_the_destination_asks_back_for_the_verdict(kvm1: "Node", kvm2: "Node", a
         join(node, authority)
     there = find(kvm1, kvm2)
     kvm1.job(peer="kvm2.test")
-    kvm1.made.said = "go"
+    kvm1.made.said = KnownVerdict.GO
     back = kvm2.stores.peers.get("kvm1.test")
     assert back is not None
     proof = jobkey.proof(KEY, "0001", kvm1.client.certificate().fingerprint, there.fingerprint, "control")
     client = PeerClient(kvm2.config, Peer(**{**_fields(back), "name": "localhost"}))
-    assert client.verdict("0001", proof).verdict == "go"
+    assert client.verdict("0001", proof).verdict is KnownVerdict.GO
 
 
 def _fields(peer: Peer) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from vmferry.agent.http import views
@@ -148,11 +148,8 @@ class Live:
 
     async def _listen(self, job: str, channel: _Channel) -> None:
         async for report in self._services.watch(self._services.config.run_folder, job):
-            if "progress" in report:
-                try:
-                    channel.progress = Progress.model_validate(report["progress"])
-                except ValidationError as error:
-                    log.warning("job %s reports its progress in a way unknown here: %s", job, error)
+            if isinstance(report, Progress):
+                channel.progress = report
             channel.wake()
 
 

@@ -12,6 +12,7 @@ from vmferry.core.errors import CancelledError, InternalError, UsageError
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.messages.offer import Caller
 from vmferry.jobs import spec
+from vmferry.jobs.requests import CancelRequest
 from vmferry.store.jobs import JobRow, Jobs
 
 PATIENCE = workers.PATIENCE  # seconds for a worker to hear the word, and again to end by it
@@ -48,8 +49,8 @@ class Endings:
             return
         self._require_undecided(row)
         log.warning("job %s: %s ends it, whatever %s does", job, caller.name, row.peer)
-        word = {"caller": caller.name, "force": True}
-        if workers.tell(self.config, self.jobs, self.launcher, job, "cancel", patience=self.patience, **word):
+        request = CancelRequest(caller=caller.name, force=True)
+        if workers.tell(self.config, self.jobs, self.launcher, job, request, patience=self.patience):
             return
         row = self.jobs.get(job)
         if row.state.ended:

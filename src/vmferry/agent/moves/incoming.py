@@ -24,7 +24,6 @@ from vmferry.core.job import Phase, Role, State
 from vmferry.core.messages.api import Outcome
 from vmferry.core.messages.finding import blocker, ordered, require_none
 from vmferry.core.messages.offer import (
-    Address,
     Admission,
     Challenge,
     ChallengeRequest,
@@ -35,6 +34,7 @@ from vmferry.core.messages.offer import (
     Report,
 )
 from vmferry.core.messages.snapshot import DestinationSnapshot
+from vmferry.core.move.messages import Abort, Go
 from vmferry.core.policy.admission import booked_memory, booked_space
 from vmferry.core.policy.settings import HostSettings, listening, require_enabled, require_encryption
 from vmferry.hypervisor.snapshot import Snapshots
@@ -214,7 +214,7 @@ class Arrivals:
         limit = time.monotonic() + _WORKER_LIMIT
         while True:
             try:
-                answer = control.call(self.config.run_folder, job, "addresses", timeout=_WORKER_LIMIT)
+                addresses = control.addresses(self.config.run_folder, job, timeout=_WORKER_LIMIT)
             except OSError as error:
                 row = self.jobs.get(job)
                 if row.error is not None:
@@ -223,20 +223,20 @@ class Arrivals:
                     raise InternalError(codes.INTERNAL, why=f"the worker of job {job} did not start") from error
                 time.sleep(0.01)  # until its socket is there
             else:
-                return Admission(addresses=[Address(**address) for address in answer["addresses"]])
+                return Admission(addresses=addresses)
 
     def abort(self, job: str, reason: str, cancelled_by: str = "") -> None:
         """Pass on that the source gave the move up, and who cancelled it there, if anybody did."""
         row = self.jobs.get(job)
         if row.state is State.WAITING and self._offers.drop(row, reason, cancelled_by):
             return  # never admitted: there is no worker, and nothing was made
-        row, said = self.jobs.get(job), {"why": reason, "cancelled_by": cancelled_by}
+        row, said = self.jobs.get(job), Abort(why=reason, cancelled_by=cancelled_by)
         if row.state.ended:
             return
         if row.phase is Phase.OFFERED:  # it has just been admitted, and its worker has yet to listen
-            workers.tell(self.config, self.jobs, self.launcher, job, "abort", patience=_WORKER_LIMIT, **said)
+            workers.tell(self.config, self.jobs, self.launcher, job, said, patience=_WORKER_LIMIT)
         else:
-            self._tell(job, "abort", **said)
+            self._tell(job, said)
 
     def tidy(self) -> None:
         """End offers that wait here and that nobody will take up any more."""
@@ -250,7 +250,7 @@ class Arrivals:
         """
         row = self.jobs.get(job)
         if not row.state.ended:
-            self._tell(job, "go", suspended=suspended)
+            self._tell(job, Go(suspended=suspended))
             row = self.jobs.get(job)
         return Outcome(ended=row.state.ended, problem=row.error, reason=row.reason)
 
@@ -260,9 +260,9 @@ class Arrivals:
 
     # --- parts ------------------------------------------------------------------------------------------------
 
-    def _tell(self, job: str, do: str, **fields: str | bool) -> bool:
+    def _tell(self, job: str, said: Go | Abort) -> bool:
         try:
-            control.call(self.config.run_folder, job, do, timeout=14.0, **fields)
+            control.call(self.config.run_folder, job, said, timeout=14.0)
         except OSError:
             if self.jobs.get(job).phase is not Phase.OFFERED:
                 self.launcher.start(job)  # it died; started again, it asks the source itself

@@ -9,6 +9,7 @@ from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import CancelledError, PreflightError, UnreachableError, VmferryError
 from vmferry.core.job import Role, State
+from vmferry.core.messages.api import KnownVerdict
 from vmferry.core.messages.offer import Offer
 from vmferry.identity.peer import PROOF_PURPOSE, PeerClient
 from vmferry.jobs import spec
@@ -98,7 +99,7 @@ class Offers:
             peer = self.peers.get(row.peer)
             try:
                 work = spec.load(self.config.state_folder, row.id)
-                if peer is not None and self._verdict(work, peer) != "abort":
+                if peer is not None and self._verdict(work, peer) is not KnownVerdict.ABORT:
                     continue
             except UnreachableError:
                 continue
@@ -115,7 +116,7 @@ class Offers:
         seen = [entry.seen_at for entry in self.admissions.entries() if entry.job == row.id]
         return time.time() - max([row.updated_at, *seen]) < limit
 
-    def _verdict(self, work: Spec, peer: Peer) -> str:
+    def _verdict(self, work: Spec, peer: Peer) -> KnownVerdict:
         proof = jobkey.proof(
             work.grant.job_key, work.job, work.source_fingerprint, work.destination_fingerprint, PROOF_PURPOSE
         )

@@ -25,7 +25,7 @@ from vmferry.core.errors import (
     VmferryError,
 )
 from vmferry.core.job import Phase, Role, State
-from vmferry.core.messages.api import Verdict
+from vmferry.core.messages.api import KnownVerdict, VerdictAnswer
 from vmferry.core.messages.finding import Finding, require_none
 from vmferry.core.messages.offer import Artifact, Caller, Grant, MoveOptions, Offer
 from vmferry.core.move import phases
@@ -35,6 +35,7 @@ from vmferry.identity import certificates
 from vmferry.identity.peer import PROOF_PURPOSE
 from vmferry.jobs import control, decision, spec
 from vmferry.jobs.persist import pauses, why
+from vmferry.jobs.requests import CancelRequest
 from vmferry.jobs.spec import Spec
 from vmferry.preflight import case, checks
 from vmferry.preflight.case import Way
@@ -191,9 +192,8 @@ class Moves:
         if row.state.ended:
             raise UsageError(codes.JOB_ENDED, job=job, state=row.state.value)
         # A worker that died gives the move up by itself once it is started again; one that starts has yet to listen.
-        if not workers.tell(
-            self.config, self.jobs, self.launcher, job, "cancel", patience=self.patience, caller=caller.name
-        ):
+        request = CancelRequest(caller=caller.name)
+        if not workers.tell(self.config, self.jobs, self.launcher, job, request, patience=self.patience):
             row = self.jobs.get(job)
             if row.state.ended:
                 raise UsageError(codes.JOB_ENDED, job=job, state=row.state.value)
@@ -207,24 +207,24 @@ class Moves:
         """
         return spec.key(self.config.state_folder, job)
 
-    def verdict(self, job: str) -> Verdict:
-        """Return what this host's journal says of a job, for the destination: `go`, `abort`, or `undecided`.
+    def verdict(self, job: str) -> VerdictAnswer:
+        """Return what this host's journal says of a job, for the destination.
 
         `committing` alone is no answer: the worker is finding out, and journals what it finds.
         """
         row = self.jobs.get(job)
         owner = settled(self.jobs, job)
         if owner is not None:  # an administrator has had the last word
-            return Verdict(verdict=(phases.Verdict.ABORT if owner is Owner.HERE else phases.Verdict.GO).value)
+            return VerdictAnswer(verdict=KnownVerdict.ABORT if owner is Owner.HERE else KnownVerdict.GO)
         steps = self.jobs.steps(job)
         said = phases.verdict(row.role, [step.phase for step in steps])
         if said.final:
-            return Verdict(verdict=said.value, suspended=decision.suspended(steps))
+            return VerdictAnswer(verdict=KnownVerdict(said.value), suspended=decision.suspended(steps))
         if row.state.ended:
-            return Verdict(verdict=phases.Verdict.ABORT.value)
+            return VerdictAnswer(verdict=KnownVerdict.ABORT)
         if row.state is not State.WAITING:
             self.launcher.start(job)
-        return Verdict(verdict="undecided")
+        return VerdictAnswer(verdict=KnownVerdict.UNDECIDED)
 
     def _agreed(self, job: str) -> Spec:
         """Return what the hosts have agreed on for a job that waits.

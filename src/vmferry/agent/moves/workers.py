@@ -2,12 +2,13 @@
 
 import contextlib
 import time
-from typing import Any
 
 from vmferry.agent.services import Launcher
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
+from vmferry.core.move.messages import Abort, Go
 from vmferry.jobs import control
+from vmferry.jobs.requests import CancelRequest
 from vmferry.store.jobs import Jobs
 
 PATIENCE = 15.0  # seconds for a worker to hear what it is told
@@ -15,14 +16,18 @@ _LOOK = 0.05  # seconds between two tries
 
 
 def tell(
-    config: Config, jobs: Jobs, launcher: Launcher, job: str, do: str, *, patience: float = PATIENCE, **fields: Any
+    config: Config,
+    jobs: Jobs,
+    launcher: Launcher,
+    job: str,
+    request: CancelRequest | Go | Abort,
+    *,
+    patience: float = PATIENCE,
 ) -> bool:
     """Tell a job's worker something; one that does not answer is started.
 
     Arguments:
-        do: the request on its control socket.
         patience: seconds.
-        fields: of the request.
 
     Returns:
         Whether it heard it; if not, the job has ended, or the worker does not start.
@@ -33,7 +38,7 @@ def tell(
     limit = time.monotonic() + patience
     while True:
         try:
-            control.call(config.run_folder, job, do, **fields)
+            control.call(config.run_folder, job, request)
         except OSError:
             if jobs.get(job).state.ended or time.monotonic() > limit:
                 return False

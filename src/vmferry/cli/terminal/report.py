@@ -7,12 +7,12 @@ from vmferry.cli.terminal.context import CommandLine
 from vmferry.cli.terminal.units import duration
 from vmferry.core.messages.finding import Finding, Severity, blocker
 from vmferry.core.messages.offer import Report
-from vmferry.core.prediction import Prediction, Verdict
+from vmferry.core.prediction import Convergence, Prediction
 
 _VERDICTS = {
-    Verdict.CONVERGES: "converges",
-    Verdict.AUTO_CONVERGE: "converges with auto-converge",
-    Verdict.NEVER: "will not converge",
+    Convergence.CONVERGES: "converges",
+    Convergence.AUTO_CONVERGE: "converges with auto-converge",
+    Convergence.NEVER: "will not converge",
 }
 
 

@@ -1,6 +1,7 @@
 """The values of the HTTPS API: what crosses between vmferryd and its clients."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
@@ -309,14 +310,27 @@ class StateEvent(Answer):
     reason: str | None
 
 
-class Verdict(Message):
-    """What becomes of a VM whose move broke: go, abort or undecided (host to host)."""
+class KnownVerdict(StrEnum):
+    """What a host can tell of a verdict."""
 
-    verdict: Exact
+    GO = "go"
+    ABORT = "abort"
+    UNDECIDED = "undecided"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "KnownVerdict | None":
+        """Take what a later release has besides for no verdict yet: whoever does not know it waits."""
+        return cls.UNDECIDED if isinstance(value, str) else None
+
+
+class VerdictAnswer(Message):
+    """What becomes of a VM whose move broke (host to host)."""
+
+    verdict: KnownVerdict
     suspended: bool = Field(default=False, description="whether a person had suspended the VM, which stays so")
 
 
-class Going(Message):
+class GoRequest(Message):
     """That a VM is the destination's (host to host)."""
 
     suspended: bool = Field(default=False, description="whether a person had suspended the VM, which stays so")
@@ -330,7 +344,7 @@ class Outcome(Message):
     reason: Line | None = Field(default=None, description="what it waits for; null: for nothing that is known")
 
 
-class Abort(Message):
+class AbortRequest(Message):
     """Why the source gave a move up (host to host)."""
 
     reason: Line

@@ -12,14 +12,14 @@ A session that ends so is one that broke: before the commit the move is given up
 over the daemons.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, get_args, overload
+from typing import Annotated, Any, Literal, get_args, overload
 
 from pydantic import Field, StrictBool, StringConstraints
 
 from vmferry.core import codes, message
 from vmferry.core.errors import InternalError
 from vmferry.core.job import Role
-from vmferry.core.message import Exact, Line, Message, Values
+from vmferry.core.message import Exact, Line, Named, Values
 from vmferry.core.text import printable
 
 Part = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[A-Za-z0-9+/=]*$")]
@@ -29,10 +29,8 @@ OPTIONAL = "optional"
 _SHOWN = 100  # characters of a name that nobody knows
 
 
-class WorkerMessage(Message):
-    """A message of one worker to the other; `do` is its name on the wire."""
-
-    do: ClassVar[str]
+class WorkerMessage(Named):
+    """A message of one worker to the other."""
 
 
 # --- of the source --------------------------------------------------------------------------------------------------
@@ -78,7 +76,7 @@ class Bye(WorkerMessage):
 # --- of the destination ---------------------------------------------------------------------------------------------
 
 
-class File(WorkerMessage):
+class FileReady(WorkerMessage):
     """A disk that the worker copies, or a medium that was compared, is there."""
 
     do = "file"
@@ -141,7 +139,7 @@ class NotRedefined(WorkerMessage):
 # --------------------------------------------------------------------------------------------------------------------
 
 FromSource = Go | Abort | Medium | Define | Bye
-FromDestination = File | Finished | Went | Defined | Stuck | Failed | Cancel | Redefined | NotRedefined
+FromDestination = FileReady | Finished | Went | Defined | Stuck | Failed | Cancel | Redefined | NotRedefined
 
 _KINDS: dict[Role, dict[str, type[WorkerMessage]]] = {
     Role.SOURCE: {kind.do: kind for kind in get_args(FromSource)},
@@ -151,7 +149,7 @@ _KINDS: dict[Role, dict[str, type[WorkerMessage]]] = {
 
 def write(said: WorkerMessage) -> dict[str, Any]:
     """Return a message as it is sent."""
-    return {"do": said.do, **said.wire()}
+    return said.wire()
 
 
 @overload

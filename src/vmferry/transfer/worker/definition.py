@@ -33,7 +33,7 @@ _PART = 2000  # characters
 _TIMES = 3  # that a definition may change anew while the destination is told of it
 
 
-class Defined(Protocol):
+class Definitions(Protocol):
     """What is asked of the VMs of this host (hypervisor/domains.py)."""
 
     def definition(self, uuid: str) -> tuple[str, bool] | None:
@@ -58,7 +58,7 @@ class Definition:
         return cls(offer.persistent_xml, offer.autostart) if offer.persistent else cls(None)
 
     @classmethod
-    def read(cls, domains: Defined, uuid: str) -> "Definition":
+    def read(cls, domains: Definitions, uuid: str) -> "Definition":
         """Read the definition as it is now.
 
         Raises:
@@ -141,7 +141,7 @@ class Teller:
         self,
         state_folder: Path,
         work: Spec,
-        domains: Defined,
+        domains: Definitions,
         say: Callable[[WorkerMessage], bool],
         next_event: Callable[[float], tuple[str, Any]],
     ) -> None:

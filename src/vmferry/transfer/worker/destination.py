@@ -12,17 +12,31 @@ from vmferry.core.errors import CancelledError, UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.kinds import ArtifactType
 from vmferry.core.libvirt import firmware
-from vmferry.core.move import messages
+from vmferry.core.messages.api import KnownVerdict
+from vmferry.core.messages.offer import Address
 from vmferry.core.move import phases as table
-from vmferry.core.move.messages import Abort, Bye, Cancel, Define, Defined, Failed, File, Finished, Go, Medium, Stuck
+from vmferry.core.move.messages import (
+    Abort,
+    Bye,
+    Cancel,
+    Define,
+    Defined,
+    Failed,
+    FileReady,
+    Finished,
+    Go,
+    Medium,
+    Stuck,
+)
 from vmferry.core.move.phases import Recovery, Verdict
 from vmferry.core.policy.networks import Local
 from vmferry.core.policy.settings import listening, require_network
 from vmferry.core.request import build
 from vmferry.hypervisor.vigil import Vigil
-from vmferry.jobs.control import Message
+from vmferry.jobs import requests
 from vmferry.jobs.decision import COMMIT_LIMIT, resolved, suspended
 from vmferry.jobs.persist import tried, why
+from vmferry.jobs.requests import AddressesRequest, CancelRequest, Heard, Listening, WorkerAnswer, WorkerRequest
 from vmferry.net import interfaces
 from vmferry.net.localsockets import dial
 from vmferry.store.jobs import Step
@@ -118,27 +132,27 @@ class Destination(Endpoint):
                 self.events.put(("message", resolved(steps)))
             self._conclude()
 
-    def answer(self, request: Message) -> Message:
+    def answer(self, request: WorkerRequest) -> WorkerAnswer:
         """Answer vmferryd: where this worker listens, or the source's word that came by way of it."""
-        do = request.get("do")
-        if do == "addresses":
-            self._addresses_known.wait(20.0)
-            if self._listener is None:
-                raise self._trouble or self.failure("the worker ended before it listened")
-            return {"addresses": [{"host": host, "port": port} for host, port in self._listener.addresses]}
-        if do in ("go", "abort"):
-            self.events.put(("message", messages.read(request, Role.SOURCE, self.config.name)))
-            if self.session is None and self._listener is not None:
-                self._listener.close()  # wakes a worker that still waits for the source to connect
-            self._ended.wait(12.0)
-            return {"ended": self._ended.is_set()}
-        if do == "cancel" and request.get("force"):
-            self._give_up(str(request.get("caller")))
-            return {}
-        if do == "cancel":
-            self.say(Cancel(caller=str(request.get("caller"))))
-            return {}
-        raise UsageError(codes.BAD_REQUEST, detail=f"a worker cannot {do}")
+        match request:
+            case AddressesRequest():
+                self._addresses_known.wait(20.0)
+                if self._listener is None:
+                    raise self._trouble or self.failure("the worker ended before it listened")
+                return Listening(addresses=[Address(host=host, port=port) for host, port in self._listener.addresses])
+            case Go() | Abort():
+                self.events.put(("message", request))
+                if self.session is None and self._listener is not None:
+                    self._listener.close()  # wakes a worker that still waits for the source to connect
+                self._ended.wait(12.0)
+                return Heard(ended=self._ended.is_set())
+            case CancelRequest(force=True):
+                self._give_up(request.caller)
+            case CancelRequest():
+                self.say(Cancel(caller=request.caller))
+            case _:
+                raise requests.cannot(request.do)
+        return Heard()
 
     def summary(self) -> Summary:
         """Say how it went."""
@@ -240,7 +254,7 @@ class Destination(Endpoint):
 
     def _take_file(self, stream: Stream) -> None:
         try:
-            self.say(File(target=self._disks.receive(stream)))
+            self.say(FileReady(target=self._disks.receive(stream)))
         except Exception as error:  # whatever it is, the source waits for this file, and must hear of it
             self.failed(error)
 
@@ -248,7 +262,7 @@ class Destination(Endpoint):
         """Tell the source that a medium that is here is the same, or end the move."""
         if error is None:
             self._disks.found(target)
-            self.say(File(target=target))
+            self.say(FileReady(target=target))
         else:
             self.failed(error)
 
@@ -334,9 +348,9 @@ class Destination(Endpoint):
             except VmferryError as error:
                 self.doubt(f"{self.spec.peer} alone can tell whether the VM may run here: {why(error)}")
                 continue
-            if said_there.verdict == Verdict.GO:
+            if said_there.verdict is KnownVerdict.GO:
                 return Go(suspended=said_there.suspended)
-            if said_there.verdict == Verdict.ABORT:
+            if said_there.verdict is KnownVerdict.ABORT:
                 return None
 
     def _given_up_there(self, message: Abort) -> VmferryError:

@@ -21,6 +21,7 @@ from vmferry.hypervisor.storage import pools
 from vmferry.identity.peer import PeerClient
 from vmferry.jobs import control, spec
 from vmferry.jobs.persist import Persistence, why
+from vmferry.jobs.requests import WorkerAnswer, WorkerReport, WorkerRequest
 from vmferry.jobs.spec import Spec
 from vmferry.net import interfaces
 from vmferry.store.database import BUSY, Database
@@ -70,7 +71,7 @@ class Endpoint:
         """Serve the control socket from now on."""
         self.control = control.ControlServer(control.path(self.config.run_folder, self.job), self.answer)
 
-    def answer(self, request: control.Message) -> control.Message:
+    def answer(self, request: WorkerRequest) -> WorkerAnswer:
         """Answer a request on the control socket; each end knows its own."""
         raise NotImplementedError
 
@@ -88,12 +89,12 @@ class Endpoint:
         self.phase = phase
         carried = max(self.session.sent, self.session.received) if self.session else 0
         log.info("%s: %s, %d bytes carried", self._label(), phase.value, carried)
-        self._publish("phase", phase.value)
+        self._publish(phase)
 
     def report(self, **numbers: Any) -> None:
         """Publish progress."""
         progress = Progress(phase=self.phase, elapsed=round(time.monotonic() - self.started, 1), **numbers)
-        self._publish("progress", progress.model_dump(mode="json"))
+        self._publish(progress)
 
     def doubt(self, reason: str) -> None:
         """Record what has to be waited for; nothing is guessed meanwhile.
@@ -126,7 +127,7 @@ class Endpoint:
         if self.left and self.spec.role is Role.DESTINATION and state is not State.DONE:
             with suppress(OSError):  # the summary has it; vmferryd tries again
                 spec.note_left(self.config.state_folder, self.job)
-        self._publish("phase", Phase.ENDED.value)
+        self._publish(Phase.ENDED)
         if self.control is not None:
             self.control.close()
         clear(self.config, self.job)
@@ -139,9 +140,9 @@ class Endpoint:
         pools.refresh(self.config.libvirt_uri, self.config.name, files)
         self.domains.close()
 
-    def _publish(self, kind: str, value: Any) -> None:
+    def _publish(self, report: WorkerReport) -> None:
         if self.control is not None:
-            self.control.publish(kind, value)
+            self.control.publish(report)
 
     def _label(self) -> str:
         """Name the job in the log."""

@@ -17,7 +17,7 @@ from vmferry.core.move.messages import (
     Bye,
     Cancel,
     Failed,
-    File,
+    FileReady,
     Finished,
     FromDestination,
     FromSource,
@@ -30,10 +30,10 @@ from vmferry.core.request import build
 from vmferry.hypervisor.activity import Activities
 from vmferry.hypervisor.migration import Migration, Statistics
 from vmferry.hypervisor.storage import media, proofs
-from vmferry.jobs import startlock
-from vmferry.jobs.control import Message
+from vmferry.jobs import requests, startlock
 from vmferry.jobs.decision import Decision, suspended
 from vmferry.jobs.persist import tried, why
+from vmferry.jobs.requests import CancelRequest, Heard, WorkerAnswer, WorkerRequest
 from vmferry.net import interfaces
 from vmferry.store.jobs import Step
 from vmferry.transfer.disks import files, originals
@@ -124,12 +124,12 @@ class Source(Endpoint):
             self._migration.close()
         super().close()
 
-    def answer(self, request: Message) -> Message:
+    def answer(self, request: WorkerRequest) -> WorkerAnswer:
         """Answer vmferryd: a person's wish to cancel."""
-        if request.get("do") != "cancel":
-            raise UsageError(codes.BAD_REQUEST, detail=f"a worker cannot {request.get('do')}")
-        self._cancel(str(request.get("caller") or "somebody"))
-        return {}
+        if not isinstance(request, CancelRequest):
+            raise requests.cannot(request.do)
+        self._cancel(request.caller)
+        return Heard()
 
     def summary(self) -> Summary:
         """Return how it went."""
@@ -200,7 +200,7 @@ class Source(Endpoint):
                 self._show_medium(disks[plan.target])
             else:
                 files.send(self._open("file"), plan.target, disks[plan.target].path)
-            self._wait_for(File)
+            self._wait_for(FileReady)
 
     def _show_medium(self, disk: Artifact) -> None:
         """Tell the destination what is in a medium that it may have, for it to compare."""

@@ -11,7 +11,7 @@ import vmferry
 from vmferry.agent.http.auth import IncomingJob, KnownPeer, OutgoingJob, RecentPeer, ThisAgent
 from vmferry.agent.peers.connectivity import try_back
 from vmferry.core.auditlog.chain import HeadsKept
-from vmferry.core.messages.api import Abort, Back, Going, Hello, Outcome, Verdict
+from vmferry.core.messages.api import AbortRequest, Back, GoRequest, Hello, Outcome, VerdictAnswer
 from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.messages.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.messages.offer import Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
@@ -127,21 +127,21 @@ def admit_job(job: IncomingJob, agent: ThisAgent) -> Admission:
 
 
 @router.post("/jobs/{job}/abort", status_code=204)
-def abort_job(request: Abort, job: IncomingJob, agent: ThisAgent) -> None:
+def abort_job(request: AbortRequest, job: IncomingJob, agent: ThisAgent) -> None:
     """Give the move up."""
     agent.services.incoming.abort(job, request.reason, request.cancelled_by)
 
 
-_RUNS = Going()
+_RUNS = GoRequest()
 
 
 @router.post("/jobs/{job}/go")
-def commit_job(job: IncomingJob, agent: ThisAgent, said: Going = _RUNS) -> Outcome:
+def commit_job(job: IncomingJob, agent: ThisAgent, said: GoRequest = _RUNS) -> Outcome:
     """Take the VM: the source has committed. The answer says how far that came; ask again until it has ended."""
     return agent.services.incoming.go(job, suspended=said.suspended)
 
 
 @router.get("/jobs/{job}/verdict")
-def judge_job(job: OutgoingJob, agent: ThisAgent) -> Verdict:
+def judge_job(job: OutgoingJob, agent: ThisAgent) -> VerdictAnswer:
     """Say what becomes of the VM of a move that broke."""
     return agent.services.outgoing.verdict(job)
