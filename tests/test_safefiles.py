@@ -29,6 +29,7 @@ def refused(path: object, number: int) -> None:
     assert caught.value.errno == number
 
 
+@pytest.mark.root
 def test_links_are_followed_only_where_root_alone_can_make_them(theirs: Path, tmp_path: Path) -> None:
     (tmp_path / "ours").symlink_to("secret")
     assert safefiles.read(str(tmp_path / "ours"), 10) == b"secret"
@@ -75,6 +76,7 @@ def test_a_path_that_names_no_file() -> None:
     assert safefiles.split("/a/b/c d") == ("/a/b", "c d")
 
 
+@pytest.mark.root
 def test_only_regular_files_are_opened(theirs: Path) -> None:
     os.mkfifo(theirs / "fifo")
     os.mknod(theirs / "device", 0o600 | 0o020000, os.makedev(1, 3))

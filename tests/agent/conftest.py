@@ -1,6 +1,7 @@
 """Whole daemons in this process, on real sockets; only what moves VMs is made up, behind its interface."""
 
 import asyncio
+import os
 import queue
 import shutil
 import socket
@@ -15,6 +16,7 @@ from tests.store.steps import walk
 
 from vmferry.agent.auditlog.log import Trail
 from vmferry.agent.daemon import Daemon
+from vmferry.agent.http import server
 from vmferry.agent.peers.credssp import CredSsps
 from vmferry.agent.peers.incoming_signin import SignIns
 from vmferry.agent.services import Services, Stores
@@ -43,6 +45,7 @@ from vmferry.core.messages.probe import ProbeOpening, ProbeRequest
 from vmferry.core.messages.snapshot import HostSnapshot
 from vmferry.core.messages.vm import VmDetail, VmSummary
 from vmferry.core.policy.settings import Protection
+from vmferry.identity.access import UnixUser
 from vmferry.identity.certificates import host_identity
 from vmferry.identity.kerberos import HostKeys
 from vmferry.identity.peer import PeerClient
@@ -382,6 +385,18 @@ def free_port() -> int:
 
 def _no_domains() -> Any:
     raise AssertionError("no libvirt here")
+
+
+@pytest.fixture(autouse=True)
+def root_of_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the daemons take whoever runs the tests for root, so that no test needs to be run as root for that."""
+    real = server._unix_user
+
+    def user(sock: Any) -> UnixUser:
+        found = real(sock)
+        return UnixUser(0 if found.uid == os.geteuid() else found.uid, found.groups)
+
+    monkeypatch.setattr(server, "_unix_user", user)
 
 
 @pytest.fixture

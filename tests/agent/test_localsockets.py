@@ -64,6 +64,7 @@ def spoken(path: Path, text: str, user: int) -> str:
     return str(done.stdout).strip()
 
 
+@pytest.mark.root
 def test_no_worker_is_told_anything_that_is_another_user_s(config: Config) -> None:
     with theirs(control.path(config.run_folder, JOB)):
         with pytest.raises(PermissionError, match=str(OTHER)):
@@ -77,6 +78,7 @@ def test_no_worker_is_told_anything_that_is_another_user_s(config: Config) -> No
             asyncio.run(follow())
 
 
+@pytest.mark.root
 def test_no_other_supervisor_is_asked(config: Config) -> None:
     with theirs(config.run_folder / "supervisor.sock"):
         assert str(OTHER) in (Launcher(config).trouble() or "")
@@ -84,11 +86,13 @@ def test_no_other_supervisor_is_asked(config: Config) -> None:
             Launcher(config).start(JOB)
 
 
+@pytest.mark.root
 def test_no_other_daemon_is_asked(config: Config) -> None:
     with theirs(config.socket), Client.local(config) as client, pytest.raises(UnreachableError, match=str(OTHER)):
         client.jobs()
 
 
+@pytest.mark.root
 def test_a_worker_hears_its_own_user_alone(config: Config) -> None:
     heard: list[WorkerRequest] = []
 
@@ -107,6 +111,7 @@ def test_a_worker_hears_its_own_user_alone(config: Config) -> None:
         server.close()
 
 
+@pytest.mark.root
 def test_the_supervisor_hears_its_own_user_alone(config: Config) -> None:
     program = ["/bin/sleep", "60"]
 

@@ -54,11 +54,13 @@ def test_who_listens_is_asked_of_the_kernel(theirs: Path) -> None:
             dial(str(theirs / "memory.sock"), 0)
 
 
+@pytest.mark.root
 def test_a_socket_of_roots_in_qemus_folder_is_not_qemus(theirs: Path) -> None:
     with listening(theirs / "memory.sock", 0), pytest.raises(PermissionError):
         dial(str(theirs / "memory.sock"), OTHER)
 
 
+@pytest.mark.root
 def test_a_link_to_libvirts_socket_is_not_followed(theirs: Path, tmp_path: Path) -> None:
     with listening(tmp_path / "libvirt-sock", 0):
         dial(str(tmp_path / "libvirt-sock"), 0).close()
@@ -72,6 +74,7 @@ def test_a_link_to_libvirts_socket_is_not_followed(theirs: Path, tmp_path: Path)
             dial(str(theirs / "memory.sock"), OTHER)
 
 
+@pytest.mark.root
 def test_a_folder_that_is_exchanged_for_a_link_is_not_followed(theirs: Path, tmp_path: Path) -> None:
     (tmp_path / "libvirt").mkdir()
     os.chown(tmp_path / "libvirt", OTHER, OTHER)

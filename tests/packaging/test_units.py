@@ -85,6 +85,7 @@ def test_group_is_made(tmp_path: Path) -> None:
     assert "vmferry:" in (tmp_path / "etc" / "group").read_text()
 
 
+@pytest.mark.root
 def test_folders_are_made(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\n")

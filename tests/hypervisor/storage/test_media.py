@@ -66,6 +66,7 @@ def test_a_file_that_is_replaced_meanwhile_is_no_medium(iso: Path) -> None:
         media.digest(str(iso), KEY, replace, format_="raw")
 
 
+@pytest.mark.root
 def test_no_medium_is_read_where_a_user_s_link_leads(iso: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
@@ -104,7 +105,7 @@ def test_a_file_of_the_right_size_that_only_root_and_qemu_can_change_will_do(iso
         ("gone", "No such file"),
     ],
 )
-@pytest.mark.skipif(os.geteuid() != 0, reason="owners")
+@pytest.mark.root
 def test_another_file_will_not_do(tmp_path: Path, what: str, why: str) -> None:
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)

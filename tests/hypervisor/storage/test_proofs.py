@@ -75,6 +75,7 @@ def test_no_file_of_others_is_written_or_removed(folder: Path, tmp_path: Path) -
     assert (tmp_path / "secret").exists()
 
 
+@pytest.mark.root
 def test_no_proof_is_removed_where_a_user_s_link_leads(folder: Path, tmp_path: Path) -> None:
     mark = tmp_path / "elsewhere" / ".vmferry-0123456789ab-vda"
     mark.parent.mkdir()
@@ -95,6 +96,7 @@ def test_a_proof_that_cannot_be_removed_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "large", "device", "folder", "longer", "missing"])
+@pytest.mark.root
 def test_only_a_small_regular_file_is_a_proof(folder: Path, kind: str) -> None:
     mark = folder / ".vmferry-x"
     if kind == "link":

@@ -103,7 +103,7 @@ def test_another_name_of_the_file_is_the_same_file(libvirtd: Any, image: Path, t
         assert uses(libvirtd, other, uuid=OWN) == ["disk vda of VM db01"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+@pytest.mark.root
 def test_a_bind_mount_is_the_same_file(libvirtd: Any, image: Path, tmp_path: Path) -> None:
     place = tmp_path / "mounted"
     place.mkdir()

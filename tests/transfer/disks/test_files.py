@@ -121,6 +121,7 @@ def test_what_is_not_the_granted_file_is_refused(tmp_path: Path, head: bytes, re
         receive(pipe, tmp_path / "copy", limit=100)
 
 
+@pytest.mark.root
 def test_the_source_sends_only_regular_files_of_its_own(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()

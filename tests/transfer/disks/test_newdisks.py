@@ -22,6 +22,7 @@ from vmferry.hypervisor.storage import images
 from vmferry.transfer.disks import files, newdisks
 from vmferry.transfer.disks.newdisks import NewDisks, recorded, remove
 
+pytestmark = pytest.mark.root  # owners
 USER = "nobody"
 FLASH, FILE = ArtifactType.FIRMWARE_VARIABLES, CopiedBy.FILE
 MIB = 1 << 20

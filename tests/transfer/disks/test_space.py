@@ -1,6 +1,5 @@
 """The space that an incoming move takes: real files on a small file system."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from vmferry.core.messages.offer import ArtifactPlan, MoveOptions, Offer
 from vmferry.transfer.disks.space import Room
 
 MIB = 1 << 20
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+pytestmark = pytest.mark.root
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """A later worker of the destination does what the journal says; with libvirt's own test driver."""
 
+import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,13 @@ def copy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def _work(folder: Path, copy: Any, *steps: tuple[Phase, dict[str, Any]]) -> tuple[JobRow, list[Phase]]:
     """Run a worker that goes on after some steps; returns the job and the phases of its journal."""
-    config = Config(name="kvm2", state_folder=folder / "state", run_folder=folder / "run", libvirt_uri=URI)
+    config = Config(
+        name="kvm2",
+        state_folder=folder / "state",
+        run_folder=folder / "run",
+        libvirt_uri=URI,
+        qemu_user=pwd.getpwuid(os.geteuid()).pw_name,
+    )
     made = test_spec.make(Role.DESTINATION)
     offer = made.offer.model_copy(update={"vm": "test", "uuid": copy.UUIDString(), "persistent": False})
     work = made.model_copy(update={"offer": offer})

@@ -1,5 +1,7 @@
 """What comes from the other host's worker, over a real session."""
 
+import os
+import pwd
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +26,11 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 def ends(tmp_path: Path) -> Iterator[tuple[Session, Destination]]:
     """The source's session, and the destination's end of the move."""
     config = Config(
-        name="kvm2", state_folder=tmp_path / "state", run_folder=tmp_path / "run", libvirt_uri="test:///default"
+        name="kvm2",
+        state_folder=tmp_path / "state",
+        run_folder=tmp_path / "run",
+        libvirt_uri="test:///default",
+        qemu_user=pwd.getpwuid(os.geteuid()).pw_name,
     )
     with Database(config.database) as database, sessions() as (source, destination):
         end = Destination(config, test_spec.make(Role.DESTINATION), database)

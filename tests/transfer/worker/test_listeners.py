@@ -43,6 +43,7 @@ def test_each_door_leads_to_its_own_and_shuts(tmp_path: Path) -> None:
         caller.connect(sockets.rpc)
 
 
+@pytest.mark.root
 def test_no_socket_is_made_where_another_could_exchange_its_name(tmp_path: Path) -> None:
     (tmp_path / "qemu").mkdir()
     os.chown(tmp_path / "qemu", 65534, 65534)
@@ -74,6 +75,7 @@ def test_one_connection_that_cannot_be_taken_closes_no_door(tmp_path: Path) -> N
     doors.close()
 
 
+@pytest.mark.root
 def test_only_root_and_qemu_come_in(tmp_path: Path) -> None:
     (tmp_path / "qemu").mkdir()
     for place in (tmp_path, *tmp_path.parents):
