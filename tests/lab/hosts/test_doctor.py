@@ -17,6 +17,7 @@ import pytest
 from tests.lab.faults import restart_daemon, restart_libvirt, started_by_hand, stopped, without_supervisor, written
 from tests.lab.harness import Pair, processes, vmferry, wait
 from tests.lab.hosts.test_settings import dropped
+from tests.lab.steps import told
 from tests.preflight.make import dated, expired
 
 from vmferry.core.errors import Exit
@@ -66,7 +67,7 @@ def checked(pair: Pair) -> list[str]:
     assert done.stdout, done.stderr
     report = json.loads(done.stdout)
     assert (done.returncode == Exit.PREFLIGHT) == bool(blocked(report))
-    return found(report)
+    return found(report | {"findings": told(report)})
 
 
 @contextmanager

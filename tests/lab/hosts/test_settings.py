@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.lab.harness import Failed, Pair, begin, vmferry
-from tests.lab.steps import SLOW_GUEST, SMALL, begin_slow, check_only_on, slow
+from tests.lab.steps import SLOW_GUEST, SMALL, begin_slow, check_only_on, slow, told
 
 from vmferry.core.errors import Exit
 from vmferry.lab import layout, network
@@ -43,7 +43,7 @@ def forbidden(pair: Pair) -> dict[str, Any]:
     """See that a check finds one thing in the way, and that the move is refused for it; gives the problem."""
     words = ["vm", "check", GUEST.name, pair.two.name, "--include-storage"]
     checked = pair.one.run("vmferry", "--output", "json", *words, check=False)
-    (finding,) = json.loads(checked.stdout)["findings"]
+    (finding,) = told(json.loads(checked.stdout))
     assert (finding["severity"], checked.returncode) == ("blocks", Exit.PREFLIGHT)
     problem = refused(pair)
     assert (problem["code"], problem["detail"]) == (finding["code"], finding["detail"])
