@@ -17,7 +17,7 @@ from vmferry.core.messages.probe import ProbeRequest
 from vmferry.core.messages.snapshot import HostSnapshot
 from vmferry.core.options import Encryption
 from vmferry.jobs import spec
-from vmferry.store.peers import Kind
+from vmferry.store.peers import PeerKind
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Node
@@ -104,7 +104,7 @@ def test_a_host_of_the_domain_that_has_not_signed_in_of_late_is_not_heard(paired
     known = kvm2.stores.peers.get("kvm1")
     assert known is not None
     kvm2.stores.peers.remove("kvm1")
-    kvm2.stores.peers.meet(replace(known, kind=Kind.DOMAIN, callers=()))
+    kvm2.stores.peers.meet(replace(known, kind=PeerKind.DOMAIN, callers=()))
     asked: tuple[Callable[[], object], ...] = (
         lambda: client.facts(FactsRequest()),
         lambda: client.probe(ProbeRequest()),

@@ -14,7 +14,7 @@ from vmferry.core.options import Performance
 from vmferry.core.policy.networks import Network
 from vmferry.core.policy.restrictions import Restriction
 from vmferry.core.policy.settings import HostSettings, Protection, SettingsChange
-from vmferry.identity.access import Login, Role, UnixUser
+from vmferry.identity.access import Login, UnixUser, UserRole
 from vmferry.store.database import Database
 from vmferry.store.settings import Settings
 
@@ -107,7 +107,7 @@ def test_disabling_can_cancel_them(kvm1: "Node") -> None:
 
 def test_who_moves_vms_may_see_the_settings_and_not_change_them(kvm1: "Node", monkeypatch: pytest.MonkeyPatch) -> None:
     def operator(config: Config, user: UnixUser, settings: HostSettings) -> Login:
-        return Login(Caller(name="ann", host=config.name, method="unix"), Role.OPERATOR)
+        return Login(Caller(name="ann", host=config.name, method="unix"), UserRole.OPERATOR)
 
     monkeypatch.setattr(auth, "login", operator)
     assert kvm1.client.settings() == HostSettings()

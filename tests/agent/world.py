@@ -29,7 +29,7 @@ from vmferry.core.messages.offer import (
 from vmferry.core.messages.snapshot import HostSnapshot
 from vmferry.core.messages.use import Surroundings
 from vmferry.core.messages.vm import VmSnapshot
-from vmferry.core.policy.admission import Limits
+from vmferry.core.policy.admission import MoveLimits
 from vmferry.core.policy.networks import Local, Network
 from vmferry.core.policy.settings import HostSettings
 from vmferry.identity.peer import PeerClient
@@ -202,6 +202,6 @@ def found(moves: Moves, options: MoveOptions | None = None) -> list[str]:
 def another(moves: Moves, job: str, *, storage: bool = True) -> str:
     """Let this host take part in one more move."""
     moves.jobs.create(job, Role.DESTINATION, f"vm-{job}", "kvm3", ANN, {})
-    assert moves.admissions.ask(job, storage=storage, limits=Limits(moves=9, storage=9)) is None
+    assert moves.admissions.ask(job, storage=storage, limits=MoveLimits(moves=9, storage=9)) is None
     moves.admissions.keep(job)
     return job

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from vmferry.client import Client, Event
 from vmferry.core import codes
-from vmferry.core.auditlog.chain import Break, Head, Kind, Verification
+from vmferry.core.auditlog.chain import Break, LogFault, LogHead, Verification
 from vmferry.core.auditlog.record import AuditRecord
 from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.core.job import Phase, Progress, Role, State, Summary
@@ -86,10 +86,10 @@ CHAIN = Verification(
     first=101,
     since=WHEN,
     until=WHEN,
-    head=Head(number=912, digest="ab" * 32),
+    head=LogHead(number=912, digest="ab" * 32),
     broken=None,
 )
-BROKEN = Break(kind=Kind.CHANGED, file="audit.log.2.gz", line=17, number=117)
+BROKEN = Break(kind=LogFault.CHANGED, file="audit.log.2.gz", line=17, number=117)
 TOKEN = ApiToken(
     id="1f3a9c2e",
     name="ci",

@@ -257,5 +257,5 @@ def test_what_looks_like_bytes_is_bytes() -> None:
             offer.Challenge(nonce=wrong)
     for wrong in ("A", "A===", "AA=A", "=", "AAAA\n"):
         with pytest.raises(ValidationError):
-            signin.Stepped(session="", token=wrong)
-    assert signin.Stepped(session="", token="AA==").token == "AA=="
+            signin.CredSspAnswer(session="", token=wrong)
+    assert signin.CredSspAnswer(session="", token="AA==").token == "AA=="

@@ -60,8 +60,8 @@ from vmferry.core.text import cleaned
 from vmferry.hypervisor.storage import chains
 from vmferry.identity import certificates, pairing, site
 from vmferry.preflight import plan
-from vmferry.preflight.case import Case, Way, run
-from vmferry.preflight.checks import OF_MOVE, OF_PAIR, OF_WAY
+from vmferry.preflight.case import Case, DataRoute, run
+from vmferry.preflight.checks import OF_MOVE, OF_PAIR, OF_ROUTE
 from vmferry.preflight.host.compatibility import Pair
 from vmferry.transfer.disks import files
 from vmferry.transfer.disks.nbd import Replies
@@ -142,7 +142,7 @@ def _calls(data: bytes) -> None:
     guard = Guard(captured.load(_MOVE).authorised)
     for call in Splitter().feed(data):
         if guard.check_call(call) is None:
-            raw = protocol.build(call.program, call.procedure, protocol.Type.REPLY, call.serial)
+            raw = protocol.build(call.program, call.procedure, protocol.MessageType.REPLY, call.serial)
             guard.see_reply(protocol.read(raw))
 
 
@@ -257,7 +257,7 @@ def _facts(data: bytes) -> None:
     facts = message.read(Facts, message.load(data), "kvm2")
     run(OF_PAIR, Pair("kvm1", THERE, "kvm2", facts.host))
     run(OF_PAIR, Pair("kvm2", facts.host, "kvm1", THERE))
-    run(OF_WAY, Way(end(), "kvm2", facts.addresses))
+    run(OF_ROUTE, DataRoute(end(), "kvm2", facts.addresses))
 
 
 def _openings(data: bytes) -> None:

@@ -9,7 +9,7 @@ from tests.preflight.make import DISK, proposal
 from vmferry import safefiles
 from vmferry.config import Config
 from vmferry.core.messages.offer import Artifact, MoveOptions
-from vmferry.core.messages.snapshot import Place
+from vmferry.core.messages.snapshot import DiskTarget
 from vmferry.hypervisor import snapshot
 from vmferry.hypervisor.snapshot import Snapshots
 from vmferry.hypervisor.storage import folders
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def see(folder: Path, disk: Artifact, path: Path | None = None, **options: Any) -> Place:
+def see(folder: Path, disk: Artifact, path: Path | None = None, **options: Any) -> DiskTarget:
     vm = proposal(disks=[disk], options=MoveOptions(**options))
     return Snapshots(Config(name="kvm2", disk_folders=[folder]))._place(disk, str(path or disk.path), vm, NONCE)
 

@@ -10,7 +10,7 @@ from vmferry.core import codes
 from vmferry.core.errors import VmferryError
 from vmferry.core.messages.offer import Caller
 from vmferry.core.policy.settings import HostSettings
-from vmferry.identity.access import Role, UnixUser, login, require, require_peer, require_people
+from vmferry.identity.access import UnixUser, UserRole, login, require, require_peer, require_people
 from vmferry.store.peers import Peer
 
 
@@ -25,8 +25,8 @@ def test_root_is_administrator_and_the_group_operators(config: Config) -> None:
     group = config.group_id()
     assert group is not None
     root = login(config, UnixUser(0, frozenset()))
-    assert (root.caller, root.role) == (Caller(name="root", host="kvm1", method="unix"), Role.ADMINISTRATOR)
-    assert login(config, UnixUser(54321, frozenset({7, group}))).role is Role.OPERATOR
+    assert (root.caller, root.role) == (Caller(name="root", host="kvm1", method="unix"), UserRole.ADMINISTRATOR)
+    assert login(config, UnixUser(54321, frozenset({7, group}))).role is UserRole.OPERATOR
 
 
 def test_anybody_else_is_refused_by_name(config: Config) -> None:
@@ -38,7 +38,7 @@ def test_anybody_else_is_refused_by_name(config: Config) -> None:
 
 def test_without_the_group_only_root(config: Config) -> None:
     alone = config.model_copy(update={"group": "no-such-group"})
-    assert login(alone, UnixUser(0, frozenset())).role is Role.ADMINISTRATOR
+    assert login(alone, UnixUser(0, frozenset())).role is UserRole.ADMINISTRATOR
     with pytest.raises(VmferryError):
         login(alone, UnixUser(54321, frozenset({0})))
 
@@ -51,9 +51,9 @@ def test_settings_name_people_by_user_and_group(config: Config) -> None:
     other = next(entry for entry in grp.getgrall() if entry.gr_gid not in (config.group_id(), ann.pw_gid))
     user = UnixUser(ann.pw_uid, frozenset({ann.pw_gid, other.gr_gid}))
     for role, settings in (
-        (Role.VIEWER, HostSettings(viewers=[ann.pw_name])),
-        (Role.OPERATOR, HostSettings(viewers=[ann.pw_name], operators=[f"@{other.gr_name}"])),
-        (Role.ADMINISTRATOR, HostSettings(administrators=[f"@{other.gr_name}"], viewers=["@none"])),
+        (UserRole.VIEWER, HostSettings(viewers=[ann.pw_name])),
+        (UserRole.OPERATOR, HostSettings(viewers=[ann.pw_name], operators=[f"@{other.gr_name}"])),
+        (UserRole.ADMINISTRATOR, HostSettings(administrators=[f"@{other.gr_name}"], viewers=["@none"])),
     ):
         assert login(config, user, settings).role is role
     nobody = HostSettings(administrators=[f"@no-{ann.pw_name}", other.gr_name, "@no-such-group"])
@@ -72,10 +72,10 @@ def test_people_must_exist() -> None:
 
 def test_a_role_includes_those_below(config: Config) -> None:
     root = login(config, UnixUser(0, frozenset()))
-    require(config, root, Role.VIEWER, "look")
-    viewer = type(root)(root.caller, Role.VIEWER)
+    require(config, root, UserRole.VIEWER, "look")
+    viewer = type(root)(root.caller, UserRole.VIEWER)
     with pytest.raises(VmferryError) as caught:
-        require(config, viewer, Role.OPERATOR, "move VMs")
+        require(config, viewer, UserRole.OPERATOR, "move VMs")
     assert "role operator" in caught.value.remedy
 
 

@@ -9,7 +9,7 @@ from vmferry.core import codes
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.messages.offer import Caller
 from vmferry.identity import tokens
-from vmferry.identity.access import Role
+from vmferry.identity.access import UserRole
 from vmferry.store.database import Database
 from vmferry.store.tokens import TokenRow, Tokens
 
@@ -29,28 +29,28 @@ def refused(code: Code, call: Callable[[], object]) -> VmferryError:
 
 
 def test_the_word_proves_the_token(store: Tokens) -> None:
-    row, word = tokens.issue(store, "ci", Role.OPERATOR, 60.0, "root")
+    row, word = tokens.issue(store, "ci", UserRole.OPERATOR, 60.0, "root")
     assert (row.name, row.role, row.expires_at, row.created_by) == ("ci", "operator", 1060.0, "root")
     assert tokens.proved(store, word, "kvm1") == row
     found = tokens.login(row.name, row.role, "kvm1")
-    assert (found.caller, found.role) == (Caller(name="token ci", host="kvm1", method="token"), Role.OPERATOR)
+    assert (found.caller, found.role) == (Caller(name="token ci", host="kvm1", method="token"), UserRole.OPERATOR)
 
 
 def test_words_differ_and_have_256_random_bits(store: Tokens) -> None:
-    words = {tokens.issue(store, None, Role.VIEWER, 60.0, "root")[1] for _ in range(50)}
+    words = {tokens.issue(store, None, UserRole.VIEWER, 60.0, "root")[1] for _ in range(50)}
     assert len({word[15:] for word in words}) == 50
     assert all(len(word.partition("-")[2].partition("-")[2]) == 43 for word in words)
 
 
 def test_the_secret_is_not_at_rest(store: Tokens, tmp_path: Path) -> None:
-    _, word = tokens.issue(store, "ci", Role.OPERATOR, 60.0, "root")
+    _, word = tokens.issue(store, "ci", UserRole.OPERATOR, 60.0, "root")
     secret = word.rpartition("vmft1-")[2][9:].encode()
     for file in tmp_path.iterdir():
         assert secret not in file.read_bytes()
 
 
 def test_whatever_is_wrong_is_answered_alike(store: Tokens) -> None:
-    row, word = tokens.issue(store, "ci", Role.OPERATOR, 60.0, "root")
+    row, word = tokens.issue(store, "ci", UserRole.OPERATOR, 60.0, "root")
     secret = word[len("vmft1-12345678-") :]
     other = "A" if secret[0] != "A" else "B"
     wrong = ["", word[:-1], word + "A", f"vmft1-{row.id}-{other}{secret[1:]}", f"vmft1-00000000-{secret}", word.upper()]

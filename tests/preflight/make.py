@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 from vmferry.core.libvirt.hostpolicy import Policy
 from vmferry.core.messages.offer import Artifact, Caller, MoveOptions, Proposal
-from vmferry.core.messages.snapshot import DestinationSnapshot, HostSnapshot, Place
+from vmferry.core.messages.snapshot import DestinationSnapshot, DiskTarget, HostSnapshot
 from vmferry.core.messages.vm import VmSnapshot
 from vmferry.core.options import Encryption
 from vmferry.core.policy.networks import Local
@@ -41,7 +41,7 @@ DISK = Artifact(
     owner="root",
     group="root",
 )
-PLACE = Place(target="vda", path=PATH, device=1, free=10 << 30)
+PLACE = DiskTarget(target="vda", path=PATH, device=1, free=10 << 30)
 HERE = DestinationSnapshot(
     uuid=UUIDS[1],
     hostname="kvm2",

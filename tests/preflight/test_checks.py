@@ -33,21 +33,21 @@ from vmferry.core.libvirt import domainxml
 from vmferry.core.libvirt.displays import Obstacle
 from vmferry.core.messages.finding import Finding, Severity, blocker
 from vmferry.core.messages.offer import Artifact, MoveOptions
-from vmferry.core.messages.snapshot import Place, Resources
+from vmferry.core.messages.snapshot import DiskTarget, Resources
 from vmferry.core.messages.vm import Contents, Later, Unmovable
 from vmferry.core.options import Encryption
 from vmferry.core.policy.networks import Network
 from vmferry.core.policy.settings import HostSettings, Protection
 from vmferry.preflight import checks as all_checks
-from vmferry.preflight.case import Case, Way, run
-from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_VM, OF_WAY
+from vmferry.preflight.case import Case, DataRoute, run
+from vmferry.preflight.checks import OF_HOST, OF_MOVE, OF_ROUTE, OF_VM
 
 PASSED_ON = "<hostdev mode='subsystem' type='pci'><source><address bus='1'/></source></hostdev>"
 OTHER = DISK.model_copy(update={"target": "vdb", "path": "/var/lib/libvirt/images/b/web01.qcow2"})
 STORAGE = MoveOptions(include_storage=True)
 
 
-NVRAM = Place(target="nvram", path="/var/lib/libvirt/qemu/nvram/web01_VARS.fd")
+NVRAM = DiskTarget(target="nvram", path="/var/lib/libvirt/qemu/nvram/web01_VARS.fd")
 VARIABLES = (
     "<loader readonly='yes' type='pflash'>/usr/share/OVMF/a.fd</loader>"
     f"<nvram template='/usr/share/OVMF/v.fd'>{NVRAM.path}</nvram>"
@@ -339,8 +339,8 @@ def test_where_all_is_well_nothing_is_found() -> None:
         assert run(OF_HOST, end(ONLY, source=source, encryption=Encryption.OFF)) == []
     assert run(OF_VM, VM) == []
     assert run(OF_MOVE, case()) == []
-    assert run(OF_WAY, Way(end(ONLY), "kvm2", ["10.30.0.2", "10.20.0.2"])) == []
-    assert run(OF_WAY, Way(end(), "kvm2", ["10.30.0.2"])) == []
+    assert run(OF_ROUTE, DataRoute(end(ONLY), "kvm2", ["10.30.0.2", "10.20.0.2"])) == []
+    assert run(OF_ROUTE, DataRoute(end(), "kvm2", ["10.30.0.2"])) == []
 
 
 @pytest.mark.parametrize("source", [True, False])
@@ -354,7 +354,7 @@ def test_a_fault_of_one_hosts_settings(code: str, settings: HostSettings, source
 
 
 def test_hosts_that_share_no_network() -> None:
-    (found,) = run(OF_WAY, Way(end(ONLY), "kvm2", ["10.30.0.2", "kvm2.example"]))
+    (found,) = run(OF_ROUTE, DataRoute(end(ONLY), "kvm2", ["10.30.0.2", "kvm2.example"]))
     assert (found.code, found.severity) == ("migration-network-not-common", Severity.BLOCKS)
     assert (found.source, found.destination) == ("10.20.0.0/24", "10.30.0.2, kvm2.example")
 
@@ -454,7 +454,7 @@ def test_a_fault_of_the_move(code: str, severity: Severity, fault: Case) -> None
 
 def test_each_code_of_a_check_has_a_test() -> None:
     causes: set[Code] = set()
-    for checks in (OF_HOST, OF_VM, OF_MOVE, OF_WAY):
+    for checks in (OF_HOST, OF_VM, OF_MOVE, OF_ROUTE):
         causes |= {code for check in checks for code in check.causes}
     tested = {code for code, _ in [*HOST_FAULTS, *VM_FAULTS]} | {code for code, _, _ in FAULTS}
     assert {code.name for code in causes} == tested | APART

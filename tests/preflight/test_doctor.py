@@ -11,22 +11,22 @@ from vmferry.core import codes
 from vmferry.core.errors import Code, UnreachableError
 from vmferry.core.messages.diagnosis import Facts
 from vmferry.core.messages.finding import Finding, Severity
-from vmferry.core.messages.probe import Reached
+from vmferry.core.messages.probe import ProbedRoute
 from vmferry.core.policy.networks import Local, Network
 from vmferry.core.policy.settings import HostSettings, Protection
 from vmferry.preflight.case import run
 from vmferry.preflight.checks import OF_HEALTH, OF_MEETING, OF_PAIR, OF_REACH
 from vmferry.preflight.doctor import firewall, pair, service
 from vmferry.preflight.doctor.firewall import Packet, Rules
-from vmferry.preflight.doctor.health import Certificate, File, Folder, Health, Link, Meeting
+from vmferry.preflight.doctor.health import CertificateHealth, Folder, GuardedFile, Health, Meeting, NetworkLink
 from vmferry.preflight.host.compatibility import Pair
-from vmferry.preflight.host.reach import Reach
+from vmferry.preflight.host.reach import Reachability
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
-GOOD = Certificate("/var/lib/vmferry/host.pem", NOW - timedelta(days=400), NOW + timedelta(days=400))
+GOOD = CertificateHealth("/var/lib/vmferry/host.pem", NOW - timedelta(days=400), NOW + timedelta(days=400))
 MGMT, MIG = Local("10.91.0.1", 24, "mgmt"), Local("10.92.0.1", 24, "mig")
 ONLY = HostSettings(migration=True, any_network=False, networks=[Network(subnet="10.92.0.0/24")])
-KEY = File("/var/lib/vmferry/host.key", 0o600)
+KEY = GuardedFile("/var/lib/vmferry/host.key", 0o600)
 IMAGES = Folder("/var/lib/libvirt/images", free=50, size=100)
 WELL = Health(
     name="kvm1",
@@ -37,9 +37,9 @@ WELL = Health(
     port=6601,
     data_ports=(6610, 6659),
     addresses=[MGMT, MIG],
-    links={"mgmt": Link(True, 1500), "mig": Link(True, 9000)},
-    socket=File("/run/vmferry/api.sock", 0o666),
-    state=[File("/var/lib/vmferry", 0o700), KEY],
+    links={"mgmt": NetworkLink(True, 1500), "mig": NetworkLink(True, 9000)},
+    socket=GuardedFile("/run/vmferry/api.sock", 0o666),
+    state=[GuardedFile("/var/lib/vmferry", 0o700), KEY],
     certificate=GOOD,
     folders=[IMAGES],
     qemu_user="libvirt-qemu",
@@ -73,7 +73,7 @@ FAULTS: list[tuple[str, Severity, dict[str, Any]]] = [
     ("transfer-not-startable", Severity.BLOCKS, {"workers": "systemd says of vmferry-transfer@.service: not-found"}),
     ("daemon-not-kept", Severity.WARNS, {"kept": "its unit is disabled"}),
     ("start-hook-missing", Severity.WARNS, {"unlocked": "its hook is gone", "hook": "/etc/libvirt/hooks/qemu.d/x"}),
-    ("api-socket-closed", Severity.WARNS, {"socket": File("/run/vmferry/api.sock", 0o600)}),
+    ("api-socket-closed", Severity.WARNS, {"socket": GuardedFile("/run/vmferry/api.sock", 0o600)}),
     ("group-missing", Severity.WARNS, {"group_missing": "vmferry"}),
     ("migration-disabled", Severity.BLOCKS, {"settings": ONLY.model_copy(update={"migration": False})}),
     ("state-folder-open", Severity.WARNS, {"state": [replace(KEY, mode=0o640)]}),
@@ -101,16 +101,16 @@ FAULTS: list[tuple[str, Severity, dict[str, Any]]] = [
         Severity.WARNS,
         {"settings": ONLY.model_copy(update={"networks": [*ONLY.networks, Network(subnet="10.95.0.0/24")]})},
     ),
-    ("interface-down", Severity.BLOCKS, {"links": {"mgmt": Link(True, 1500), "mig": Link(False, 1500)}}),
+    ("interface-down", Severity.BLOCKS, {"links": {"mgmt": NetworkLink(True, 1500), "mig": NetworkLink(False, 1500)}}),
     (
         "interface-down",
         Severity.WARNS,
         {
-            "links": {"mgmt": Link(True, 1500), "mig": Link(False, 1500)},
+            "links": {"mgmt": NetworkLink(True, 1500), "mig": NetworkLink(False, 1500)},
             "settings": ONLY.model_copy(update={"any_network": True}),
         },
     ),
-    ("mtu-small", Severity.WARNS, {"links": {"mig": Link(True, 1000)}}),
+    ("mtu-small", Severity.WARNS, {"links": {"mig": NetworkLink(True, 1000)}}),
     ("disk-folder-missing", Severity.BLOCKS, {"folders": [Folder("/srv", exists=False)]}),
     ("disk-folder-missing", Severity.WARNS, {"folders": [IMAGES, Folder("/srv", exists=False)]}),
     ("disk-folder-unwritable", Severity.WARNS, {"folders": [IMAGES, replace(IMAGES, writable=False)]}),
@@ -141,7 +141,7 @@ def test_where_all_is_well_nothing_is_found() -> None:
     assert run(OF_MEETING, meeting()) == []
     other = THERE.model_copy(update={"uuid": "u-2", "hostname": "kvm2"})
     assert run(OF_PAIR, Pair("kvm1", THERE, "kvm2", other)) == []
-    assert run(OF_REACH, Reach("kvm1", "kvm2", [Reached(address="10.92.0.2", port=6610, mtu=1500)])) == []
+    assert run(OF_REACH, Reachability("kvm1", "kvm2", [ProbedRoute(address="10.92.0.2", port=6610, mtu=1500)])) == []
 
 
 @pytest.mark.parametrize(("code", "severity", "change"), FAULTS)
@@ -168,7 +168,7 @@ def test_a_daemon_that_listens_everywhere_is_reached_where_others_know_it() -> N
 
 def test_what_is_not_known_is_not_held_against_a_host() -> None:
     unknown = replace(WELL, firewall=None, synchronised=None, links={}, state=[replace(KEY, mode=None)])
-    assert run(OF_HEALTH, replace(unknown, certificate=Certificate("x"), listen=["kvm1.example.com"])) == []
+    assert run(OF_HEALTH, replace(unknown, certificate=CertificateHealth("x"), listen=["kvm1.example.com"])) == []
 
 
 def test_two_folders_that_cannot_be_used_block() -> None:
@@ -227,8 +227,8 @@ def test_what_the_other_host_finds_of_itself_is_passed_on() -> None:
     assert run((pair.SETTINGS,), meeting(facts=facts)) == [OFF]
 
 
-def way(address: str, error: str | None = None, *stalled: Any) -> Reached:
-    return Reached(address=address, port=6610, local="10.92.0.1", error=error, stalled=list(stalled), mtu=9000)
+def way(address: str, error: str | None = None, *stalled: Any) -> ProbedRoute:
+    return ProbedRoute(address=address, port=6610, local="10.92.0.1", error=error, stalled=list(stalled), mtu=9000)
 
 
 @pytest.mark.parametrize(
@@ -247,13 +247,13 @@ def way(address: str, error: str | None = None, *stalled: Any) -> Reached:
         ),
     ],
 )
-def test_the_first_way_that_answers_decides(ways: list[Reached], expected: list[str]) -> None:
-    found = run(OF_REACH, Reach("kvm1", "kvm2", ways))
+def test_the_first_way_that_answers_decides(ways: list[ProbedRoute], expected: list[str]) -> None:
+    found = run(OF_REACH, Reachability("kvm1", "kvm2", ways))
     assert [f"{one.severity.value} {one.code}" for one in found] == expected
 
 
 def test_a_black_hole_names_the_sender_and_the_size_to_try() -> None:
-    (found,) = run(OF_REACH, Reach("kvm1", "kvm2", [way("10.92.0.2", None, "source", "destination")]))
+    (found,) = run(OF_REACH, Reachability("kvm1", "kvm2", [way("10.92.0.2", None, "source", "destination")]))
     assert "from kvm1 and kvm2" in found.detail
     assert "ping -M do -s 8972 10.92.0.2" in found.remedy
 

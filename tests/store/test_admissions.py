@@ -7,12 +7,12 @@ import pytest
 
 from vmferry.core.job import Role, State
 from vmferry.core.messages.offer import Caller
-from vmferry.core.policy.admission import AWAY, HOLD, Limits
+from vmferry.core.policy.admission import AWAY, HOLD, MoveLimits
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 
-ONE = Limits(moves=1, storage=1)
+ONE = MoveLimits(moves=1, storage=1)
 ALICE = Caller(name="alice", host="kvm1", method="unix")
 
 

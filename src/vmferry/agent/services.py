@@ -25,7 +25,7 @@ from vmferry.core.messages.offer import (
     Report,
 )
 from vmferry.core.messages.probe import ProbeOpening, ProbeRequest
-from vmferry.core.messages.signin import SignedIn, SignIn, Step, Stepped
+from vmferry.core.messages.signin import CredSspAnswer, CredSspMessage, SignedIn, SignIn
 from vmferry.core.messages.use import Surroundings
 from vmferry.core.messages.vm import VmDetail, VmSummary
 from vmferry.identity.certificates import Identity
@@ -243,7 +243,7 @@ class SignIns(Protocol):
 class CredSsp(Protocol):
     """Lets hosts in for users by their passwords. Every method blocks and may raise a VmferryError."""
 
-    def step(self, asked: Step, address: str, bound: bytes) -> Stepped:
+    def step(self, asked: CredSspMessage, address: str, bound: bytes) -> CredSspAnswer:
         """Take one message of a sign-in."""
         ...
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from vmferry.cli.main import top
 from vmferry.cli.terminal.context import global_options
 from vmferry.core import codes
-from vmferry.core.ad.delegation import Delegations, Written
+from vmferry.core.ad.delegation import Delegations, DirectoryChange
 from vmferry.core.ad.verification import DelegationCheck
 from vmferry.core.auditlog.chain import Verification
 from vmferry.core.auditlog.record import AuditRecord
@@ -53,8 +53,8 @@ from vmferry.preflight.checks import (
     OF_MOVE,
     OF_PAIR,
     OF_REACH,
+    OF_ROUTE,
     OF_VM,
-    OF_WAY,
 )
 
 MARK = "<!-- What follows is written by `python -m vmferry.cli.reference`. -->\n"
@@ -80,7 +80,7 @@ VALUES = (
     HostReport,
     Matrix,
     Delegations,
-    Written,
+    DirectoryChange,
     DelegationCheck,
     AuditRecord,
     Verification,
@@ -106,12 +106,12 @@ _CHECKS: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
     ("The VM by itself", OF_VM),
     ("The VM on the destination", OF_MOVE),
     ("Files that stay on the source", OF_LEAVING),
-    ("The connection between the hosts", OF_WAY + OF_REACH),
+    ("The connection between the hosts", OF_ROUTE + OF_REACH),
     ("Prediction of the move", OF_FORECAST),
 )
 _DIAGNOSES: tuple[tuple[str, tuple[Check[Any], ...]], ...] = (
     ("One host", OF_HEALTH),
-    ("Two hosts", OF_MEETING + OF_HOST + OF_PAIR + OF_WAY + OF_REACH),
+    ("Two hosts", OF_MEETING + OF_HOST + OF_PAIR + OF_ROUTE + OF_REACH),
 )
 
 

@@ -1,4 +1,4 @@
-"""Where a host is, as people write it."""
+"""Host addresses as people write them."""
 
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
@@ -6,21 +6,22 @@ from vmferry.core.errors import UsageError
 _DIGITS = 5  # of a port
 
 
-def host_port(place: str, default: int) -> tuple[str, int]:
+def host_port(text: str, default: int) -> tuple[str, int]:
     """Read HOST, HOST:PORT or [HOST]:PORT.
 
     Arguments:
-        default: the port where none is said.
+        text: the address.
+        default: the port if the text has none.
 
     Raises:
         UsageError: it is something else (BAD_REQUEST).
     """
-    host, port = place, str(default)
-    if place.startswith("["):
-        host, _, rest = place[1:].partition("]")
+    host, port = text, str(default)
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
         port = rest.removeprefix(":") or port
-    elif place.count(":") == 1:
-        host, _, port = place.partition(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
     if not host or not port.isdecimal() or len(port) > _DIGITS or not 0 < int(port) < 65536:
-        raise UsageError(codes.BAD_REQUEST, detail=f"{place} is not HOST or HOST:PORT")
+        raise UsageError(codes.BAD_REQUEST, detail=f"{text} is not HOST or HOST:PORT")
     return host, int(port)

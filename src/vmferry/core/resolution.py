@@ -16,7 +16,7 @@ class Owner(StrEnum):
     THERE = "there"
 
 
-class Way(BaseModel):
+class ResolveChoice(BaseModel):
     """One way to settle a move by hand."""
 
     model_config = ConfigDict(frozen=True)
@@ -39,8 +39,8 @@ class Resolution(BaseModel):
         description="how libvirt has the VM here: running, paused, busy, off, absent; null: not known"
     )
     answers: bool = Field(description="whether the other host answers")
-    keep: Way = Field(description="the VM is this host's")
-    give_up: Way = Field(description="the VM is the other host's")
+    keep: ResolveChoice = Field(description="the VM is this host's")
+    give_up: ResolveChoice = Field(description="the VM is the other host's")
 
 
 class ResolveRequest(BaseModel):

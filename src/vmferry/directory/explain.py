@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vmferry.core import codes
 from vmferry.core.ad import delegation, descriptor
-from vmferry.core.ad.delegation import CONTROL, SENSITIVE, SERVICES, Account, Kind, NameFault, Protocol
+from vmferry.core.ad.delegation import CONTROL, SENSITIVE, SERVICES, Account, DelegationKind, NameFault, Protocol
 from vmferry.core.ad.pac import PROTECTED_USERS
 from vmferry.core.errors import AccessError, VmferryError
 from vmferry.core.messages.signin import Service
@@ -110,7 +110,7 @@ def link_error(
     """Give what is missing of a delegation."""
     found = delegation.link(source, destination, service, samba=directory.samba)
     named = {"source": source.name, "host": destination.name, "service": SERVICES[service]}
-    if found.missing or found.kind is Kind.NONE:
+    if found.missing or found.kind is DelegationKind.NONE:
         return AccessError(codes.DELEGATION_ABSENT, **named)
     # Samba's resource-based kind, too, takes tickets of users who came without one only where any protocol is allowed.
     kerberos_only = found.protocol is Protocol.KERBEROS or (directory.samba and not source.any_protocol)

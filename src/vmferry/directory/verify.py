@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from vmferry.core import codes
 from vmferry.core.ad import delegation
 from vmferry.core.ad.delegation import SERVICES, Account, NameFault, Protocol
-from vmferry.core.ad.verification import DelegationCheck, Seen, State, Step, compare
+from vmferry.core.ad.verification import DelegationCheck, Seen, StepState, VerificationStep, compare
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.messages.signin import Service
 from vmferry.directory import accounts, controllers
@@ -38,16 +38,16 @@ def verify(
         InternalError: directory-library, kerberos-library.
     """
     with connector() as directory:
-        steps: list[Step] = []
+        steps: list[VerificationStep] = []
         try:
             one, two = accounts.host(directory, source), accounts.host(directory, destination)
         except VmferryError as error:
             if error.code is not codes.ACCOUNT_UNKNOWN:
                 raise
-            steps.append(Step.of("accounts", error))
+            steps.append(VerificationStep.of("accounts", error))
         else:
             known = f"{user}@{directory.domain.upper()}" if "@" not in user else user
-            steps.append(Step.ok("accounts", f"{one.dn}; {two.dn}"))
+            steps.append(VerificationStep.ok("accounts", f"{one.dn}; {two.dn}"))
             steps.append(_agreed(connector, directory, one, two))
             steps += _directory(directory, one, two, destination, known, services)
             steps += _kdc(directory, one, destination, known, services, keys)
@@ -58,54 +58,58 @@ def verify(
 
 def _directory(
     directory: Directory, one: Account, two: Account, called: str, user: str, services: Sequence[Service]
-) -> Iterator[Step]:
+) -> Iterator[VerificationStep]:
     """Go through what the directory says."""
     try:
         person = reasons.person(directory, user, one.name)
         protected = person.protected if person else ""
         if protected:
             raise AccessError(codes.USER_PROTECTED, user=user, why=protected, host=two.name)
-        yield Step.ok("user", f"{person.dn} may be acted for." if person else f"{user} is of another domain.")
+        yield VerificationStep.ok(
+            "user", f"{person.dn} may be acted for." if person else f"{user} is of another domain."
+        )
     except AccessError as error:
-        yield Step.of("user", error)
+        yield VerificationStep.of("user", error)
     faults = accounts.faults(directory, two)[0]
     for service in services:
         found = delegation.link(one, two, service, samba=directory.samba)
         asked = kerberos.asked(SERVICES[service], called)
         wrong = reasons.name_error(two, faults, asked)
-        yield (Step.of(f"{service} name", wrong) if wrong else Step.ok(f"{service} name", asked))
+        yield (
+            VerificationStep.of(f"{service} name", wrong) if wrong else VerificationStep.ok(f"{service} name", asked)
+        )
         wrong = reasons.link_error(directory, one, two, service, with_ticket=True)
         only = " Only for users who come with a ticket." if found.protocol is Protocol.KERBEROS else ""
         yield (
-            Step.of(f"{service} delegation", wrong)
+            VerificationStep.of(f"{service} delegation", wrong)
             if wrong
-            else Step.ok(f"{service} delegation", f"It is {found.kind.value}.{only}")
+            else VerificationStep.ok(f"{service} delegation", f"It is {found.kind.value}.{only}")
         )
 
 
 def _kdc(
     directory: Directory, one: Account, called: str, user: str, services: Sequence[Service], keys: HostKeys
-) -> Iterator[Step]:
+) -> Iterator[VerificationStep]:
     """Ask the KDC for the tickets that a move takes."""
     proxies = {f"KDC: {service} ticket": service for service in services}
     why = _absent(keys, one)
     if why:
         error = AccessError(codes.KDC_UNTRIED, source=one.name, host=called, user=user, why=why)
-        yield from (Step.of(name, error, State.NOT_TRIED) for name in (_SELF, *proxies))
+        yield from (VerificationStep.of(name, error, StepState.NOT_TRIED) for name in (_SELF, *proxies))
         return
     try:
         credential = keys.impersonate(user)  # S4U2Self
     except VmferryError as refused:
-        yield Step.of(_SELF, refused)
+        yield VerificationStep.of(_SELF, refused)
         return
-    yield Step.ok(_SELF, _GIVEN)
+    yield VerificationStep.ok(_SELF, _GIVEN)
     for name, service in proxies.items():
         try:
             kerberos.initiate(credential, SERVICES[service], called, None, source=one.name, user=user)  # S4U2Proxy
         except VmferryError as refused:
-            yield Step.of(name, _explained(directory, one, called, user, service, refused))
+            yield VerificationStep.of(name, _explained(directory, one, called, user, service, refused))
         else:
-            yield Step.ok(name, _GIVEN)
+            yield VerificationStep.ok(name, _GIVEN)
 
 
 def _explained(
@@ -130,7 +134,7 @@ def _absent(keys: HostKeys, one: Account) -> str:
     return "" if name == one.name else f"this is {name}"
 
 
-def _agreed(connector: DirectoryConnector, directory: Directory, one: Account, two: Account) -> Step:
+def _agreed(connector: DirectoryConnector, directory: Directory, one: Account, two: Account) -> VerificationStep:
     """Compare what the domain's controllers know."""
     seen = {directory.controller: _seen(directory, one, two)}
     away: dict[str, VmferryError] = {}

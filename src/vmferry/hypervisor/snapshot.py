@@ -18,7 +18,7 @@ from vmferry import safefiles
 from vmferry.config import Config
 from vmferry.core.libvirt import capabilities, domainxml, firmware, hostpolicy
 from vmferry.core.messages.offer import Artifact, Proposal
-from vmferry.core.messages.snapshot import DestinationSnapshot, HostSnapshot, Place
+from vmferry.core.messages.snapshot import DestinationSnapshot, DiskTarget, HostSnapshot
 from vmferry.hypervisor import displays, resources
 from vmferry.hypervisor.connection import connected, is_gone, sentence, translating
 from vmferry.hypervisor.storage import folders, media, proofs, shared
@@ -209,13 +209,13 @@ class Snapshots:
         paths = dict.fromkeys(path for xml in xmls for path in firmware.boot_files(xml))
         return [path for path in paths if hostpolicy.inside(path, folders) and not Path(path).exists()]
 
-    def _variables(self, xml: str) -> Place | None:
+    def _variables(self, xml: str) -> DiskTarget | None:
         """Look at where the VM's UEFI variables would be, in the folders for them only."""
         flash = firmware.variables(xml)
         allowed = self._config.nvram_folders
         if flash is None or not hostpolicy.inside(flash.path, tuple(str(folder) for folder in allowed)):
             return None
-        place = Place(target=firmware.VARIABLES, path=flash.path)
+        place = DiskTarget(target=firmware.VARIABLES, path=flash.path)
         try:
             folder, name = safefiles.split(flash.path)
             with safefiles.folder(folder) as inside:
@@ -234,12 +234,12 @@ class Snapshots:
         paths: Mapping[str, str],
         nonce: str | None,
         made: Mapping[Identity, str],
-    ) -> list[Place]:
+    ) -> list[DiskTarget]:
         places = [self._place(disk, paths[disk.target], vm, nonce) for disk in vm.disks]
         used = shared.used(connection, places, vm.live_xml, vm.uuid, made)
         return [place.model_copy(update={"used": used.get(place.target, "")}) for place in places]
 
-    def _place(self, disk: Artifact, path: str, vm: Proposal, nonce: str | None = None) -> Place:
+    def _place(self, disk: Artifact, path: str, vm: Proposal, nonce: str | None = None) -> DiskTarget:
         seen = self._shared(disk, vm, nonce)
         path = disk.path if seen else path
         try:
@@ -248,16 +248,16 @@ class Snapshots:
                 return self._look(disk, path, inside, name, seen=seen)
         except OSError as error:
             if error.errno == errno.ELOOP:  # a link that may lead anywhere
-                return Place(target=disk.target, path=path, allowed=False)
-            return Place(target=disk.target, path=path, folder_exists=False)
+                return DiskTarget(target=disk.target, path=path, allowed=False)
+            return DiskTarget(target=disk.target, path=path, folder_exists=False)
 
-    def _look(self, disk: Artifact, path: str, inside: int, name: str, *, seen: bool) -> Place:
+    def _look(self, disk: Artifact, path: str, inside: int, name: str, *, seen: bool) -> DiskTarget:
         if not folders.inside(inside, self._config.disk_folders):  # of other folders nobody is told more
-            return Place(target=disk.target, path=path, shared=seen, allowed=False)
+            return DiskTarget(target=disk.target, path=path, shared=seen, allowed=False)
         writable, direct = folders.probe(inside)
         taken = safefiles.exists(inside, name)
         differs = self._differs(disk, path) if taken and disk.readonly and not seen else None
-        return Place(
+        return DiskTarget(
             target=disk.target,
             path=path,
             shared=seen,

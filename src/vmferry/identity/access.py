@@ -18,7 +18,7 @@ from vmferry.store.peers import ANYBODY, Peer
 _SID = re.compile(r"@S-1(-\d+)+")  # a group of the domain ([MS-DTYP] 2.4.2.1)
 
 
-class Role(IntEnum):
+class UserRole(IntEnum):
     """What a caller may do; each includes the ones before it."""
 
     VIEWER = 1
@@ -42,7 +42,7 @@ class Login:
     """Somebody who was let in, and their role."""
 
     caller: Caller
-    role: Role
+    role: UserRole
 
 
 def login(config: Config, user: UnixUser, settings: HostSettings | None = None) -> Login:
@@ -58,12 +58,12 @@ def login(config: Config, user: UnixUser, settings: HostSettings | None = None) 
     caller = Caller(name=user_name(user.uid), host=config.name, method="unix")
     group = config.group_id()
     if user.uid == 0 or is_among(settings.administrators, caller.name, user):
-        return Login(caller, Role.ADMINISTRATOR)
+        return Login(caller, UserRole.ADMINISTRATOR)
     if (group is not None and group in user.groups) or is_among(settings.operators, caller.name, user):
-        return Login(caller, Role.OPERATOR)
+        return Login(caller, UserRole.OPERATOR)
     if is_among(settings.viewers, caller.name, user):
-        return Login(caller, Role.VIEWER)
-    raise _refusal(config, caller, "use vmferry", Role.VIEWER)
+        return Login(caller, UserRole.VIEWER)
+    raise _refusal(config, caller, "use vmferry", UserRole.VIEWER)
 
 
 def domain_login(
@@ -85,14 +85,14 @@ def domain_login(
     caller = Caller(name=principal, host=config.name, method="kerberos")
     known = known_as(principal, logon)
     roles = (
-        (Role.ADMINISTRATOR, settings.administrators),
-        (Role.OPERATOR, settings.operators),
-        (Role.VIEWER, settings.viewers),
+        (UserRole.ADMINISTRATOR, settings.administrators),
+        (UserRole.OPERATOR, settings.operators),
+        (UserRole.VIEWER, settings.viewers),
     )
     for role, people in roles:
         if any(sids.get(one, one).lower() in known for one in people):
             return Login(caller, role)
-    raise _refusal(config, caller, "use vmferry", Role.VIEWER)
+    raise _refusal(config, caller, "use vmferry", UserRole.VIEWER)
 
 
 def known_as(principal: str, logon: LogonInfo | None) -> set[str]:
@@ -135,7 +135,7 @@ def _number(group: str) -> int:
         return -1
 
 
-def require(config: Config, login: Login, role: Role, action: str) -> None:
+def require(config: Config, login: Login, role: UserRole, action: str) -> None:
     """Hold a caller to the role an action needs.
 
     Arguments:
@@ -155,10 +155,10 @@ def require_peer(config: Config, peer: Peer, caller: Caller) -> None:
         AccessError: they are not among them (NOT_ALLOWED).
     """
     if ANYBODY not in peer.callers and caller.name not in peer.callers:
-        raise _refusal(config, caller, f"move VMs here from {peer.name}", Role.OPERATOR)
+        raise _refusal(config, caller, f"move VMs here from {peer.name}", UserRole.OPERATOR)
 
 
-def _refusal(config: Config, caller: Caller, action: str, role: Role) -> AccessError:
+def _refusal(config: Config, caller: Caller, action: str, role: UserRole) -> AccessError:
     return AccessError(codes.NOT_ALLOWED, host=config.name, caller=caller.name, action=action, role=str(role))
 
 

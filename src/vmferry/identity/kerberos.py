@@ -92,7 +92,7 @@ class HostKeys:
         self._path = path
         self._host = host
 
-    def account(self) -> keytab.Entry:
+    def account(self) -> keytab.KeytabEntry:
         """Give this host's account in the domain.
 
         Raises:

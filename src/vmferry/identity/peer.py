@@ -15,7 +15,7 @@ from vmferry.core import codes, message
 from vmferry.core.auditlog.chain import HeadsKept
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.message import Kind as Said
-from vmferry.core.messages.api import Back, GoRequest, Hello, Outcome, VerdictAnswer
+from vmferry.core.messages.api import GoRequest, Outcome, PeerHello, ReverseTest, VerdictAnswer
 from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.messages.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.messages.offer import Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
@@ -23,7 +23,7 @@ from vmferry.core.messages.probe import ProbeOpening, ProbeRequest
 from vmferry.core.messages.signin import PASS_HEADER
 from vmferry.net.deadline import deadline
 from vmferry.net.dial import dial
-from vmferry.store.peers import Kind, Peer
+from vmferry.store.peers import Peer, PeerKind
 
 ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate
 PROOF_HEADER = "VMFerry-Job-Proof"
@@ -48,9 +48,9 @@ class PeerClient:
         self._read_timeout = read_timeout
         self.shown = b""  # the certificate that the host showed last, DER
 
-    def hello(self) -> Hello:
+    def hello(self) -> PeerHello:
         """Ask the host who it is: shows that it answers and that the pairing holds."""
-        return self._read(Hello, self._call("GET", "/peer/hello"))
+        return self._read(PeerHello, self._call("GET", "/peer/hello"))
 
     def challenge(self, uuid: str) -> str:
         """Ask the host for what is to be written beside a VM's disks, before it is proposed."""
@@ -77,9 +77,9 @@ class PeerClient:
         """Ask how the host stands, and how it sees others."""
         return self._read(View, self._call("POST", "/peer/views", request.wire()))
 
-    def back(self) -> Back:
+    def back(self) -> ReverseTest:
         """Let the host ask this one who it is, and say what came of that."""
-        return self._read(Back, self._call("POST", "/peer/hello/back", {}))
+        return self._read(ReverseTest, self._call("POST", "/peer/hello/back", {}))
 
     def measure(self, request: BandwidthRequest) -> BandwidthOpening:
         """Ask the host to listen for a moment for bytes that measure the way to it."""
@@ -248,7 +248,7 @@ class Bond(Protocol):
 
 
 def _bond(config: Config, peer: Peer) -> Bond:
-    if peer.kind is not Kind.SITE:
+    if peer.kind is not PeerKind.SITE:
         return _Paired(config, peer)
     from vmferry.identity import vouched  # the worker of a paired host starts sooner without it
 

@@ -19,7 +19,7 @@ from vmferry.core.ad.delegation import SERVICES as SERVICES
 from vmferry.core.errors import AccessError, UnreachableError, VmferryError
 from vmferry.core.message import Kind, Message
 from vmferry.core.messages.api import PINNED
-from vmferry.core.messages.signin import Service, SignedIn, SignIn, Step, Stepped
+from vmferry.core.messages.signin import CredSspAnswer, CredSspMessage, Service, SignedIn, SignIn
 from vmferry.core.policy.settings import Authentication
 from vmferry.identity import certificates, kerberos
 from vmferry.net.deadline import deadline
@@ -91,15 +91,15 @@ def sign_in_with_password(
         bound = kerberos.binding(shown)
         initiator = credssp.Initiator(user, password, place.name, bound, config.name)
         said = initiator.step()
-        step = Step(begin=_request(config, Authentication.CREDSSP, certificate, bound), token="")
+        step = CredSspMessage(begin=_request(config, Authentication.CREDSSP, certificate, bound), token="")
         for _ in range(credssp.STEPS):
             step = step.model_copy(update={"token": base64.b64encode(said or b"").decode()})
-            answer = _ask(Stepped, secure, place, "/signin/credssp", step, config)
+            answer = _ask(CredSspAnswer, secure, place, "/signin/credssp", step, config)
             heard = base64.b64decode(answer.token)
             said = initiator.step(heard) if heard and not initiator.complete else said
             if answer.done is not None and initiator.complete:
                 return answer.done, ssl.DER_cert_to_PEM_cert(shown)
-            step = Step(session=answer.session, token="")
+            step = CredSspMessage(session=answer.session, token="")
     raise AccessError(codes.CREDSSP_REFUSED, user=user, host=place.name, source=config.name, why="it did not end")
 
 

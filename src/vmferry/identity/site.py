@@ -25,7 +25,7 @@ from vmferry.core import codes
 from vmferry.core.errors import AccessError, Code, UsageError
 from vmferry.identity import certificates
 from vmferry.identity.certificates import write
-from vmferry.store.peers import Kind, Peer
+from vmferry.store.peers import Peer, PeerKind
 
 ALPN = "vmferry-site/1"  # said in the ClientHello, so that the host shows the right certificate and asks for one
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -146,7 +146,7 @@ def known_as(config: Config, fingerprint: str, peer: Peer) -> tuple[str, str]:
     Raises:
         AccessError: it is a host of the site, and this one is none now (see `own`).
     """
-    if peer.kind is not Kind.SITE:
+    if peer.kind is not PeerKind.SITE:
         return config.name, fingerprint
     mine = own(config)
     return mine.name, mine.fingerprint

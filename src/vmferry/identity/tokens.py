@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from vmferry.core import codes
 from vmferry.core.errors import AccessError
 from vmferry.core.messages.offer import Caller
-from vmferry.identity.access import Login, Role
+from vmferry.identity.access import Login, UserRole
 from vmferry.store.tokens import TokenRow, Tokens
 
 _FORM = re.compile(r"vmft1-([0-9a-f]{8})-([A-Za-z0-9_-]{43})")
 _NOBODY = hashlib.sha256(secrets.token_bytes()).hexdigest()  # no secret's
 
 
-def issue(tokens: Tokens, name: str | None, role: Role, lifetime: float, by: str) -> tuple[TokenRow, str]:
+def issue(tokens: Tokens, name: str | None, role: UserRole, lifetime: float, by: str) -> tuple[TokenRow, str]:
     """Make a token.
 
     Arguments:
@@ -86,7 +86,7 @@ def caller(name: str, host: str) -> Caller:
 
 def login(name: str, role: str, host: str) -> Login:
     """Let somebody with a token in."""
-    return Login(caller(name, host), Role[role.upper()])
+    return Login(caller(name, host), UserRole[role.upper()])
 
 
 def _digest(secret: str) -> str:

@@ -18,20 +18,20 @@ from vmferry.core.job import Phase
 from vmferry.core.move.messages import Abort, Go
 from vmferry.core.move.phases import Verdict
 from vmferry.core.resolution import Owner
-from vmferry.store.jobs import Step
+from vmferry.store.jobs import JournalStep
 
 COMMIT_LIMIT = 1.5  # seconds for a step of the journal while the guest may stand still
 
 log = logging.getLogger("vmferry.transfer")
 
 
-def suspended(steps: Sequence[Step]) -> bool:
+def suspended(steps: Sequence[JournalStep]) -> bool:
     """Return whether a person had suspended the VM, which stays so, by the source's journal or the destination's."""
     noted = [step.detail["suspended"] for step in steps if "suspended" in step.detail]
     return bool(noted and noted[-1] is True)
 
 
-def resolved(steps: Sequence[Step]) -> Go | Abort | None:
+def resolved(steps: Sequence[JournalStep]) -> Go | Abort | None:
     """Return the verdict that an administrator gave at the destination, as the source's word would be; None: none."""
     noted = [step.detail for step in steps if step.phase is Phase.RESOLVING]
     if not noted:

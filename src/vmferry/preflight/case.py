@@ -36,13 +36,13 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """Whether one of the two hosts has a place for one more move.
+class FreeSlot:
+    """Whether one of the two hosts has a free slot for one more move.
 
     Arguments:
-        name: the host's.
-        source: whether it is the one that the VM leaves.
-        refusal: why it has none; None: it has one.
+        name: the name of the host.
+        source: whether it is the source of the move.
+        refusal: why there is no free slot; None if there is one.
     """
 
     name: str
@@ -51,33 +51,33 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """The way that a move's data would take.
+class DataRoute:
+    """The network route between the workers of a move.
 
     Arguments:
-        here: the source.
-        there: the destination's name.
-        addresses: where it would receive, the best first.
+        source: the source host.
+        destination: the name of the destination host.
+        addresses: where the destination would listen, the best first.
     """
 
-    here: End
-    there: str
+    source: End
+    destination: str
     addresses: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A VM that is to come to a host.
+    """A VM that may move to a host.
 
     Arguments:
-        vm: what the source says, itself included (`vm.host`).
-        here: the destination.
-        plan: how the VM would be here.
-        refusal: what libvirt here says against the plan's XML; None when it takes it.
+        vm: the proposal of the source, which describes the source too (`vm.host`).
+        destination: the destination host.
+        plan: the VM as it would be on the destination.
+        refusal: why libvirt on the destination refuses the plan's XML; None if it accepts it.
     """
 
     vm: Proposal
-    here: DestinationSnapshot
+    destination: DestinationSnapshot
     plan: Plan
     refusal: str | None = None
 

@@ -2,7 +2,7 @@
 
 from vmferry.core.messages.vm import VmSnapshot
 from vmferry.preflight import forecast
-from vmferry.preflight.case import Case, Check, End, Room, Way
+from vmferry.preflight.case import Case, Check, DataRoute, End, FreeSlot
 from vmferry.preflight.doctor import (
     access,
     certificates,
@@ -20,7 +20,7 @@ from vmferry.preflight.doctor.health import Health, Meeting
 from vmferry.preflight.forecast import Forecast
 from vmferry.preflight.host import compatibility, cpu, machine, memory, networks, reach, settings
 from vmferry.preflight.host.compatibility import Pair
-from vmferry.preflight.host.reach import Reach
+from vmferry.preflight.host.reach import Reachability
 from vmferry.preflight.vm import changes, devices, displays, firmware, needs, sharing, storage, taken, vm
 from vmferry.preflight.vm.sharing import Leaving
 
@@ -61,16 +61,16 @@ OF_MOVE: tuple[Check[Case], ...] = (
 )
 """The destination's half: the VM on it."""
 
-OF_ROOM: tuple[Check[Room], ...] = (settings.ROOM,)
+OF_SLOT: tuple[Check[FreeSlot], ...] = (settings.SLOT,)
 """What each host asks of itself when it is only asked: a move finds out by taking its place."""
 
-OF_WAY: tuple[Check[Way], ...] = (settings.WAY,)
+OF_ROUTE: tuple[Check[DataRoute], ...] = (settings.ROUTE,)
 """The source again, when the destination has said where it would receive."""
 
 OF_LEAVING: tuple[Check[Leaving], ...] = (sharing.SHARING,)
 """The source, when the destination has said which disks both see."""
 
-OF_REACH: tuple[Check[Reach], ...] = (reach.REACH,)
+OF_REACH: tuple[Check[Reachability], ...] = (reach.REACH,)
 """The source, when it has tried the way."""
 
 OF_HEALTH: tuple[Check[Health], ...] = (

@@ -42,7 +42,7 @@ def paths(vm: Proposal) -> dict[str, str]:
     return {disk.target: _path(vm, disk) for disk in vm.disks}
 
 
-def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
+def make(vm: Proposal, destination: DestinationSnapshot) -> Plan:
     """Plan a move.
 
     Raises:
@@ -50,7 +50,7 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
             the proposal names.
     """
     _require_alike(vm)
-    places = {place.target: place for place in here.places}
+    places = {place.target: place for place in destination.places}
     disks = []
     for disk in vm.disks:
         place = places[disk.target]
@@ -60,16 +60,16 @@ def make(vm: Proposal, here: DestinationSnapshot) -> Plan:
         disks.append(ArtifactPlan(target=disk.target, path=place.path, shared=place.shared, copied_by=copied_by))
     granted = {disk.target: (places[disk.target].path, disk.format) for disk in vm.disks}
     live = {disk.target: granted[disk.target] for disk in vm.disks if not disk.idle}
-    defined = {there: granted[disk] for there, disk in _definition(vm).items() if disk in granted}
+    defined = {target: granted[disk] for target, disk in _definition(vm).items() if disk in granted}
     # A medium that only the definition names is no part of the VM, and the file of its name here may be another one.
     emptied = [disk.target for disk in domainxml.disks(vm.persistent_xml) if disk.drive and disk.target not in defined]
     live_xml, persistent_xml = (
-        _rewrite(vm, here, vm.live_xml, live),
-        _rewrite(vm, here, vm.persistent_xml, defined, emptied),
+        _rewrite(vm, destination, vm.live_xml, live),
+        _rewrite(vm, destination, vm.persistent_xml, defined, emptied),
     )
     live_xml = domainxml.with_ends(live_xml, live)
     # What is copied was made or looked at here. What is shared can be written anew by the other host at any time.
-    both = {place.path for place in here.places if place.shared}
+    both = {place.path for place in destination.places if place.shared}
     # A raw one has no header.
     shared = {target for target, (path, format_) in defined.items() if path in both and format_ != "raw"}
     closed = tuple(disk.target for disk in domainxml.disks(persistent_xml) if disk.target in shared and not disk.ends)
@@ -128,7 +128,7 @@ def _require_alike(vm: Proposal) -> None:
     live, defined = (
         {entry.target: entry for entry in domainxml.disks(xml)} for xml in (vm.live_xml, vm.persistent_xml)
     )
-    behind = {target: there for there, target in _definition(vm).items()}
+    behind = {target: name for name, target in _definition(vm).items()}
     for disk in vm.disks:
         entry = defined.get(behind.get(disk.target, "")) if disk.idle else live.get(disk.target)
         if entry is None or entry.empty or entry.path not in (disk.path, None):
@@ -165,23 +165,25 @@ def _path(vm: Proposal, disk: Artifact) -> str:
 
 def _rewrite(
     vm: Proposal,
-    here: DestinationSnapshot,
+    destination: DestinationSnapshot,
     xml: str,
     disks: Mapping[str, tuple[str, str]],
     emptied: Collection[str] = (),
 ) -> str:
-    networks = {name: _attachment(here, target) for name, target in vm.options.map_networks.items()}
-    xml = domainxml.without_sockets(_with_emulator(xml, here))
+    networks = {name: _attachment(destination, target) for name, target in vm.options.map_networks.items()}
+    xml = domainxml.without_sockets(_with_emulator(xml, destination))
     placed = domainxml.with_paths(xml, {target: path for target, (path, _) in disks.items()}, emptied)
     return domainxml.with_networks(placed, networks)
 
 
-def _with_emulator(xml: str, here: DestinationSnapshot) -> str:
-    return domainxml.with_emulator(xml, capabilities.chosen(domainxml.emulator(xml), here.emulators, here.emulator))
+def _with_emulator(xml: str, destination: DestinationSnapshot) -> str:
+    return domainxml.with_emulator(
+        xml, capabilities.chosen(domainxml.emulator(xml), destination.emulators, destination.emulator)
+    )
 
 
-def _attachment(here: DestinationSnapshot, name: str) -> Attachment:
+def _attachment(destination: DestinationSnapshot, name: str) -> Attachment:
     if name == UNPLUGGED:
         return Attachment("ethernet")
     # A network before a bridge of the same name: libvirt's own bridges are named after nothing of the user's.
-    return Attachment("bridge" if name in here.bridges and name not in here.networks else "network", name)
+    return Attachment("bridge" if name in destination.bridges and name not in destination.networks else "network", name)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from vmferry.core.policy.admission import HOLD, Entry, Limits, refusal
+from vmferry.core.policy.admission import HOLD, MoveLimits, QueueEntry, refusal
 from vmferry.store.database import Database, Row
 
 
@@ -22,11 +22,11 @@ class Admissions:
         self._host = host
         self._clock = clock
 
-    def refusal(self, job: str, *, storage: bool, limits: Limits, since: float | None = None) -> str | None:
+    def refusal(self, job: str, *, storage: bool, limits: MoveLimits, since: float | None = None) -> str | None:
         """Return why a job would have no place now, and change nothing; the arguments are those of ask()."""
         return self._judge(job, storage, limits, since)[1]
 
-    def ask(self, job: str, *, storage: bool, limits: Limits, since: float | None = None) -> str | None:
+    def ask(self, job: str, *, storage: bool, limits: MoveLimits, since: float | None = None) -> str | None:
         """Take a place for HOLD seconds, with nothing booked yet, or say why there is none.
 
         Arguments:
@@ -73,26 +73,26 @@ class Admissions:
                 "UPDATE admissions SET granted = 0, expires_at = NULL, memory = 0, space = '{}' WHERE job = ?", (job,)
             )
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[QueueEntry]:
         """Return what there is of moves that have not ended."""
         rows = self._database.rows(
             "SELECT admissions.* FROM admissions JOIN jobs ON jobs.id = admissions.job WHERE jobs.ended_at IS NULL"
         )
         return [_entry(row) for row in rows]
 
-    def _judge(self, job: str, storage: bool, limits: Limits, since: float | None) -> tuple[Entry, str | None]:
+    def _judge(self, job: str, storage: bool, limits: MoveLimits, since: float | None) -> tuple[QueueEntry, str | None]:
         now = self._clock()
         entries = self.entries()
         known = next((entry for entry in entries if entry.job == job), None)
         if known is not None:
             wanted = replace(known, seen_at=now)
             return wanted, None if known.has_place(now) else refusal(entries, wanted, limits, now, self._host)
-        wanted = Entry(job, storage, since if since is not None else now, now)
+        wanted = QueueEntry(job, storage, since if since is not None else now, now)
         return wanted, refusal(entries, wanted, limits, now, self._host)
 
 
-def _entry(row: Row) -> Entry:
-    return Entry(
+def _entry(row: Row) -> QueueEntry:
+    return QueueEntry(
         job=row["job"],
         storage=bool(row["storage"]),
         asked_at=row["asked_at"],

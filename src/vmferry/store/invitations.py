@@ -13,7 +13,7 @@ LIFETIME = 600.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Invitation:
+class RedeemedInvitation:
     """One that was redeemed: who made it, and for whom the new peer may ask."""
 
     callers: tuple[str, ...]
@@ -46,7 +46,7 @@ class Invitations:
             )
         return expires
 
-    def redeem(self, secret: bytes) -> Invitation | None:
+    def redeem(self, secret: bytes) -> RedeemedInvitation | None:
         """Use an invitation up.
 
         Inside a `Database.transaction()` that fails it stays as it was.
@@ -64,7 +64,7 @@ class Invitations:
             if found is None:
                 return None
             connection.execute("DELETE FROM invitations WHERE digest = ?", (found["digest"],))
-            return Invitation(tuple(json.loads(found["callers"])), found["created_by"])
+            return RedeemedInvitation(tuple(json.loads(found["callers"])), found["created_by"])
 
 
 def _digest(secret: bytes) -> str:

@@ -17,7 +17,7 @@ from vmferry.store.database import BUSY, Database, Row
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class JournalStep:
     """One line of the journal; `seq` counts from 1 in each job, `at` is Unix time."""
 
     job: str
@@ -213,12 +213,12 @@ class Jobs:
                 codes.PHASE_REFUSED, job=job, host=self._host, role=row.role.value, phase=reached.value, then=then.value
             )
 
-    def steps(self, job: str, after: int = 0) -> Sequence[Step]:
+    def steps(self, job: str, after: int = 0) -> Sequence[JournalStep]:
         """Return the journal after the step with that number."""
         rows = self._database.rows("SELECT * FROM journal WHERE job = ? AND seq > ? ORDER BY seq", (job, after))
         return [_step(row) for row in rows]
 
-    def last(self, job: str, phase: Phase) -> Step | None:
+    def last(self, job: str, phase: Phase) -> JournalStep | None:
         """Return the newest step of that phase."""
         row = self._database.row(
             "SELECT * FROM journal WHERE job = ? AND phase = ? ORDER BY seq DESC LIMIT 1", (job, phase)
@@ -333,8 +333,8 @@ def _job(row: Row) -> JobRow:
     )
 
 
-def _step(row: Row) -> Step:
-    return Step(
+def _step(row: Row) -> JournalStep:
+    return JournalStep(
         job=row["job"],
         seq=row["seq"],
         at=row["at"],

@@ -12,7 +12,7 @@ from vmferry.store.database import Database, Row
 ANYBODY = "*"
 
 
-class Kind(StrEnum):
+class PeerKind(StrEnum):
     """How a host is known: paired, by the site's authority (identity/site.py), or by its domain's Kerberos."""
 
     PAIRED = "paired"
@@ -41,7 +41,7 @@ class Peer:
     callers: tuple[str, ...]
     paired_at: float
     paired_by: str
-    kind: Kind = Kind.PAIRED
+    kind: PeerKind = PeerKind.PAIRED
 
 
 class Peers:
@@ -81,8 +81,8 @@ class Peers:
         """
         with self._database.transaction() as connection:
             known = self.get(peer.name)
-            if known is not None and known.kind is Kind.PAIRED:
-                if peer.kind is Kind.DOMAIN and known.fingerprint == peer.fingerprint:
+            if known is not None and known.kind is PeerKind.PAIRED:
+                if peer.kind is PeerKind.DOMAIN and known.fingerprint == peer.fingerprint:
                     return known
                 raise UsageError(codes.PEER_NAME_TAKEN, local=local, host=peer.name)
             met = replace(peer, paired_at=known.paired_at) if known else peer
@@ -145,5 +145,5 @@ def _peer(row: Row) -> Peer:
         callers=tuple(json.loads(row["callers"])),
         paired_at=row["paired_at"],
         paired_by=row["paired_by"],
-        kind=Kind(row["kind"]),
+        kind=PeerKind(row["kind"]),
     )

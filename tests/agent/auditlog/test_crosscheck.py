@@ -6,7 +6,7 @@ import pytest
 from tests.agent.test_peer import offer
 
 from vmferry.core.auditlog import chain
-from vmferry.core.auditlog.chain import START, Kind, Verification
+from vmferry.core.auditlog.chain import START, LogFault, Verification
 from vmferry.core.messages.offer import Grant
 from vmferry.core.policy.settings import SettingsChange
 
@@ -51,7 +51,7 @@ def test_the_destination_tells_its_head_and_the_source_keeps_it(kvm1: "Node", kv
     assert [(one.heads, one.missed) for one in verified(kvm2).peers] == [(1, [])]
     lines = kvm2.config.audit_log.read_bytes().splitlines(keepends=True)
     kvm2.config.audit_log.write_bytes(lines[0])
-    assert [missed.kind for missed in verified(kvm2).peers[0].missed] == [Kind.CUT]
+    assert [missed.kind for missed in verified(kvm2).peers[0].missed] == [LogFault.CUT]
 
 
 def test_a_log_whose_end_was_cut_off_is_found(kvm1: "Node", kvm2: "Node", offered: Grant) -> None:
@@ -61,11 +61,11 @@ def test_a_log_whose_end_was_cut_off_is_found(kvm1: "Node", kvm2: "Node", offere
     kvm1.start()
     assert not kvm1.client.verify_audit().wrong  # by itself it looks well
     (missed,) = verified(kvm1).peers[0].missed
-    assert (missed.kind, missed.head.number) == (Kind.CUT, 2)
+    assert (missed.kind, missed.head.number) == (LogFault.CUT, 2)
     for limit in range(5, 8):  # and when as many have come as were taken away
         kvm1.client.change_settings(SettingsChange(max_migrations=limit))
     assert not kvm1.client.verify_audit().wrong
-    assert [missed.kind for missed in verified(kvm1).peers[0].missed] == [Kind.REWRITTEN]
+    assert [missed.kind for missed in verified(kvm1).peers[0].missed] == [LogFault.REWRITTEN]
 
 
 def test_a_log_that_was_written_anew_as_a_whole_is_found(kvm1: "Node", kvm2: "Node", offered: Grant) -> None:
@@ -78,7 +78,7 @@ def test_a_log_that_was_written_anew_as_a_whole_is_found(kvm1: "Node", kvm2: "No
             file.write(line + b"\n")
     kvm1.start()
     assert not kvm1.client.verify_audit().wrong
-    assert [missed.kind for missed in verified(kvm1).peers[0].missed] == [Kind.REWRITTEN]
+    assert [missed.kind for missed in verified(kvm1).peers[0].missed] == [LogFault.REWRITTEN]
 
 
 def test_a_host_that_does_not_answer_is_named(kvm1: "Node", kvm2: "Node", offered: Grant) -> None:

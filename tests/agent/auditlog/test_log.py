@@ -10,7 +10,7 @@ from tests.agent.http.test_audit import record
 
 from vmferry.agent.auditlog.log import Trail
 from vmferry.core.auditlog import chain
-from vmferry.core.auditlog.chain import Kind
+from vmferry.core.auditlog.chain import LogFault
 
 
 def rotate(path: Path) -> None:
@@ -42,7 +42,7 @@ def test_the_chain_goes_on_through_rotations_and_restarts(tmp_path: Path) -> Non
     path.with_name("audit.log.1").unlink()
     broken = trail.verify()[0].broken
     assert broken is not None
-    assert (broken.kind, broken.file, broken.number) == (Kind.REMOVED, "audit.log", 4)
+    assert (broken.kind, broken.file, broken.number) == (LogFault.REMOVED, "audit.log", 4)
 
 
 def test_what_is_changed_while_the_daemon_runs_and_after_shows(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_what_is_changed_while_the_daemon_runs_and_after_shows(tmp_path: Path) -
     trail.append(record(4))
     broken = trail.verify()[0].broken
     assert broken is not None
-    assert (broken.kind, broken.line, broken.number) == (Kind.REMOVED, 3, 4)
+    assert (broken.kind, broken.line, broken.number) == (LogFault.REMOVED, 3, 4)
 
 
 def test_lines_cut_off_at_the_front_are_no_rotation(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_lines_cut_off_at_the_front_are_no_rotation(tmp_path: Path) -> None:
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
     broken = Trail(path).verify()[0].broken
     assert broken is not None
-    assert (broken.kind, broken.file, broken.line, broken.number) == (Kind.REMOVED, "audit.log", 1, 5)
+    assert (broken.kind, broken.file, broken.line, broken.number) == (LogFault.REMOVED, "audit.log", 1, 5)
 
 
 def test_a_packed_file_that_is_damaged_shows(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_packed_file_that_is_damaged_shows(tmp_path: Path) -> None:
     trail.append(record(3))
     broken = trail.verify()[0].broken
     assert broken is not None
-    assert (broken.kind, broken.file) == (Kind.UNREADABLE, "audit.log.1.gz")
+    assert (broken.kind, broken.file) == (LogFault.UNREADABLE, "audit.log.1.gz")
 
 
 def test_a_record_that_could_not_be_written_does_not_break_the_chain(

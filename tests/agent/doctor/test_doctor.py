@@ -15,7 +15,7 @@ from vmferry.core.errors import AccessError, InternalError, UnreachableError, Us
 from vmferry.core.messages.diagnosis import Facts, FactsRequest, HostReport, PairReport, View, ViewRequest
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.offer import Caller
-from vmferry.core.messages.probe import ProbeOpening, ProbeRequest, Reached
+from vmferry.core.messages.probe import ProbedRoute, ProbeOpening, ProbeRequest
 from vmferry.core.options import Encryption
 from vmferry.core.policy.networks import Local, Network
 from vmferry.core.policy.settings import HostSettings, Protection
@@ -31,7 +31,7 @@ from vmferry.agent.doctor.doctor import Diagnostician
 from vmferry.agent.measure import reachability
 from vmferry.agent.measure.reachability import Listeners
 from vmferry.config import Config
-from vmferry.preflight.doctor.health import Certificate
+from vmferry.preflight.doctor.health import CertificateHealth
 
 Answer = TypeVar("Answer", Facts, View)
 ANN = Caller(name="ann", host="kvm1", method="unix")
@@ -61,8 +61,8 @@ class World:
             raise UnreachableError(codes.LIBVIRT_UNREACHABLE, host="kvm1", why="refused")
         return THERE
 
-    def certificate(self) -> Certificate:
-        return Certificate("x")
+    def certificate(self) -> CertificateHealth:
+        return CertificateHealth("x")
 
     def health(self) -> Any:
         return replace(WELL, host=None, libvirt="refused") if self.away else WELL
@@ -274,7 +274,7 @@ def test_a_way_that_carries_everything(listeners: Listeners) -> None:
 def test_where_moves_fill_the_way_what_is_lost_tells_nothing(
     listeners: Listeners, monkeypatch: pytest.MonkeyPatch, here: bool
 ) -> None:
-    lost = [Reached(address="127.0.0.1", port=16610, error="timed out")]
+    lost = [ProbedRoute(address="127.0.0.1", port=16610, error="timed out")]
     monkeypatch.setattr("vmferry.transfer.measure.reachability.reach", lambda *_: lost)
     settings, idle = ON, lambda: True
     end = End("kvm1", settings, interfaces.addresses(), Encryption.REQUIRED, True)

@@ -18,7 +18,7 @@ from vmferry.identity.certificates import NEVER, host_identity
 pytest.importorskip("libvirt")
 from vmferry.agent.doctor import facts
 from vmferry.agent.doctor.facts import Look
-from vmferry.preflight.doctor.health import Link
+from vmferry.preflight.doctor.health import NetworkLink
 
 
 class Parts:
@@ -113,7 +113,7 @@ def test_sockets_that_listen(family: socket.AddressFamily, address: str) -> None
 
 
 def test_an_interface_that_is_not_there_is_down() -> None:
-    assert facts._link("no-such-link") == Link(up=False, mtu=0)
+    assert facts._link("no-such-link") == NetworkLink(up=False, mtu=0)
 
 
 def test_programs_that_are_missing_or_fail() -> None:

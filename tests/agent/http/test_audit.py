@@ -27,7 +27,7 @@ from vmferry.core.errors import AccessError, PreflightError, UsageError, Vmferry
 from vmferry.core.messages.api import TokenRequest
 from vmferry.core.messages.offer import Caller, MoveOptions
 from vmferry.core.policy.settings import HostSettings
-from vmferry.identity.access import Login, Role, UnixUser
+from vmferry.identity.access import Login, UnixUser, UserRole
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Node
@@ -110,7 +110,7 @@ def test_what_was_refused_or_failed_is_recorded_with_its_code(kvm1: "Node") -> N
 
 def test_whoever_may_not_is_named(kvm1: "Node", monkeypatch: pytest.MonkeyPatch) -> None:
     def viewer(config: Config, user: UnixUser, settings: HostSettings) -> Login:
-        return Login(Caller(name="ann", host=config.name, method="unix"), Role.VIEWER)
+        return Login(Caller(name="ann", host=config.name, method="unix"), UserRole.VIEWER)
 
     def nobody(config: Config, user: UnixUser, settings: HostSettings) -> Login:
         raise AccessError(codes.NOT_ALLOWED, host="kvm1", caller="x", action="use vmferry", role="viewer")

@@ -13,7 +13,7 @@ from vmferry.core.messages.offer import Caller
 from vmferry.core.policy.restrictions import Restriction
 from vmferry.core.policy.settings import HostSettings, SettingsChange
 from vmferry.identity import limits
-from vmferry.identity.access import Login, Role, UnixUser
+from vmferry.identity.access import Login, UnixUser, UserRole
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Node
@@ -31,7 +31,7 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes by the socket is the operator `nobody`."""
 
     def nobody(config: Config, user: UnixUser, settings: HostSettings) -> Login:
-        return Login(Caller(name="nobody", host=config.name, method="unix"), Role.OPERATOR)
+        return Login(Caller(name="nobody", host=config.name, method="unix"), UserRole.OPERATOR)
 
     monkeypatch.setattr(auth, "login", nobody)
 

@@ -13,7 +13,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UsageError, VmferryError
 from vmferry.core.job import Role, State
-from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest, Way
+from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest, MeasuredRoute
 from vmferry.core.messages.offer import Caller
 from vmferry.core.options import Encryption
 from vmferry.core.policy.networks import Local
@@ -53,7 +53,7 @@ class Two:
         self.requests.append(request)
         return self.ends[1].open(request, self.peer("kvm1", "f1"))
 
-    def way(self) -> Way:
+    def way(self) -> MeasuredRoute:
         client: Any = self
         return self.ends[0].measure(end(), self.peer("kvm2", "f2"), client)
 

@@ -9,7 +9,7 @@ from tests.preflight.make import DISK, VM, end
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UnreachableError
 from vmferry.core.kinds import CopiedBy
-from vmferry.core.messages.bandwidth import Way
+from vmferry.core.messages.bandwidth import MeasuredRoute
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.offer import ArtifactPlan, MoveOptions, Report
 from vmferry.store.peers import Peer
@@ -39,10 +39,10 @@ class Line:
     """The way between the hosts, measured already."""
 
     def __init__(self) -> None:
-        self.way = Way(100.0 * MIB, 0.001)
+        self.way = MeasuredRoute(100.0 * MIB, 0.001)
         self.error: PreflightError | UnreachableError | None = None
 
-    def measure(self, *_: Any) -> Way:
+    def measure(self, *_: Any) -> MeasuredRoute:
         if self.error is not None:
             raise self.error
         return self.way

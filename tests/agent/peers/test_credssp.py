@@ -10,11 +10,11 @@ from tests.agent.peers.test_incoming_signin import ANN, BOUND, World, refused, t
 
 from vmferry.agent.peers.credssp import AT_ONCE, LASTS, CredSsps
 from vmferry.core import codes
-from vmferry.core.messages.signin import SignIn, Step, Stepped
+from vmferry.core.messages.signin import CredSspAnswer, CredSspMessage, SignIn
 from vmferry.core.policy.settings import Authentication, HostSettings
 from vmferry.identity import certificates
 from vmferry.identity.credssp import STEPS
-from vmferry.store.peers import Kind, Peer
+from vmferry.store.peers import Peer, PeerKind
 
 
 class Acceptor:
@@ -41,7 +41,7 @@ class Door:
         world.settings.save(HostSettings(operators=[ANN], authentication=Authentication.CREDSSP))
         self.credssp = CredSsps(world.sign_ins, acceptor=Acceptor, clock=lambda: world.now)  # type: ignore[arg-type]
 
-    def begin(self, **changes: Any) -> Stepped:
+    def begin(self, **changes: Any) -> CredSspAnswer:
         asked = self.world.request(authentication=Authentication.CREDSSP, tokens={}, **changes)
         return self.say(b"begin", begin=asked)
 
@@ -52,11 +52,11 @@ class Door:
         begin: SignIn | None = None,
         address: str = "10.0.0.1",
         bound: bytes = BOUND,
-    ) -> Stepped:
-        step = Step(session=session, begin=begin, token=base64.b64encode(word).decode())
+    ) -> CredSspAnswer:
+        step = CredSspMessage(session=session, begin=begin, token=base64.b64encode(word).decode())
         return self.credssp.step(step, address, bound)
 
-    def enter(self) -> Stepped:
+    def enter(self) -> CredSspAnswer:
         return self.say(b"end", self.begin().session)
 
 
@@ -117,7 +117,7 @@ def test_where_it_is_not_wanted(door: Door) -> None:
 
 def test_a_password_takes_no_hosts_name_away(door: Door) -> None:
     """The domain vouches for the user, not for the host that brings her password."""
-    door.world.peers.meet(Peer("kvm1", "x", 1, "PEM", "another", (), 0.0, "the domain", Kind.DOMAIN))
+    door.world.peers.meet(Peer("kvm1", "x", 1, "PEM", "another", (), 0.0, "the domain", PeerKind.DOMAIN))
     refused(codes.PEER_NAME_TAKEN, door.enter)
     door.world.peers.remove("kvm1")
     door.enter()

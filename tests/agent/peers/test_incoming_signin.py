@@ -10,7 +10,7 @@ from tests.preflight.make import proposal
 from vmferry.agent.peers.incoming_signin import LASTS, MOST, SignIns
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.ad.keytab import Entry
+from vmferry.core.ad.keytab import KeytabEntry
 from vmferry.core.ad.pac import DelegationInfo, LogonInfo
 from vmferry.core.errors import Code, VmferryError
 from vmferry.core.job import Role, State
@@ -22,7 +22,7 @@ from vmferry.identity import certificates, kerberos
 from vmferry.identity.kerberos import Accepted
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
-from vmferry.store.peers import Kind, Peer, Peers
+from vmferry.store.peers import Peer, PeerKind, Peers
 from vmferry.store.settings import Settings
 
 ANN = "ann@LAB.TEST"
@@ -49,8 +49,8 @@ class Keys:
     def serves(self, service: str) -> bool:
         return self.there
 
-    def account(self) -> Entry:
-        return Entry("KVM2$", "LAB.TEST", 1)
+    def account(self) -> KeytabEntry:
+        return KeytabEntry("KVM2$", "LAB.TEST", 1)
 
     def accept(self, token: bytes, bound: bytes) -> Accepted:
         assert bound == BOUND
@@ -120,7 +120,7 @@ def test_a_host_is_known_by_its_certificate_from_then_on(world: World) -> None:
     assert peer is not None
     assert (peer.name, peer.address, peer.port, peer.kind, peer.callers) == (
         *("kvm1", "10.0.0.1", 6601),
-        *(Kind.DOMAIN, ()),
+        *(PeerKind.DOMAIN, ()),
     )
 
 
@@ -235,7 +235,7 @@ def test_without_kerberos_a_paired_hosts_word_counts_and_a_met_ones_does_not(wor
     world.settings.save(HostSettings(authentication=Authentication.CERTIFICATE))
     world.sign_ins.require(paired, vm("ann"), "")
     refused(codes.NOT_ALLOWED, lambda: world.sign_ins.require(paired, vm("bob"), ""))
-    met = Peer("kvm1", "x", 1, "PEM", "f1", ("*",), 0.0, "the domain", Kind.DOMAIN)
+    met = Peer("kvm1", "x", 1, "PEM", "f1", ("*",), 0.0, "the domain", PeerKind.DOMAIN)
     refused(codes.SIGN_IN_NEEDED, lambda: world.sign_ins.require(met, vm("ann"), ""))
     world.settings.save(HostSettings(authentication=Authentication.KERBEROS))
     refused(codes.SIGN_IN_NEEDED, lambda: world.sign_ins.require(paired, vm("ann"), ""))
@@ -245,7 +245,7 @@ def test_a_paired_host_stays_one(world: World) -> None:
     pem = world.certificate
     world.peers.add(Peer("kvm1", "old", 1, pem, certificates.fingerprint(pem), ("*",), 0.0, "root"))
     peer, _ = world.enter()
-    assert (peer.kind, peer.address) == (Kind.PAIRED, "old")
+    assert (peer.kind, peer.address) == (PeerKind.PAIRED, "old")
     world.peers.remove("kvm1")
     world.peers.add(Peer("kvm1", "old", 1, "PEM", "another", ("*",), 0.0, "root"))
     refused(codes.PEER_NAME_TAKEN, world.enter)

@@ -8,7 +8,7 @@ import pytest
 from vmferry.agent.peers.outgoing_signin import Entrance
 from vmferry.config import Config
 from vmferry.core import codes
-from vmferry.core.ad.keytab import Entry as Account
+from vmferry.core.ad.keytab import KeytabEntry as Account
 from vmferry.core.errors import AccessError
 from vmferry.core.messages.offer import Caller, MoveOptions
 from vmferry.core.messages.signin import SignedIn
@@ -16,7 +16,7 @@ from vmferry.core.policy.settings import Authentication, HostSettings
 from vmferry.identity import certificates
 from vmferry.identity.signin import Place
 from vmferry.store.database import Database
-from vmferry.store.peers import Kind, Peer, Peers
+from vmferry.store.peers import Peer, PeerKind, Peers
 from vmferry.store.settings import Settings
 
 THEIRS, _ = certificates.create("kvm2")
@@ -77,13 +77,13 @@ def test_a_ticket_is_used_as_it_is(world: World) -> None:
     assert world.asked == [Place("kvm2", "kvm2", 6601), "MINE", "hers", "ann@LAB.TEST", ("migration", "storage")]
     assert entry.secret == "5ec3e7"
     assert entry.caller == user("ann@LAB.TEST", "kerberos")
-    assert (entry.peer.kind, entry.peer.fingerprint) == (Kind.DOMAIN, certificates.fingerprint(THEIRS))
+    assert (entry.peer.kind, entry.peer.fingerprint) == (PeerKind.DOMAIN, certificates.fingerprint(THEIRS))
     assert world.peers.get("kvm2") == entry.peer
 
 
 def test_a_known_host_is_sought_where_it_was(world: World) -> None:
     world.peers.add(Peer("kvm2", "10.0.0.2", 7000, THEIRS, certificates.fingerprint(THEIRS), ("*",), 0.0, "root"))
-    assert world.enter(user("ann@LAB.TEST", "kerberos"), "hers").peer.kind is Kind.PAIRED
+    assert world.enter(user("ann@LAB.TEST", "kerberos"), "hers").peer.kind is PeerKind.PAIRED
     assert world.asked[0] == Place("kvm2", "10.0.0.2", 7000)
     assert world.asked[-1] == ("migration",)
 

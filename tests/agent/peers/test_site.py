@@ -27,7 +27,7 @@ from vmferry.core.policy.settings import HostSettings
 from vmferry.identity import site
 from vmferry.identity.certificates import write
 from vmferry.identity.peer import PeerClient
-from vmferry.store.peers import Kind, Peer
+from vmferry.store.peers import Peer, PeerKind
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Node
@@ -86,7 +86,7 @@ def test_hosts_of_the_site_know_each_other_without_pairing(kvm1: "Node", kvm2: "
     for node in (kvm1, kvm2):
         join(node, authority)
     peer = find(kvm1, kvm2)
-    assert (peer.name, peer.address, peer.kind) == ("kvm2.test", "localhost", Kind.SITE)
+    assert (peer.name, peer.address, peer.kind) == ("kvm2.test", "localhost", PeerKind.SITE)
     assert peer.fingerprint == kvm2.client.certificate().fingerprint != kvm2.identity.fingerprint
     (listed,) = kvm1.client.hosts()
     assert (listed.name, listed.known_by, listed.paired_by) == ("kvm2.test", "site", "root")
@@ -173,7 +173,7 @@ def test_a_destination_with_a_wrong_certificate(
 def test_a_name_must_be_spelled_out(kvm1: "Node", kvm2: "Node", authority: Authority) -> None:
     join(kvm1, authority)
     join(kvm2, authority, "kvm9.test", "*.site.test")  # TLS itself would take it for kvm2.site.test
-    there = Peer("kvm2.site.test", "127.0.0.1", kvm2.config.port, "", "", ("*",), 0.0, "root", Kind.SITE)
+    there = Peer("kvm2.site.test", "127.0.0.1", kvm2.config.port, "", "", ("*",), 0.0, "root", PeerKind.SITE)
     error = refused(codes.SITE_NAME, PeerClient(kvm1.config, there).hello)
     assert error.fields["names"] == "kvm9.test"
 

@@ -7,7 +7,7 @@ from tests.cli.conftest import Run
 from tests.cli.fake import BROKEN, CHAIN, FakeClient
 
 from vmferry.cli.terminal.units import parse_span
-from vmferry.core.auditlog.chain import Kind, Missed, Witness
+from vmferry.core.auditlog.chain import LogFault, Missed, Witness
 
 
 def test_list(vmferry: Run, daemon: FakeClient) -> None:
@@ -55,7 +55,7 @@ def test_verify_names_the_first_break(vmferry: Run, daemon: FakeClient) -> None:
 
 
 def test_verify_names_what_a_peer_misses(vmferry: Run, daemon: FakeClient) -> None:
-    missed = Missed(kind=Kind.CUT, head=CHAIN.head)
+    missed = Missed(kind=LogFault.CUT, head=CHAIN.head)
     away = Witness(host="kvm3", heads=0, error="kvm3 does not answer")
     daemon.chain = CHAIN.model_copy(update={"peers": [Witness(host="kvm2", heads=7, missed=[missed]), away]})
     code, out, err = vmferry("audit", "verify", "--peers")

@@ -8,7 +8,7 @@ import pytest
 from tests.cli.conftest import Run
 
 from vmferry.core import codes
-from vmferry.core.ad.delegation import Delegations, HostDelegation, Kind, Link, NameFault, Protocol
+from vmferry.core.ad.delegation import DelegationKind, DelegationLink, Delegations, HostDelegation, NameFault, Protocol
 from vmferry.core.errors import Exit
 from vmferry.directory import manage
 from vmferry.directory.connection import DirectoryConnector
@@ -39,11 +39,21 @@ def test_resource_based_is_for_everything(vmferry: Run) -> None:
 
 def test_what_is_shown(vmferry: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fault = NameFault(name="cifs/kvm2", fault="elsewhere", holders=["web"])
-    link = Link(
-        source="kvm1", destination="kvm2", service="storage", kind=Kind.CLASSIC, protocol=Protocol.ANY, missing=[]
+    link = DelegationLink(
+        source="kvm1",
+        destination="kvm2",
+        service="storage",
+        kind=DelegationKind.CLASSIC,
+        protocol=Protocol.ANY,
+        missing=[],
     )
-    none = Link(
-        source="kvm2", destination="kvm1", service="storage", kind=Kind.NONE, protocol=Protocol.NONE, missing=["x"]
+    none = DelegationLink(
+        source="kvm2",
+        destination="kvm1",
+        service="storage",
+        kind=DelegationKind.NONE,
+        protocol=Protocol.NONE,
+        missing=["x"],
     )
     hosts = [
         HostDelegation(name="kvm1", account="CN=kvm1", unconstrained=True, names=[]),

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmferry.core.ad import keytab
-from vmferry.core.ad.keytab import Entry
+from vmferry.core.ad.keytab import KeytabEntry
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="/$"), min_size=1, max_size=20)
-made = st.builds(Entry, name=names | names.map(lambda name: f"{name}$"), realm=names, number=st.integers(1, 70000))
+made = st.builds(
+    KeytabEntry, name=names | names.map(lambda name: f"{name}$"), realm=names, number=st.integers(1, 70000)
+)
 
 
 def counted(text: str) -> bytes:
@@ -18,7 +20,7 @@ def counted(text: str) -> bytes:
     return struct.pack(">H", len(data)) + data
 
 
-def packed(*found: Entry, holes: bool = False) -> bytes:
+def packed(*found: KeytabEntry, holes: bool = False) -> bytes:
     data = b"\x05\x02"
     for entry in found:
         parts = entry.name.split("/")
@@ -32,12 +34,12 @@ def packed(*found: Entry, holes: bool = False) -> bytes:
 
 
 @given(st.lists(made, max_size=5), st.booleans())
-def test_what_is_in_it_is_found(found: list[Entry], holes: bool) -> None:
+def test_what_is_in_it_is_found(found: list[KeytabEntry], holes: bool) -> None:
     assert keytab.entries(packed(*found, holes=holes)) == found
 
 
 @given(st.lists(made, min_size=1, max_size=3), st.data())
-def test_what_is_cut_off_is_found_out_or_has_less_in_it(found: list[Entry], data: st.DataObject) -> None:
+def test_what_is_cut_off_is_found_out_or_has_less_in_it(found: list[KeytabEntry], data: st.DataObject) -> None:
     whole = packed(*found)
     part = whole[: data.draw(st.integers(0, len(whole) - 5))]
     try:
@@ -61,14 +63,14 @@ def test_what_is_no_keytab(data: bytes) -> None:
 
 
 def test_the_newest_account_is_the_hosts() -> None:
-    old, new = Entry("KVM1$", "LAB.TEST", 2), Entry("KVM1$", "LAB.TEST", 3)
-    service = Entry("cifs/kvm1", "LAB.TEST", 9)
+    old, new = KeytabEntry("KVM1$", "LAB.TEST", 2), KeytabEntry("KVM1$", "LAB.TEST", 3)
+    service = KeytabEntry("cifs/kvm1", "LAB.TEST", 9)
     assert keytab.account([new, service, old]) == new
     assert keytab.account([service]) is None
 
 
 def test_which_services_there_are_keys_for() -> None:
-    service = Entry("Microsoft Virtual System Migration Service/kvm1", "LAB.TEST", 1)
+    service = KeytabEntry("Microsoft Virtual System Migration Service/kvm1", "LAB.TEST", 1)
     assert keytab.serves([service], "microsoft virtual system migration service")
     assert not keytab.serves([service], "cifs")
-    assert keytab.serves([Entry("KVM1$", "LAB.TEST", 1)], "cifs")
+    assert keytab.serves([KeytabEntry("KVM1$", "LAB.TEST", 1)], "cifs")

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmferry.core.auditlog import chain
-from vmferry.core.auditlog.chain import START, Head, Kind, Verification, Walk
+from vmferry.core.auditlog.chain import START, LogFault, LogHead, Verification, Walk
 
 
-def made(count: int, after: Head = START, begins: int = 0) -> list[bytes]:
+def made(count: int, after: LogHead = START, begins: int = 0) -> list[bytes]:
     """Make records, of which those from one number on are in a file of their own."""
     lines = []
     for number in range(count):
@@ -20,7 +20,7 @@ def made(count: int, after: Head = START, begins: int = 0) -> list[bytes]:
     return lines
 
 
-def walked(lines: list[bytes], *heads: Head) -> tuple[Verification, list[Kind]]:
+def walked(lines: list[bytes], *heads: LogHead) -> tuple[Verification, list[LogFault]]:
     walk = Walk(head.number for head in heads)
     for number, line in enumerate(lines, 1):
         walk.step("audit.log", number, line)
@@ -28,13 +28,13 @@ def walked(lines: list[bytes], *heads: Head) -> tuple[Verification, list[Kind]]:
     return seen, [one.kind for one in chain.missed(heads, seen, walk.digests)]
 
 
-def head(lines: list[bytes]) -> Head:
+def head(lines: list[bytes]) -> LogHead:
     found = chain.resume(lines)
     assert found is not None
     return found
 
 
-def kind(lines: list[bytes]) -> Kind | None:
+def kind(lines: list[bytes]) -> LogFault | None:
     broken = walked(lines)[0].broken
     return broken.kind if broken else None
 
@@ -80,12 +80,12 @@ def test_a_log_that_was_written_anew_or_cut_off_is_told_by_a_head(count: int, da
     lines = made(count)
     at = data.draw(st.integers(1, count - 1))
     seen, missed = walked(lines[:at], head(lines), head(lines[:1]))
-    assert (seen.broken, missed) == (None, [Kind.CUT])
+    assert (seen.broken, missed) == (None, [LogFault.CUT])
     text = json.dumps({"at": "2026-01-01T00:00:00Z", "what": "nothing"})
     line, after = chain.bind(text, head(lines[:at]))
     anew = [*lines[:at], line, *made(count, after)]
     seen, missed = walked(anew, head(lines), head(lines[:at]))
-    assert (seen.broken, missed) == (None, [Kind.REWRITTEN])
+    assert (seen.broken, missed) == (None, [LogFault.REWRITTEN])
 
 
 @given(st.integers(2, 12), st.data())
@@ -95,7 +95,7 @@ def test_lines_cut_off_at_the_front_are_found(count: int, data: st.DataObject) -
     at = data.draw(st.integers(1, count - 1))
     broken = walked(lines[at:])[0].broken
     assert broken is not None
-    assert (broken.kind, broken.line, broken.number) == (Kind.REMOVED, 1, at + 1)
+    assert (broken.kind, broken.line, broken.number) == (LogFault.REMOVED, 1, at + 1)
     marked = lines[at].replace(b'"at"', b'"begins":true,"at"')
     assert at == count - 1 or walked([marked, *lines[at + 1 :]])[0].broken
 
@@ -105,10 +105,10 @@ def test_each_kind_of_break_is_named_with_its_place() -> None:
     changed = [*lines[:2], lines[2].replace(b"01-01", b"01-02"), *lines[3:]]
     broken = walked(changed)[0].broken
     assert broken is not None
-    assert (broken.kind, broken.file, broken.line, broken.number) == (Kind.CHANGED, "audit.log", 3, 3)
-    assert kind(lines[:2] + lines[3:]) is Kind.REMOVED
-    assert kind([*lines[:3], lines[1], *lines[3:]]) is Kind.INSERTED
-    assert kind([*lines[:3], b"{}", *lines[3:]]) is Kind.UNREADABLE
+    assert (broken.kind, broken.file, broken.line, broken.number) == (LogFault.CHANGED, "audit.log", 3, 3)
+    assert kind(lines[:2] + lines[3:]) is LogFault.REMOVED
+    assert kind([*lines[:3], lines[1], *lines[3:]]) is LogFault.INSERTED
+    assert kind([*lines[:3], b"{}", *lines[3:]]) is LogFault.UNREADABLE
 
 
 def test_lines_from_before_the_chain_are_vouched_for_once_it_began() -> None:
@@ -116,7 +116,7 @@ def test_lines_from_before_the_chain_are_vouched_for_once_it_began() -> None:
     lines = old + made(3, head(old))
     seen = walked(lines)[0]
     assert (seen.unchained, seen.records, seen.broken) == (2, 3, None)
-    assert kind([old[0], *lines[2:]]) is Kind.CHANGED
+    assert kind([old[0], *lines[2:]]) is LogFault.CHANGED
 
 
 def test_heads_of_what_was_rotated_away_are_counted() -> None:
@@ -131,4 +131,4 @@ def test_heads_of_what_was_rotated_away_are_counted() -> None:
 def test_nothing_is_no_break() -> None:
     seen, missed = walked([], START)
     assert (seen.records, seen.head, seen.broken, missed) == (0, START, None, [])
-    assert walked([], Head(number=3, digest="0" * 64))[1] == [Kind.CUT]
+    assert walked([], LogHead(number=3, digest="0" * 64))[1] == [LogFault.CUT]

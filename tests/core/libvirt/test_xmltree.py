@@ -6,7 +6,7 @@ import pytest
 
 from vmferry.core.errors import UsageError
 from vmferry.core.libvirt import xmltree
-from vmferry.core.libvirt.xmltree import Limits
+from vmferry.core.libvirt.xmltree import DocumentLimits
 
 NUMBER = count()  # of a document: one that was read is remembered
 
@@ -71,7 +71,7 @@ def _quickest(do: Callable[[], object]) -> float:
 def test_the_biggest_that_is_taken_is_taken() -> None:
     attributes = " ".join(f"a{n}='{'x' * 100}'" for n in range(64))
     assert len(xmltree.parse(f"<domain {attributes}>{'<a/>' * 9_999}{'x' * 131_072}</domain>")) == 9_999
-    assert len(xmltree.parse(f"<c>{'<a/>' * 20_000}</c>", Limits(elements=20_001))) == 20_000
+    assert len(xmltree.parse(f"<c>{'<a/>' * 20_000}</c>", DocumentLimits(elements=20_001))) == 20_000
 
 
 def test_a_document_is_read_once_and_a_copy_to_edit_is_apart() -> None:

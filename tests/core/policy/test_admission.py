@@ -8,21 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmferry.core.policy.admission import AGAIN, AWAY, HOLD, Entry, Limits, booked_memory, booked_space, refusal
+from vmferry.core.policy.admission import (
+    AGAIN,
+    AWAY,
+    HOLD,
+    MoveLimits,
+    QueueEntry,
+    booked_memory,
+    booked_space,
+    refusal,
+)
 
 NOW = 1000.0
-TWO = Limits(moves=2, storage=2)
+TWO = MoveLimits(moves=2, storage=2)
 
 
-def running(job: str, *, storage: bool = False) -> Entry:
-    return Entry(job, storage, NOW - 60, NOW - 60, granted=True)
+def running(job: str, *, storage: bool = False) -> QueueEntry:
+    return QueueEntry(job, storage, NOW - 60, NOW - 60, granted=True)
 
 
-def waiting(job: str, since: float, *, storage: bool = False) -> Entry:
-    return Entry(job, storage, NOW - since, NOW)
+def waiting(job: str, since: float, *, storage: bool = False) -> QueueEntry:
+    return QueueEntry(job, storage, NOW - since, NOW)
 
 
-def refused(entries: list[Entry], wanted: Entry, limits: Limits = TWO) -> str | None:
+def refused(entries: list[QueueEntry], wanted: QueueEntry, limits: MoveLimits = TWO) -> str | None:
     return refusal(entries, wanted, limits, NOW, "kvm2")
 
 
@@ -31,11 +40,11 @@ def test_a_move_begins_while_there_is_room() -> None:
     assert refused([running("a")], wanted) is None
     full = refused([running("a"), running("b"), wanted], wanted)
     assert full == "kvm2 takes part in 2 moves, and its limit is 2"
-    assert refused([running("a"), running("b")], wanted, Limits(moves=3, storage=1)) is None
+    assert refused([running("a"), running("b")], wanted, MoveLimits(moves=3, storage=1)) is None
 
 
 def test_moves_of_storage_are_counted_apart() -> None:
-    limits = Limits(moves=3, storage=1)
+    limits = MoveLimits(moves=3, storage=1)
     entries = [running("a", storage=True)]
     full = refused(entries, waiting("b", 0, storage=True), limits)
     assert full == "kvm2 takes part in 1 move of storage, and its limit is 1"
@@ -43,7 +52,7 @@ def test_moves_of_storage_are_counted_apart() -> None:
 
 
 def test_a_place_that_was_granted_and_not_taken_comes_free() -> None:
-    limits = Limits(moves=1, storage=1)
+    limits = MoveLimits(moves=1, storage=1)
     held = replace(running("a"), expires_at=NOW + HOLD)
     assert refused([held], waiting("b", 0), limits) is not None
     assert refused([replace(held, expires_at=NOW)], waiting("b", 0), limits) is None
@@ -58,7 +67,7 @@ def test_who_has_waited_longest_is_next() -> None:
 
 
 def test_who_waits_for_the_other_kind_of_place_stops_nobody() -> None:
-    limits = Limits(moves=2, storage=1)
+    limits = MoveLimits(moves=2, storage=1)
     entries = [running("a", storage=True), waiting("b", 20, storage=True), waiting("c", 10)]
     assert refused(entries, entries[2], limits) is None
 
@@ -84,19 +93,19 @@ class Fleet:
     The order in which messages arrive is drawn at random; so is when each asks again.
     """
 
-    def __init__(self, limits: list[Limits], moves: list[tuple[int, int, bool]], seed: int) -> None:
+    def __init__(self, limits: list[MoveLimits], moves: list[tuple[int, int, bool]], seed: int) -> None:
         self.random = random.Random(seed)
         self.limits = limits
         self.moves = moves
         self.now = NOW
         self.made_at = [NOW + self.random.random() for _ in moves]
-        self.rows: list[dict[str, Entry]] = [{} for _ in limits]
+        self.rows: list[dict[str, QueueEntry]] = [{} for _ in limits]
         self.most: dict[int, int] = defaultdict(int)
         self.done: list[int] = []
 
     def ask(self, host: int, number: int, since: float | None = None) -> bool:
         rows = self.rows[host]
-        known = rows.get(str(number), Entry(str(number), self.moves[number][2], since or self.now, self.now))
+        known = rows.get(str(number), QueueEntry(str(number), self.moves[number][2], since or self.now, self.now))
         reason = refusal(rows.values(), known, self.limits[host], self.now, f"kvm{host}")
         if reason is None:
             rows[str(number)] = replace(known, seen_at=self.now, granted=True, expires_at=self.now + HOLD)
@@ -139,7 +148,7 @@ class Fleet:
 @st.composite
 def fleets(draw: st.DrawFn) -> Fleet:
     count = draw(st.integers(2, 4))
-    limit = st.builds(Limits, moves=st.integers(1, 2), storage=st.integers(1, 2))
+    limit = st.builds(MoveLimits, moves=st.integers(1, 2), storage=st.integers(1, 2))
     limits = draw(st.lists(limit, min_size=count, max_size=count))
     pair = st.lists(st.integers(0, count - 1), min_size=2, max_size=2, unique=True)
     moves = draw(st.lists(st.tuples(pair, st.booleans()), min_size=1, max_size=10))
@@ -155,6 +164,6 @@ def test_no_host_goes_beyond_its_limit_and_every_move_comes_to_its_end(fleet: Fl
 
 @pytest.mark.parametrize("seed", range(50))
 def test_two_hosts_at_their_limits_that_send_to_each_other(seed: int) -> None:
-    one = Limits(moves=1, storage=1)
+    one = MoveLimits(moves=1, storage=1)
     fleet = Fleet([one, one], [(0, 1, True), (1, 0, True)] * 3, seed)
     assert fleet.run() < 60

@@ -22,7 +22,7 @@ from vmferry.core.libvirt import xmltree
 from vmferry.lab.host import LabHost
 from vmferry.transfer.rpc import protocol
 from vmferry.transfer.rpc.guard import Authorised, Guard
-from vmferry.transfer.rpc.protocol import Message, Procedure, Splitter
+from vmferry.transfer.rpc.protocol import Procedure, RpcMessage, Splitter
 
 pytestmark = pytest.mark.lab
 
@@ -54,7 +54,7 @@ def granted(capture: Capture) -> Authorised:
     return replace(capture.authorised, flags=flags, **uris, **changes)  # type: ignore[arg-type]
 
 
-def adapted(capture: Capture, procedure: Procedure) -> tuple[Message, Arguments]:
+def adapted(capture: Capture, procedure: Procedure) -> tuple[RpcMessage, Arguments]:
     """Return a captured call, for the VM that is granted here."""
     call, allowed = capture.call(procedure), granted(capture)
     arguments = unpack(call)
@@ -142,7 +142,7 @@ class Session:
     def __exit__(self, *_error: object) -> None:
         self._socket.close()
 
-    def call(self, message: Message) -> None:
+    def call(self, message: RpcMessage) -> None:
         """Make a call and wait for its answer.
 
         Raises:

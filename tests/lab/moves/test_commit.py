@@ -148,7 +148,7 @@ class _Forger(Tap):
                 two.sendall(head + payload)
                 return
             (call,) = protocol.Splitter().feed(payload)
-            false = protocol.build(call.program, call.procedure, protocol.Type.REPLY, call.serial, self._reply)
+            false = protocol.build(call.program, call.procedure, protocol.MessageType.REPLY, call.serial, self._reply)
             assert self._back is not None
             taken = self._streams[stream, "<"].taken
             self._back.sendall(frames.pack(stream, frames.Type.DATA, taken, false))

@@ -10,7 +10,7 @@ from tests.preflight.make import DISK, proposal
 from vmferry.core.errors import PreflightError
 from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.offer import ArtifactPlan, MoveOptions, Offer
-from vmferry.transfer.disks.space import Room
+from vmferry.transfer.disks.space import SpaceGuard
 
 MIB = 1 << 20
 pytestmark = pytest.mark.root
@@ -25,12 +25,12 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def room(place: Path, needed: int, *, full: bool = False) -> Room:
+def room(place: Path, needed: int, *, full: bool = False) -> SpaceGuard:
     disk = DISK.model_copy(update={"needed": needed, "virtual_size": 60 * MIB})
     options = MoveOptions(include_storage=True, full_space=full)
     offer = Offer(**dict(proposal(disks=[disk], options=options)), job="0123456789ab", certificate="PEM")
     plan = ArtifactPlan(target="vda", path=str(place / "web01.qcow2"), shared=False, copied_by=CopiedBy.MIRROR)
-    return Room(offer, [plan], "kvm2")
+    return SpaceGuard(offer, [plan], "kvm2")
 
 
 def fill(place: Path, size: int) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from tests.transfer.wire import HERE
 
-from vmferry.core.messages.probe import ProbeOpening, Reached
+from vmferry.core.messages.probe import ProbedRoute, ProbeOpening
 from vmferry.core.policy.networks import Local, Route
 from vmferry.transfer.measure import reachability
 from vmferry.transfer.measure.reachability import Listener, reach
@@ -201,7 +201,7 @@ def test_strangers_do_not_keep_it_beyond_its_time() -> None:
 def test_no_way_is_no_try() -> None:
     opening = ProbeOpening(addresses=[], secrets=[], answer="")
     assert reach([], opening) == []
-    assert Reached(address="x", port=1).stalled == []
+    assert ProbedRoute(address="x", port=1).stalled == []
 
 
 @pytest.mark.parametrize("secrets", [[], ["ab" * 32]])

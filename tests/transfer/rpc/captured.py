@@ -14,7 +14,7 @@ from vmferry.core.errors import AccessError
 from vmferry.core.libvirt import domainxml
 from vmferry.transfer.rpc import protocol
 from vmferry.transfer.rpc.guard import Authorised, Guard
-from vmferry.transfer.rpc.protocol import Message, Procedure, Type
+from vmferry.transfer.rpc.protocol import MessageType, Procedure, RpcMessage
 from vmferry.transfer.rpc.xdr import COOKIE_MAX, Parameter, Reader, Writer
 
 _FOLDER = Path(__file__).parent / "captures"
@@ -33,9 +33,9 @@ class Capture:
     dest_xml: str
     persistent_xml: str
     succeeded: bool
-    messages: tuple[tuple[str, Message], ...]
+    messages: tuple[tuple[str, RpcMessage], ...]
 
-    def call(self, procedure: Procedure) -> Message:
+    def call(self, procedure: Procedure) -> RpcMessage:
         """Give the call of a procedure."""
         return next(
             message
@@ -93,7 +93,7 @@ class Arguments:
         )
 
 
-def unpack(message: Message) -> Arguments:
+def unpack(message: RpcMessage) -> Arguments:
     reader = Reader(message.payload)
     parameters, cookie, flags = tuple(reader.parameters()), reader.opaque(COOKIE_MAX), reader.u32()
     cancelled = reader.i32() if message.procedure == Procedure.FINISH else None
@@ -101,13 +101,13 @@ def unpack(message: Message) -> Arguments:
     return Arguments(parameters, cookie, flags, cancelled)
 
 
-def pack(message: Message, arguments: Arguments) -> Message:
+def pack(message: RpcMessage, arguments: Arguments) -> RpcMessage:
     """Give the call with other arguments."""
     writer = Writer().parameters(list(arguments.parameters)).opaque(arguments.cookie).u32(arguments.flags)
     if arguments.cancelled is not None:
         writer.i32(arguments.cancelled)
     return protocol.read(
-        protocol.build(message.program, message.procedure, Type.CALL, message.serial, bytes(writer.data))
+        protocol.build(message.program, message.procedure, MessageType.CALL, message.serial, bytes(writer.data))
     )
 
 
@@ -119,30 +119,32 @@ class Libvirtd:
 
     def __init__(self, capture: Capture) -> None:
         self.guard = Guard(capture.authorised)
-        self.got: list[Message] = []
+        self.got: list[RpcMessage] = []
         self._replies = {
             message.procedure: message
             for way, message in capture.messages
             if way == "<" and message.program == protocol.REMOTE_PROGRAM
         }
 
-    def send(self, *messages: Message) -> None:
+    def send(self, *messages: RpcMessage) -> None:
         for message in messages:
             if self.guard.check_call(message) is None:
                 self.got.append(message)
                 self._reply(message)
 
-    def _reply(self, call: Message) -> None:
+    def _reply(self, call: RpcMessage) -> None:
         reply = self._replies[call.procedure]
-        raw = protocol.build(reply.program, reply.procedure, Type.REPLY, call.serial, reply.payload, reply.status)
+        raw = protocol.build(
+            reply.program, reply.procedure, MessageType.REPLY, call.serial, reply.payload, reply.status
+        )
         assert self.guard.see_reply(protocol.read(raw)) is None
 
 
-def calls(capture: Capture) -> list[Message]:
+def calls(capture: Capture) -> list[RpcMessage]:
     return [m for way, m in capture.messages if way == ">" and m.program == protocol.REMOTE_PROGRAM]
 
 
-def refused(capture: Capture, messages: Iterable[Message], why: str | None = None) -> None:
+def refused(capture: Capture, messages: Iterable[RpcMessage], why: str | None = None) -> None:
     """Check that the last message is refused, for that reason, and that nothing passes after it."""
     *before, last = messages
     libvirtd = Libvirtd(capture)
@@ -156,9 +158,9 @@ def refused(capture: Capture, messages: Iterable[Message], why: str | None = Non
             libvirtd.send(message)
 
 
-def until(capture: Capture, procedure: Procedure, instead: Message) -> list[Message]:
+def until(capture: Capture, procedure: Procedure, instead: RpcMessage) -> list[RpcMessage]:
     """Give a capture's calls up to a procedure, and another call in its place."""
-    found: list[Message] = []
+    found: list[RpcMessage] = []
     for message in calls(capture):
         if message.procedure == procedure:
             return [*found, instead]

@@ -20,7 +20,7 @@ from tests.transfer.rpc.captured import Arguments, Capture, pack, unpack
 from vmferry.core.errors import VmferryError
 from vmferry.transfer.rpc import protocol
 from vmferry.transfer.rpc.guard import Guard
-from vmferry.transfer.rpc.protocol import Message, Procedure, Splitter, Type
+from vmferry.transfer.rpc.protocol import MessageType, Procedure, RpcMessage, Splitter
 from vmferry.transfer.rpc.xdr import Parameter, ParameterType, XdrError
 
 # Generous: an input takes some milliseconds on an idle machine.
@@ -40,23 +40,23 @@ class Report:
 class _Input:
     """One malformed stream: good calls, then bytes that begin with the first malformed one."""
 
-    def __init__(self, good: list[Message], bad: bytes) -> None:
+    def __init__(self, good: list[RpcMessage], bad: bytes) -> None:
         self.good = good
         self.bad = bad
 
 
-Mutator = Callable[[random.Random, Capture, list[Message]], "_Input | None"]
+Mutator = Callable[[random.Random, Capture, list[RpcMessage]], "_Input | None"]
 
 
 # --- what can be wrong with a stream ------------------------------------------------------------------------
 
 
-def _garbage(random: random.Random, _capture: Capture, calls: list[Message]) -> _Input:
+def _garbage(random: random.Random, _capture: Capture, calls: list[RpcMessage]) -> _Input:
     at = random.randrange(len(calls))
     return _Input(calls[:at], random.randbytes(random.randrange(1, 400)))
 
 
-def _header(random: random.Random, _capture: Capture, calls: list[Message]) -> _Input | None:
+def _header(random: random.Random, _capture: Capture, calls: list[RpcMessage]) -> _Input | None:
     """Change a word of a header: length, program, version, procedure, type or status."""
     at = random.randrange(len(calls))
     raw = bytearray(calls[at].raw)
@@ -70,7 +70,7 @@ def _header(random: random.Random, _capture: Capture, calls: list[Message]) -> _
     return None if raw == calls[at].raw else _Input(calls[:at], bytes(raw))
 
 
-def _payload(random: random.Random, _capture: Capture, calls: list[Message]) -> _Input | None:
+def _payload(random: random.Random, _capture: Capture, calls: list[RpcMessage]) -> _Input | None:
     """Change some bytes of a payload."""
     at = _with_payload(random, calls)
     raw = bytearray(calls[at].raw)
@@ -80,7 +80,7 @@ def _payload(random: random.Random, _capture: Capture, calls: list[Message]) -> 
     return None if raw == calls[at].raw else _Input(calls[:at], bytes(raw))
 
 
-def _length(random: random.Random, _capture: Capture, calls: list[Message]) -> _Input:
+def _length(random: random.Random, _capture: Capture, calls: list[RpcMessage]) -> _Input:
     """Cut a payload short, or let it go on; the header says so truly."""
     at = _with_payload(random, calls)
     call = calls[at]
@@ -89,7 +89,7 @@ def _length(random: random.Random, _capture: Capture, calls: list[Message]) -> _
     return _Input(calls[:at], protocol.build(call.program, call.procedure, call.type, call.serial, payload))
 
 
-def _order(random: random.Random, _capture: Capture, calls: list[Message]) -> _Input | None:
+def _order(random: random.Random, _capture: Capture, calls: list[RpcMessage]) -> _Input | None:
     """Leave calls out, or make one again."""
     at = random.randrange(len(calls))
     other = random.randrange(len(calls))
@@ -101,7 +101,7 @@ def _order(random: random.Random, _capture: Capture, calls: list[Message]) -> _I
     )
 
 
-def _too_early(found: Message, expected: Message, before: list[Message]) -> bool:
+def _too_early(found: RpcMessage, expected: RpcMessage, before: list[RpcMessage]) -> bool:
     """Tell whether a call has no business at a place; asking for features and closing early are harmless."""
     seen = {message.procedure for message in before}
     match found.procedure:
@@ -123,14 +123,16 @@ def _too_early(found: Message, expected: Message, before: list[Message]) -> bool
             return found.procedure != expected.procedure
 
 
-def _procedure(random: random.Random, _capture: Capture, calls: list[Message]) -> _Input:
+def _procedure(random: random.Random, _capture: Capture, calls: list[RpcMessage]) -> _Input:
     """Call something else."""
     at = random.randrange(len(calls))
     procedure = random.randrange(3, 460)
     while procedure in list(Procedure):
         procedure += 1
     payload = random.choice((b"", random.randbytes(random.randrange(0, 200)), calls[at].payload))
-    return _Input(calls[:at], protocol.build(protocol.REMOTE_PROGRAM, procedure, Type.CALL, calls[at].serial, payload))
+    return _Input(
+        calls[:at], protocol.build(protocol.REMOTE_PROGRAM, procedure, MessageType.CALL, calls[at].serial, payload)
+    )
 
 
 def _flags(random: random.Random, arguments: Arguments) -> Arguments:
@@ -207,7 +209,7 @@ def _cookie(random: random.Random, arguments: Arguments) -> Arguments:
 def _of(mutate: Callable[[random.Random, Arguments], Arguments]) -> Mutator:
     """Make a mutator of whole streams from one of what Prepare and Finish carry."""
 
-    def mutator(random: random.Random, _capture: Capture, calls: list[Message]) -> _Input | None:
+    def mutator(random: random.Random, _capture: Capture, calls: list[RpcMessage]) -> _Input | None:
         at = random.choice([at for at, call in enumerate(calls) if call.procedure in _CARRIERS])
         arguments = unpack(calls[at])
         other = mutate(random, arguments)
@@ -255,7 +257,7 @@ _MUTATORS: dict[str, Mutator] = {
 }
 
 
-def _with_payload(random: random.Random, calls: list[Message]) -> int:
+def _with_payload(random: random.Random, calls: list[RpcMessage]) -> int:
     return random.choice([at for at, call in enumerate(calls) if call.payload])
 
 
@@ -277,7 +279,7 @@ def _text(random: random.Random) -> str:
 # --- the judge ----------------------------------------------------------------------------------------------
 
 
-def _same_meaning(malformed: Message, good: Message) -> bool:
+def _same_meaning(malformed: RpcMessage, good: RpcMessage) -> bool:
     """Tell, by other means than the guard's, whether a changed call says what the good one says after all.
 
     Changed bytes can hit what is free: a feature's number, a host's name or a statistic in the cookie, a
@@ -310,7 +312,7 @@ def _meaning(arguments: Arguments) -> object:
 def _play(capture: Capture, given: _Input) -> str | None:
     """Play one input against a guard; returns what went wrong, if anything."""
     guard = Guard(capture.authorised)
-    passed: list[Message] = []
+    passed: list[RpcMessage] = []
     refused = False
     splitter = Splitter()
     follow_up = next(message for way, message in capture.messages if way == ">")
@@ -319,7 +321,7 @@ def _play(capture: Capture, given: _Input) -> str | None:
         for message in splitter.feed(stream):
             if guard.check_call(message) is None:
                 passed.append(message)
-                reply = protocol.build(message.program, message.procedure, Type.REPLY, message.serial)
+                reply = protocol.build(message.program, message.procedure, MessageType.REPLY, message.serial)
                 guard.see_reply(protocol.read(reply))
     except VmferryError:
         refused = True

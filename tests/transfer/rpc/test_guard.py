@@ -11,7 +11,7 @@ from vmferry.core.libvirt.flags import Flag
 from vmferry.core.request import Request, Sockets
 from vmferry.transfer.rpc import protocol
 from vmferry.transfer.rpc.guard import Authorised, Guard
-from vmferry.transfer.rpc.protocol import Procedure, Status, Type
+from vmferry.transfer.rpc.protocol import MessageStatus, MessageType, Procedure
 from vmferry.transfer.rpc.xdr import Parameter, ParameterType, Writer
 
 # --- what must pass -----------------------------------------------------------------------------------------
@@ -85,7 +85,9 @@ def test_no_other_procedure_passes(procedure: int, after: int) -> None:
         return
     before = calls(capture)[:after]
     serial = len(before)
-    refused(capture, [*before, protocol.read(protocol.build(protocol.REMOTE_PROGRAM, procedure, Type.CALL, serial))])
+    refused(
+        capture, [*before, protocol.read(protocol.build(protocol.REMOTE_PROGRAM, procedure, MessageType.CALL, serial))]
+    )
 
 
 @given(st.data())
@@ -148,7 +150,7 @@ def test_endless_harmless_calls_are_refused() -> None:
     first, feature, *_rest = calls(capture)
     libvirtd.send(first)
     more = [
-        protocol.read(protocol.build(feature.program, feature.procedure, Type.CALL, serial, feature.payload))
+        protocol.read(protocol.build(feature.program, feature.procedure, MessageType.CALL, serial, feature.payload))
         for serial in range(1, 1000)
     ]
     with pytest.raises(AccessError, match="more calls"):
@@ -161,10 +163,10 @@ def test_endless_harmless_calls_are_refused() -> None:
         ({"program": 0x20008087}, "not a call"),  # the QEMU program: monitor commands
         ({"program": protocol.KEEPALIVE_PROGRAM}, "keepalive"),
         ({"kind": 4}, "not a call"),  # with file descriptors
-        ({"kind": Type.REPLY}, "not a call"),
-        ({"kind": Type.MESSAGE}, "not a call"),
+        ({"kind": MessageType.REPLY}, "not a call"),
+        ({"kind": MessageType.MESSAGE}, "not a call"),
         ({"kind": 3}, "not a call"),  # a stream
-        ({"status": Status.ERROR}, "not a call"),
+        ({"status": MessageStatus.ERROR}, "not a call"),
     ],
 )
 def test_another_kind_of_message_is_refused(change: dict[str, int], why: str) -> None:

@@ -9,11 +9,11 @@ from tests.transfer.rpc import captured
 from tests.transfer.rpc.captured import SUCCEEDED, Capture, Libvirtd, pack, refused, unpack, until
 
 from vmferry.core.libvirt import xmltree
-from vmferry.transfer.rpc.protocol import Message, Procedure
+from vmferry.transfer.rpc.protocol import Procedure, RpcMessage
 from vmferry.transfer.rpc.xdr import Parameter, ParameterType
 
 
-def changed_xml(capture: Capture, procedure: Procedure, old: str, new: str) -> list[Message]:
+def changed_xml(capture: Capture, procedure: Procedure, old: str, new: str) -> list[RpcMessage]:
     call = capture.call(procedure)
     arguments = unpack(call)
     xml = str(arguments.value("destination_xml"))
@@ -240,7 +240,7 @@ def cookie_of(move: str, procedure: Procedure) -> Element:
     return xmltree.fresh(unpack(captured.load(move).call(procedure)).cookie.removesuffix(b"\0").decode())
 
 
-def with_cookie(capture: Capture, procedure: Procedure, root: Element) -> list[Message]:
+def with_cookie(capture: Capture, procedure: Procedure, root: Element) -> list[RpcMessage]:
     call = capture.call(procedure)
     data = tostring(root, encoding="unicode").encode() + b"\0"
     return until(capture, procedure, pack(call, replace(unpack(call), cookie=data)))

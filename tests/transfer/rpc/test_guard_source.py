@@ -5,7 +5,7 @@ from tests.transfer.rpc.captured import Libvirtd, calls, refused
 from vmferry.core.errors import InternalError
 from vmferry.transfer.rpc import protocol
 from vmferry.transfer.rpc.guard import Watcher
-from vmferry.transfer.rpc.protocol import KeepAlive, Procedure, Status, Type
+from vmferry.transfer.rpc.protocol import KeepAlive, MessageStatus, MessageType, Procedure
 from vmferry.transfer.rpc.xdr import Writer
 
 ERROR = b"\0" * 44  # a virNetMessageError that says nothing
@@ -18,9 +18,9 @@ def test_libvirtds_events_do_not_reach_the_source() -> None:
     capture = captured.load("plain")
     libvirtd = Libvirtd(capture)
     libvirtd.send(*calls(capture)[:6])
-    event = protocol.read(protocol.build(protocol.REMOTE_PROGRAM, 318, Type.MESSAGE, 0, b"x" * 8))
+    event = protocol.read(protocol.build(protocol.REMOTE_PROGRAM, 318, MessageType.MESSAGE, 0, b"x" * 8))
     assert libvirtd.guard.see_reply(event) == b""
-    late = protocol.read(protocol.build(protocol.REMOTE_PROGRAM, Procedure.OPEN, Type.REPLY, 2))
+    late = protocol.read(protocol.build(protocol.REMOTE_PROGRAM, Procedure.OPEN, MessageType.REPLY, 2))
     assert libvirtd.guard.see_reply(late) == b""
 
 
@@ -28,7 +28,7 @@ def test_a_pong_from_the_source_answers_nothing() -> None:
     refused(captured.load("plain"), [protocol.read(protocol.PONG)], "keepalive")
     refused(
         captured.load("plain"),
-        [protocol.read(protocol.build(protocol.KEEPALIVE_PROGRAM, KeepAlive.PING, Type.MESSAGE, 0, b"more"))],
+        [protocol.read(protocol.build(protocol.KEEPALIVE_PROGRAM, KeepAlive.PING, MessageType.MESSAGE, 0, b"more"))],
         "keepalive",
     )
 
@@ -53,8 +53,10 @@ def test_a_finish_that_failed_ends_nothing() -> None:
     watcher = Watcher()
     finish = captured.load("plain").call(Procedure.FINISH)
     watcher.see_call(finish)
-    failed = protocol.build(finish.program, finish.procedure, Type.REPLY, finish.serial, ERROR, Status.ERROR)
-    other = protocol.build(finish.program, finish.procedure, Type.REPLY, finish.serial + 1)
+    failed = protocol.build(
+        finish.program, finish.procedure, MessageType.REPLY, finish.serial, ERROR, MessageStatus.ERROR
+    )
+    other = protocol.build(finish.program, finish.procedure, MessageType.REPLY, finish.serial + 1)
     assert not watcher.is_finish_success(protocol.read(failed))
     assert not watcher.is_finish_success(protocol.read(other))
 
@@ -65,8 +67,10 @@ def test_the_sources_libvirt_gets_only_its_answers() -> None:
     prepare = capture.call(Procedure.PREPARE)
     watcher.check_reply(protocol.read(protocol.PONG))
     with pytest.raises(InternalError, match="nobody waits"):
-        watcher.check_reply(protocol.read(protocol.build(prepare.program, prepare.procedure, Type.REPLY, 9)))
+        watcher.check_reply(protocol.read(protocol.build(prepare.program, prepare.procedure, MessageType.REPLY, 9)))
     watcher.see_call(prepare)
     elsewhere = Writer().opaque(b"").optional_string("tcp://10.0.0.1:1").data
     with pytest.raises(InternalError, match=r"10\.0\.0\.1"):
-        watcher.check_reply(protocol.read(protocol.build(prepare.program, prepare.procedure, Type.REPLY, 9, elsewhere)))
+        watcher.check_reply(
+            protocol.read(protocol.build(prepare.program, prepare.procedure, MessageType.REPLY, 9, elsewhere))
+        )

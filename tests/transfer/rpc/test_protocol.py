@@ -7,7 +7,7 @@ from tests.transfer.rpc import captured
 
 from vmferry.core.errors import InternalError
 from vmferry.transfer.rpc import protocol
-from vmferry.transfer.rpc.protocol import KeepAlive, Message, Procedure, Splitter, Type
+from vmferry.transfer.rpc.protocol import KeepAlive, MessageType, Procedure, RpcMessage, Splitter
 from vmferry.transfer.rpc.xdr import COOKIE_MAX, Parameter, ParameterType, Reader, Writer, XdrError
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=50)
@@ -73,7 +73,7 @@ def test_strange_parameters_are_refused() -> None:
 def test_a_stream_is_cut_into_its_messages_however_it_arrives(move: str, sizes: list[int]) -> None:
     sent = [message for way, message in captured.load(move).messages if way == ">"]
     stream = b"".join(message.raw for message in sent)
-    splitter, found, at = Splitter(), list[Message](), 0
+    splitter, found, at = Splitter(), list[RpcMessage](), 0
     for number in range(len(stream)):
         if at >= len(stream):
             break
@@ -96,7 +96,7 @@ def test_keepalive_is_libvirts() -> None:
     assert (pong.program, pong.procedure, pong.type) == (
         protocol.KEEPALIVE_PROGRAM,
         KeepAlive.PONG,
-        Type.MESSAGE,
+        MessageType.MESSAGE,
     )
 
 

@@ -17,7 +17,7 @@ from vmferry.core.job import Phase
 from vmferry.core.messages.vm import Ending, Presence
 from vmferry.core.move.phases import Verdict
 from vmferry.jobs.decision import Decision
-from vmferry.transfer.rpc.protocol import Message, Procedure
+from vmferry.transfer.rpc.protocol import Procedure, RpcMessage
 from vmferry.transfer.rpc.relay import CommittingRelay, GuardedRelay
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.worker import commit
@@ -166,7 +166,7 @@ def test_nothing_is_concluded_while_libvirt_is_away(world: World, monkeypatch: p
     assert world.settled() is Verdict.GO
 
 
-def _replies(move: str = "plain") -> tuple[list[Message], Message]:
+def _replies(move: str = "plain") -> tuple[list[RpcMessage], RpcMessage]:
     """Return the calls of a move up to Finish, and the reply to that."""
     capture = captured.load(move)
     finish = capture.call(Procedure.FINISH)

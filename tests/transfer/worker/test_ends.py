@@ -35,7 +35,7 @@ from vmferry.core.messages.offer import ArtifactPlan, Offer
 from vmferry.core.messages.vm import Presence
 from vmferry.core.move.messages import Defined, Go, Went
 from vmferry.jobs.decision import suspended
-from vmferry.store.jobs import Step
+from vmferry.store.jobs import JournalStep
 from vmferry.transfer.worker.arrival import Arrival, lost
 from vmferry.transfer.worker.departure import Departure
 from vmferry.transfer.worker.retreat import keep_running, standing
@@ -355,7 +355,7 @@ def test_a_vm_that_a_person_suspended_stays_so_at_the_destination(faults: list[s
         settling = record.detail(Phase.SETTLING)
         ran = None if settling is None else settling["ran"]
         if record.has(Phase.GOING):  # a later life has it from the journal
-            said = suspended([Step("0123456789ab", 1, 0.0, phase, detail) for phase, detail in record.steps])
+            said = suspended([JournalStep("0123456789ab", 1, 0.0, phase, detail) for phase, detail in record.steps])
         arrival = Arrival(record, host, OWN, vm, "kvm2", "<domain/>", [], no_sleep)
         try:
             assert arrival.take(noted=record.has(Phase.GOING), ran=ran, suspended=said) is None

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from vmferry.agent.auditlog.log import Trail
 from vmferry.config import Config
 from vmferry.core.auditlog import chain
-from vmferry.core.auditlog.chain import Head, Verification, Witness
+from vmferry.core.auditlog.chain import LogHead, Verification, Witness
 from vmferry.core.errors import VmferryError
 from vmferry.identity.peer import PeerClient
 from vmferry.store.peers import Peer
@@ -27,7 +27,7 @@ def verify(config: Config, trail: Trail, peers: list[Peer], client: Client = Pee
         OSError: a file of the log cannot be opened.
     """
 
-    def ask(peer: Peer) -> tuple[list[Head], str | None]:
+    def ask(peer: Peer) -> tuple[list[LogHead], str | None]:
         try:
             return client(config, peer).heads().heads, None
         except VmferryError as error:

@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 from pydantic import ValidationError
 
 from vmferry.core.auditlog import chain
-from vmferry.core.auditlog.chain import Head, PeerHead, Verification, Walk
+from vmferry.core.auditlog.chain import LogHead, PeerHead, Verification, Walk
 from vmferry.core.auditlog.record import AuditRecord
 from vmferry.core.messages.offer import Caller
 from vmferry.core.redaction import redacted
@@ -41,7 +41,7 @@ class Trail:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._head: Head | None = None  # kept here, not read again: what is changed meanwhile breaks the chain
+        self._head: LogHead | None = None  # kept here, not read again: what is changed meanwhile breaks the chain
 
     def append(self, record: AuditRecord) -> None:
         """Write a record down. Where that fails the daemon's log has it: a full disk must not end a move half-way."""
@@ -52,7 +52,7 @@ class Trail:
             except OSError as error:  # the next record has this one's number: the chain goes on without it
                 log.error("%s cannot be written (%s): %s", self._path, error, text)
 
-    def head(self) -> Head | None:
+    def head(self) -> LogHead | None:
         """Give the head of the chain, for another host to keep; None: the file cannot be read.
 
         It is on the disk, so that a loss of power does not look as if somebody had cut the log off.
@@ -63,7 +63,7 @@ class Trail:
             log.error("%s cannot be read (%s): no other host is told its head", self._path, error)
             return None
 
-    def keep(self, peer: Peer, caller: Caller, job: str, host: str, head: Head | None) -> None:
+    def keep(self, peer: Peer, caller: Caller, job: str, host: str, head: LogHead | None) -> None:
         """Write down the head of its audit log that a destination told with its grant.
 
         Arguments:
@@ -89,9 +89,9 @@ class Trail:
                 )
             )
 
-    def heads(self, host: str) -> list[Head]:
+    def heads(self, host: str) -> list[LogHead]:
         """Give the heads of another host's audit log that are on record here, the newest first; a thousand at most."""
-        found: dict[Head, None] = {}
+        found: dict[LogHead, None] = {}
         with ExitStack() as stack:
             for name, file, size in [(name, stack.enter_context(file), size) for name, file, size in self._open()]:
                 try:
@@ -102,12 +102,12 @@ class Trail:
                 for record in reversed(records):
                     kept = record and record.peer_head
                     if kept and kept.host == host:
-                        found[Head(number=kept.number, digest=kept.digest)] = None
+                        found[LogHead(number=kept.number, digest=kept.digest)] = None
                         if len(found) == MOST:
                             return list(found)
         return list(found)
 
-    def _synced(self) -> Head:
+    def _synced(self) -> LogHead:
         with self._lock:
             head = self._continued()
             try:
@@ -156,7 +156,7 @@ class Trail:
                 continue
         return list(found)
 
-    def _write(self, record: str, after: Head) -> Head:
+    def _write(self, record: str, after: LogHead) -> LogHead:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(self._path, flags, 0o600)
@@ -173,7 +173,7 @@ class Trail:
             os.close(handle)
         return head
 
-    def _continued(self) -> Head:
+    def _continued(self) -> LogHead:
         if self._head is None:
             head = chain.START
             with ExitStack() as stack:

@@ -30,7 +30,7 @@ from vmferry.core.policy.settings import keeps_to, listening
 from vmferry.identity.peer import PeerClient
 from vmferry.net import interfaces
 from vmferry.preflight import case, checks
-from vmferry.preflight.case import End, Way
+from vmferry.preflight.case import DataRoute, End
 from vmferry.preflight.doctor.health import Meeting
 from vmferry.preflight.host.compatibility import Pair
 from vmferry.store.peers import Peer, Peers
@@ -142,7 +142,7 @@ class Diagnostician:
                 own = own.model_copy(update={"clock": now})
                 findings += case.run(checks.OF_PAIR, Pair(here, own, name, facts.host))
             if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
-                findings += case.run(checks.OF_WAY, Way(end, name, facts.addresses))
+                findings += case.run(checks.OF_ROUTE, DataRoute(end, name, facts.addresses))
             findings += self.reach(self.client(self.config, peer), end, name)
         return PairReport(source=here, destination=name, findings=ordered(findings))
 

@@ -25,7 +25,7 @@ from vmferry.hypervisor.storage import folders
 from vmferry.identity import certificates
 from vmferry.jobs import startlock
 from vmferry.net import interfaces
-from vmferry.preflight.doctor.health import Certificate, File, Folder, Health, Link
+from vmferry.preflight.doctor.health import CertificateHealth, Folder, GuardedFile, Health, NetworkLink
 from vmferry.store.settings import Settings
 
 LIMIT = 5.0  # seconds that a program may take to answer
@@ -53,11 +53,11 @@ class Look:
         """
         return self.snapshots.source()
 
-    def certificate(self) -> Certificate:
+    def certificate(self) -> CertificateHealth:
         """Look at this host's own certificate and key, as they are on disk."""
         place, key = self.config.state_folder / "host.pem", self.config.state_folder / "host.key"
         found = paired(_text(place) or "", str(place))
-        return Certificate(found.path, found.begins, found.ends, certificates.trouble(place, key))
+        return CertificateHealth(found.path, found.begins, found.ends, certificates.trouble(place, key))
 
     def health(self) -> Health:
         """Give how this host stands."""
@@ -109,20 +109,20 @@ class Look:
             return None, (), str(error.fields.get("why", error.reason))
 
 
-def paired(pem: str, path: str = "") -> Certificate:
+def paired(pem: str, path: str = "") -> CertificateHealth:
     """Look at the dates of a certificate."""
     try:
-        return Certificate(path, *certificates.validity(pem))
+        return CertificateHealth(path, *certificates.validity(pem))
     except ValueError:
-        return Certificate(path)
+        return CertificateHealth(path)
 
 
-def _file(path: Path) -> File:
+def _file(path: Path) -> GuardedFile:
     try:
         status = path.stat()
     except OSError:
-        return File(str(path), None)
-    return File(str(path), stat.S_IMODE(status.st_mode), status.st_uid)
+        return GuardedFile(str(path), None)
+    return GuardedFile(str(path), stat.S_IMODE(status.st_mode), status.st_uid)
 
 
 def _folder(path: Path, user: str) -> Folder:
@@ -143,12 +143,12 @@ def _folder(path: Path, user: str) -> Folder:
     )
 
 
-def _link(name: str) -> Link:
+def _link(name: str) -> NetworkLink:
     """Look at an interface; one that went away meanwhile is down."""
     place = _LINKS / name
     flags, carrier, mtu = (_text(place / file) for file in ("flags", "carrier", "mtu"))
     up = flags is not None and bool(int(flags, 16) & _UP) and carrier == "1"  # carrier cannot be read when it is off
-    return Link(up=up, mtu=int(mtu or 0))
+    return NetworkLink(up=up, mtu=int(mtu or 0))
 
 
 def _listeners() -> frozenset[tuple[str, int]]:

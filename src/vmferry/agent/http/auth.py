@@ -20,7 +20,7 @@ from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.job import Role as End
 from vmferry.core.messages.offer import Caller
 from vmferry.identity import limits, site, tokens
-from vmferry.identity.access import Role, UnixUser, domain_login, login, require
+from vmferry.identity.access import UnixUser, UserRole, domain_login, login, require
 from vmferry.identity.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
 from vmferry.identity.peer import PROOF_HEADER, PROOF_PURPOSE
 from vmferry.identity.vouched import REACH_HEADER
@@ -60,7 +60,7 @@ class May:
         action: what they want to do, as in "is not allowed to ...".
     """
 
-    def __init__(self, role: Role, action: str) -> None:
+    def __init__(self, role: UserRole, action: str) -> None:
         self._role = role
         self._action = action
 
@@ -100,7 +100,7 @@ class Limits:
             action: what they want to do, as in "is not allowed to ...".
         """
         caller: Caller = self._state.caller
-        if self._state.role is not Role.ADMINISTRATOR:
+        if self._state.role is not UserRole.ADMINISTRATOR:
             raise AccessError(
                 codes.NOT_ALLOWED,
                 caller=caller.name,
@@ -112,7 +112,7 @@ class Limits:
 
     def require(self, vm: str, destination: str) -> None:
         """Let a move through, or refuse it (OPERATOR_RESTRICTED)."""
-        if self._state.role is Role.ADMINISTRATOR:
+        if self._state.role is UserRole.ADMINISTRATOR:
             return
         settings, origin, caller = self._services.stores.settings.host(), self._state.origin, self._state.caller
         principal = None
@@ -137,7 +137,7 @@ def credential(request: Request) -> Any:
 
 
 Credential = Annotated[Any, Depends(credential)]
-Viewer = Annotated[Caller, Depends(May(Role.VIEWER, "see what is on it"))]
+Viewer = Annotated[Caller, Depends(May(UserRole.VIEWER, "see what is on it"))]
 
 
 _Reach = Annotated[str, Header(alias=REACH_HEADER, max_length=300, description="of hosts of a site: where they are")]

@@ -11,7 +11,7 @@ from vmferry.core.messages.api import PINNED
 from vmferry.identity import kerberos, site
 from vmferry.identity.certificates import Identity
 from vmferry.identity.peer import ALPN
-from vmferry.store.peers import Kind, Peers
+from vmferry.store.peers import PeerKind, Peers
 
 log = logging.getLogger("vmferry.agent")
 
@@ -67,7 +67,7 @@ class Contexts:
         made = self._context(ALPN, self._identity.certificate_file)
         made.verify_mode = ssl.CERT_REQUIRED
         made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        certificates = "".join(peer.certificate for peer in self._peers.all() if peer.kind is not Kind.SITE)
+        certificates = "".join(peer.certificate for peer in self._peers.all() if peer.kind is not PeerKind.SITE)
         if certificates:
             made.load_verify_locations(cadata=certificates)
         return made

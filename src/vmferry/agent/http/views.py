@@ -6,7 +6,7 @@ from vmferry.core.job import Progress, Role
 from vmferry.core.messages.api import ApiToken, Job, PairedHost, Problem
 from vmferry.core.messages.offer import MoveOptions
 from vmferry.store.jobs import JobRow
-from vmferry.store.peers import Kind, Peer
+from vmferry.store.peers import Peer, PeerKind
 from vmferry.store.tokens import TokenRow
 
 
@@ -50,7 +50,7 @@ def peer(row: Peer) -> PairedHost:
         callers=list(row.callers),
         paired_at=_time(row.paired_at),
         paired_by=row.paired_by,
-        known_by="pairing" if row.kind is Kind.PAIRED else row.kind.value,
+        known_by="pairing" if row.kind is PeerKind.PAIRED else row.kind.value,
     )
 
 

@@ -9,7 +9,7 @@ from vmferry.agent.measure.lock import Quiet
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import UsageError
-from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest, Way
+from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest, MeasuredRoute
 from vmferry.core.messages.offer import Address
 from vmferry.core.policy.settings import keeps_to, listening, require_enabled, require_encryption, require_network, ways
 from vmferry.identity import certificates, site
@@ -79,7 +79,7 @@ class Bandwidths:
         finally:
             self.quiet.give()
 
-    def measure(self, end: End, peer: Peer, client: PeerClient) -> Way:
+    def measure(self, end: End, peer: Peer, client: PeerClient) -> MeasuredRoute:
         """Measure the way to a paired host as a move would take it; takes about a second.
 
         Arguments:

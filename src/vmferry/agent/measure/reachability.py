@@ -15,7 +15,7 @@ from vmferry.identity.peer import PeerClient
 from vmferry.net import interfaces
 from vmferry.preflight import case, checks
 from vmferry.preflight.case import End
-from vmferry.preflight.host.reach import Reach
+from vmferry.preflight.host.reach import Reachability
 from vmferry.store.peers import Peer
 from vmferry.store.settings import Settings
 from vmferry.transfer.measure import reachability
@@ -84,5 +84,5 @@ def reach(client: PeerClient, end: End, there: str, quiet: Callable[[], bool] = 
         why = error.reason.rstrip(".")
         return [Finding.warns(codes.PROBE_UNTRIED, ("", why), host=there, why=why)]
     return case.run(
-        checks.OF_REACH, Reach(end.name, there, reachability.reach(routes, opening), opening.busy or not quiet())
+        checks.OF_REACH, Reachability(end.name, there, reachability.reach(routes, opening), opening.busy or not quiet())
     )

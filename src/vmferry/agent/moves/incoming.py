@@ -44,7 +44,7 @@ from vmferry.jobs import control, spec
 from vmferry.jobs.spec import Spec
 from vmferry.net import interfaces
 from vmferry.preflight import case, checks, plan
-from vmferry.preflight.case import Case, End, Room
+from vmferry.preflight.case import Case, End, FreeSlot
 from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import JobRow, Jobs
 from vmferry.store.peers import Peer, Peers
@@ -89,7 +89,7 @@ class Arrivals:
         report, _ = self._judge(vm, peer.name)
         storage = any(disk.made for disk in report.disks)
         refusal = self.admissions.refusal("", storage=storage, limits=self.settings.host().limits)
-        room = case.run(checks.OF_ROOM, Room(self.config.name, source=False, refusal=refusal))
+        room = case.run(checks.OF_SLOT, FreeSlot(self.config.name, source=False, refusal=refusal))
         return report.model_copy(update={"findings": ordered(report.findings + room)})
 
     def offer(self, offer: Offer, peer: Peer) -> Grant:

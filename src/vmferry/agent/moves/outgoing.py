@@ -38,7 +38,7 @@ from vmferry.jobs.persist import pauses, why
 from vmferry.jobs.requests import CancelRequest
 from vmferry.jobs.spec import Spec
 from vmferry.preflight import case, checks
-from vmferry.preflight.case import Way
+from vmferry.preflight.case import DataRoute
 from vmferry.preflight.granted import require_asked
 from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import JobRow, Jobs
@@ -130,7 +130,7 @@ class Moves:
                     self.trail.keep(peer, entry.caller, job, self.config.name, grant.audit_head)
                 spec.save(self.config.state_folder, work)
                 self._check_grant(offer, grant, peer.name)
-                require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
+                require_none(case.run(checks.OF_ROUTE, DataRoute(end, peer.name, grant.addresses)))
                 leaving = self.prospects.leaving(found, grant.disks, options, peer.name)
                 require_none(leaving)
                 refusal = refusal or grant.refusal
@@ -274,7 +274,7 @@ class Moves:
         offer = work.offer.model_copy(update=dict(proposal))
         grant = client.renew(row.id, self._proof(work), offer)
         self._check_grant(offer, grant, peer.name)
-        require_none(case.run(checks.OF_WAY, Way(end, peer.name, grant.addresses)))
+        require_none(case.run(checks.OF_ROUTE, DataRoute(end, peer.name, grant.addresses)))
         require_none(self.prospects.leaving(found, grant.disks, offer.options, peer.name))
         work = work.model_copy(update={"offer": offer, "grant": grant})
         spec.save(self.config.state_folder, work)  # before it is admitted: the answer may be lost, and the daemon end

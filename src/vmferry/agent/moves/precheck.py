@@ -26,11 +26,11 @@ from vmferry.identity import site
 from vmferry.identity.peer import PeerClient
 from vmferry.net import interfaces
 from vmferry.preflight import case, checks
-from vmferry.preflight.case import End, Room, Way
+from vmferry.preflight.case import DataRoute, End, FreeSlot
 from vmferry.preflight.vm.sharing import Leaving
 from vmferry.store.admissions import Admissions
 from vmferry.store.jobs import Jobs
-from vmferry.store.peers import Kind, Peer, Peers
+from vmferry.store.peers import Peer, PeerKind, Peers
 from vmferry.store.settings import Settings
 
 
@@ -82,7 +82,7 @@ class Prospects:
         end, found, findings = self.look(vm, options)
         limits = end.settings.limits
         refusal = self.admissions.refusal("", storage=options.include_storage, limits=limits)
-        findings += case.run(checks.OF_ROOM, Room(self.config.name, source=True, refusal=refusal))
+        findings += case.run(checks.OF_SLOT, FreeSlot(self.config.name, source=True, refusal=refusal))
         record = nonces.records(self.config.state_folder) / secrets.token_hex(6)
         client = self.client(self.config, peer)
         disks = self.marked(found, record.name, options, client)
@@ -94,7 +94,7 @@ class Prospects:
                 nonces.remove(disks, record)
         findings += report.findings + self.leaving(found, report.disks, options, peer.name)
         if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
-            findings += case.run(checks.OF_WAY, Way(end, peer.name, report.addresses)) + reached.result()
+            findings += case.run(checks.OF_ROUTE, DataRoute(end, peer.name, report.addresses)) + reached.result()
         report = report.model_copy(update={"findings": ordered(findings)})
         if predict or options.foretold:
             return self.forecasts.add(report, found, end, peer, client, options, began)
@@ -167,7 +167,7 @@ class Prospects:
             UsageError: host-unknown, same-host.
         """
         peer = self.peers.get(destination)
-        if (peer is None or peer.kind is Kind.SITE) and self.find is not None:
+        if (peer is None or peer.kind is PeerKind.SITE) and self.find is not None:
             peer = self.find(destination)
         if peer is None:
             raise UsageError(codes.HOST_UNKNOWN, host=destination, local=self.config.name)

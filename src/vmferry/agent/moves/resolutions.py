@@ -16,7 +16,7 @@ from vmferry.core.errors import AccessError, InternalError, PreflightError, Unre
 from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.messages.offer import Caller
-from vmferry.core.resolution import Owner, Resolution, Standing, Way, outcomes, refusals
+from vmferry.core.resolution import Owner, Resolution, ResolveChoice, Standing, outcomes, refusals
 from vmferry.identity.peer import PeerClient
 from vmferry.jobs import spec, startlock
 from vmferry.jobs.decision import suspended
@@ -81,8 +81,8 @@ class Resolutions:
             peer=row.peer,
             presence=standing.presence,
             answers=standing.answers,
-            keep=Way(outcome=words[Owner.HERE], refusal=against.get(Owner.HERE)),
-            give_up=Way(outcome=words[Owner.THERE], refusal=against.get(Owner.THERE)),
+            keep=ResolveChoice(outcome=words[Owner.HERE], refusal=against.get(Owner.HERE)),
+            give_up=ResolveChoice(outcome=words[Owner.THERE], refusal=against.get(Owner.THERE)),
         )
 
     def resolve(self, job: str, owner: Owner, caller: Caller) -> None:

@@ -2,7 +2,7 @@
 
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
-from vmferry.core.messages.api import Back, PairTest, Problem
+from vmferry.core.messages.api import PairTest, Problem, ReverseTest
 from vmferry.identity.peer import PeerClient
 from vmferry.store.peers import Peer
 
@@ -25,13 +25,13 @@ def try_pair(config: Config, peer: Peer) -> PairTest:
     return PairTest(host=peer.name, ok=back is None, version=version, there=None, back=back)
 
 
-def try_back(config: Config, peer: Peer) -> Back:
+def try_back(config: Config, peer: Peer) -> ReverseTest:
     """Ask the host that asks this one who it is."""
     try:
         PeerClient(config, peer).hello()
     except VmferryError as error:
-        return Back(problem=_problem(error))
-    return Back(problem=None)
+        return ReverseTest(problem=_problem(error))
+    return ReverseTest(problem=None)
 
 
 def _problem(error: VmferryError) -> Problem:

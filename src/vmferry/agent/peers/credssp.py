@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from vmferry.agent.peers.incoming_signin import SignIns
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError
-from vmferry.core.messages.signin import Service, SignIn, Step, Stepped
+from vmferry.core.messages.signin import CredSspAnswer, CredSspMessage, Service, SignIn
 from vmferry.core.policy.settings import Authentication
 from vmferry.identity.credssp import STEPS, Acceptor
 
@@ -45,7 +45,7 @@ class CredSsps:
     sessions: dict[str, _Session] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def step(self, asked: Step, address: str, bound: bytes) -> Stepped:
+    def step(self, asked: CredSspMessage, address: str, bound: bytes) -> CredSspAnswer:
         """Take one message.
 
         Arguments:
@@ -68,12 +68,12 @@ class CredSsps:
                 raise UsageError(codes.BAD_REQUEST, detail="the sign-in takes too many messages")
             with self.lock:
                 self.sessions[name] = session
-            return Stepped(session=name, token=base64.b64encode(answer or b"").decode())
+            return CredSspAnswer(session=name, token=base64.b64encode(answer or b"").decode())
         principal, logon = session.acceptor.user()
         entered = self.sign_ins.let_in(session.request, address, bound, principal, logon, _SERVICES)
-        return Stepped(session=name, token=base64.b64encode(answer or b"").decode(), done=entered)
+        return CredSspAnswer(session=name, token=base64.b64encode(answer or b"").decode(), done=entered)
 
-    def _session(self, asked: Step, address: str, bound: bytes) -> tuple[str, _Session]:
+    def _session(self, asked: CredSspMessage, address: str, bound: bytes) -> tuple[str, _Session]:
         """Take a session up, or begin one; while it is at work nobody else can take it up."""
         with self.lock:
             now = self.clock()

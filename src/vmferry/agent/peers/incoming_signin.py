@@ -19,12 +19,12 @@ from vmferry.core.messages.offer import Proposal
 from vmferry.core.messages.signin import Service, SignedIn, SignIn
 from vmferry.core.policy.settings import Authentication
 from vmferry.identity import access, certificates, kerberos, limits
-from vmferry.identity.access import Role
+from vmferry.identity.access import UserRole
 from vmferry.identity.certificates import checked, fingerprint
 from vmferry.identity.kerberos import Accepted, HostKeys
 from vmferry.identity.signin import SERVICES
 from vmferry.store.jobs import Jobs
-from vmferry.store.peers import Kind, Peer, Peers
+from vmferry.store.peers import Peer, PeerKind, Peers
 from vmferry.store.settings import Settings
 
 LASTS = 120.0  # seconds between a sign-in and the last request that it is good for
@@ -127,7 +127,7 @@ class SignIns:
             raise AccessError(codes.USER_PROTECTED, user=principal, why=kind, host=self.config.name)
         settings, sids = self.settings.host(), self.settings.sids()
         login = access.domain_login(self.config, principal, logon, settings, sids)
-        access.require(self.config, login, Role.OPERATOR, f"move VMs here from {request.name}")
+        access.require(self.config, login, UserRole.OPERATOR, f"move VMs here from {request.name}")
         peer = self._meet(request, address, bound)
         secret = secrets.token_hex(32)
         with self.lock:
@@ -152,7 +152,7 @@ class SignIns:
         """
         settings, name = self.settings.host(), self.config.name
         here = settings.authenticates(keys=self.keys.serves(kerberos.MIGRATION))
-        if here is Authentication.CERTIFICATE and not secret and peer.kind is not Kind.DOMAIN:
+        if here is Authentication.CERTIFICATE and not secret and peer.kind is not PeerKind.DOMAIN:
             access.require_peer(self.config, peer, vm.caller)
             limits.require_allowed(settings, name, vm.caller, limits.of_peer(vm.caller), vm.vm, name)
             return
@@ -173,7 +173,7 @@ class SignIns:
         Raises:
             AccessError: sign-in-needed.
         """
-        if peer.kind is not Kind.DOMAIN or self.jobs.active_with(peer.name):
+        if peer.kind is not PeerKind.DOMAIN or self.jobs.active_with(peer.name):
             return
         with self.lock:
             now = self.clock()
@@ -236,6 +236,14 @@ class SignIns:
         ):  # the domain vouches for the user alone; with their password another host may take this one's name
             raise UsageError(codes.PEER_NAME_TAKEN, local=self.config.name, host=request.name)
         met = Peer(
-            request.name, where, port, certificate, fingerprint(certificate), (), time.time(), "the domain", Kind.DOMAIN
+            request.name,
+            where,
+            port,
+            certificate,
+            fingerprint(certificate),
+            (),
+            time.time(),
+            "the domain",
+            PeerKind.DOMAIN,
         )
         return self.peers.meet(met, self.config.name)

@@ -20,7 +20,7 @@ from vmferry.identity import kerberos, signin
 from vmferry.identity.certificates import fingerprint
 from vmferry.identity.kerberos import HostKeys
 from vmferry.identity.signin import Place
-from vmferry.store.peers import Kind, Peer, Peers
+from vmferry.store.peers import Peer, PeerKind, Peers
 from vmferry.store.settings import Settings
 
 _PASSWD = Path("/etc/passwd")
@@ -118,7 +118,7 @@ class Entrance:
             callers=(),
             paired_at=time.time(),
             paired_by="the domain",
-            kind=Kind.DOMAIN,
+            kind=PeerKind.DOMAIN,
         )
         log.info("signed in at %s for %s", answer.name, answer.caller)
         taken = self.peers.meet(met, self.config.name)

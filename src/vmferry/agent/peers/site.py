@@ -16,7 +16,7 @@ from vmferry.core.messages.siteapi import Authority, CertificateRequest, HostCer
 from vmferry.identity import certificates, site
 from vmferry.identity.certificates import Identity, write
 from vmferry.identity.site import Certificate, Trust
-from vmferry.store.peers import Kind
+from vmferry.store.peers import PeerKind
 
 log = logging.getLogger("vmferry.agent")
 
@@ -74,7 +74,7 @@ class Site:
     def _forget(self) -> None:
         """Forget the hosts that were met under another trust; those of this one will be met again."""
         for peer in self._stores.peers.all():
-            if peer.kind is Kind.SITE:
+            if peer.kind is PeerKind.SITE:
                 self._stores.peers.remove(peer.name)
 
     def trusted(self) -> TrustAnswer:
@@ -181,7 +181,7 @@ class Site:
         """See that no job is known by what is to be changed: its proofs are bound to the certificates."""
         for row in self._stores.jobs.active():
             peer = self._stores.peers.get(row.peer)
-            if peer is not None and peer.kind is Kind.SITE:
+            if peer is not None and peer.kind is PeerKind.SITE:
                 raise UsageError(codes.SITE_BUSY, job=row.id, host=peer.name)
 
 

@@ -13,7 +13,7 @@ from vmferry.identity import site
 from vmferry.identity.origin import SiteHost
 from vmferry.identity.peer import PeerClient
 from vmferry.identity.site import Certificate, Trust
-from vmferry.store.peers import Kind, Peer, Peers
+from vmferry.store.peers import Peer, PeerKind, Peers
 
 PORT = 6601  # where a host is unless something else is said
 
@@ -77,4 +77,4 @@ class Neighbours:
         return replace(self.peers.meet(peer, self.config.name), callers=trusted.callers)
 
     def _peer(self, trusted: Trust, name: str, address: str, port: int, fingerprint: str) -> Peer:
-        return Peer(name, address, port, "", fingerprint, trusted.callers, self.clock(), trusted.set_by, Kind.SITE)
+        return Peer(name, address, port, "", fingerprint, trusted.callers, self.clock(), trusted.set_by, PeerKind.SITE)

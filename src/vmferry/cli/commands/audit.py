@@ -9,7 +9,7 @@ from vmferry.cli.terminal.pick import pick
 from vmferry.cli.terminal.units import parse_span, parsed
 from vmferry.client import Client
 from vmferry.core import codes
-from vmferry.core.auditlog.chain import Break, Kind, Verification, Witness
+from vmferry.core.auditlog.chain import Break, LogFault, Verification, Witness
 from vmferry.core.auditlog.record import AuditRecord
 from vmferry.core.errors import AccessError, UsageError
 
@@ -83,10 +83,10 @@ def _whole(client: Client, word: str | None) -> str | None:
 
 
 _SAID = {
-    Kind.CHANGED: "record {number} was changed",
-    Kind.REMOVED: "records before record {number} were removed",
-    Kind.INSERTED: "record {number} was inserted or moved",
-    Kind.UNREADABLE: "a line is not a record",
+    LogFault.CHANGED: "record {number} was changed",
+    LogFault.REMOVED: "records before record {number} were removed",
+    LogFault.INSERTED: "record {number} was inserted or moved",
+    LogFault.UNREADABLE: "a line is not a record",
 }
 
 
@@ -97,7 +97,7 @@ def _break(broken: Break) -> str:
 
 def _missed(witness: Witness) -> str:
     first = min(witness.missed, key=lambda missed: missed.head.number)
-    said = "is missing" if first.kind is Kind.CUT else "was a different one"
+    said = "is missing" if first.kind is LogFault.CUT else "was a different one"
     return f"record {first.head.number}, which {witness.host} knows of, {said} ({first.kind})"
 
 

@@ -16,7 +16,7 @@ from vmferry.cli.terminal import complete
 from vmferry.cli.terminal.context import CommandLine, Group, pass_command_line
 from vmferry.cli.terminal.output import show, show_list
 from vmferry.core import codes
-from vmferry.core.ad.delegation import ALL, Change, Delegations, Kind, Link, Written
+from vmferry.core.ad.delegation import ALL, Change, DelegationKind, DelegationLink, Delegations, DirectoryChange
 from vmferry.core.errors import Exit, UsageError
 from vmferry.directory import manage
 from vmferry.directory import verify as verification
@@ -218,10 +218,10 @@ def verify(
 @contextmanager
 def _printing(cli: CommandLine, dry_run: bool) -> Iterator[Callable[[Change], None]]:
     """Print each change as soon as it is made, so that the changes are known if a later one fails."""
-    made: list[Written] = []
+    made: list[DirectoryChange] = []
 
     def tell(change: Change) -> None:
-        written = Written.of(change)
+        written = DirectoryChange.of(change)
         made.append(written)
         if not cli.json:
             click.echo(f"{written.account} ({written.place}), {written.attribute}:")
@@ -253,8 +253,8 @@ def _show_matrix(cli: CommandLine, found: Delegations) -> None:
             "from": lambda link: link.source,
             "to": lambda link: link.destination,
             "service": lambda link: link.service,
-            "kind": lambda link: "-" if link.kind is Kind.NONE else link.kind.value,
-            "protocol": lambda link: "-" if link.kind is Kind.NONE else link.protocol.value,
+            "kind": lambda link: "-" if link.kind is DelegationKind.NONE else link.kind.value,
+            "protocol": lambda link: "-" if link.kind is DelegationKind.NONE else link.protocol.value,
             "missing": _missing,
         },
     )
@@ -262,5 +262,5 @@ def _show_matrix(cli: CommandLine, found: Delegations) -> None:
         cli.message("Fewer than two hosts were found. Name the hosts to show.")
 
 
-def _missing(link: Link) -> str:
-    return "all" if link.kind is Kind.NONE else ", ".join(link.missing) or "-"
+def _missing(link: DelegationLink) -> str:
+    return "all" if link.kind is DelegationKind.NONE else ", ".join(link.missing) or "-"

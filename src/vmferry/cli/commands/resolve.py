@@ -6,7 +6,7 @@ from vmferry.cli.terminal import complete
 from vmferry.cli.terminal.context import CommandLine, pass_command_line
 from vmferry.cli.terminal.output import show, show_job
 from vmferry.cli.terminal.pick import pick
-from vmferry.core.resolution import Owner, Resolution, Way
+from vmferry.core.resolution import Owner, Resolution, ResolveChoice
 
 EXAMPLE = "vmferry job resolve 7f3a9c\nvmferry job resolve 7f3a9c --keep --yes"
 
@@ -44,5 +44,5 @@ def _lines(found: Resolution) -> dict[str, str]:
     }
 
 
-def _words(choice: Way) -> str:
+def _words(choice: ResolveChoice) -> str:
     return choice.outcome if choice.refusal is None else f"Refused: {choice.refusal}."

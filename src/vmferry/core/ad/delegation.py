@@ -36,7 +36,7 @@ ANY_PROTOCOL = 0x1000000
 _IMPLIED = {STORAGE, API.lower()}  # a KDC takes host/NAME for these as well ([MS-ADTS], sPNMappings)
 
 
-class Kind(StrEnum):
+class DelegationKind(StrEnum):
     """Where a delegation is written."""
 
     CLASSIC = "classic"
@@ -106,7 +106,7 @@ class Change:
     says: tuple[str, ...] = ()
 
 
-class Written(BaseModel):
+class DirectoryChange(BaseModel):
     """What was changed in the directory, or would be."""
 
     model_config = ConfigDict(frozen=True)
@@ -124,7 +124,7 @@ class Written(BaseModel):
         return cls(account=change.account, place=change.dn, attribute=change.attribute, added=added, removed=removed)
 
 
-class Link(BaseModel):
+class DelegationLink(BaseModel):
     """Whether a host may act for users towards a service of another."""
 
     model_config = ConfigDict(frozen=True)
@@ -132,7 +132,7 @@ class Link(BaseModel):
     source: str = Field(description="the host that acts")
     destination: str = Field(description="the host that is acted at")
     service: Service
-    kind: Kind
+    kind: DelegationKind
     protocol: Protocol = Field(description="`any`, or `kerberos-only`: users need a ticket with which they come")
     missing: list[str] = Field(description="service names that the source's account does not list; none where it may")
 
@@ -165,7 +165,7 @@ class Delegations(BaseModel):
 
     controller: str = Field(description="the domain controller that was asked")
     hosts: list[HostDelegation]
-    links: list[Link]
+    links: list[DelegationLink]
 
 
 def principal(service: str, name: str, *, samba: bool) -> tuple[str, ...]:
@@ -230,18 +230,18 @@ def grant_at_resource(source: Account, destination: Account) -> list[Change]:
     return _acting(destination, source, descriptor.allow(destination.acting, source.sids[0]))
 
 
-def link(source: Account, destination: Account, service: Service, *, samba: bool) -> Link:
+def link(source: Account, destination: Account, service: Service, *, samba: bool) -> DelegationLink:
     """Return whether one host may act for users towards a service of another."""
     listed = _folded(source.targets)
     names = wanted(destination, (service,), samba=samba)
     missing = [one for one in names if one.lower() not in listed]
     if descriptor.allows(destination.acting, set(source.sids)):
-        kind, protocol, missing = Kind.RESOURCE, Protocol.ANY, []
+        kind, protocol, missing = DelegationKind.RESOURCE, Protocol.ANY, []
     elif len(missing) == len(names):
-        kind, protocol = Kind.NONE, Protocol.NONE
+        kind, protocol = DelegationKind.NONE, Protocol.NONE
     else:
-        kind, protocol = Kind.CLASSIC, Protocol.ANY if source.any_protocol else Protocol.KERBEROS
-    return Link(
+        kind, protocol = DelegationKind.CLASSIC, Protocol.ANY if source.any_protocol else Protocol.KERBEROS
+    return DelegationLink(
         source=source.name,
         destination=destination.name,
         service=service,

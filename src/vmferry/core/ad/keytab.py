@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeytabEntry:
     """One key of a keytab.
 
     Arguments:
@@ -18,7 +18,7 @@ class Entry:
     number: int
 
 
-def entries(data: bytes) -> list[Entry]:
+def entries(data: bytes) -> list[KeytabEntry]:
     """Return what a keytab has keys for.
 
     Raises:
@@ -41,18 +41,18 @@ def entries(data: bytes) -> list[Entry]:
     return found
 
 
-def account(found: list[Entry]) -> Entry | None:
+def account(found: list[KeytabEntry]) -> KeytabEntry | None:
     """Return the entry of the host's own account in the domain, whose name ends in $: the newest."""
     accounts = [entry for entry in found if entry.name.endswith("$") and "/" not in entry.name]
     return max(accounts, key=lambda entry: entry.number, default=None)
 
 
-def serves(found: list[Entry], service: str) -> bool:
+def serves(found: list[KeytabEntry], service: str) -> bool:
     """Return whether there is a key for a service, whatever host name it is under; the account's is one for all."""
     return account(found) is not None or any(entry.name.lower().startswith(f"{service}/".lower()) for entry in found)
 
 
-def _entry(data: bytes) -> Entry:
+def _entry(data: bytes) -> KeytabEntry:
     (count,) = struct.unpack_from(">H", data)
     at, parts = 2, []
     for _ in range(count + 1):
@@ -64,4 +64,4 @@ def _entry(data: bytes) -> Entry:
     end = at + 13 + size
     if len(data) >= end + 4:  # there since versions went beyond 255
         number = struct.unpack_from(">I", data, end)[0] or number
-    return Entry("/".join(parts[1:]), parts[0], number)
+    return KeytabEntry("/".join(parts[1:]), parts[0], number)

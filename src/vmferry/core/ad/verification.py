@@ -7,11 +7,11 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from vmferry.core import codes
-from vmferry.core.ad.delegation import Link, NameFault
+from vmferry.core.ad.delegation import DelegationLink, NameFault
 from vmferry.core.errors import VmferryError
 
 
-class State(StrEnum):
+class StepState(StrEnum):
     """How a step went."""
 
     OK = "ok"
@@ -19,13 +19,13 @@ class State(StrEnum):
     NOT_TRIED = "not-tried"
 
 
-class Step(BaseModel):
+class VerificationStep(BaseModel):
     """One thing that has to be right."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    state: State
+    state: StepState
     code: str = Field(description="an error code; empty: nothing is wrong")
     detail: str = Field(description="what was seen")
     remedy: str = Field(description="empty: nothing is wrong")
@@ -33,10 +33,10 @@ class Step(BaseModel):
     @classmethod
     def ok(cls, name: str, detail: str) -> Self:
         """Say that a step is right."""
-        return cls(name=name, state=State.OK, code="", detail=detail, remedy="")
+        return cls(name=name, state=StepState.OK, code="", detail=detail, remedy="")
 
     @classmethod
-    def of(cls, name: str, error: VmferryError, state: State = State.FAILED) -> Self:
+    def of(cls, name: str, error: VmferryError, state: StepState = StepState.FAILED) -> Self:
         """Return a failed step with its error."""
         return cls(name=name, state=state, code=error.code.name, detail=error.reason, remedy=error.remedy)
 
@@ -50,12 +50,12 @@ class DelegationCheck(BaseModel):
     destination: str
     user: str
     controller: str = Field(description="the domain controller whose directory was asked")
-    steps: list[Step]
+    steps: list[VerificationStep]
 
     @property
     def failed(self) -> bool:
         """Whether a move would fail."""
-        return any(step.state is State.FAILED for step in self.steps)
+        return any(step.state is StepState.FAILED for step in self.steps)
 
 
 class Seen(BaseModel):
@@ -63,11 +63,11 @@ class Seen(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    links: list[Link]
+    links: list[DelegationLink]
     names: list[NameFault]
 
 
-def compare(seen: Mapping[str, Seen], away: Mapping[str, VmferryError]) -> Step:
+def compare(seen: Mapping[str, Seen], away: Mapping[str, VmferryError]) -> VerificationStep:
     """Return whether a domain's controllers know the same; a change reaches one after the other.
 
     Arguments:
@@ -79,10 +79,10 @@ def compare(seen: Mapping[str, Seen], away: Mapping[str, VmferryError]) -> Step:
     different = [other for other in others if seen[other] != seen[first]]
     if different:
         error = VmferryError(codes.CONTROLLERS_DIFFER, controller=first, others=", ".join(different))
-        return Step.of(name, error)
+        return VerificationStep.of(name, error)
     if away:
         error = next(iter(away.values()))
-        return Step.of(name, error, State.NOT_TRIED)
+        return VerificationStep.of(name, error, StepState.NOT_TRIED)
     if others:
-        return Step.ok(name, f"{', '.join(seen)} know the same.")
-    return Step.ok(name, f"{first} was asked; no other was.")
+        return VerificationStep.ok(name, f"{', '.join(seen)} know the same.")
+    return VerificationStep.ok(name, f"{first} was asked; no other was.")

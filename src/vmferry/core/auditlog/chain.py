@@ -18,14 +18,14 @@ from vmferry.core.message import Exact, Message, Value
 _DIGEST = r"^[0-9a-f]{64}$"
 
 
-class Head(Value):
+class LogHead(Value):
     """The last record of a log at some time: who knows it can tell later whether that log still has it."""
 
     number: int = Field(ge=0, description="of the record, counted from 1; 0: there was none")
     digest: str = Field(pattern=_DIGEST, description="SHA-256 of the record's line, hex")
 
 
-class PeerHead(Head):
+class PeerHead(LogHead):
     """The head of another host's log, as that host told it."""
 
     host: Exact
@@ -34,13 +34,13 @@ class PeerHead(Head):
 class HeadsKept(Message):
     """Host -> host: the heads of the caller's audit log that are on record here, the newest first."""
 
-    heads: list[Head] = Field(max_length=1000)
+    heads: list[LogHead] = Field(max_length=1000)
 
 
-START = Head(number=0, digest="0" * 64)
+START = LogHead(number=0, digest="0" * 64)
 
 
-class Link(BaseModel):
+class ChainLink(BaseModel):
     """What of a record's line makes the chain."""
 
     model_config = ConfigDict(frozen=True)
@@ -51,7 +51,7 @@ class Link(BaseModel):
     begins: bool = False  # whether it is the first of its file
 
 
-class Kind(StrEnum):
+class LogFault(StrEnum):
     """What is wrong with a log."""
 
     CHANGED = "changed"
@@ -67,7 +67,7 @@ class Break(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Kind
+    kind: LogFault
     file: str
     line: int = Field(description="in the file, counted from 1; of a compressed one, in what it holds")
     number: int | None = Field(description="of the record at which it shows; null: it has none")
@@ -78,8 +78,8 @@ class Missed(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Kind
-    head: Head
+    kind: LogFault
+    head: LogHead
 
 
 class Witness(BaseModel):
@@ -104,7 +104,7 @@ class Verification(BaseModel):
     first: int | None = Field(description="number of the oldest record; above 1, older ones were rotated away")
     since: datetime | None = Field(description="when the oldest record was made")
     until: datetime | None = Field(description="when the newest record was made")
-    head: Head = Field(description="number and SHA-256 of the newest record")
+    head: LogHead = Field(description="number and SHA-256 of the newest record")
     broken: Break | None = Field(description="the first break; null: the chain holds")
     peers: list[Witness] = Field(default=[], description="other hosts, as far as they were asked")
 
@@ -119,7 +119,7 @@ def digest(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def bind(record: str, after: Head, *, begins: bool = False) -> tuple[bytes, Head]:
+def bind(record: str, after: LogHead, *, begins: bool = False) -> tuple[bytes, LogHead]:
     """Return the line of a record, and the head that it makes.
 
     Arguments:
@@ -129,23 +129,23 @@ def bind(record: str, after: Head, *, begins: bool = False) -> tuple[bytes, Head
     """
     mark = '"begins":true,' if begins else ""
     line = f'{{"number":{after.number + 1},"previous":"{after.digest}",{mark}{record[1:]}'.encode()
-    return line, Head(number=after.number + 1, digest=digest(line))
+    return line, LogHead(number=after.number + 1, digest=digest(line))
 
 
-def link(line: bytes) -> Link | None:
+def link(line: bytes) -> ChainLink | None:
     """Read what makes the chain from a line; None: it is no record of a chain."""
     try:
-        return Link.model_validate_json(line)
+        return ChainLink.model_validate_json(line)
     except ValidationError:
         return None
 
 
-def resume(lines: Iterable[bytes]) -> Head | None:
+def resume(lines: Iterable[bytes]) -> LogHead | None:
     """Return the head after some lines; None if there are none. Lines from before the chain existed end in number 0."""
     last = chained = None
     for line in lines:
         found = link(line)
-        last = Head(number=found.number if found else 0, digest=digest(line))
+        last = LogHead(number=found.number if found else 0, digest=digest(line))
         chained = last if found else chained
     return chained or last
 
@@ -159,11 +159,11 @@ class Walk:
 
     def __init__(self, wanted: Iterable[int] = ()) -> None:
         self._wanted = frozenset(wanted)
-        self._head: Head | None = None  # None: the chain has not begun
+        self._head: LogHead | None = None  # None: the chain has not begun
         self._before = START
         self._records = self._unchained = 0
-        self._first: Link | None = None
-        self._last: Link | None = None
+        self._first: ChainLink | None = None
+        self._last: ChainLink | None = None
         self._broken: Break | None = None
         self._place = ("", 0)
         self.digests: dict[int, str] = {}
@@ -180,21 +180,21 @@ class Walk:
         if found is None:
             if self._head is None:
                 self._unchained += 1
-                self._before = Head(number=0, digest=digest(line))
+                self._before = LogHead(number=0, digest=digest(line))
             else:
-                self._break(Kind.UNREADABLE, file, number, None)
+                self._break(LogFault.UNREADABLE, file, number, None)
             return
         self._compare(found, file, number)
         self._records += 1
         self._first, self._last = self._first or found, found
-        self._head = Head(number=found.number, digest=digest(line))
+        self._head = LogHead(number=found.number, digest=digest(line))
         self._place = file, number
         if found.number in self._wanted:
             self.digests.setdefault(found.number, self._head.digest)
 
     def lost(self, file: str, number: int) -> None:
         """Say that nothing more of a file can be read."""
-        self._break(Kind.UNREADABLE, file, number, None)
+        self._break(LogFault.UNREADABLE, file, number, None)
 
     def end(self) -> Verification:
         """Return what was found."""
@@ -208,29 +208,31 @@ class Walk:
             broken=self._broken,
         )
 
-    def _compare(self, found: Link, file: str, number: int) -> None:
+    def _compare(self, found: ChainLink, file: str, number: int) -> None:
         if self._head is None and found.number > 1 and not self._unchained:
             if not found.begins:  # rotation takes whole files away
-                self._break(Kind.REMOVED, file, number, found.number)
+                self._break(LogFault.REMOVED, file, number, found.number)
             return
         before = self._head or self._before
         if found.number > before.number + 1:
-            self._break(Kind.REMOVED, file, number, found.number)
+            self._break(LogFault.REMOVED, file, number, found.number)
         elif found.number <= before.number:
-            self._break(Kind.INSERTED, file, number, found.number)
+            self._break(LogFault.INSERTED, file, number, found.number)
         elif found.previous != before.digest:  # it vouches for the line before it, which is another one now
-            self._break(Kind.CHANGED, *(self._place if self._head else (file, number)), before.number or found.number)
+            self._break(
+                LogFault.CHANGED, *(self._place if self._head else (file, number)), before.number or found.number
+            )
 
-    def _break(self, kind: Kind, file: str, line: int, number: int | None) -> None:
+    def _break(self, kind: LogFault, file: str, line: int, number: int | None) -> None:
         self._broken = self._broken or Break(kind=kind, file=file, line=line, number=number)
 
 
-def older(heads: Iterable[Head], seen: Verification) -> int:
+def older(heads: Iterable[LogHead], seen: Verification) -> int:
     """Count the heads of records before the oldest that a log still has: rotation takes files away, and so may root."""
     return sum(0 < head.number < (seen.first or 0) for head in heads)
 
 
-def missed(heads: Iterable[Head], seen: Verification, digests: Mapping[int, str]) -> list[Missed]:
+def missed(heads: Iterable[LogHead], seen: Verification, digests: Mapping[int, str]) -> list[Missed]:
     """Return which heads that another host was told are not in a log.
 
     Heads older than the log's first record say nothing any more: they were rotated away.
@@ -245,7 +247,7 @@ def missed(heads: Iterable[Head], seen: Verification, digests: Mapping[int, str]
             continue
         have = digests.get(head.number)
         if have is None and head.number > seen.head.number:
-            found.append(Missed(kind=Kind.CUT, head=head))
+            found.append(Missed(kind=LogFault.CUT, head=head))
         elif have != head.digest:
-            found.append(Missed(kind=Kind.REWRITTEN, head=head))
+            found.append(Missed(kind=LogFault.REWRITTEN, head=head))
     return found

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, tostring
 from vmferry.core.libvirt import xmltree
 
 # This host's own libvirt tells them: of each NUMA node's processors, of each architecture's machines.
-_LIMITS = xmltree.Limits(size=16 << 20, elements=200_000)
+_LIMITS = xmltree.DocumentLimits(size=16 << 20, elements=200_000)
 
 
 def host_uuid(capabilities: str) -> str:

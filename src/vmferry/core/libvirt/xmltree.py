@@ -22,7 +22,7 @@ _VALUE_MAX = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DocumentLimits:
     """How big a document may be.
 
     The default is more than any domain has: one with 500 disks has some 6,000 elements and 300 KiB.
@@ -36,7 +36,7 @@ class Limits:
     elements: int = 10_000
 
 
-_DOMAIN = Limits()
+_DOMAIN = DocumentLimits()
 
 
 class _Parser:
@@ -45,7 +45,7 @@ class _Parser:
     Comments are left out, and allowed only in <metadata>, the one part that is not libvirt's own.
     """
 
-    def __init__(self, limits: "Limits") -> None:
+    def __init__(self, limits: "DocumentLimits") -> None:
         self._limits = limits
         self._builder = TreeBuilder()
         self._path: list[str] = []
@@ -124,7 +124,7 @@ def refuse(why: str) -> NoReturn:
 
 
 @lru_cache(maxsize=8)  # a check reads the same two or three documents many times
-def parse(xml: str, limits: Limits = _DOMAIN) -> Element:
+def parse(xml: str, limits: DocumentLimits = _DOMAIN) -> Element:
     """Parse XML as libvirt writes it; the tree is shared and must not be changed.
 
     Raises:

@@ -25,13 +25,13 @@ _SUBNET: dict[str, JsonValue] = {"pattern": SUBNET}
 Callers = Annotated[list[Annotated[Exact, Field(min_length=1, max_length=256)]], Field(min_length=1, max_length=1000)]
 
 
-class Answer(BaseModel):
+class ApiAnswer(BaseModel):
     """What a daemon answers."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Request(BaseModel):
+class ApiRequest(BaseModel):
     """What a client asks: a property that is not known is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -50,14 +50,14 @@ class Problem(Value):
     fields: Values = Field(description="what the sentences name")
 
 
-class Version(Answer):
+class Version(ApiAnswer):
     """All that a stranger is told."""
 
     product: str = "vmferry"
     api: list[str] = ["v1"]
 
 
-class Host(Answer):
+class Host(ApiAnswer):
     """The host that answers."""
 
     name: str
@@ -72,7 +72,7 @@ class Host(Answer):
     disk_folders: list[str] = Field(description="where incoming VMs may have their disks")
 
 
-class SettingsAnswer(Answer):
+class SettingsAnswer(ApiAnswer):
     """The settings after a request to change them."""
 
     settings: HostSettings
@@ -81,7 +81,7 @@ class SettingsAnswer(Answer):
     jobs: list[str] = Field(default=[], description="moves that go on although migration is disabled now")
 
 
-class Applied(Answer):
+class Applied(ApiAnswer):
     """What a file of settings changes, or would change."""
 
     changes: list[Difference]
@@ -89,7 +89,7 @@ class Applied(Answer):
     notes: list[str]
 
 
-class MigrationNetwork(Answer):
+class MigrationNetwork(ApiAnswer):
     """A network that moves may travel over."""
 
     subnet: str
@@ -97,27 +97,27 @@ class MigrationNetwork(Answer):
     addresses: list[str] = Field(description="this host's addresses inside it")
 
 
-class NetworkRequest(Request):
+class NetworkRequest(ApiRequest):
     """A network to list; host bits are cut off, a bare address is a subnet of one."""
 
     subnet: str = Field(max_length=100, json_schema_extra=_SUBNET)
     priority: int | None = Field(default=None, ge=0, le=9999)
 
 
-class NetworkChange(Request):
+class NetworkChange(ApiRequest):
     """What is to be different of a listed network; what is null stays."""
 
     subnet: Annotated[str, Field(max_length=100, json_schema_extra=_SUBNET)] | None = None
     priority: int | None = Field(default=None, ge=0, le=9999)
 
 
-class DisableRequest(Request):
+class DisableRequest(ApiRequest):
     """What becomes of moves that have not ended; null refuses while there are any."""
 
     moves: Literal["wait", "cancel"] | None = None
 
 
-class PairedHost(Answer):
+class PairedHost(ApiAnswer):
     """A host that the answering one is paired with, or has met as a host of its site."""
 
     name: str
@@ -130,20 +130,20 @@ class PairedHost(Answer):
     known_by: Literal["pairing", "site", "domain"] = "pairing"
 
 
-class InvitationRequest(Request):
+class InvitationRequest(ApiRequest):
     """Whom the host that comes with the token may speak for here."""
 
     callers: Callers = ["*"]
 
 
-class Invitation(Answer):
+class Invitation(ApiAnswer):
     """A pairing token; shown once, good once."""
 
     token: str
     expires_at: datetime
 
 
-class PairRequest(Request):
+class PairRequest(ApiRequest):
     """Pair with the host that made the token."""
 
     token: str = Field(max_length=1024, json_schema_extra=_TOKEN)
@@ -174,7 +174,7 @@ class PairingAnswer(Message):
     name: Exact = Field(pattern=NAME)
 
 
-class PairTest(Answer):
+class PairTest(ApiAnswer):
     """Whether two hosts reach and accept each other."""
 
     host: str
@@ -184,13 +184,13 @@ class PairTest(Answer):
     back: Problem | None = Field(description="what is wrong with the way back, where the way there works")
 
 
-class Back(Message):
+class ReverseTest(Message):
     """What came of asking the host that asks (host to host)."""
 
     problem: Problem | None
 
 
-class LocalAddress(Answer):
+class LocalAddress(ApiAnswer):
     """An address of a host on which moves can travel."""
 
     address: str
@@ -198,7 +198,7 @@ class LocalAddress(Answer):
     interface: str
 
 
-class SetUp(Answer):
+class SetUp(ApiAnswer):
     """What `vmferry host setup` did."""
 
     settings: HostSettings
@@ -206,7 +206,7 @@ class SetUp(Answer):
     hosts: list[PairTest] = Field(description="the hosts that were tried")
 
 
-class TokenRequest(Request):
+class TokenRequest(ApiRequest):
     """A token to make."""
 
     role: Literal["viewer", "operator", "administrator"]
@@ -214,7 +214,7 @@ class TokenRequest(Request):
     name: Exact | None = Field(default=None, pattern=NAME, description="null: its identifier")
 
 
-class ApiToken(Answer):
+class ApiToken(ApiAnswer):
     """A token, without its secret."""
 
     id: str
@@ -259,7 +259,7 @@ class CheckRequest(MoveRequest):
     predict: bool = Field(default=False, description="measure VM and network, and foretell what the move would be like")
 
 
-class Job(Answer):
+class Job(ApiAnswer):
     """A move, as one of its two hosts sees it."""
 
     id: str
@@ -287,7 +287,7 @@ class Job(Answer):
     )
 
 
-class JobLog(Answer):
+class JobLog(ApiAnswer):
     """What a host's transfer process of a job has logged."""
 
     job: str
@@ -295,7 +295,7 @@ class JobLog(Answer):
     lines: list[str] = Field(description="the newest, the oldest of them first; none: there is no log, or no longer")
 
 
-class PhaseEvent(Answer):
+class PhaseEvent(ApiAnswer):
     """A step of the journal; `seq` is the id of the event."""
 
     seq: int
@@ -303,7 +303,7 @@ class PhaseEvent(Answer):
     phase: Phase
 
 
-class StateEvent(Answer):
+class StateEvent(ApiAnswer):
     """The job's state has changed without being its end: in doubt, or running again."""
 
     state: State
@@ -351,7 +351,7 @@ class AbortRequest(Message):
     cancelled_by: Line = Field(default="", description="who cancelled it; empty: nobody did")
 
 
-class Hello(Message):
+class PeerHello(Message):
     """Who a paired host is (host to host)."""
 
     name: Exact

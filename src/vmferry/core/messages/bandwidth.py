@@ -32,7 +32,7 @@ class BandwidthOpening(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class MeasuredRoute:
     """What was measured of the way between two hosts.
 
     Arguments:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from vmferry.core.auditlog.chain import Head
+from vmferry.core.auditlog.chain import LogHead
 from vmferry.core.identifiers import Uuid, VmName
 from vmferry.core.kinds import ArtifactType, CopiedBy, MoveKind
 from vmferry.core.message import Document, Exact, Hex, Key, Line, Message, Value
@@ -153,7 +153,9 @@ class Offer(Proposal):
     )
     certificate: Document = Field(description="PEM of the source worker's certificate for this job")
     place: bool = Field(default=True, description="whether it asks for a place at once; the source may have none")
-    audit_head: Head | None = Field(default=None, description="of the source's audit log, for the destination to keep")
+    audit_head: LogHead | None = Field(
+        default=None, description="of the source's audit log, for the destination to keep"
+    )
 
 
 class ArtifactPlan(Value):
@@ -206,7 +208,9 @@ class Grant(Message):
     findings: list[Finding] = Field(
         default_factory=list, max_length=FINDINGS, description="what the destination warns of"
     )
-    audit_head: Head | None = Field(default=None, description="of the destination's audit log, for the source to keep")
+    audit_head: LogHead | None = Field(
+        default=None, description="of the destination's audit log, for the source to keep"
+    )
     socket_folder: Exact = Field(description="where both workers and QEMUs have this job's unix sockets")
 
     @property

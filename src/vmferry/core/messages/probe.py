@@ -33,7 +33,7 @@ class ProbeOpening(Message):
     answer: Hex = Field(description="hex; what the destination says to a secret, so that no other host is mistaken")
 
 
-class Reached(Value):
+class ProbedRoute(Value):
     """What came of one way to the destination."""
 
     address: Exact = Field(description="of the destination")

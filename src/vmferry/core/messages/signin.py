@@ -41,7 +41,7 @@ class SignIn(Message):
     tokens: Tokens = Field(description="base64; what Kerberos makes of the tickets")
 
 
-class Step(Message):
+class CredSspMessage(Message):
     """Source -> destination: one message of CredSSP; the first says who comes."""
 
     session: Exact = Field(default="", max_length=64, description="as the first answer gave it")
@@ -58,7 +58,7 @@ class SignedIn(Message):
     secret: Hex = Field(description="hex; for that user, from that host, for some minutes")
 
 
-class Stepped(Message):
+class CredSspAnswer(Message):
     """Destination -> source: its answer to one message of CredSSP."""
 
     session: Exact

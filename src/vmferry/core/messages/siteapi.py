@@ -6,13 +6,13 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from vmferry.core.message import Exact
-from vmferry.core.messages.api import Answer, Callers, Request
+from vmferry.core.messages.api import ApiAnswer, ApiRequest, Callers
 
 # For documents alone: what is wrong with a text is told by whoever reads it, in a better sentence.
 _PEM: dict[str, JsonValue] = {"pattern": "-----BEGIN CERTIFICATE-----"}
 
 
-class TrustRequest(Request):
+class TrustRequest(ApiRequest):
     """Whom a host takes for hosts of its site."""
 
     certificates: str = Field(
@@ -22,7 +22,7 @@ class TrustRequest(Request):
     names: Callers = Field(default=["*"], description="patterns; a host's name must match one, as in *.kvm.example.org")
 
 
-class Authority(Answer):
+class Authority(ApiAnswer):
     """An authority that a host trusts."""
 
     subject: str
@@ -30,7 +30,7 @@ class Authority(Answer):
     not_after: datetime
 
 
-class TrustAnswer(Answer):
+class TrustAnswer(ApiAnswer):
     """Whom a host takes for hosts of its site."""
 
     authorities: list[Authority] = Field(description="none: only paired hosts are known")
@@ -40,7 +40,7 @@ class TrustAnswer(Answer):
     notes: list[str] = Field(description="what is still missing before hosts of the site accept this one")
 
 
-class CertificateNames(Request):
+class CertificateNames(ApiRequest):
     """What a certificate is to name."""
 
     names: list[Annotated[Exact, Field(min_length=1, max_length=253)]] = Field(
@@ -48,14 +48,14 @@ class CertificateNames(Request):
     )
 
 
-class CertificateRequest(Answer):
+class CertificateRequest(ApiAnswer):
     """A request to be signed by the site's authority."""
 
     request: str = Field(description="PEM (PKCS #10)")
     names: list[str]
 
 
-class CertificateInstall(Request):
+class CertificateInstall(ApiRequest):
     """A certificate that was signed."""
 
     chain: str = Field(
@@ -65,7 +65,7 @@ class CertificateInstall(Request):
     )
 
 
-class HostCertificate(Answer):
+class HostCertificate(ApiAnswer):
     """A host's certificate of its site's authority."""
 
     name: str = Field(description="the one by which the hosts of the site call this one")

@@ -26,7 +26,7 @@ class HostSnapshot(Value):
     )
 
 
-class Place(BaseModel):
+class DiskTarget(BaseModel):
     """Where a disk would be on the destination."""
 
     model_config = ConfigDict(frozen=True)
@@ -80,8 +80,10 @@ class DestinationSnapshot(HostSnapshot):
     missing_files: list[str] = Field(default=[], description="firmware and boot files that the VM names, not there")
     memory: int = Field(default=0, description="bytes that a new VM could have")
     huge_pages: dict[int, int] = Field(default={}, description="page size in bytes -> free bytes")
-    places: list[Place] = Field(default=[])
-    variables: Place | None = Field(default=None, description="where its UEFI variables would be; None: it has none")
+    places: list[DiskTarget] = Field(default=[])
+    variables: DiskTarget | None = Field(
+        default=None, description="where its UEFI variables would be; None: it has none"
+    )
     displays: list[Obstacle] = Field(default=[], description="what keeps the VM's displays from listening")
     resources: Resources = Field(default=Resources(), description="what VMs take for granted")
     policy: Policy = Field(description="what the host lets incoming VMs have")

@@ -17,7 +17,7 @@ AGAIN = 1.0  # seconds after which whoever was refused may ask again
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MoveLimits:
     """How many moves a host takes part in at once, in and out together; those that copy storage count twice."""
 
     moves: int
@@ -25,7 +25,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class QueueEntry:
     """One move as a host's limits see it. Times are Unix times of that host's clock, sizes bytes.
 
     Arguments:
@@ -56,7 +56,7 @@ class Entry:
         return not self.has_place(now) and now - self.seen_at <= AWAY
 
 
-def refusal(entries: Iterable[Entry], wanted: Entry, limits: Limits, now: float, host: str) -> str | None:
+def refusal(entries: Iterable[QueueEntry], wanted: QueueEntry, limits: MoveLimits, now: float, host: str) -> str | None:
     """Return why a move may not begin on a host now; None: it may.
 
     Free places are dealt out along the line, past those that wait for the other kind of place: a move that copies no
@@ -81,7 +81,7 @@ def refusal(entries: Iterable[Entry], wanted: Entry, limits: Limits, now: float,
     return None
 
 
-def booked_memory(entries: Iterable[Entry], present: Mapping[str, int], now: float) -> int:
+def booked_memory(entries: Iterable[QueueEntry], present: Mapping[str, int], now: float) -> int:
     """Return the bytes of free memory that belong to moves under way.
 
     Arguments:
@@ -90,7 +90,7 @@ def booked_memory(entries: Iterable[Entry], present: Mapping[str, int], now: flo
     return sum(max(0, entry.memory - present.get(entry.job, 0)) for entry in entries if entry.has_place(now))
 
 
-def booked_space(entries: Iterable[Entry], present: Mapping[str, Mapping[str, int]], now: float) -> dict[str, int]:
+def booked_space(entries: Iterable[QueueEntry], present: Mapping[str, Mapping[str, int]], now: float) -> dict[str, int]:
     """Return the bytes of free space that belong to moves under way, by file system.
 
     Arguments:
@@ -105,11 +105,11 @@ def booked_space(entries: Iterable[Entry], present: Mapping[str, Mapping[str, in
     return booked
 
 
-def _order(entry: Entry) -> tuple[float, str]:
+def _order(entry: QueueEntry) -> tuple[float, str]:
     return entry.asked_at, entry.job
 
 
-def _full(taken: Sequence[Entry], wanted: Entry, limits: Limits, host: str) -> str | None:
+def _full(taken: Sequence[QueueEntry], wanted: QueueEntry, limits: MoveLimits, host: str) -> str | None:
     if len(taken) >= limits.moves:
         return f"{host} takes part in {_count(len(taken), 'move')}, and its limit is {limits.moves}"
     storage = sum(entry.storage for entry in taken)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UsageError
 from vmferry.core.options import Encryption, Performance
-from vmferry.core.policy.admission import Limits
+from vmferry.core.policy.admission import MoveLimits
 from vmferry.core.policy.networks import Local, Network, Route, choose, ordered, reach, routes
 from vmferry.core.policy.restrictions import MOST, Restriction
 from vmferry.core.redaction import not_secret
@@ -92,9 +92,9 @@ class HostSettings(BaseModel):
         return Authentication.KERBEROS if keys else Authentication.CERTIFICATE
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> MoveLimits:
         """How many moves at once."""
-        return Limits(moves=self.max_migrations, storage=self.max_storage_migrations)
+        return MoveLimits(moves=self.max_migrations, storage=self.max_storage_migrations)
 
 
 class SettingsChange(BaseModel):

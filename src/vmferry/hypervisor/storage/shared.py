@@ -7,13 +7,13 @@ import libvirt
 
 from vmferry.core.libvirt import domainxml
 from vmferry.core.libvirt.domainxml import DiskEntry
-from vmferry.core.messages.snapshot import Place
+from vmferry.core.messages.snapshot import DiskTarget
 from vmferry.hypervisor.storage import chains, users
 from vmferry.hypervisor.storage.chains import Identity
 
 
 def used(
-    connection: Any, places: Sequence[Place], live_xml: str, uuid: str, made: Mapping[Identity, str]
+    connection: Any, places: Sequence[DiskTarget], live_xml: str, uuid: str, made: Mapping[Identity, str]
 ) -> dict[str, str]:
     """Return which files that a VM shares with its source are others' on this host: target -> whose.
 

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from vmferry.core import codes
 from vmferry.core.messages.finding import Finding
 from vmferry.preflight.case import Check
-from vmferry.preflight.doctor.health import Certificate, Health
+from vmferry.preflight.doctor.health import CertificateHealth, Health
 
 SOON = timedelta(days=30)
 
 
-def dates(name: str, certificate: Certificate, now: datetime, *, own: bool = True) -> Iterator[Finding]:
+def dates(name: str, certificate: CertificateHealth, now: datetime, *, own: bool = True) -> Iterator[Finding]:
     """Find what the dates of a certificate say.
 
     Arguments:

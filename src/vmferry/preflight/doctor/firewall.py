@@ -52,25 +52,25 @@ class Rules:
     def drop(self, packet: Packet) -> bool:
         """Return whether a packet is dropped whatever else is true of it."""
         for base in self._bases:
-            place = (base["family"], base["table"], base["name"])
+            chain = (base["family"], base["table"], base["name"])
             if base["family"] in _FAMILIES[packet.version]:
-                ends = self._follow(place, packet, 0)
+                ends = self._follow(chain, packet, 0)
                 if _ON in ends:
                     ends = ends - {_ON} | {str(base.get("policy", "accept"))}
                 if ends == {"drop"}:
                     return True
         return False
 
-    def _follow(self, place: tuple[str, str, str], packet: Packet, depth: int) -> set[str]:
+    def _follow(self, chain: tuple[str, str, str], packet: Packet, depth: int) -> set[str]:
         """Return how a chain may end for a packet: accept, drop, or that it goes on."""
         ends: set[str] = set()
         if depth > _DEPTH:
             return {_ON}
-        for rule in self._rules.get(place, []):
+        for rule in self._rules.get(chain, []):
             matched = _matches(rule["expr"], packet)
             if matched is False:
                 continue
-            ended = self._verdict(rule["expr"], place, packet, depth)
+            ended = self._verdict(rule["expr"], chain, packet, depth)
             if ended == {_ON}:
                 continue
             ends |= ended - {_ON}
@@ -79,7 +79,7 @@ class Rules:
         return ends | {_ON}
 
     def _verdict(
-        self, expressions: Sequence[Mapping[str, Any]], place: tuple[str, str, str], packet: Packet, depth: int
+        self, expressions: Sequence[Mapping[str, Any]], chain: tuple[str, str, str], packet: Packet, depth: int
     ) -> set[str]:
         for expression in expressions:
             if "accept" in expression:
@@ -87,7 +87,7 @@ class Rules:
             if "drop" in expression or "reject" in expression:
                 return {"drop"}
             if "jump" in expression:
-                return self._follow((place[0], place[1], expression["jump"]["target"]), packet, depth + 1)
+                return self._follow((chain[0], chain[1], expression["jump"]["target"]), packet, depth + 1)
             if "goto" in expression or "return" in expression or "vmap" in expression or "queue" in expression:
                 return {_ON, "accept"}  # not followed: it may end either way
         return {_ON}

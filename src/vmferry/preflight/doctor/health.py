@@ -16,7 +16,7 @@ from vmferry.core.policy.settings import HostSettings
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class GuardedFile:
     """A file or folder that must let some in and keep others out.
 
     Arguments:
@@ -30,7 +30,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class CertificateHealth:
     """A host's certificate, as far as it could be read.
 
     Arguments:
@@ -45,7 +45,7 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class NetworkLink:
     """A network interface.
 
     Arguments:
@@ -105,10 +105,10 @@ class Health:
     port: int
     data_ports: tuple[int, int]
     addresses: Sequence[Local]
-    links: Mapping[str, Link]
-    socket: File
-    state: Sequence[File]
-    certificate: Certificate
+    links: Mapping[str, NetworkLink]
+    socket: GuardedFile
+    state: Sequence[GuardedFile]
+    certificate: CertificateHealth
     folders: Sequence[Folder]
     qemu_user: str
     listeners: frozenset[tuple[str, int]]
@@ -143,8 +143,8 @@ class Meeting:
     source: str
     destination: str
     settings: HostSettings
-    mine: Certificate
-    certificate: Certificate
+    mine: CertificateHealth
+    certificate: CertificateHealth
     now: datetime
     trouble: Finding | None = None
     facts: Facts | None = None

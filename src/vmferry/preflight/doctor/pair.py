@@ -24,11 +24,15 @@ def _settings(meeting: Meeting) -> Iterator[Finding]:
     if meeting.facts is None:
         return
     yield from meeting.facts.findings
-    here, there = meeting.settings.encryption, meeting.facts.encryption
-    if here is not there:
+    source, destination = meeting.settings.encryption, meeting.facts.encryption
+    if source is not destination:
         names = {"source": meeting.source, "host": meeting.destination}
         yield Finding.warns(
-            codes.ENCRYPTION_UNEQUAL, (here.value, there.value), here=here.value, there=there.value, **names
+            codes.ENCRYPTION_UNEQUAL,
+            (source.value, destination.value),
+            here=source.value,
+            there=destination.value,
+            **names,
         )
 
 

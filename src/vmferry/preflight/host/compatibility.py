@@ -13,42 +13,54 @@ CLOCK_LIMIT = 5.0  # seconds; what the way between the hosts and the gathering t
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two hosts, by their names, and what each says of itself."""
+    """Two hosts: the name of each, and what it reports about itself."""
 
     source: str
-    there: HostSnapshot
-    name: str
-    here: HostSnapshot
+    source_host: HostSnapshot
+    destination: str
+    destination_host: HostSnapshot
 
 
 def of_case(check: Check[Pair]) -> Check[Case]:
     """Make a check of two hosts one of a VM that is to move between them."""
-    return Check(lambda case: check.find(Pair(case.vm.source, case.vm.host, case.here.name, case.here)), check.causes)
+    return Check(
+        lambda case: check.find(Pair(case.vm.source, case.vm.host, case.destination.name, case.destination)),
+        check.causes,
+    )
 
 
 def _identity(pair: Pair) -> Iterator[Finding]:
-    there, here = pair.there, pair.here
-    if here.uuid == there.uuid:
-        seen = (there.uuid, here.uuid)
-        yield Finding.blocks(codes.SAME_HOST_UUID, seen, source=pair.source, host=pair.name, uuid=here.uuid)
-    if there.hostname and there.hostname == here.hostname:
-        seen = (there.hostname, here.hostname)
-        yield Finding.warns(codes.SAME_HOSTNAME, seen, source=pair.source, host=pair.name, hostname=here.hostname)
+    source, destination = pair.source_host, pair.destination_host
+    if destination.uuid == source.uuid:
+        seen = (source.uuid, destination.uuid)
+        yield Finding.blocks(
+            codes.SAME_HOST_UUID, seen, source=pair.source, host=pair.destination, uuid=destination.uuid
+        )
+    if source.hostname and source.hostname == destination.hostname:
+        seen = (source.hostname, destination.hostname)
+        yield Finding.warns(
+            codes.SAME_HOSTNAME, seen, source=pair.source, host=pair.destination, hostname=destination.hostname
+        )
 
 
 def _clock(pair: Pair) -> Iterator[Finding]:
-    there, here = pair.there.clock, pair.here.clock
-    apart = abs(here - there)
-    if there and here and apart > CLOCK_LIMIT:
-        seen = (f"{there:.0f}", f"{here:.0f}")
-        yield Finding.warns(codes.CLOCK_DIFFERS, seen, source=pair.source, host=pair.name, seconds=round(apart))
+    source, destination = pair.source_host.clock, pair.destination_host.clock
+    apart = abs(destination - source)
+    if source and destination and apart > CLOCK_LIMIT:
+        seen = (f"{source:.0f}", f"{destination:.0f}")
+        yield Finding.warns(codes.CLOCK_DIFFERS, seen, source=pair.source, host=pair.destination, seconds=round(apart))
 
 
 def _vmferry(pair: Pair) -> Iterator[Finding]:
-    there, here = pair.there.vmferry, pair.here.vmferry
-    if there and there != here:
+    source, destination = pair.source_host.vmferry, pair.destination_host.vmferry
+    if source and source != destination:
         yield Finding.warns(
-            codes.VMFERRY_DIFFERS, (there, here), source=pair.source, host=pair.name, here=there, there=here
+            codes.VMFERRY_DIFFERS,
+            (source, destination),
+            source=pair.source,
+            host=pair.destination,
+            here=source,
+            there=destination,
         )
 
 
@@ -60,8 +72,8 @@ def confined(name: str, host: HostSnapshot, *, source: bool = True) -> Iterator[
 
 
 def _confinement(pair: Pair) -> Iterator[Finding]:
-    yield from confined(pair.source, pair.there)
-    yield from confined(pair.name, pair.here, source=False)
+    yield from confined(pair.source, pair.source_host)
+    yield from confined(pair.destination, pair.destination_host, source=False)
 
 
 IDENTITY = Check(

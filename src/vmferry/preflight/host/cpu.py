@@ -11,22 +11,26 @@ _OF_THE_HOST = ("host-passthrough", "host-model", "maximum")
 
 
 def _cpu(case: Case) -> Iterator[Finding]:
-    here = case.here
-    if here.cpu_refusal is not None:
+    destination = case.destination
+    if destination.cpu_refusal is not None:
         mode, xml = domainxml.cpu(case.vm.live_xml)
         # With check='none' libvirt starts the VM whatever the CPU lacks; what the guest makes of it is its business.
         judge = Finding.warns if xmltree.parse(xml).get("check") == "none" else Finding.blocks
         yield judge(
-            codes.CPU_INCOMPATIBLE, (mode, here.cpu_refusal), host=here.name, vm=case.vm.vm, why=here.cpu_refusal
+            codes.CPU_INCOMPATIBLE,
+            (mode, destination.cpu_refusal),
+            host=destination.name,
+            vm=case.vm.vm,
+            why=destination.cpu_refusal,
         )
         return
     # A running VM keeps its CPU wherever it is; a start gives one that is its host's another.
     mode = domainxml.cpu(case.vm.persistent_xml)[0]
     # An emulated VM has QEMU's CPU, not the host's.
-    if mode in _OF_THE_HOST and here.cpu_same is False and domainxml.kind(case.vm.live_xml) == "kvm":
+    if mode in _OF_THE_HOST and destination.cpu_same is False and domainxml.kind(case.vm.live_xml) == "kvm":
         seen = (mode, "its CPU differs")
         yield Finding.warns(
-            codes.CPU_NO_WAY_BACK, seen, vm=case.vm.vm, mode=mode, host=here.name, source=case.vm.source
+            codes.CPU_NO_WAY_BACK, seen, vm=case.vm.vm, mode=mode, host=destination.name, source=case.vm.source
         )
 
 

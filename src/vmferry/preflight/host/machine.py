@@ -15,20 +15,20 @@ _SHOWN_MAX = 5
 def _emulator(case: Case) -> Iterator[Finding]:
     named, taken = domainxml.emulator(case.vm.live_xml), domainxml.emulator(case.plan.live_xml)
     if named != taken:
-        fields = {"host": case.here.name, "vm": case.vm.vm, "named": named, "emulator": taken}
+        fields = {"host": case.destination.name, "vm": case.vm.vm, "named": named, "emulator": taken}
         yield Finding.warns(codes.EMULATOR_OTHER, (named, taken), **fields)
 
 
 def _machine(case: Case) -> Iterator[Finding]:
     machine = domainxml.machine(case.plan.live_xml)
-    known = case.here.machines or []
+    known = case.destination.machines or []
     if machine and machine not in known:
         family = machine.rpartition("-")[0]
         like = sorted((name for name in known if name.rpartition("-")[0] == family), key=_age, reverse=True) or known
         yield Finding.blocks(
             codes.MACHINE_UNKNOWN,
             (machine, ", ".join(like[:_SHOWN_MAX]) or "none for this architecture"),
-            host=case.here.name,
+            host=case.destination.name,
             machine=machine,
             vm=case.vm.vm,
             qemu=version(case.vm.host.qemu),
@@ -37,14 +37,14 @@ def _machine(case: Case) -> Iterator[Finding]:
 
 
 def _versions(case: Case) -> Iterator[Finding]:
-    there, here = case.vm.host, case.here
-    names = {"vm": case.vm.vm, "source": case.vm.source, "host": here.name}
-    if there.qemu and here.qemu and _minor(there.qemu) != _minor(here.qemu):
-        code = codes.QEMU_NEWER if here.qemu > there.qemu else codes.QEMU_OLDER
-        seen = (version(there.qemu), version(here.qemu))
+    source, destination = case.vm.host, case.destination
+    names = {"vm": case.vm.vm, "source": case.vm.source, "host": destination.name}
+    if source.qemu and destination.qemu and _minor(source.qemu) != _minor(destination.qemu):
+        code = codes.QEMU_NEWER if destination.qemu > source.qemu else codes.QEMU_OLDER
+        seen = (version(source.qemu), version(destination.qemu))
         yield Finding.warns(code, seen, here=seen[0], there=seen[1], **names)
-    if there.libvirt and here.libvirt and _minor(there.libvirt) > _minor(here.libvirt):
-        seen = (version(there.libvirt), version(here.libvirt))
+    if source.libvirt and destination.libvirt and _minor(source.libvirt) > _minor(destination.libvirt):
+        seen = (version(source.libvirt), version(destination.libvirt))
         yield Finding.warns(codes.LIBVIRT_OLDER, seen, here=seen[0], there=seen[1], **names)
 
 

@@ -11,27 +11,29 @@ _USUAL_HUGE_PAGE = 2 << 20  # bytes, where the VM does not say
 
 
 def _memory(case: Case) -> Iterator[Finding]:
-    vm, here = case.vm, case.here
+    vm, destination = case.vm, case.destination
     sizes = domainxml.huge_pages(case.plan.live_xml)
     for size in sizes:
         size = size or _USUAL_HUGE_PAGE
-        free = here.huge_pages.get(size, 0)
+        free = destination.huge_pages.get(size, 0)
         # A VM with pages of several sizes says for each guest node which: together they hold its memory.
         if len(sizes) == 1 and free < vm.memory:
             seen = (f"{vm.memory} bytes", f"{free} bytes of huge pages free")
             yield Finding.blocks(
-                codes.HUGE_PAGES_SHORT, seen, vm=vm.vm, host=here.name, needed=vm.memory, size=size, free=free
+                codes.HUGE_PAGES_SHORT, seen, vm=vm.vm, host=destination.name, needed=vm.memory, size=size, free=free
             )
-    if not sizes and here.memory < vm.memory:
-        seen = (f"{vm.memory} bytes", f"{here.memory} bytes available")
-        yield Finding.blocks(codes.MEMORY_SHORT, seen, host=here.name, free=here.memory, vm=vm.vm, needed=vm.memory)
+    if not sizes and destination.memory < vm.memory:
+        seen = (f"{vm.memory} bytes", f"{destination.memory} bytes available")
+        yield Finding.blocks(
+            codes.MEMORY_SHORT, seen, host=destination.name, free=destination.memory, vm=vm.vm, needed=vm.memory
+        )
 
 
 def _amounts(case: Case) -> Iterator[Finding]:
     reasons = dict.fromkeys(amounts.excesses(case.plan.live_xml) + amounts.excesses(case.plan.persistent_xml))
     if reasons:
         why = "; ".join(reasons)
-        yield Finding.blocks(codes.AMOUNT_EXCESSIVE, (why, ""), host=case.here.name, vm=case.vm.vm, why=why)
+        yield Finding.blocks(codes.AMOUNT_EXCESSIVE, (why, ""), host=case.destination.name, vm=case.vm.vm, why=why)
 
 
 MEMORY = Check(

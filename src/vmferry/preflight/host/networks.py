@@ -10,35 +10,37 @@ from vmferry.preflight.case import Case, Check
 
 
 def _networks(case: Case) -> Iterator[Finding]:
-    here = case.here
-    known = ", ".join([*here.networks, *here.bridges]) or "it has none"
+    destination = case.destination
+    known = ", ".join([*destination.networks, *destination.bridges]) or "it has none"
     bridges, switches = _bridges(case.plan.live_xml), open_vswitch(case.plan.live_xml)
     for name in networks(case.plan.live_xml):
         kind = "bridge" if name in bridges else "network"
-        names = {"host": here.name, "network": name, "vm": case.vm.vm}
-        if name in switches and name in here.resources.interfaces:
+        names = {"host": destination.name, "network": name, "vm": case.vm.vm}
+        if name in switches and name in destination.resources.interfaces:
             continue  # Open vSwitch's bridges are no bridges to the kernel
-        if name not in (here.bridges if kind == "bridge" else here.networks):
+        if name not in (destination.bridges if kind == "bridge" else destination.networks):
             seen = (f"{kind} {name}", known)
             yield Finding.blocks(codes.NETWORK_MISSING, seen, known=known, here=_before(case, name), **names)
-        elif kind == "network" and not here.networks[name]:
+        elif kind == "network" and not destination.networks[name]:
             yield Finding.blocks(codes.NETWORK_INACTIVE, (f"{kind} {name}", "inactive"), **names)
 
     running = networks(case.plan.live_xml)
     bridges = _bridges(case.plan.persistent_xml)
     for name in networks(case.plan.persistent_xml):
         kind = "bridge" if name in bridges else "network"
-        there = name in here.bridges if kind == "bridge" else here.networks.get(name, False)
-        if name not in running and not there:
+        found = name in destination.bridges if kind == "bridge" else destination.networks.get(name, False)
+        if name not in running and not found:
             seen = (f"{kind} {name} of the definition", known)
-            yield Finding.warns(codes.DEFINED_NETWORK, seen, host=here.name, network=name, vm=case.vm.vm, known=known)
+            yield Finding.warns(
+                codes.DEFINED_NETWORK, seen, host=destination.name, network=name, vm=case.vm.vm, known=known
+            )
 
 
 def _before(case: Case, name: str) -> str:
     """Return what a network of the plan is called on the source, as --map-network takes it."""
-    mapped = [here for here, there in case.vm.options.map_networks.items() if there == name]
+    mapped = [before for before, after in case.vm.options.map_networks.items() if after == name]
     known = networks(case.vm.live_xml)
-    return next((here for here in mapped if here in known), name)
+    return next((before for before in mapped if before in known), name)
 
 
 def _bridges(xml: str) -> set[str]:

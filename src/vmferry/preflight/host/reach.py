@@ -5,58 +5,58 @@ from dataclasses import dataclass
 
 from vmferry.core import codes
 from vmferry.core.messages.finding import Finding
-from vmferry.core.messages.probe import Reached
+from vmferry.core.messages.probe import ProbedRoute
 from vmferry.preflight.case import Check
 
 _HEADERS, _HEADERS_6 = 28, 48  # bytes of IPv4 or IPv6 and ICMP before what `ping -s` counts
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """What came of the try (transfer/measure/reachability.py).
+class Reachability:
+    """The result of the reachability test (transfer/measure/reachability.py).
 
     Arguments:
-        source: the host that tried.
-        destination: the other one's name.
-        ways: the best first; none: it was not tried.
-        busy: moves run on one of them, and fill the way: what got lost then tells nothing.
+        source: the host that ran the test.
+        destination: the name of the other host.
+        routes: the best first; empty if there was no test.
+        busy: whether moves run on one of the hosts and use the network, so that lost packets mean nothing.
     """
 
     source: str
     destination: str
-    ways: Sequence[Reached]
+    routes: Sequence[ProbedRoute]
     busy: bool = False
 
 
-def _reach(reach: Reach) -> Iterator[Finding]:
-    """A move takes the first way that answers: what is wrong with that one blocks it, with others not."""
+def _reach(reach: Reachability) -> Iterator[Finding]:
+    """Judge the routes: a move takes the first that answers, so only faults of that one block the move."""
     if reach.busy:
-        if any(way.error is not None or way.stalled for way in reach.ways):
-            why = "moves that run now fill the way, so that what was lost tells nothing"
+        if any(route.error is not None or route.stalled for route in reach.routes):
+            why = "moves that run now use the network, so lost packets mean nothing"
             yield Finding.warns(codes.PROBE_UNTRIED, ("", why), host=reach.destination, why=why)
         return
-    answered = any(way.error is None for way in reach.ways)
+    answered = any(route.error is None for route in reach.routes)
     taken = False
-    for way in reach.ways:
-        place = f"{way.address} port {way.port}" + (f" from {way.local}" if way.local else "")
-        if way.error is not None:
+    for route in reach.routes:
+        endpoint = f"{route.address} port {route.port}" + (f" from {route.local}" if route.local else "")
+        if route.error is not None:
             judge = Finding.warns if answered else Finding.blocks
-            seen = ("", f"{place}: {way.error}")
-            yield judge(codes.DATA_UNREACHABLE, seen, host=reach.destination, addresses=place, why=way.error)
+            seen = ("", f"{endpoint}: {route.error}")
+            yield judge(codes.DATA_UNREACHABLE, seen, host=reach.destination, addresses=endpoint, why=route.error)
             continue
-        if way.stalled:
+        if route.stalled:
             judge = Finding.warns if taken else Finding.blocks
             ends = {"source": reach.source, "destination": reach.destination}
-            sender = " and ".join(ends[side] for side in dict.fromkeys(way.stalled))
+            sender = " and ".join(ends[side] for side in dict.fromkeys(route.stalled))
             yield judge(
                 codes.MTU_BLACK_HOLE,
-                (f"{way.local}: packets of {way.mtu} bytes", f"{place}: small packets only"),
+                (f"{route.local}: packets of {route.mtu} bytes", f"{endpoint}: small packets only"),
                 source=reach.source,
                 host=reach.destination,
-                address=way.address,
+                address=route.address,
                 sender=sender,
-                mtu=way.mtu,
-                size=max(0, way.mtu - (_HEADERS_6 if ":" in way.address else _HEADERS)),
+                mtu=route.mtu,
+                size=max(0, route.mtu - (_HEADERS_6 if ":" in route.address else _HEADERS)),
             )
         taken = True
 

@@ -9,7 +9,7 @@ from vmferry.core import codes
 from vmferry.core.errors import PreflightError
 from vmferry.core.messages.finding import Finding
 from vmferry.core.policy.settings import require_enabled, require_encryption, require_network, subnets, ways
-from vmferry.preflight.case import Check, End, Room, Way
+from vmferry.preflight.case import Check, DataRoute, End, FreeSlot
 
 
 def _host(end: End) -> Iterator[Finding]:
@@ -25,18 +25,18 @@ def _host(end: End) -> Iterator[Finding]:
     )
 
 
-def _room(room: Room) -> Iterator[Finding]:
-    if room.refusal is not None:
-        seen = ("no place", "") if room.source else ("", "no place")
-        yield Finding.warns(codes.LIMIT_REACHED, seen, reason=room.refusal, host=room.name)
+def _slot(slot: FreeSlot) -> Iterator[Finding]:
+    if slot.refusal is not None:
+        seen = ("no free slot", "") if slot.source else ("", "no free slot")
+        yield Finding.warns(codes.LIMIT_REACHED, seen, reason=slot.refusal, host=slot.name)
 
 
-def _way(way: Way) -> Iterator[Finding]:
-    here = way.here
-    theirs = [(address, 0) for address in way.addresses]  # the worker that would have the port is not there yet
+def _route(route: DataRoute) -> Iterator[Finding]:
+    source = route.source
+    theirs = [(address, 0) for address in route.addresses]  # the worker that would have the port does not run yet
     yield from _held(
-        lambda: ways(here.settings, here.addresses, theirs, here.name, way.there),
-        (subnets(here.settings), ", ".join(way.addresses)),
+        lambda: ways(source.settings, source.addresses, theirs, source.name, route.destination),
+        (subnets(source.settings), ", ".join(route.addresses)),
     )
 
 
@@ -57,12 +57,12 @@ HOST = Check(
         "has another address, or was never there.",
     },
 )
-ROOM = Check(
-    _room,
+SLOT = Check(
+    _slot,
     {codes.LIMIT_REACHED: "A host takes part in so many moves at once as its administrator has set: two at first."},
 )
-WAY = Check(
-    _way,
+ROUTE = Check(
+    _route,
     {
         codes.MIGRATION_NETWORK_NOT_COMMON: "The source keeps to its listed networks, and the destination lists others "
         "or is in none of them."

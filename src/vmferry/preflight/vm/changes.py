@@ -11,7 +11,13 @@ from vmferry.preflight.case import Case, Check
 def _chains(case: Case) -> Iterator[Finding]:
     for target in case.plan.closed:
         path = case.plan.defined[target][0]
-        names = {"vm": case.vm.vm, "source": case.vm.source, "host": case.here.name, "disk": target, "path": path}
+        names = {
+            "vm": case.vm.vm,
+            "source": case.vm.source,
+            "host": case.destination.name,
+            "disk": target,
+            "path": path,
+        }
         yield Finding.warns(codes.CHAIN_CLOSED, ("", f"{target}: <backingStore/>"), **names)
 
 
@@ -23,7 +29,7 @@ def _volumes(case: Case) -> Iterator[Finding]:
                 continue
             told.add((disk.pool, disk.volume))
             path = planned[disk.target][0]
-            names = {"vm": case.vm.vm, "host": case.here.name, "disk": disk.target, "path": path}
+            names = {"vm": case.vm.vm, "host": case.destination.name, "disk": disk.target, "path": path}
             seen = (f"{disk.pool}/{disk.volume}", path)
             yield Finding.warns(codes.VOLUME_FILE, seen, pool=disk.pool, volume=disk.volume, **names)
 

@@ -48,13 +48,18 @@ def _policy(case: Case) -> Iterator[Finding]:
     plan = case.plan
     reasons: dict[str, None] = {}
     for xml, planned in ((plan.live_xml, plan.live), (plan.persistent_xml, plan.defined)):
-        reasons |= dict.fromkeys(hostpolicy.violations(xml, case.here.policy) + hostpolicy.strays(xml, planned))
+        reasons |= dict.fromkeys(hostpolicy.violations(xml, case.destination.policy) + hostpolicy.strays(xml, planned))
     # A disk in a folder that is not allowed blocks the move already (storage.py), and in plainer words.
-    told = [place.path for place in case.here.places if not (place.allowed and place.folder_exists)]
+    told = [place.path for place in case.destination.places if not (place.allowed and place.folder_exists)]
     rest = [reason for reason in reasons if not any(path in reason for path in told)]
     if rest:
         why = "; ".join(rest)
-        fields = {"host": case.here.name, "vm": case.vm.vm, "why": why, "allowed": _allowed(rest, case.here.name)}
+        fields = {
+            "host": case.destination.name,
+            "vm": case.vm.vm,
+            "why": why,
+            "allowed": _allowed(rest, case.destination.name),
+        }
         yield Finding.blocks(codes.DEVICE_FORBIDDEN, ("", why), **fields)
 
 
@@ -70,14 +75,14 @@ def _allowed(reasons: list[str], host: str) -> str:
 
 def _sockets(case: Case) -> Iterator[Finding]:
     for channel, path in domainxml.sockets(case.vm.live_xml).items():
-        fields = {"host": case.here.name, "vm": case.vm.vm, "channel": channel, "path": path}
+        fields = {"host": case.destination.name, "vm": case.vm.vm, "channel": channel, "path": path}
         yield Finding.warns(codes.SOCKET_MOVED, (path, ""), **fields)
 
 
 def _libvirt(case: Case) -> Iterator[Finding]:
     if case.refusal is not None:
         yield Finding.blocks(
-            codes.LIBVIRT_REFUSED, ("", case.refusal), host=case.here.name, vm=case.vm.vm, detail=case.refusal
+            codes.LIBVIRT_REFUSED, ("", case.refusal), host=case.destination.name, vm=case.vm.vm, detail=case.refusal
         )
 
 

@@ -8,8 +8,8 @@ from vmferry.preflight.case import Case, Check
 
 
 def _displays(case: Case) -> Iterator[Finding]:
-    host, vm = case.here.name, case.vm.vm
-    for one in case.here.displays:
+    host, vm = case.destination.name, case.vm.vm
+    for one in case.destination.displays:
         seen = (f"{one.kind} on {one.address}:{one.port}", one.by or f"no address {one.address}")
         if one.by:
             yield Finding.blocks(codes.PORT_TAKEN, seen, host=host, vm=vm, kind=one.kind, port=one.port, by=one.by)

@@ -10,14 +10,14 @@ from vmferry.preflight.case import Case, Check
 
 def _files(case: Case) -> Iterator[Finding]:
     running = firmware.boot_files(case.plan.live_xml)
-    for path in case.here.missing_files:
+    for path in case.destination.missing_files:
         judge = Finding.blocks if path in running else Finding.warns  # the other is of the next start
-        names = {"vm": case.vm.vm, "path": path, "host": case.here.name, "source": case.vm.source}
+        names = {"vm": case.vm.vm, "path": path, "host": case.destination.name, "source": case.vm.source}
         yield judge(codes.FIRMWARE_MISSING, (path, "not there"), **names)
 
 
 def _variables(case: Case) -> Iterator[Finding]:
-    vm, host, place = case.vm.vm, case.here.name, case.here.variables
+    vm, host, place = case.vm.vm, case.destination.name, case.destination.variables
     if place is not None:
         folder = place.path.rpartition("/")[0]
         why = (
@@ -38,13 +38,13 @@ def _variables(case: Case) -> Iterator[Finding]:
 
 def _tpm(case: Case) -> Iterator[Finding]:
     if domainxml.has(case.plan.live_xml, "devices/tpm/backend[@persistent_state='yes']"):
-        names = {"vm": case.vm.vm, "uuid": case.vm.uuid, "host": case.here.name, "source": case.vm.source}
+        names = {"vm": case.vm.vm, "uuid": case.vm.uuid, "host": case.destination.name, "source": case.vm.source}
         yield Finding.warns(codes.TPM_STAYS, ("persistent_state='yes'", ""), **names)
     emulated = "devices/tpm/backend[@type='emulator']"
     running = domainxml.has(case.plan.live_xml, emulated)
-    if not case.here.tpm and (running or domainxml.has(case.plan.persistent_xml, emulated)):
+    if not case.destination.tpm and (running or domainxml.has(case.plan.persistent_xml, emulated)):
         judge = Finding.blocks if running else Finding.warns
-        yield judge(codes.TPM_MISSING, ("emulated TPM", "no swtpm"), vm=case.vm.vm, host=case.here.name)
+        yield judge(codes.TPM_MISSING, ("emulated TPM", "no swtpm"), vm=case.vm.vm, host=case.destination.name)
 
 
 FILES = Check(

@@ -17,7 +17,7 @@ _LIVE = {
 
 
 def _cpus(case: Case) -> Iterator[Finding]:
-    have, vm, host = case.here.resources.cpus, case.vm.vm, case.here.name
+    have, vm, host = case.destination.resources.cpus, case.vm.vm, case.destination.name
     for what, cpus in needs.pinned(case.plan.live_xml):
         wanted = needs.numbers(cpus)
         missing = sorted(wanted - have)
@@ -32,39 +32,39 @@ def _cpus(case: Case) -> Iterator[Finding]:
 
 
 def _network(case: Case) -> Iterator[Finding]:
-    here, vm, host = case.here.resources, case.vm.vm, case.here.name
+    have, vm, host = case.destination.resources, case.vm.vm, case.destination.name
     xml = case.plan.live_xml
     for name in needs.filters(xml):
-        if here.filters is not None and name not in here.filters:
+        if have.filters is not None and name not in have.filters:
             names = {"vm": vm, "host": host, "source": case.vm.source, "filter": name}
             yield Finding.blocks(codes.FILTER_MISSING, (name, "no such filter"), **names)
     for network, group in dict.fromkeys(needs.portgroups(xml)):
-        if network in here.portgroups and group not in here.portgroups[network]:
-            seen = (f"{network}, {group}", ", ".join(here.portgroups[network]) or "none")
+        if network in have.portgroups and group not in have.portgroups[network]:
+            seen = (f"{network}, {group}", ", ".join(have.portgroups[network]) or "none")
             yield Finding.warns(codes.PORTGROUP_MISSING, seen, vm=vm, host=host, network=network, portgroup=group)
     for name in needs.device_names(xml):
-        if name in here.interfaces:
+        if name in have.interfaces:
             yield Finding.blocks(codes.INTERFACE_TAKEN, (name, "is there"), vm=vm, host=host, name=name)
     for mac in dict.fromkeys(needs.macs(xml)):
-        if mac in here.macs:
-            seen = (mac, f"VM {here.macs[mac]}")
-            yield Finding.warns(codes.MAC_TAKEN, seen, vm=vm, host=host, mac=mac, other=here.macs[mac])
+        if mac in have.macs:
+            seen = (mac, f"VM {have.macs[mac]}")
+            yield Finding.warns(codes.MAC_TAKEN, seen, vm=vm, host=host, mac=mac, other=have.macs[mac])
 
 
 def _rest(case: Case) -> Iterator[Finding]:
-    here, vm, host = case.here.resources, case.vm.vm, case.here.name
+    have, vm, host = case.destination.resources, case.vm.vm, case.destination.name
     xml = case.plan.live_xml
     number = needs.cid(xml)
-    if number is not None and number in here.cids:
-        other, runs = here.cids[number]
+    if number is not None and number in have.cids:
+        other, runs = have.cids[number]
         judge = Finding.blocks if runs else Finding.warns
         yield judge(codes.CID_TAKEN, (str(number), f"VM {other}"), vm=vm, host=host, cid=number, other=other)
-    for path in here.missing_nodes:
+    for path in have.missing_nodes:
         module = path.removeprefix("/dev/").replace("-", "_")
         yield Finding.blocks(codes.NODE_MISSING, (path, "not there"), vm=vm, host=host, path=path, module=module)
     for model in needs.labels(xml):
-        if case.here.confinement and model not in case.here.confinement:
-            known = ", ".join(case.here.confinement)
+        if case.destination.confinement and model not in case.destination.confinement:
+            known = ", ".join(case.destination.confinement)
             names = {"vm": vm, "host": host, "model": model, "known": known}
             yield Finding.blocks(codes.LABEL_MISSING, (model, known), **names)
 

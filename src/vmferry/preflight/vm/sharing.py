@@ -30,7 +30,7 @@ class Leaving:
     vm: VmSnapshot
     plans: Sequence[ArtifactPlan]
     options: MoveOptions
-    there: str
+    destination: str
 
 
 def _sharing(case: Leaving) -> Iterator[Finding]:
@@ -61,7 +61,7 @@ def _copied(case: Leaving, disk: Artifact, entry: DiskEntry) -> Iterator[Finding
     by_vms = [use for use in uses if use.by is By.VM]
     said = " and ".join(str(use) for use in uses)
     if entry.shareable and not entry.medium:
-        yield Finding.blocks(codes.DISK_SHAREABLE, ("<shareable/>", "not seen"), there=case.there, **names)
+        yield Finding.blocks(codes.DISK_SHAREABLE, ("<shareable/>", "not seen"), there=case.destination, **names)
     elif by_vms and not entry.medium:
         make = Finding.warns if keep else Finding.blocks
         yield make(codes.DISK_USED, (said, ""), uses=said, **names)
@@ -75,7 +75,7 @@ def _copied(case: Leaving, disk: Artifact, entry: DiskEntry) -> Iterator[Finding
         yield make(codes.DISK_SNAPSHOTS, (f"{len(snapshots)} snapshots", ""), names=", ".join(snapshots), **names)
     if disk.target in vm.links and _would_go(case, entry):
         file = vm.links[disk.target]
-        yield Finding.warns(codes.DISK_LINK, (f"{disk.path} -> {file}", ""), file=file, there=case.there, **names)
+        yield Finding.warns(codes.DISK_LINK, (f"{disk.path} -> {file}", ""), file=file, there=case.destination, **names)
 
 
 def _would_go(case: Leaving, entry: DiskEntry) -> bool:

@@ -7,33 +7,33 @@ from vmferry.core import paths as rules
 from vmferry.core.libvirt import domainxml
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.offer import Artifact
-from vmferry.core.messages.snapshot import Place
+from vmferry.core.messages.snapshot import DiskTarget
 from vmferry.preflight.case import Case, Check
 
 _DIRECT = ("none", "directsync")  # cache modes that open the file with O_DIRECT
 
 
 def _storage(case: Case) -> Iterator[Finding]:
-    vm, host = case.vm, case.here.name
-    places = {place.target: place for place in case.here.places}
+    vm, host = case.vm, case.destination.name
+    places = {target.target: target for target in case.destination.places}
     needed: dict[int, int] = {}
     caches = domainxml.caches(case.plan.live_xml)
     for disk in vm.disks:
-        place = places[disk.target]
-        folder = place.path.rpartition("/")[0]
+        target = places[disk.target]
+        folder = target.path.rpartition("/")[0]
         names = {"host": host, "disk": disk.target}
-        seen_there = f"{folder}: {place.free} bytes free"
-        why = rules.problem(place.path)
+        seen_there = f"{folder}: {target.free} bytes free"
+        why = rules.problem(target.path)
         if why is not None:
-            seen = (disk.path, place.path)
-            yield Finding.blocks(codes.DISK_PATH_UNUSABLE, seen, path=place.path, why=why, **names)
-        elif not place.shared and not vm.options.include_storage:
+            seen = (disk.path, target.path)
+            yield Finding.blocks(codes.DISK_PATH_UNUSABLE, seen, path=target.path, why=why, **names)
+        elif not target.shared and not vm.options.include_storage:
             seen = (disk.path, "not seen")
             yield Finding.blocks(codes.DISK_NOT_SHARED, seen, vm=vm.vm, path=disk.path, **names)
-        elif not place.folder_exists:
+        elif not target.folder_exists:
             yield Finding.blocks(codes.STORAGE_PATH_MISSING, (disk.path, "no such folder"), path=folder, **names)
-        elif not place.allowed:
-            allowed = ", ".join(case.here.policy.disk_folders)
+        elif not target.allowed:
+            allowed = ", ".join(case.destination.policy.disk_folders)
             yield Finding.blocks(
                 codes.STORAGE_PATH_FORBIDDEN,
                 (disk.path, f"disk_folders: {allowed}"),
@@ -42,42 +42,47 @@ def _storage(case: Case) -> Iterator[Finding]:
                 **names,
             )
         else:
-            yield from _file_system(case, disk, place, folder, caches.get(disk.target, ""))
-            if place.used:
+            yield from _file_system(case, disk, target, folder, caches.get(disk.target, ""))
+            if target.used:
                 yield Finding.blocks(
-                    codes.SHARED_DISK_USED, (disk.path, place.used), vm=vm.vm, path=place.path, uses=place.used, **names
+                    codes.SHARED_DISK_USED,
+                    (disk.path, target.used),
+                    vm=vm.vm,
+                    path=target.path,
+                    uses=target.used,
+                    **names,
                 )
-            if place.shared or place.present:
+            if target.shared or target.present:
                 continue
-            needed[place.device] = needed.get(place.device, 0) + disk.space(full=vm.options.full_space)
-            if place.free < needed[place.device]:
+            needed[target.device] = needed.get(target.device, 0) + disk.space(full=vm.options.full_space)
+            if target.free < needed[target.device]:
                 seen = (f"{disk.space(full=vm.options.full_space)} bytes to copy", seen_there)
                 yield Finding.blocks(
-                    codes.STORAGE_FULL, seen, path=folder, free=place.free, needed=needed[place.device], **names
+                    codes.STORAGE_FULL, seen, path=folder, free=target.free, needed=needed[target.device], **names
                 )
-            same = [plan.target for plan in case.plan.disks if plan.path == place.path]
+            same = [plan.target for plan in case.plan.disks if plan.path == target.path]
             if len(same) > 1 and disk.target == same[-1]:
                 together = f"{', '.join(same[:-1])} and {same[-1]}"
-                names = {"vm": vm.vm, "there": host, "disks": together, "last": same[-1], "path": place.path}
-                yield Finding.blocks(codes.DISKS_COLLIDE, (together, place.path), **names)
-            elif place.differs and len(same) == 1:
-                seen = (f"{disk.path}: {disk.size} bytes", f"{place.path}: {place.differs}")
-                fields = {"vm": vm.vm, "there": host, "disk": disk.target, "path": place.path}
-                yield Finding.blocks(codes.MEDIA_DIFFERS, seen, why=place.differs, **fields)
-            elif place.taken and len(same) == 1:
+                names = {"vm": vm.vm, "there": host, "disks": together, "last": same[-1], "path": target.path}
+                yield Finding.blocks(codes.DISKS_COLLIDE, (together, target.path), **names)
+            elif target.differs and len(same) == 1:
+                seen = (f"{disk.path}: {disk.size} bytes", f"{target.path}: {target.differs}")
+                fields = {"vm": vm.vm, "there": host, "disk": disk.target, "path": target.path}
+                yield Finding.blocks(codes.MEDIA_DIFFERS, seen, why=target.differs, **fields)
+            elif target.taken and len(same) == 1:
                 yield Finding.blocks(
-                    codes.DISK_EXISTS, (disk.path, f"{place.path} is taken"), path=place.path, vm=vm.vm, **names
+                    codes.DISK_EXISTS, (disk.path, f"{target.path} is taken"), path=target.path, vm=vm.vm, **names
                 )
 
 
-def _file_system(case: Case, disk: Artifact, place: Place, folder: str, cache: str) -> Iterator[Finding]:
-    names = {"host": case.here.name, "disk": disk.target, "path": folder}
-    if not place.writable and not place.shared and not place.present:
+def _file_system(case: Case, disk: Artifact, target: DiskTarget, folder: str, cache: str) -> Iterator[Finding]:
+    names = {"host": case.destination.name, "disk": disk.target, "path": folder}
+    if not target.writable and not target.shared and not target.present:
         yield Finding.blocks(codes.STORAGE_READ_ONLY, ("", f"{folder} cannot be written"), **names)
-    if not place.reachable:
-        user = case.here.qemu_user
+    if not target.reachable:
+        user = case.destination.qemu_user
         yield Finding.warns(codes.STORAGE_UNREACHABLE, ("", f"closed to {user}"), user=user, **names)
-    if cache in _DIRECT and not place.direct:
+    if cache in _DIRECT and not target.direct:
         seen = (f"cache={cache}", "no O_DIRECT")
         yield Finding.blocks(codes.STORAGE_NOT_DIRECT, seen, vm=case.vm.vm, cache=cache, **names)
 

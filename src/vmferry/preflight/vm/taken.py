@@ -8,12 +8,12 @@ from vmferry.preflight.case import Case, Check
 
 
 def _taken(case: Case) -> Iterator[Finding]:
-    vm, here = case.vm, case.here
-    if vm.vm in here.names.values():
-        yield Finding.blocks(codes.NAME_TAKEN, (vm.vm, vm.vm), host=here.name, vm=vm.vm)
-    elif vm.uuid in here.names:
-        seen = (vm.uuid, f"{vm.uuid} ({here.names[vm.uuid]})")
-        yield Finding.blocks(codes.UUID_TAKEN, seen, host=here.name, uuid=vm.uuid, vm=here.names[vm.uuid])
+    vm, destination = case.vm, case.destination
+    if vm.vm in destination.names.values():
+        yield Finding.blocks(codes.NAME_TAKEN, (vm.vm, vm.vm), host=destination.name, vm=vm.vm)
+    elif vm.uuid in destination.names:
+        seen = (vm.uuid, f"{vm.uuid} ({destination.names[vm.uuid]})")
+        yield Finding.blocks(codes.UUID_TAKEN, seen, host=destination.name, uuid=vm.uuid, vm=destination.names[vm.uuid])
 
 
 TAKEN = Check(

@@ -66,7 +66,7 @@ def send(stream: ByteStream, target: str, path: str) -> int:
     return sent
 
 
-class Incoming:
+class IncomingFile:
     """A file that comes: its head has been read.
 
     Arguments:
@@ -106,7 +106,7 @@ class Incoming:
         os.fsync(handle)
 
 
-def begin(stream: ByteStream) -> Incoming:
+def begin(stream: ByteStream) -> IncomingFile:
     """Read what file comes on a stream.
 
     Raises:
@@ -120,7 +120,7 @@ def begin(stream: ByteStream) -> Incoming:
         head = _Head.model_validate_json(reader.take(length))
     except ValueError as error:
         raise InternalError(codes.PROTOCOL, why="a file header cannot be read") from error
-    return Incoming(head.target, head.size, reader)
+    return IncomingFile(head.target, head.size, reader)
 
 
 def _write(handle: int, data: bytes, offset: int) -> None:

@@ -86,7 +86,7 @@ class Requests:
         """Take what QEMU has sent; returns what has to go, parts that lie side by side as one."""
         out = _Pieces(data)
         if self._write is not None:
-            self._write.place = None  # its head lay in an earlier buffer
+            self._write.span = None  # its head lay in an earlier buffer
         at = 0
         while at < len(data):
             if self._opaque:
@@ -102,8 +102,8 @@ class Requests:
                 if not self._missing():
                     head = bytes(self._head)
                     self._head.clear()
-                    place = end - len(head)
-                    self._begin(out, head, (place, end) if place >= 0 else None)
+                    span = end - len(head)
+                    self._begin(out, head, (span, end) if span >= 0 else None)
             at = end
         return out.parts
 
@@ -126,25 +126,25 @@ class Requests:
         length = _OPTION.unpack_from(self._head)[2]
         return _OPTION.size + length - have if length <= _OPTION_MAX else 0
 
-    def _begin(self, out: "_Pieces", head: bytes, place: "_Place") -> None:
+    def _begin(self, out: "_Pieces", head: bytes, span: "_Span") -> None:
         (magic,) = struct.unpack_from(">I", head)
         if not self._greeted:
             self._greeted = True
         elif magic == _REQUEST_MAGIC:
             _, flags, kind, cookie, offset, length = _REQUEST.unpack(head)
             reply = _SIMPLE.pack(_SIMPLE_MAGIC, 0, cookie)
-            self._request(out, _Write(head, place, offset, length, reply), flags, kind, cookie)
+            self._request(out, _Write(head, span, offset, length, reply), flags, kind, cookie)
             return
         elif magic == _EXTENDED_MAGIC:
             _, flags, kind, cookie, offset, length = _EXTENDED.unpack(head)
             reply = _LONG.pack(_LONG_MAGIC, _DONE, 0, cookie, offset, 0)
-            self._request(out, _Write(head, place, offset, length, reply), flags, kind, cookie)
+            self._request(out, _Write(head, span, offset, length, reply), flags, kind, cookie)
             return
         elif magic != _IHAVEOPT or len(head) < _OPTION.size or _OPTION.unpack_from(head)[2] > _OPTION_MAX:
             self._opaque = True
         elif _OPTION.unpack_from(head)[1] in (_EXPORT_NAME, _STARTTLS):
             self._opaque = True  # what follows has no frame, or is encrypted; QEMU does neither here
-        out.put(head, place)
+        out.put(head, span)
 
     def _request(self, out: "_Pieces", write: "_Write", flags: int, kind: int, cookie: int) -> None:
         if kind == _WRITE or flags & _PAYLOAD:
@@ -159,7 +159,7 @@ class Requests:
             else:
                 self._spare(write)
             return
-        out.put(write.head, write.place)
+        out.put(write.head, write.span)
 
     def _pass(self, out: "_Pieces", data: memoryview, start: int, end: int) -> None:
         """Pass a part of a request's content on, unless it is a write that has been all zeroes so far."""
@@ -176,7 +176,7 @@ class Requests:
             out.put(part, (start, end))
         elif not zero:
             write.held = False
-            out.put(write.head, write.place)
+            out.put(write.head, write.span)
             before = begins - write.offset
             while before:
                 out.put(ZEROES[:before], None)
@@ -266,7 +266,7 @@ class Replies:
             raise InternalError(codes.PROTOCOL, why="an NBD reply is too long")
 
 
-_Place = tuple[int, int] | None
+_Span = tuple[int, int] | None
 """Where bytes lie in the buffer that is at hand; None: not in it."""
 
 
@@ -275,7 +275,7 @@ class _Write:
     """A request that changes the disk, and may turn out to change nothing. Offset and length in bytes."""
 
     head: bytes
-    place: _Place
+    span: _Span
     offset: int
     length: int
     reply: bytes
@@ -291,13 +291,13 @@ class _Pieces:
         self._data = data
         self._end: int | None = None  # of the last part, if it lies in the buffer
 
-    def put(self, what: bytes | memoryview, place: _Place) -> None:
+    def put(self, what: bytes | memoryview, span: _Span) -> None:
         """Add bytes; those that lie in the buffer right behind the last ones become one piece with them."""
-        if place is None:
+        if span is None:
             self.parts.append(memoryview(what))
             self._end = None
             return
-        start, end = place
+        start, end = span
         if self._end == start:
             start -= len(self.parts.pop())
         self.parts.append(self._data[start:end])

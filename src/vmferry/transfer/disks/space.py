@@ -14,7 +14,7 @@ _FLOOR = 1 << 30  # bytes that a move leaves free if it takes more than it booke
 _SHARE = 20  # or the file system's size divided by this, whichever is less
 
 
-class Room:
+class SpaceGuard:
     """The space of one move's new disks.
 
     Arguments:

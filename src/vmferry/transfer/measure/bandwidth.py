@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError
-from vmferry.core.messages.bandwidth import Way
+from vmferry.core.messages.bandwidth import MeasuredRoute
 from vmferry.core.policy.networks import Local, Route
 from vmferry.transfer.session.connect import connect
 from vmferry.transfer.session.listener import Listener
@@ -73,7 +73,7 @@ class Sink:
 
 def measure(
     routes: Sequence[Route], credentials: Credentials, connections: int, quiet: Callable[[], bool], source: str
-) -> Way:
+) -> MeasuredRoute:
     """Measure the first route that answers, as the source; takes WARM + TIME and what connecting takes.
 
     Arguments:
@@ -117,7 +117,7 @@ def measure(
     rate = _rate(seen)
     if not rate:
         raise unmeasured(f"nothing arrived within {WARM + TIME:g} s")
-    return Way(rate, session.round_trip)
+    return MeasuredRoute(rate, session.round_trip)
 
 
 class _Pump(threading.Thread):

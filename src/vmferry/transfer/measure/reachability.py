@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from vmferry.core.messages.offer import Address
-from vmferry.core.messages.probe import WAYS, ProbeOpening, Reached, Side
+from vmferry.core.messages.probe import WAYS, ProbedRoute, ProbeOpening, Side
 from vmferry.core.policy.networks import Local, Route
 from vmferry.net import sockets
 
@@ -107,7 +107,7 @@ class Listener:
             return found is not None
 
 
-def reach(routes: Sequence[Route], opening: ProbeOpening) -> list[Reached]:
+def reach(routes: Sequence[Route], opening: ProbeOpening) -> list[ProbedRoute]:
     """Try every way at once, as the source; takes LIMIT seconds at most.
 
     Arguments:
@@ -125,14 +125,14 @@ def reach(routes: Sequence[Route], opening: ProbeOpening) -> list[Reached]:
         return [_both(route, to.result(), from_.result()) for route, to, from_ in zip(tried, there, back, strict=True)]
 
 
-def _both(route: Route, to: Reached, back: Reached) -> Reached:
+def _both(route: Route, to: ProbedRoute, back: ProbedRoute) -> ProbedRoute:
     stalled: list[Side] = [*to.stalled, *back.stalled]
     return to.model_copy(update={"error": to.error or back.error, "stalled": stalled})
 
 
-def _visit(route: Route, words: bytes, answer: bytes, until: float) -> Reached:
+def _visit(route: Route, words: bytes, answer: bytes, until: float) -> ProbedRoute:
     """Make one connection by a route and have the bytes sent one way."""
-    seen = Reached(address=route.host, port=route.port, local=route.local.address if route.local else "")
+    seen = ProbedRoute(address=route.host, port=route.port, local=route.local.address if route.local else "")
     try:
         with sockets.connect(route, CONNECT) as sock:
             seen = seen.model_copy(update={"mtu": _mtu(sock), "local": sock.getsockname()[0]})

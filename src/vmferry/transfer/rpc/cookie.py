@@ -175,46 +175,46 @@ def _judge_whole(root: Element, call: Call, expected: Expected) -> Iterator[str]
 def _judge_children(parent: Element, path: str) -> Iterator[str]:
     seen: Counter[str] = Counter()
     for child in parent:
-        place = f"{path}/{child.tag}" if path else child.tag
-        keys = _SEVERAL.get(place, ())
-        seen.update([f"{place} {key}={child.get(key, '')}" for key in keys] or [place])
+        name = f"{path}/{child.tag}" if path else child.tag
+        keys = _SEVERAL.get(name, ())
+        seen.update([f"{name} {key}={child.get(key, '')}" for key in keys] or [name])
         if (child.tail or "").strip():
-            yield f"the cookie has text after <{place[:100]}>"
-        if place in _CPU:
-            yield from _judge_cpu(child, place)
-            yield from _judge_children(child, place)
+            yield f"the cookie has text after <{name[:100]}>"
+        if name in _CPU:
+            yield from _judge_cpu(child, name)
+            yield from _judge_children(child, name)
         elif path == "statistics":
             if len(child) or child.attrib or not _NUMBER.fullmatch(child.text or ""):
                 yield "the cookie's statistics are not numbers"
-        elif place not in _ELEMENTS:
-            yield f"the cookie has a <{place[:100]}>"
+        elif name not in _ELEMENTS:
+            yield f"the cookie has a <{name[:100]}>"
         else:
-            yield from _judge_element(child, place)
-            yield from _judge_children(child, place)
+            yield from _judge_element(child, name)
+            yield from _judge_children(child, name)
     for what, count in seen.items():
         if count > 1:
             yield f"the cookie has {count} <{what[:100]}>"
 
 
-def _judge_element(element: Element, place: str) -> Iterator[str]:
-    allowed = _ELEMENTS[place]
+def _judge_element(element: Element, name: str) -> Iterator[str]:
+    allowed = _ELEMENTS[name]
     for key in sorted(allowed.keys() - element.attrib.keys()):
-        yield f"the cookie's <{place}> has no {key}"
+        yield f"the cookie's <{name}> has no {key}"
     for key, value in element.attrib.items():
         if key not in allowed or not allowed[key].fullmatch(value):
-            yield f"the cookie's <{place}> has {key[:100]}={_shown(value)}"
+            yield f"the cookie's <{name}> has {key[:100]}={_shown(value)}"
     text = element.text or ""
-    pattern = _TEXTS.get(place)
-    if place not in ("name", "uuid") and not (pattern.fullmatch(text) if pattern else not text.strip()):
-        yield f"the cookie's <{place}> says {_shown(text)}"
+    pattern = _TEXTS.get(name)
+    if name not in ("name", "uuid") and not (pattern.fullmatch(text) if pattern else not text.strip()):
+        yield f"the cookie's <{name}> says {_shown(text)}"
 
 
-def _judge_cpu(element: Element, place: str) -> Iterator[str]:
+def _judge_cpu(element: Element, name: str) -> Iterator[str]:
     """Hold the CPU's description to what libvirt writes, words and numbers; it names nothing of the host's."""
     vendor = element.get("vendor_id", "")  # any twelve letters
     words = [value for key, value in element.attrib.items() if key != "vendor_id"] + [(element.text or "").strip()]
     strange = not vendor.isprintable() or len(vendor) > 12 or not all(_WORD.fullmatch(word) for word in words)
-    if strange or element.attrib.keys() - _CPU[place]:
+    if strange or element.attrib.keys() - _CPU[name]:
         yield f"the cookie's <cpu> has a strange <{element.tag[:100]}>"
 
 

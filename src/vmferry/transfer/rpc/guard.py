@@ -16,7 +16,7 @@ from vmferry.core.libvirt import domainxml, xmldiff
 from vmferry.core.libvirt.flags import Flag
 from vmferry.core.request import Request
 from vmferry.transfer.rpc import cookie, protocol
-from vmferry.transfer.rpc.protocol import Message, Procedure, Status, Type
+from vmferry.transfer.rpc.protocol import MessageStatus, MessageType, Procedure, RpcMessage
 from vmferry.transfer.rpc.xdr import COOKIE_MAX, Parameter, ParameterType, Reader, XdrError
 
 # A migration makes some fifteen calls; without a bound the harmless ones could be repeated for ever.
@@ -116,7 +116,7 @@ class Guard:
             topology=domainxml.topology(authorised.live_xml),
         )
         self._step = _Step.NEW
-        self._waiting: Message | None = None  # the call that has no reply yet
+        self._waiting: RpcMessage | None = None  # the call that has no reply yet
         self._count = 0
         self._watching = False
         self._serial = -1
@@ -125,7 +125,7 @@ class Guard:
         self.finish_called = False
         self.finish_succeeded = False
 
-    def check_call(self, message: Message) -> bytes | None:
+    def check_call(self, message: RpcMessage) -> bytes | None:
         """Judge a message from the source.
 
         Returns:
@@ -141,8 +141,8 @@ class Guard:
         if (message.program, message.version, message.type, message.status) != (
             protocol.REMOTE_PROGRAM,
             protocol.VERSION,
-            Type.CALL,
-            Status.OK,
+            MessageType.CALL,
+            MessageStatus.OK,
         ):
             self._refuse(f"not a call ({message})")
         if self._waiting is not None:
@@ -161,7 +161,7 @@ class Guard:
         self.prepare_called |= message.procedure == Procedure.PREPARE
         return None
 
-    def see_reply(self, message: Message) -> bytes | None:
+    def see_reply(self, message: RpcMessage) -> bytes | None:
         """Judge a message from this host's libvirtd.
 
         Returns:
@@ -173,7 +173,7 @@ class Guard:
         if self._waiting is None or not _answers(message, self._waiting):
             return b""  # an event that nobody in a migration asked for
         self._waiting = None
-        if message.status == Status.OK:
+        if message.status == MessageStatus.OK:
             if message.procedure == Procedure.PREPARE:
                 self._step = _Step.PREPARED
                 self.prepared = True
@@ -181,7 +181,7 @@ class Guard:
                 self.finish_succeeded = self.finish_called
         return None
 
-    def _judge(self, message: Message) -> None:
+    def _judge(self, message: RpcMessage) -> None:
         reader = Reader(message.payload)
         match message.procedure:
             case Procedure.AUTH_LIST:
@@ -272,7 +272,7 @@ class Guard:
         if found:
             self._refuse(_some(found))
 
-    def _expect(self, message: Message, *steps: _Step) -> None:
+    def _expect(self, message: RpcMessage, *steps: _Step) -> None:
         if self._step not in steps:
             self._refuse(f"procedure {message.procedure} came when the calls were {self._step.name.lower()}")
 
@@ -292,17 +292,17 @@ class Watcher:
     """
 
     def __init__(self) -> None:
-        self._waiting: Message | None = None
-        self._finish: Message | None = None
+        self._waiting: RpcMessage | None = None
+        self._finish: RpcMessage | None = None
         self.finish_wanted = False
 
-    def see_call(self, message: Message) -> None:
+    def see_call(self, message: RpcMessage) -> None:
         """Look at a message from this host's libvirt.
 
         Raises:
             InternalError: protocol; it calls Finish in a way that we cannot read.
         """
-        if (message.program, message.type) != (protocol.REMOTE_PROGRAM, Type.CALL):
+        if (message.program, message.type) != (protocol.REMOTE_PROGRAM, MessageType.CALL):
             return
         self._waiting = message
         if message.procedure != Procedure.FINISH:
@@ -317,7 +317,7 @@ class Watcher:
             raise InternalError(codes.PROTOCOL, why=f"libvirt's Finish cannot be read: {error}") from error
         self._finish = message
 
-    def check_reply(self, message: Message) -> None:
+    def check_reply(self, message: RpcMessage) -> None:
         """Judge a message from the destination before this host's libvirt gets it.
 
         Raises:
@@ -328,7 +328,7 @@ class Watcher:
         if self._waiting is None or not _answers(message, self._waiting):
             raise InternalError(codes.PROTOCOL, why=f"an answer that nobody waits for ({message})")
         self._waiting = None
-        if message.procedure == Procedure.PREPARE and message.status == Status.OK:
+        if message.procedure == Procedure.PREPARE and message.status == MessageStatus.OK:
             reader = Reader(message.payload)
             try:
                 reader.opaque(COOKIE_MAX)
@@ -338,19 +338,19 @@ class Watcher:
             if elsewhere is not None:
                 raise InternalError(codes.PROTOCOL, why=f"the VM was to be sent to {elsewhere[:100]!r}")
 
-    def is_finish_success(self, message: Message) -> bool:
+    def is_finish_success(self, message: RpcMessage) -> bool:
         """Return whether a message from the destination is the reply that ends this host's copy of the VM."""
         return (
             self.finish_wanted
             and self._finish is not None
             and _answers(message, self._finish)
-            and message.status == Status.OK
+            and message.status == MessageStatus.OK
         )
 
 
-def _answers(message: Message, call: Message) -> bool:
+def _answers(message: RpcMessage, call: RpcMessage) -> bool:
     same = ("program", "version", "procedure", "serial")
-    return message.type == Type.REPLY and all(getattr(message, key) == getattr(call, key) for key in same)
+    return message.type == MessageType.REPLY and all(getattr(message, key) == getattr(call, key) for key in same)
 
 
 def _names(parameters: Counter[Parameter]) -> str:

@@ -41,7 +41,7 @@ class KeepAlive(IntEnum):
     PONG = 2
 
 
-class Type(IntEnum):
+class MessageType(IntEnum):
     """What a message is (virNetMessageType)."""
 
     CALL = 0
@@ -49,7 +49,7 @@ class Type(IntEnum):
     MESSAGE = 2
 
 
-class Status(IntEnum):
+class MessageStatus(IntEnum):
     """How a call went (virNetMessageStatus)."""
 
     OK = 0
@@ -57,7 +57,7 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class RpcMessage:
     """One message, whole, with its header read. `type` and `status` may be values that have no name above."""
 
     raw: bytes
@@ -80,10 +80,10 @@ class Message:
         )
 
 
-def read(raw: bytes) -> Message:
+def read(raw: bytes) -> RpcMessage:
     """Read the header of a message that is whole."""
     _length, program, version, procedure, kind, serial, status = _HEADER.unpack_from(raw)
-    return Message(raw, program, version, procedure, kind, serial, status)
+    return RpcMessage(raw, program, version, procedure, kind, serial, status)
 
 
 def build(
@@ -92,15 +92,15 @@ def build(
     kind: int,
     serial: int,
     payload: bytes | bytearray = b"",
-    status: int = Status.OK,
+    status: int = MessageStatus.OK,
 ) -> bytes:
     """Build a message."""
     length = HEADER_SIZE + len(payload)
     return _HEADER.pack(length, program, VERSION, procedure, kind, serial, status) + payload
 
 
-PING = build(KEEPALIVE_PROGRAM, KeepAlive.PING, Type.MESSAGE, 0)
-PONG = build(KEEPALIVE_PROGRAM, KeepAlive.PONG, Type.MESSAGE, 0)
+PING = build(KEEPALIVE_PROGRAM, KeepAlive.PING, MessageType.MESSAGE, 0)
+PONG = build(KEEPALIVE_PROGRAM, KeepAlive.PONG, MessageType.MESSAGE, 0)
 
 
 class Splitter:
@@ -109,7 +109,7 @@ class Splitter:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Message]:
+    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[RpcMessage]:
         """Take bytes in and give every message that they complete.
 
         Raises:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from vmferry.core.errors import VmferryError
 from vmferry.jobs.persist import why
 from vmferry.transfer.rpc.guard import Authorised, Guard, Watcher
-from vmferry.transfer.rpc.protocol import Message, Procedure, Splitter
+from vmferry.transfer.rpc.protocol import Procedure, RpcMessage, Splitter
 from vmferry.transfer.session.stream import Stream
 
 log = logging.getLogger("vmferry.transfer")
@@ -74,10 +74,10 @@ class _Relay:
             for message in splitter.feed(data):
                 self._incoming(message)
 
-    def _outgoing(self, message: Message) -> None:
+    def _outgoing(self, message: RpcMessage) -> None:
         self._stream.send(message.raw)
 
-    def _incoming(self, message: Message) -> None:
+    def _incoming(self, message: RpcMessage) -> None:
         self._to_libvirtd(message.raw)
 
     def _to_libvirtd(self, raw: bytes) -> None:
@@ -105,7 +105,7 @@ class GuardedRelay(_Relay):
         self.on_finish: Callable[[], None] = lambda: None
         self.on_finished: Callable[[bytes], None] = lambda _reply: None
 
-    def _incoming(self, message: Message) -> None:
+    def _incoming(self, message: RpcMessage) -> None:
         answer = self._guard.check_call(message)
         if answer is not None:
             self._stream.send(answer)
@@ -124,7 +124,7 @@ class GuardedRelay(_Relay):
             return
         self._to_libvirtd(message.raw)
 
-    def _outgoing(self, message: Message) -> None:
+    def _outgoing(self, message: RpcMessage) -> None:
         answer = self._guard.see_reply(message)
         if answer is not None:
             self._to_libvirtd(answer)
@@ -157,7 +157,7 @@ class CommittingRelay(_Relay):
         self.on_reply: Callable[[bytes], bool] = lambda _reply: False
         self.on_read: Callable[[bool], None] = lambda _read: None
 
-    def _outgoing(self, message: Message) -> None:
+    def _outgoing(self, message: RpcMessage) -> None:
         self._watcher.see_call(message)
         self._stream.send(message.raw)
         if self._watcher.finish_wanted and not self._asked.is_set():
@@ -167,7 +167,7 @@ class CommittingRelay(_Relay):
             finally:
                 self._asked.set()
 
-    def _incoming(self, message: Message) -> None:
+    def _incoming(self, message: RpcMessage) -> None:
         self._watcher.check_reply(message)
         if not self._watcher.is_finish_success(message):
             self._to_libvirtd(message.raw)

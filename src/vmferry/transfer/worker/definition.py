@@ -20,7 +20,7 @@ from vmferry.core.identifiers import VmIdentity
 from vmferry.core.libvirt import domainxml, hostpolicy
 from vmferry.core.libvirt.xmldiff import differences
 from vmferry.core.messages.offer import Offer
-from vmferry.core.messages.snapshot import Place
+from vmferry.core.messages.snapshot import DiskTarget
 from vmferry.core.move.messages import Define, NotRedefined, Redefined, WorkerMessage
 from vmferry.hypervisor.domains import Domains
 from vmferry.hypervisor.snapshot import Snapshots
@@ -111,7 +111,7 @@ def _take(config: Config, domains: Domains, work: Spec, message: Define) -> None
     offer = work.offer.model_copy(update=newer)
     snapshots = Snapshots(config)
     here = snapshots.destination(offer, plan.paths(offer))
-    granted = [Place(target=one.target, path=one.path, shared=one.shared) for one in work.grant.disks]
+    granted = [DiskTarget(target=one.target, path=one.path, shared=one.shared) for one in work.grant.disks]
     planned = plan.make(offer, here.model_copy(update={"places": granted}))
     reasons = [
         *hostpolicy.violations(planned.persistent_xml, here.policy),

@@ -39,11 +39,11 @@ from vmferry.jobs.persist import tried, why
 from vmferry.jobs.requests import AddressesRequest, CancelRequest, Heard, Listening, WorkerAnswer, WorkerRequest
 from vmferry.net import interfaces
 from vmferry.net.localsockets import dial
-from vmferry.store.jobs import Step
+from vmferry.store.jobs import JournalStep
 from vmferry.transfer.disks import newdisks
 from vmferry.transfer.disks.comparison import Comparison
 from vmferry.transfer.disks.newdisks import Made, NewDisks
-from vmferry.transfer.disks.space import Room
+from vmferry.transfer.disks.space import SpaceGuard
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpc.guard import Authorised
 from vmferry.transfer.rpc.relay import GuardedRelay
@@ -114,7 +114,7 @@ class Destination(Endpoint):
             self._trouble = self._trouble or self.unexpected(error)
         self._conclude()
 
-    def recover(self, steps: Sequence[Step]) -> None:
+    def recover(self, steps: Sequence[JournalStep]) -> None:
         """Go on after an earlier worker of this job died; core/move/phases.py says how."""
         phases = [step.phase for step in steps]
         self.phase = table.reached(Role.DESTINATION, phases)
@@ -202,7 +202,7 @@ class Destination(Endpoint):
             self._compared,
         )
         silence = Silence(self.config.silence_limit)
-        room = Room(self.offer, self.spec.grant.disks, self.config.name)
+        room = SpaceGuard(self.offer, self.spec.grant.disks, self.config.name)
         while True:
             kind, value = self.next_event(1.0)
             if kind == "message" and isinstance(value, (Go, Abort)):

@@ -15,7 +15,7 @@ from vmferry.core.job import Phase
 from vmferry.core.messages.offer import Offer
 from vmferry.core.messages.vm import Presence
 from vmferry.jobs.persist import why
-from vmferry.store.jobs import Step
+from vmferry.store.jobs import JournalStep
 
 _LIBVIRT_LIMIT = 20.0
 _LOOK_AGAIN = 0.05
@@ -62,7 +62,7 @@ class OwnCopy:
         self._unless_given_up = unless_given_up
         self.vm: VmIdentity | None = None
 
-    def recall(self, steps: Sequence[Step]) -> None:
+    def recall(self, steps: Sequence[JournalStep]) -> None:
         """Read back what an earlier worker of the job had written down."""
         noted = [step.detail["copy"] for step in steps if "copy" in step.detail]
         self.vm = self._named(noted[-1]["id"]) if noted and noted[-1] is not None else None
@@ -148,7 +148,7 @@ def leaving(domains: Here, offer: Offer, host: str) -> VmIdentity:
     raise UsageError(codes.VM_UNKNOWN, vm=offer.vm, host=host)
 
 
-def left(steps: Sequence[Step], uuid: str, name: str) -> VmIdentity:
+def left(steps: Sequence[JournalStep], uuid: str, name: str) -> VmIdentity:
     """Return what identifies the VM at the source, as the journal has it: without an id before the copying began."""
     details: list[dict[str, Any]] = [step.detail for step in steps if step.phase is Phase.COPYING]
     number = details[-1].get("id") if details else None

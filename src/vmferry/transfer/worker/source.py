@@ -35,7 +35,7 @@ from vmferry.jobs.decision import Decision, suspended
 from vmferry.jobs.persist import tried, why
 from vmferry.jobs.requests import CancelRequest, Heard, WorkerAnswer, WorkerRequest
 from vmferry.net import interfaces
-from vmferry.store.jobs import Step
+from vmferry.store.jobs import JournalStep
 from vmferry.transfer.disks import files, originals
 from vmferry.transfer.disks.thin import ThinRelay
 from vmferry.transfer.relay import Relay
@@ -107,7 +107,7 @@ class Source(Endpoint):
         deadline.cancel()
         self._conclude()
 
-    def recover(self, steps: Sequence[Step]) -> None:
+    def recover(self, steps: Sequence[JournalStep]) -> None:
         """Go on after an earlier worker of this job died; core/move/phases.py says how."""
         phases = [step.phase for step in steps]
         self.phase = table.reached(Role.SOURCE, phases)

@@ -10,10 +10,10 @@ from vmferry.agent.http.auth import May, ThisAgent
 from vmferry.core.auditlog.chain import Verification
 from vmferry.core.auditlog.record import AuditRecord
 from vmferry.core.messages.offer import Caller
-from vmferry.identity.access import Role
+from vmferry.identity.access import UserRole
 
 router = APIRouter(tags=["audit"])
-Auditor = Annotated[Caller, Depends(May(Role.ADMINISTRATOR, "read its audit log"))]
+Auditor = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "read its audit log"))]
 _YEARS = 10 * 365 * 86400.0
 
 

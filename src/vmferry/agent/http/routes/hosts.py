@@ -23,13 +23,13 @@ from vmferry.core.messages.api import (
 from vmferry.core.messages.offer import Caller
 from vmferry.core.options import Performance
 from vmferry.core.policy.settings import BUILT
-from vmferry.identity.access import Role
-from vmferry.store.peers import Kind
+from vmferry.identity.access import UserRole
+from vmferry.store.peers import PeerKind
 
 router = APIRouter(tags=["hosts"])
-Tester = Annotated[Caller, Depends(May(Role.OPERATOR, "try its ways to other hosts"))]
+Tester = Annotated[Caller, Depends(May(UserRole.OPERATOR, "try its ways to other hosts"))]
 Force = Annotated[bool, Query(description="ending what has not ended, whatever the other host does")]
-Pairer = Annotated[Caller, Depends(May(Role.ADMINISTRATOR, "pair hosts"))]
+Pairer = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "pair hosts"))]
 
 
 @router.get("/version")
@@ -87,7 +87,7 @@ def try_host(name: str, caller: Tester, agent: ThisAgent) -> PairTest:
     """Try whether a host that is paired, or of the site, answers and accepts this one, and the other way about."""
     config, peers = agent.services.config, agent.services.stores.peers
     peer = peers.get(name)
-    if peer is None or peer.kind is Kind.SITE:
+    if peer is None or peer.kind is PeerKind.SITE:
         peer = Neighbours(config, peers).find(name)
     return try_pair(config, peer)
 

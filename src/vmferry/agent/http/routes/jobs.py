@@ -16,12 +16,12 @@ from vmferry.core.errors import UsageError
 from vmferry.core.messages.api import Job, JobLog
 from vmferry.core.messages.offer import Caller
 from vmferry.core.resolution import Resolution, ResolveRequest
-from vmferry.identity.access import Role
+from vmferry.identity.access import UserRole
 
 router = APIRouter(tags=["jobs"])
 Force = Annotated[bool, Query(description="whatever the other host does; takes an administrator")]
-Administrator = Annotated[Caller, Depends(May(Role.ADMINISTRATOR, "settle jobs by hand"))]
-Canceller = Annotated[Caller, Depends(May(Role.OPERATOR, "cancel jobs"))]
+Administrator = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "settle jobs by hand"))]
+Canceller = Annotated[Caller, Depends(May(UserRole.OPERATOR, "cancel jobs"))]
 
 log = logging.getLogger("vmferry.agent")
 

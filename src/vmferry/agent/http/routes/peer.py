@@ -11,7 +11,7 @@ import vmferry
 from vmferry.agent.http.auth import IncomingJob, KnownPeer, OutgoingJob, RecentPeer, ThisAgent
 from vmferry.agent.peers.connectivity import try_back
 from vmferry.core.auditlog.chain import HeadsKept
-from vmferry.core.messages.api import AbortRequest, Back, GoRequest, Hello, Outcome, VerdictAnswer
+from vmferry.core.messages.api import AbortRequest, GoRequest, Outcome, PeerHello, ReverseTest, VerdictAnswer
 from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
 from vmferry.core.messages.diagnosis import Facts, FactsRequest, View, ViewRequest
 from vmferry.core.messages.offer import Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
@@ -32,13 +32,13 @@ Pass = Annotated[str, Header(alias=PASS_HEADER, max_length=100, description="of 
 
 
 @router.get("/hello")
-def greet(peer: KnownPeer, agent: ThisAgent) -> Hello:
+def greet(peer: KnownPeer, agent: ThisAgent) -> PeerHello:
     """Say who this host is: shows that it answers and that the pairing holds."""
-    return Hello(name=agent.services.config.name, version=vmferry.__version__)
+    return PeerHello(name=agent.services.config.name, version=vmferry.__version__)
 
 
 @router.post("/hello/back")
-def greet_back(peer: RecentPeer, agent: ThisAgent) -> Back:
+def greet_back(peer: RecentPeer, agent: ThisAgent) -> ReverseTest:
     """Ask the host that calls who it is: shows that the way back works too."""
     return try_back(agent.services.config, peer)
 

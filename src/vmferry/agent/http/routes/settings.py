@@ -16,10 +16,10 @@ from vmferry.core.messages.api import (
 from vmferry.core.messages.offer import Caller
 from vmferry.core.policy.restrictions import Restriction
 from vmferry.core.policy.settings import HostSettings, SettingsChange
-from vmferry.identity.access import Role
+from vmferry.identity.access import UserRole
 
 router = APIRouter(prefix="/host", tags=["settings"])
-Administrator = Annotated[Caller, Depends(May(Role.ADMINISTRATOR, "change its settings"))]
+Administrator = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "change its settings"))]
 
 
 @router.get("/settings")

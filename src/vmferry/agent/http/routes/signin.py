@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from vmferry.agent.http.auth import Anybody, ThisAgent
 from vmferry.agent.http.routes.peer import PeerRoute
 from vmferry.core.messages.offer import Caller
-from vmferry.core.messages.signin import SignedIn, SignIn, Step, Stepped
+from vmferry.core.messages.signin import CredSspAnswer, CredSspMessage, SignedIn, SignIn
 
 router = APIRouter(tags=["peer"], route_class=PeerRoute)
 
@@ -19,7 +19,7 @@ def sign_in(asked: SignIn, request: Request, origin: Anybody, agent: ThisAgent) 
 
 
 @router.post("/signin/credssp")
-def sign_in_with_password(asked: Step, request: Request, origin: Anybody, agent: ThisAgent) -> Stepped:
+def sign_in_with_password(asked: CredSspMessage, request: Request, origin: Anybody, agent: ThisAgent) -> CredSspAnswer:
     """Say for whom a host acts, by their password; each request carries one message of CredSSP."""
     answer = agent.services.credssp.step(asked, origin.address, origin.binding)
     if answer.done is not None:

@@ -14,10 +14,10 @@ from vmferry.core.messages.siteapi import (
     TrustAnswer,
     TrustRequest,
 )
-from vmferry.identity.access import Role
+from vmferry.identity.access import UserRole
 
 router = APIRouter(prefix="/host", tags=["site"])
-Administrator = Annotated[Caller, Depends(May(Role.ADMINISTRATOR, "change whom it trusts"))]
+Administrator = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "change whom it trusts"))]
 
 
 @router.get("/trust")

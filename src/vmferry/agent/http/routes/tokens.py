@@ -12,10 +12,10 @@ from vmferry.core.messages.api import ApiToken, NewToken, TokenRequest
 from vmferry.core.messages.offer import Caller
 from vmferry.core.redaction import token_identifier
 from vmferry.identity import tokens
-from vmferry.identity.access import Role
+from vmferry.identity.access import UserRole
 
 router = APIRouter(prefix="/tokens", tags=["tokens"])
-Administrator = Annotated[Caller, Depends(May(Role.ADMINISTRATOR, "manage its tokens"))]
+Administrator = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "manage its tokens"))]
 
 
 @router.get("")
@@ -31,7 +31,7 @@ def create_token(request: TokenRequest, caller: Administrator, agent: ThisAgent)
     config, store = agent.services.config, agent.services.stores.tokens
     if caller.method == "token":
         raise AccessError(codes.API_TOKEN_BY_TOKEN, host=config.name, caller=caller.name)
-    row, word = tokens.issue(store, request.name, Role[request.role.upper()], request.expires_in, caller.name)
+    row, word = tokens.issue(store, request.name, UserRole[request.role.upper()], request.expires_in, caller.name)
     made = views.token(row, store.clock())
     return NewToken(
         **made.model_dump(),

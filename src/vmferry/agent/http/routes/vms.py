@@ -12,10 +12,10 @@ from vmferry.agent.peers.outgoing_signin import Password
 from vmferry.core.messages.api import CheckRequest, Job, MoveRequest
 from vmferry.core.messages.offer import Caller, Report
 from vmferry.core.messages.vm import VmDetail, VmSummary
-from vmferry.identity.access import Role
+from vmferry.identity.access import UserRole
 
 router = APIRouter(tags=["vms"])
-Mover = Annotated[Caller, Depends(May(Role.OPERATOR, "move VMs"))]
+Mover = Annotated[Caller, Depends(May(UserRole.OPERATOR, "move VMs"))]
 
 log = logging.getLogger("vmferry.agent")
 
