@@ -1,10 +1,10 @@
-"""README.md: every command line in it runs, as it is written or as a lab can."""
+"""README.md and docs/tutorial.md: every command line in them runs, as it is written or as a lab can."""
 
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,15 @@ from tests.lab.conftest import NAME
 from vmferry.lab.host import LabHost
 from vmferry.lab.lab import Lab
 
-README = Path(__file__).parents[3] / "README.md"
+ROOT = Path(__file__).parents[3]
+README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "tutorial.md"
 LAB = f"{NAME}5"
 VMFERRY = str(Path(sys.executable).with_name("vmferry"))
 # What other tests run, or nobody can run here; each with the reason.
 ELSEWHERE = {
     "make demo": "test_demo, in the campaign",
     "make test": "it runs this test",
+    "make setup": "part of make test",
     "usermod -aG vmferry ann": "not vmferry's; tests/packaging has the group",
     "vmferry delegation grant kvm1 kvm2": "tests/lab/hosts/test_delegation.py",
     "vmferry lab up --release kvm2=trixie": "tests/lab/moves/test_generations.py",
@@ -28,10 +30,10 @@ ELSEWHERE = {
 }
 
 
-def command_lines() -> list[str]:
-    """Return the command lines of the README, those in its text too, without prompts and comments."""
+def command_lines(page: Path) -> list[str]:
+    """Return the command lines of a page, those in its text too, without prompts and comments."""
     found = []
-    for line in README.read_text().splitlines():
+    for line in page.read_text().splitlines():
         indented = re.fullmatch(r" {4,}(?P<prompt>(?:kvm[12]# )?)(?P<words>\S.*)", line)
         if indented:
             words = re.split(r"\s{2,}#", indented["words"])[0].strip()
@@ -42,11 +44,20 @@ def command_lines() -> list[str]:
     return found
 
 
-def test_the_readme_has_the_lines_that_are_run() -> None:
-    """A line that comes new into the README has to come in below, or in ELSEWHERE, too."""
-    known = {*ELSEWHERE, *TRY, *USE, *HELP}
-    assert [line for line in command_lines() if line not in known] == []
-    assert [line for line in known if line not in command_lines()] == []
+def bare(lines: Iterable[str]) -> set[str]:
+    """Return lines without prompts: a page may say in its text on which host it is."""
+    return {line.rpartition("# ")[2] for line in lines}
+
+
+@pytest.mark.parametrize("page", [README, TUTORIAL], ids=["readme", "tutorial"])
+def test_only_lines_that_are_run_are_there(page: Path) -> None:
+    """A line that comes new into a page has to come in below, or in ELSEWHERE, too."""
+    assert bare(command_lines(page)) - bare([*ELSEWHERE, *TRY, *LOOK, *USE, *HELP]) == set()
+
+
+def test_no_line_is_run_that_is_nowhere() -> None:
+    there = {*command_lines(README), *command_lines(TUTORIAL)}
+    assert {*ELSEWHERE, *TRY, *LOOK, *USE, *HELP} - there == set()
 
 
 TRY = (
@@ -54,6 +65,13 @@ TRY = (
     ".venv/bin/vmferry lab exec kvm1 -- vmferry vm move web01 kvm2 --include-storage",
     ".venv/bin/vmferry lab vm add db01 --host kvm2",
     ".venv/bin/vmferry lab down",
+)
+LOOK = (  # before the move and after it
+    ".venv/bin/vmferry lab status",
+    ".venv/bin/vmferry lab exec kvm1 -- vmferry vm list",
+    ".venv/bin/vmferry lab exec kvm1 -- vmferry vm check web01 kvm2 --include-storage",
+    ".venv/bin/vmferry lab exec kvm2 -- vmferry vm list",
+    ".venv/bin/vmferry lab exec kvm2 -- vmferry job list",
 )
 USE = (
     "kvm2# vmferry host pair --invite",
@@ -85,7 +103,7 @@ def lab_line(line: str) -> str:
     """Run a line of the machine's, in the lab of this test."""
     words = line.split()
     before = words.index("--") if "--" in words else len(words)
-    at = next(number for number, word in enumerate(words) if word in ("up", "exec", "add", "down")) + 1
+    at = next(number for number, word in enumerate(words) if word in ("up", "status", "exec", "add", "down")) + 1
     assert at <= before
     command = [VMFERRY, *words[1:at], "--name", LAB, *words[at:]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -110,7 +128,13 @@ def test_try_it(lab: Lab) -> None:
     up, move, add, down = TRY
     lab_line(up)
     assert [row.vms for row in lab.status()] == [["web01"], []]
+    status, running, check, arrived, jobs = LOOK
+    assert "kvm2" in lab_line(status)
+    assert "web01" in lab_line(running)
+    lab_line(check)
     assert "web01 runs on kvm2." in lab_line(move)
+    assert "web01" in lab_line(arrived)
+    assert "done" in lab_line(jobs)
     for host, way, last in zip(lab.hosts, ("to kvm2", "from kvm1"), ("committing", "finishing"), strict=True):
         (file,) = (host.home / "vmferry" / "log").glob("vmferry-transfer@*.log")
         said = file.read_text()  # what journalctl shows on a real host
