@@ -1,17 +1,16 @@
-"""Keeps vmferryd and the transfer workers running where there is no systemd.
+"""Keep vmferryd and the transfer workers running on hosts without systemd.
 
-Its promises, the same as those of the systemd units in packaging/:
+It guarantees the same as the systemd units in packaging/:
 
-- vmferryd is started again whenever it ends.
+- vmferryd is restarted whenever it ends.
 - A worker is started on request, in a session of its own, as a child of the supervisor: killing vmferryd with
-  all its children does not touch it. One that fails is started again (it recovers from its journal); exit
-  status 0 means done.
-- There is never a second process of one name. Each inherits an advisory lock on its pid file and so holds it
-  from its first moment to its last, even when the supervisor is killed between starting it and writing its
-  pid down.
-- A supervisor that was killed and started again adopts what still runs. The exit status of an adopted process
-  cannot be known, so an adopted worker is started once more when it ends; if its job is over, it exits.
-- SIGTERM stops vmferryd and leaves the workers: a move must not be cut because somebody restarts its keeper.
+  all its children does not affect it. A worker that fails is restarted and recovers from its journal; exit
+  status 0 means that it is done.
+- There is never a second process of the same name. Each process inherits an advisory lock on its pid file and
+  holds it from its start to its end, even if the supervisor is killed before it has written the pid.
+- A supervisor that is restarted adopts processes that still run. It cannot learn the exit status of an adopted
+  process, so it starts an adopted worker once more when it ends; if its job is over, the worker exits.
+- SIGTERM stops vmferryd and leaves the workers: restarting the supervisor must not interrupt a move.
 
 Requests are JSON lines on run_folder/supervisor.sock: {"do": "start", "job": JOB} and {"do": "status"}.
 """
@@ -35,10 +34,10 @@ from typing import Any
 
 from vmferry.net import localsockets
 
-FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds before a process is started again: doubled each time it fails
-STEADY = 10.0  # seconds after which a process counts as having started well
-PATIENCE = 10.0  # seconds that vmferryd has to stop in
-LOG_LIMIT = 10 << 20  # bytes of a log before it is put aside
+FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds before a process is restarted; doubled each time it fails
+STEADY = 10.0  # seconds after which a process counts as started successfully
+PATIENCE = 10.0  # seconds within which vmferryd must stop
+LOG_LIMIT = 10 << 20  # bytes of a log before it is rotated
 LOG_DAYS = 30
 
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -46,19 +45,19 @@ _log = logging.getLogger("vmferry-supervisor")
 
 
 class Child:
-    """One program that is kept running, by name.
+    """One program that is kept running.
 
     Arguments:
-        name: of its pid file and its log.
-        command: argument list.
-        folder: where the pid files are.
-        logs: where its output goes; a file, because a pipe or terminal that closes would take it along.
-        forever: start it again after exit status 0, too.
+        name: name of its pid file and its log.
+        command: its argument list.
+        folder: folder of the pid files.
+        logs: folder of its log; a file, because the program would end with a pipe or terminal that closes.
+        forever: whether to restart it also after exit status 0.
     """
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, logs: Path, *, forever: bool) -> None:
         self.name = name
-        self.state = "waiting"  # waiting (to be started again), running, stopping, ended
+        self.state = "waiting"  # waiting (for its restart), running, stopping, ended
         self.pid: int | None = None
         self.starts = 0
         self.ended = asyncio.Event()
@@ -73,7 +72,7 @@ class Child:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Adopt the process of this name, else start one; when neither works, try again later."""
+        """Adopt the process of this name, or start one. If neither is possible, try again later."""
         self._timer = None
         lock = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -90,7 +89,7 @@ class Child:
             os.close(lock)
 
     def stop(self) -> None:
-        """Stop the process for good: politely, then with SIGKILL. `ended` is set when it is gone."""
+        """Stop the process for good, with SIGTERM and later SIGKILL. `ended` is set when it has ended."""
         if self.state == "running":
             self.state = "stopping"
             self._signal(signal.SIGTERM)
@@ -99,7 +98,7 @@ class Child:
             self._end()
 
     def describe(self) -> dict[str, Any]:
-        """Give what `status` says of it."""
+        """Return its part of the answer to `status`."""
         return {"state": self.state, "pid": self.pid, "starts": self.starts}
 
     def _launch(self, lock: int) -> None:
@@ -117,22 +116,22 @@ class Child:
             )
         pid = self._process.pid
         self.starts += 1
-        self._watch(pid)  # before anything that can fail: it runs now
+        self._watch(pid)  # before anything that can fail, because it runs now
         try:
             os.pwrite(lock, f"{pid} {_start_time(pid)}\n".encode(), 0)
-        except OSError as error:  # no space left: the next supervisor finds it by the lock that it holds
-            _log.warning("the process of %s cannot be written down: %s", self.name, error)
+        except OSError as error:  # no space left: the next supervisor finds the process by its lock
+            _log.warning("the pid of %s cannot be written: %s", self.name, error)
         _log.info("%s started, process %d", self.name, pid)
 
     def _adopt(self, words: list[str]) -> None:
-        """Watch the process that holds the lock: the one that was written down, else the one that has the file open.
+        """Watch the process that holds the lock: the one in the pid file, or the one that has the file open.
 
         Raises:
-            OSError: there is none such, or it has just ended.
+            OSError: there is no such process, or it has just ended.
         """
         if len(words) == 2 and words[0].isdigit() and _start_time(int(words[0])) == words[1]:
             pid = int(words[0])
-        else:  # what started it died, or had no space, before it wrote the pid down
+        else:  # its supervisor died, or had no space, before it could write the pid
             pid = _holder(self._file)
         self._process = None
         self._watch(pid)
@@ -176,11 +175,11 @@ class Child:
 
 
 class Supervisor:
-    """Keeps vmferryd, and one worker for each job it was asked to start.
+    """Keeps vmferryd running, and one worker for each job that it was asked to start.
 
     Arguments:
-        run_folder: holds the socket and the pid files.
-        state_folder: holds the logs, in `log/`.
+        run_folder: folder of the socket and the pid files.
+        state_folder: folder of the logs, which are in `log/`.
         daemon: command of vmferryd.
         worker: command of a worker; the job is appended.
     """
@@ -197,10 +196,10 @@ class Supervisor:
         self._daemon = Child("vmferryd", daemon, self._folder, self._logs, forever=True)
 
     async def run(self) -> None:
-        """Keep everything running until SIGTERM, SIGINT or SIGHUP.
+        """Keep all processes running until SIGTERM, SIGINT or SIGHUP.
 
         Raises:
-            BlockingIOError: another supervisor runs on this folder.
+            BlockingIOError: another supervisor uses this folder.
         """
         lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -215,7 +214,7 @@ class Supervisor:
             server = await asyncio.start_unix_server(self._serve, self._socket)
         finally:
             os.umask(old_mask)
-        self._daemon.start()  # last: it asks for its workers as soon as it is up
+        self._daemon.start()  # last, because it asks for its workers as soon as it runs
         await stop.wait()
         server.close()
         self._socket.unlink(missing_ok=True)
@@ -246,8 +245,8 @@ class Supervisor:
                 writer.write(json.dumps(self._answer(line)).encode() + b"\n")
                 await writer.drain()
         except PermissionError as error:
-            _log.warning("a caller was not heard: %s", error)
-        except (ConnectionError, ValueError):  # gone, or a line without an end
+            _log.warning("a caller was refused: %s", error)
+        except (ConnectionError, ValueError):  # the caller has gone, or sent a line without an end
             pass
         finally:
             writer.close()
@@ -267,7 +266,7 @@ class Supervisor:
 
 
 def _start_time(pid: int) -> str:
-    """Give the start time of a process (proc(5), stat, field 22): with the pid, it names one for good.
+    """Return the start time of a process (proc(5), stat, field 22). Together with the pid it is unique.
 
     Raises:
         OSError: there is no such process.
@@ -276,21 +275,21 @@ def _start_time(pid: int) -> str:
 
 
 def _holder(file: Path) -> int:
-    """Return the process that leads a session of its own and has a file open, as each that is started here does.
+    """Return the process that leads a session and has a file open, as every process that is started here does.
 
     Raises:
-        OSError: there is none.
+        OSError: there is no such process.
     """
-    for place in Path("/proc").glob("[0-9]*"):
-        pid = int(place.name)
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            if pid == os.getsid(pid) and any(file.samefile(link) for link in (place / "fd").iterdir()):
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if pid == os.getsid(pid) and any(file.samefile(link) for link in (folder / "fd").iterdir()):
                 return pid
     raise ProcessLookupError("its pid file is held by a process that cannot be found")
 
 
 def _program(name: str) -> str:
-    """Find a program beside this one (a virtual environment is seldom on the PATH), else on the PATH."""
+    """Return the path of a program: beside this one, as in a virtual environment, or on the PATH."""
     beside = Path(sys.argv[0]).resolve().with_name(name)
     return str(beside) if beside.exists() else shutil.which(name) or name
 
@@ -299,8 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `vmferry-supervisor`."""
     parser = argparse.ArgumentParser(
         prog="vmferry-supervisor",
-        description="Keeps vmferryd and the transfer workers running where there is no systemd.",
-        epilog="The folders are those of vmferry.toml ($VMFERRY_CONFIG); logs go to STATE/log.",
+        description="Keeps vmferryd and the transfer workers running on hosts without systemd.",
+        epilog="By default, the folders are those in vmferry.toml ($VMFERRY_CONFIG). Logs are in STATE/log.",
     )
     add = parser.add_argument
     add("--run-folder", type=Path, metavar="RUN", help="instead of run_folder of vmferry.toml")
@@ -310,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     if not (options.run_folder and options.state_folder):
-        from vmferry import config  # with both folders named, the standard library is enough
+        from vmferry import config  # if both folders are given, the standard library is enough
 
         settings = config.load()
         options.run_folder = options.run_folder or Path(settings.run_folder)
@@ -319,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         asyncio.run(supervisor.run())
     except BlockingIOError:
-        sys.exit(f"vmferry-supervisor runs on {options.run_folder} already")
+        sys.exit(f"vmferry-supervisor already runs with {options.run_folder}")
 
 
 if __name__ == "__main__":

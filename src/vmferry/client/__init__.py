@@ -1,4 +1,4 @@
-"""The client of vmferryd's API: for the command line, for tests and for other programs."""
+"""The client of vmferryd's API, for the command line, for tests and for other programs."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -42,8 +42,8 @@ from vmferry.core.resolution import Owner, Resolution
 
 __all__ = ["Client", "Event"]
 
-SILENCE = 30.0  # seconds without even a heartbeat, after which an event stream counts as broken
-PATIENCE = 30.0  # seconds to go on trying to reach a daemon that was there before: it may be restarting
+SILENCE = 30.0  # seconds without an event or a heartbeat, after which an event stream counts as broken
+PATIENCE = 30.0  # seconds for which a daemon that has answered before is tried again: it may be restarting
 PAUSE = 0.5  # seconds between such attempts
 
 
@@ -53,62 +53,62 @@ class Client(ApiConnection):
     # --- hosts ------------------------------------------------------------------------------------------
 
     def version(self) -> Version:
-        """Ask what answers; needs no authentication."""
+        """Return the version of vmferryd. This needs no authentication."""
         return self._ask(Version, "GET", "/version")
 
     def host(self) -> Host:
-        """Show the host itself."""
+        """Return the host itself."""
         return self._ask(Host, "GET", "/host")
 
     def settings(self) -> HostSettings:
-        """Show the host's settings."""
+        """Return the host's settings."""
         return self._ask(HostSettings, "GET", "/host/settings")
 
     def change_settings(self, change: SettingsChange) -> SettingsAnswer:
-        """Change settings; effective at once."""
+        """Change settings. They take effect at once."""
         return self._changed("PATCH", "/host/settings", change)
 
     def try_settings(self, change: SettingsChange) -> SettingsAnswer:
-        """See whether settings can be changed, and how they would be then; nothing is changed."""
+        """Return the settings as they would be after a change. Nothing is changed."""
         return self._changed("POST", "/host/settings/try", change)
 
     def restrict(self, made: Restriction) -> SettingsAnswer:
-        """Limit an operator, besides what they are limited to already."""
+        """Limit an operator, in addition to the limits that they already have."""
         return self._changed("POST", "/host/restrictions", made)
 
     def unrestrict(self, who: str) -> SettingsAnswer:
-        """Take all limits of somebody away."""
+        """Remove all limits of an operator."""
         return self._changed("DELETE", f"/host/restrictions/{quote(who, safe='')}")
 
     def networks(self) -> list[MigrationNetwork]:
-        """List the migration networks, in the order in which they are tried."""
+        """Return the migration networks in the order in which they are tried."""
         return self._list(MigrationNetwork, "GET", "/host/networks")
 
     def addresses(self) -> list[LocalAddress]:
-        """List the host's addresses on which moves can travel."""
+        """Return the host's addresses that moves can use."""
         return self._list(LocalAddress, "GET", "/host/addresses")
 
     def add_network(self, subnet: str, priority: int | None = None) -> SettingsAnswer:
-        """List a migration network."""
+        """Add a migration network to the list."""
         return self._changed("POST", "/host/networks", NetworkRequest(subnet=subnet, priority=priority))
 
     def set_network(self, subnet: str, change: NetworkChange) -> SettingsAnswer:
-        """Give a listed network another subnet or priority."""
+        """Change the subnet or the priority of a listed network."""
         return self._changed("PATCH", f"/host/networks/{quote(subnet, safe='')}", change)
 
     def remove_network(self, subnet: str) -> SettingsAnswer:
-        """Take a migration network off the list."""
+        """Remove a migration network from the list."""
         return self._changed("DELETE", f"/host/networks/{quote(subnet, safe='')}")
 
     def enable(self) -> SettingsAnswer:
-        """Let VMs come and go."""
+        """Enable moves to and from the host."""
         return self._changed("POST", "/host/migration/enable")
 
     def disable(self, moves: Literal["wait", "cancel"] | None = None) -> SettingsAnswer:
-        """Let no more VMs come and go.
+        """Disable moves to and from the host.
 
         Arguments:
-            moves: what becomes of those that have not ended; None refuses while there are any.
+            moves: whether to wait for moves in progress or to cancel them; None refuses if there are any.
         """
         return self._changed("POST", "/host/migration/disable", DisableRequest(moves=moves))
 
@@ -116,11 +116,11 @@ class Client(ApiConnection):
         return self._ask(SettingsAnswer, method, path, body and body.model_dump(mode="json"))
 
     def hosts(self) -> list[PairedHost]:
-        """List the hosts that it is paired with."""
+        """Return the hosts that it is paired with."""
         return self._list(PairedHost, "GET", "/hosts")
 
     def invite(self, callers: Sequence[str] = ("*",)) -> Invitation:
-        """Make a pairing token for another host to use.
+        """Create a pairing token for another host to use.
 
         Arguments:
             callers: for whom that host may move VMs here.
@@ -138,83 +138,83 @@ class Client(ApiConnection):
         return self._ask(PairedHost, "POST", "/hosts", body)
 
     def unpair(self, name: str, *, force: bool = False) -> None:
-        """Forget a paired host, and tell it.
+        """Remove a paired host, and tell it.
 
         Arguments:
-            force: end jobs with it that have not ended, whatever it does.
+            force: cancel moves in progress with it, even if it does not respond.
         """
         self._call("DELETE", f"/hosts/{quote(name, safe='')}{'?force=true' if force else ''}")
 
     def try_host(self, name: str) -> PairTest:
-        """Try whether the host and another reach and accept each other."""
+        """Test whether the host and another one reach and accept each other."""
         return self._ask(PairTest, "POST", f"/hosts/{quote(name, safe='')}/test")
 
     # --- doctor -----------------------------------------------------------------------------------------
 
     def examine(self) -> HostReport:
-        """Examine the host; what is wrong is in the findings."""
+        """Examine the host. Problems are in the findings."""
         return self._ask(HostReport, "GET", "/doctor")
 
     def diagnose(self, hosts: Sequence[str] = ()) -> Matrix:
-        """Examine the host, others, and every way between two of them.
+        """Examine the host, other hosts, and every route between two of them.
 
         Arguments:
-            hosts: names of paired hosts; none: all of them.
+            hosts: names of paired hosts; all of them if empty.
         """
         return self._ask(Matrix, "POST", "/doctor", {"hosts": list(hosts)})
 
     # --- the site's authority ---------------------------------------------------------------------------
 
     def trust(self) -> TrustAnswer:
-        """Say whose hosts this one knows without pairing."""
+        """Return the authorities whose hosts this one trusts without pairing."""
         return self._ask(TrustAnswer, "GET", "/host/trust")
 
     def set_trust(self, request: TrustRequest) -> TrustAnswer:
-        """Trust these authorities, in place of those before."""
+        """Trust these authorities, instead of the previous ones."""
         return self._ask(TrustAnswer, "PUT", "/host/trust", request.model_dump(mode="json"))
 
     def remove_trust(self) -> None:
-        """Trust no authority."""
+        """Stop trusting all authorities."""
         self._call("DELETE", "/host/trust")
 
     def certificate(self) -> HostCertificate:
-        """Show the host's certificate of the site."""
+        """Return the host's certificate from the site's authority."""
         return self._ask(HostCertificate, "GET", "/host/certificate")
 
     def request_certificate(self, names: Sequence[str] = ()) -> CertificateRequest:
-        """Make a request for a certificate of the host's key.
+        """Create a certificate request for the host's key.
 
         Arguments:
-            names: what it is to name; none: what the host is called.
+            names: names for the certificate; the names of the host if empty.
         """
         return self._ask(CertificateRequest, "POST", "/host/certificate/request", {"names": [*names]})
 
     def install_certificate(self, chain: str) -> HostCertificate:
-        """Show this certificate (PEM) to hosts of the site from now on."""
+        """Install a certificate (PEM) of the host, for other hosts of the site."""
         return self._ask(HostCertificate, "PUT", "/host/certificate", {"chain": chain})
 
     # --- tokens -----------------------------------------------------------------------------------------
 
     def tokens(self) -> list[ApiToken]:
-        """List the API tokens; those that have ended, for thirty days."""
+        """Return the API tokens; tokens that have ended are listed for thirty days."""
         return self._list(ApiToken, "GET", "/tokens")
 
     def create_token(self, request: TokenRequest) -> NewToken:
-        """Make an API token; its secret is in this answer only."""
+        """Create an API token. Only this answer contains its secret."""
         return self._ask(NewToken, "POST", "/tokens", request.model_dump(mode="json"))
 
     def revoke_token(self, token: str) -> None:
-        """End an API token, by its identifier or its name; of a whole token only the identifier is sent."""
+        """Revoke an API token by its identifier or its name. Of a whole token, only the identifier is sent."""
         self._call("DELETE", f"/tokens/{quote(token_identifier(token), safe='')}")
 
     # --- VMs --------------------------------------------------------------------------------------------
 
     def vms(self) -> list[VmSummary]:
-        """List the host's VMs."""
+        """Return the host's VMs."""
         return self._list(VmSummary, "GET", "/vms")
 
     def vm(self, name: str) -> VmDetail:
-        """Show a VM."""
+        """Return the details of a VM."""
         return self._ask(VmDetail, "GET", f"/vms/{quote(name, safe='')}")
 
     def check(
@@ -226,11 +226,11 @@ class Client(ApiConnection):
         predict: bool = False,
         password: str | None = None,
     ) -> Report:
-        """Run the checks of a move; changes nothing.
+        """Run the checks of a move. Nothing is changed.
 
         Arguments:
-            predict: measure VM and network, which takes some seconds, and foretell what the move would be like.
-            password: the caller's in the domain, where hosts use CredSSP.
+            predict: measure the VM and the network for some seconds, and predict the move.
+            password: the caller's domain password, for hosts that use CredSSP.
         """
         body = {"destination": destination, "predict": predict, **(options or MoveOptions()).model_dump(mode="json")}
         if password is not None:
@@ -246,10 +246,10 @@ class Client(ApiConnection):
         wait: bool = True,
         password: str | None = None,
     ) -> Job:
-        """Begin to move a VM to a paired host; the job runs when this returns, or waits for a place.
+        """Start to move a VM to a paired host. When this returns, the job runs, or waits for its turn.
 
         Arguments:
-            wait: false: fail when a host has no place now (LIMIT_REACHED).
+            wait: whether to wait if a host has reached its limit of moves; if not, that is an error (LIMIT_REACHED).
             password: as for `check`.
         """
         body = {"destination": destination, "wait": wait, **(options or MoveOptions()).model_dump(mode="json")}
@@ -260,47 +260,47 @@ class Client(ApiConnection):
     # --- jobs -------------------------------------------------------------------------------------------
 
     def jobs(self) -> list[Job]:
-        """List the jobs, the oldest first."""
+        """Return the jobs, oldest first."""
         return self._list(Job, "GET", "/jobs")
 
     def job(self, id: str) -> Job:  # noqa: A002
-        """Show a job."""
+        """Return a job."""
         return self._ask(Job, "GET", f"/jobs/{quote(id, safe='')}")
 
     def job_log(self, id: str) -> JobLog:  # noqa: A002
-        """Show what the host's transfer process of a job has logged."""
+        """Return the log of the host's transfer process for a job."""
         return self._ask(JobLog, "GET", f"/jobs/{quote(id, safe='')}/log")
 
     def cancel(self, id: str, *, force: bool = False) -> None:  # noqa: A002
-        """Ask a job to end.
+        """Cancel a job. This returns before the job has ended.
 
         Arguments:
-            force: whatever the other host does; takes an administrator.
+            force: cancel it even if the other host does not respond; requires an administrator.
         """
         self._call("POST", f"/jobs/{quote(id, safe='')}/cancel{'?force=true' if force else ''}")
 
     def resolution(self, id: str) -> Resolution:  # noqa: A002
-        """Show both ways to settle a move whose other host is gone for good."""
+        """Return both choices for a move whose other host is permanently gone."""
         return self._ask(Resolution, "GET", f"/jobs/{quote(id, safe='')}/resolution")
 
     def resolve(self, found: Resolution, owner: Owner) -> Job:
-        """Settle a move whose other host is gone for good.
+        """Settle a move whose other host is permanently gone.
 
         Arguments:
-            found: what was shown of it.
-            owner: whose the VM is.
+            found: the choices that were shown.
+            owner: the host that owns the VM.
         """
         body = {"owner": owner.value, "vm": found.vm, "peer": found.peer}
         return self._ask(Job, "POST", f"/jobs/{quote(found.job, safe='')}/resolution", body)
 
     def events(self, id: str, after: int = 0) -> Iterator[Event]:  # noqa: A002
-        """Follow a job to its end; goes on where it was when the daemon is restarted meanwhile.
+        """Yield the events of a job until it ends. If the daemon is restarted, continue after the last event.
 
         Arguments:
-            after: leave the phases up to this step of the journal out.
+            after: omit the phases up to this step of the journal.
 
         Raises:
-            UnreachableError: the daemon was not there, or stayed away for long (DAEMON_UNREACHABLE).
+            UnreachableError: the daemon does not answer, or did not answer again in time (DAEMON_UNREACHABLE).
         """
         last_seen = None
         while True:
@@ -321,7 +321,7 @@ class Client(ApiConnection):
             time.sleep(PAUSE)
 
     def _stream(self, job: str, after: int) -> Iterator[Event | None]:
-        """Read one connection's events; None for a sign of life."""
+        """Yield the events of one connection, and None for each heartbeat."""
         began = time.monotonic()
         with self._http.stream(
             "GET",
@@ -343,11 +343,11 @@ class Client(ApiConnection):
     # --- audit ------------------------------------------------------------------------------------------
 
     def audit(self, since: float | None = None, job: str | None = None) -> list[AuditRecord]:
-        """Give the newest records of the audit log, the oldest of them first.
+        """Return the newest records of the audit log, oldest first.
 
         Arguments:
-            since: seconds before now; older ones are left out.
-            job: only what is about this job.
+            since: greatest age in seconds; older records are omitted.
+            job: return only records of this job.
         """
         asked = {"since": since, "job": job}
         query = urlencode({name: value for name, value in asked.items() if value is not None})

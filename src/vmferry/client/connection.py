@@ -31,9 +31,9 @@ class ApiConnection:
     Arguments:
         transport: carries the requests.
         url: of the daemon.
-        address: what to call the daemon in errors.
-        token: an API token to show.
-        auth: shows something else with each request.
+        address: name of the daemon in errors.
+        token: an API token to send.
+        auth: other authentication of each request.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ApiConnection:
         auth: httpx2.Auth | None = None,
     ) -> None:
         self._address = address
-        self.tell: Callable[[str], None] | None = None  # hears of each request that was answered
+        self.tell: Callable[[str], None] | None = None  # called with a line for each request that was answered
         self._http = httpx2.Client(
             transport=transport,
             base_url=f"{url}/api/v1",
@@ -57,8 +57,8 @@ class ApiConnection:
 
     @classmethod
     def local(cls, config: Config) -> Self:
-        """Speak to this host's daemon."""
-        unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # spares the search for the system's authorities
+        """Return a client of this host's daemon."""
+        unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # saves the time to load the system's authorities
         transport = httpx2.HTTPTransport(uds=str(config.socket), verify=unused)
         made = cls(transport, "http://vmferryd", str(config.socket))
         made._http.event_hooks = {"request": [_watch_connect]}
@@ -74,16 +74,16 @@ class ApiConnection:
         authorities: str | None = None,
         token: str | None = None,
     ) -> Self:
-        """Speak to another host's daemon, once it has shown who it is.
+        """Return a client of another host's daemon, which sends nothing before the host has proven its identity.
 
         Arguments:
             fingerprint: SHA-256 (hex) of the only certificate that is accepted.
-            authorities: PEM of those who may certify the host instead; its certificate must name the address.
+            authorities: PEM of authorities that may certify the host instead; the certificate must name the address.
             token: an API token.
 
         Raises:
-            AccessError: from the methods: another certificate is shown there (SERVER_CERTIFICATE).
-            ssl.SSLError: the authorities are no certificates.
+            AccessError: raised by the methods: the host shows another certificate (SERVER_CERTIFICATE).
+            ssl.SSLError: the authorities are not certificates.
         """
         context = Pinned(fingerprint) if fingerprint is not None else certified(authorities or "")
         host = f"[{address}]" if ":" in address else address
@@ -92,7 +92,7 @@ class ApiConnection:
 
     @classmethod
     def with_ticket(cls, address: str, port: int) -> Self:
-        """Speak to another host's daemon with the Kerberos ticket of who runs this process.
+        """Return a client of another host's daemon that uses the Kerberos ticket of this process's user.
 
         Raises:
             AccessError: ticket-missing, ticket-expired.
@@ -125,7 +125,7 @@ class ApiConnection:
         try:
             return load(response.content) if response.content else None
         except ValueError as error:
-            raise self._strange(f"with what cannot be read ({error})") from error
+            raise self._strange(f"with data that cannot be read ({error})") from error
 
     def _told(self, method: str, path: str, response: httpx2.Response, began: float) -> None:
         if self.tell is not None:
@@ -138,24 +138,24 @@ class ApiConnection:
     def _list(self, kind: type[Kind], method: str, path: str) -> list[Kind]:
         found = self._call(method, path)
         if not isinstance(found, list):
-            raise self._strange(f"with no list of {kind.__name__}s")
+            raise self._strange(f"with something other than a list of {kind.__name__}s")
         return [self._read(kind, one) for one in found]
 
     def _read(self, kind: type[Kind], value: Any) -> Kind:
-        """Read what the daemon said.
+        """Return the value in an answer of the daemon.
 
         Raises:
-            InternalError: it is no such value.
+            InternalError: the answer is not such a value.
         """
         try:
             return kind.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in (kind.__name__, *first["loc"]))
-            raise self._strange(f"with what cannot be read ({where}: {first['msg']})") from error
+            raise self._strange(f"with data that cannot be read ({where}: {first['msg']})") from error
 
     def _strange(self, what: str) -> InternalError:
-        return InternalError(codes.INTERNAL, why=f"{self._address} answered {what} and not in the way of vmferryd")
+        return InternalError(codes.INTERNAL, why=f"{self._address} answered {what}, which vmferryd does not do")
 
     def _unreachable(self, error: Exception) -> VmferryError:
         cause: BaseException = error
@@ -182,7 +182,7 @@ def _watch_connect(request: httpx2.Request) -> None:
 
 
 def _require_vmferryd(event: str, info: dict[str, Any]) -> None:
-    """Check who listens at a unix socket, as soon as a connection is there: root, or whoever asks."""
+    """Require that root or this process's user listens at a unix socket, as soon as the connection exists."""
     if event != "connection.connect_unix_socket.complete":
         return
     stream = info["return_value"]
@@ -194,10 +194,10 @@ def _require_vmferryd(event: str, info: dict[str, Any]) -> None:
 
 
 def _close_socket(error: BaseException) -> None:
-    """Close the socket of a connection that failed; httpcore2 leaves that of a unix socket to the garbage collector.
+    """Close the socket of a connection that failed. httpcore2 leaves a unix socket to the garbage collector.
 
     Arguments:
-        error: what `connect` raised; the socket is known to the frames that it passed alone.
+        error: the exception from `connect`; only the frames that it passed know the socket.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
         for value in frame.f_locals.values():

@@ -8,19 +8,19 @@ from vmferry.core.message import load
 from vmferry.core.messages.api import Job, PhaseEvent, StateEvent
 
 Event = PhaseEvent | Progress | StateEvent | Job
-"""What happens to a job: a phase begins, progress, its state changes; a Job is the last, ended."""
+"""An event of a job: a phase has started, progress, or a new state. The last event is the Job, which has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One message, before its data is read."""
+    """One server-sent event, before its data is parsed."""
 
     event: str
     data: str
 
 
 def messages(lines: Iterator[str]) -> Iterator[ServerSentEvent | None]:
-    """Take a text/event-stream apart (HTML standard, 9.2.6); None for a comment."""
+    """Yield the events of a text/event-stream (HTML standard, 9.2.6), and None for each comment."""
     event, data = "message", list[str]()
     for line in lines:
         if not line:
@@ -39,10 +39,10 @@ def messages(lines: Iterator[str]) -> Iterator[ServerSentEvent | None]:
 
 
 def event(message: ServerSentEvent) -> Event | None:
-    """Read a message's data; None for one of a newer daemon.
+    """Return the event in a message; None for a kind of event that only newer daemons send.
 
     Raises:
-        ValueError: it is no JSON, or not of the kind that the message says.
+        ValueError: the data is not JSON, or not of the kind that the message names.
     """
     data = load(message.data)
     match message.event:

@@ -1,4 +1,4 @@
-"""Shows a Kerberos ticket with each request (RFC 4559), bound to the TLS connection."""
+"""Send a Kerberos ticket with each request (RFC 4559), bound to the TLS connection."""
 
 import base64
 import ssl
@@ -16,13 +16,13 @@ _SCHEME = "Negotiate "
 
 
 class Ticket(httpx2.Auth):
-    """The ticket of who runs this process, for one host.
+    """The Kerberos ticket of this process's user, for one host.
 
-    Nobody vouches for the host's certificate but Kerberos: a first request that says nothing is answered with a proof
-    that the certificate is the host's. Only then the rest is sent.
+    Only Kerberos proves that the certificate is the host's: the answer to a first request, which contains nothing
+    secret, has the proof. Only then is the actual request sent.
 
     Arguments:
-        host: the name by which the domain knows it.
+        host: the name of the host in the domain.
 
     Raises:
         AccessError: ticket-missing, ticket-expired.
@@ -42,16 +42,16 @@ class Ticket(httpx2.Auth):
         self._proven = False
 
     def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
-        """Show the ticket, and see that the host is the right one."""
+        """Send the ticket, and verify that the host is the right one."""
         if not self._proven:
             first = httpx2.Request("GET", request.url.copy_with(path="/api/v1/version", query=None))
             self._proven = yield from self._shown(first)
             if not self._proven:
-                return  # its refusal is all that is told
+                return  # the caller gets the refusal
         yield from self._shown(request)
 
     def _shown(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, bool]:
-        """Send a request; gives whether the host showed who it is."""
+        """Send a request. Return whether the host proved its identity."""
         begun = kerberos.initiate(kerberos.own(), kerberos.API, self._host, self._bound, spnego=True)
         request.headers["Authorization"] = _SCHEME + base64.b64encode(begun.token).decode()
         response = yield request
@@ -59,5 +59,5 @@ class Ticket(httpx2.Auth):
         if shown:
             begun.finish(base64.b64decode(shown[0].removeprefix(_SCHEME)), self._host)
         elif response.is_success:
-            raise AccessError(codes.TICKET_REFUSED, host=self._host, why="it did not show who it is")
+            raise AccessError(codes.TICKET_REFUSED, host=self._host, why="it did not prove its identity")
         return bool(shown)

@@ -1,1 +1,1 @@
-"""The domain's directory: who may act for whom, read and changed over LDAP (Active Directory, Samba's or Windows')."""
+"""The domain's directory: reads and changes delegations over LDAP (Active Directory of Windows or Samba)."""

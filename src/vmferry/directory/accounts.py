@@ -1,4 +1,4 @@
-"""Reads accounts of the directory: hosts, users, groups, and who has which service name."""
+"""Read accounts from the directory: hosts, users, groups, and the holders of service names."""
 
 from collections.abc import Iterable
 
@@ -9,14 +9,14 @@ from vmferry.core.errors import UsageError
 from vmferry.directory.connection import Directory, Entry
 
 _ATTRIBUTES = ("sAMAccountName", "dNSHostName", "objectSid", CONTROL, TARGETS, NAMES, ACTING)
-_AT_ONCE = 20  # names in one question
+_AT_ONCE = 20  # names in one query
 
 
 def host(directory: Directory, name: str) -> Account:
-    """Read a host's computer account.
+    """Return a host's computer account.
 
     Arguments:
-        name: short or full.
+        name: the host's short or full name.
 
     Raises:
         UsageError: account-unknown.
@@ -28,7 +28,7 @@ def host(directory: Directory, name: str) -> Account:
         account=f"{name.partition('.')[0]}$",
         name=name,
     )
-    # kvm1.other.example has the account kvm1$ of another domain, perhaps; not this one.
+    # The host kvm1.other.example may have an account kvm1$ in another domain; this one is not it.
     fitting = [one for one in (_account(directory, dn, entry) for dn, entry in found) if _is(one, name)]
     if not fitting:
         raise UsageError(codes.ACCOUNT_UNKNOWN, host=name, domain=directory.domain)
@@ -36,13 +36,13 @@ def host(directory: Directory, name: str) -> Account:
 
 
 def hosts(directory: Directory) -> list[Account]:
-    """Read the accounts of all hosts that have VMs come and go: those with the migration service."""
+    """Return the accounts of all hosts that have the migration service."""
     found = directory.search(f"(&(objectCategory=computer)({NAMES}={MIGRATION}/*))", _ATTRIBUTES)
     return sorted((_account(directory, dn, entry) for dn, entry in found), key=lambda one: one.name)
 
 
 def registered(directory: Directory, names: Iterable[str]) -> Registered:
-    """Find who has which service names, in the whole domain."""
+    """Return the holders of service names in the whole domain."""
     asked = sorted({name.lower() for name in names})
     holders: dict[str, dict[str, str]] = {}
     for at in range(0, len(asked), _AT_ONCE):
@@ -57,7 +57,7 @@ def registered(directory: Directory, names: Iterable[str]) -> Registered:
 
 
 def group_sid(directory: Directory, name: str) -> str:
-    """Give the SID of a group.
+    """Return the SID of a group.
 
     Arguments:
         name: its sAMAccountName, or its common name.
@@ -69,7 +69,7 @@ def group_sid(directory: Directory, name: str) -> str:
     found = directory.search(
         "(&(objectCategory=group)(|(sAMAccountName={name})(cn={name})))", ("sAMAccountName", "objectSid"), name=name
     )
-    # The first of two names counts where they are of two groups.
+    # If one group has this account name and another this common name, the account name counts.
     found.sort(key=lambda one: _text(one[1], "sAMAccountName").lower() != name.lower())
     if not found:
         raise UsageError(codes.GROUP_UNKNOWN, group=name, domain=directory.domain)
@@ -92,7 +92,7 @@ def _account(directory: Directory, dn: str, entry: Entry) -> Account:
 
 
 def _name(entry: Entry) -> str:
-    """Give an account's name as people know it: of a host, the host's; of others, the account's."""
+    """Return the name of an account; for a host, without the trailing dollar sign."""
     return _text(entry, "sAMAccountName").rstrip("$").lower()
 
 
@@ -109,6 +109,6 @@ def _text(entry: Entry, attribute: str) -> str:
 
 
 def faults(directory: Directory, account: Account) -> tuple[list[delegation.NameFault], Registered]:
-    """Find what is wrong with a host's service names, and who has them."""
+    """Return the faults of a host's service names, and the holders of these names."""
     found = registered(directory, delegation.should_have(account, samba=directory.samba))
     return delegation.name_faults(account, found, samba=directory.samba), found

@@ -1,7 +1,7 @@
-"""A connection to a domain controller's LDAP: signed and sealed by Kerberos on port 389, or by TLS on 636.
+"""A connection to a domain controller's LDAP: encrypted by Kerberos on port 389, or by TLS on port 636.
 
-Who asks is whoever the ticket cache says; no keytab is looked at. Nothing here is Samba's or Windows' alone but
-`Directory.samba`, which tells them apart (RFC 3045, vendorName).
+The user is that of the ticket cache; no keytab is used. Only `Directory.samba` distinguishes Samba from Windows
+(RFC 3045, vendorName).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,22 +17,22 @@ from vmferry.core.errors import AccessError, Code, InternalError, UnreachableErr
 from vmferry.directory import controllers
 from vmferry.identity import kerberos
 
-ADMINISTRATOR = "administrator"  # whose ticket the advice asks for
+ADMINISTRATOR = "administrator"  # the user that remedies name in `kinit`
 CONNECT_LIMIT, ANSWER_LIMIT = 5, 30  # seconds
-_WEAKEST = 56  # bits of sealing; less is none
+_WEAKEST = 56  # bits of the encryption; less is no encryption
 _INSUFFICIENT = 50  # result code insufficientAccessRights (RFC 4511, appendix A)
 Entry = dict[str, list[bytes]]
 
 
 class Directory:
-    """The directory of a domain, as one of its controllers has it; attributes' names are in small letters.
+    """The directory of a domain, at one of its controllers. Names of attributes are in lower case.
 
     Arguments:
         controller: full name of the controller.
-        user: NAME@REALM of who asks.
-        base: the domain's place in the directory.
-        domain: in the DNS.
-        samba: the controller is Samba's.
+        user: NAME@REALM of the user of the connection.
+        base: distinguished name of the domain.
+        domain: DNS name of the domain.
+        samba: whether the controller runs Samba.
     """
 
     def __init__(self, connection: Any, controller: str, user: str) -> None:
@@ -45,13 +45,13 @@ class Directory:
         self.samba = "samba" in b"".join(root.get("vendorname", [])).decode("utf-8", "replace").lower()
 
     def search(self, pattern: str, attributes: Sequence[str], **values: str) -> list[tuple[str, Entry]]:
-        """Find what matches.
+        """Return the entries that match a filter.
 
         Arguments:
             pattern: a filter (RFC 4515) with `str.format` fields for `values`, which are escaped.
 
         Returns:
-            Place and attributes of each.
+            Distinguished name and attributes of each entry.
 
         Raises:
             UnreachableError: directory-unreachable.
@@ -66,13 +66,13 @@ class Directory:
                 found = self._connection.search_s(self.base, SCOPE_SUBTREE, text, list(attributes))
         except LDAPError as error:
             raise InternalError(codes.DIRECTORY_UNREADABLE, controller=self.controller, why=_words(error)) from error
-        return [(dn, _folded(entry)) for dn, entry in found if dn]  # without a place: referrals
+        return [(dn, _folded(entry)) for dn, entry in found if dn]  # referrals have no name
 
     def modify(self, change: Change, source: str, destination: str) -> None:
-        """Change an attribute: the values that go have to be there, those that come must not.
+        """Change an attribute. Values to remove must exist, values to add must not.
 
         Arguments:
-            source, destination: for whom it is, for errors.
+            source, destination: the hosts concerned, for errors.
 
         Raises:
             AccessError: write-refused, attribute-refused, privilege-missing, service-name-taken.
@@ -105,24 +105,24 @@ class Directory:
             if values
         ]
         if change.attribute == ACTING:
-            # Not every controller compares descriptors, so that one could go by its value; and who wrote it may have
-            # laid it out in another way than we would. So it is looked at once more, and replaced.
+            # Not every controller can remove a descriptor by its value, and another program may have encoded it in
+            # another way. So it is read once more and replaced.
             if _descriptors(self._values(change)) != _descriptors(change.remove):
-                raise ldap.NO_SUCH_ATTRIBUTE({"info": "somebody else changed it a moment ago"})
+                raise ldap.NO_SUCH_ATTRIBUTE({"info": "it has just been changed by somebody else"})
             steps = [(ldap.MOD_REPLACE, ACTING, list(change.add))]
         try:
             self._connection.modify_s(change.dn, steps)
         except ldap.CONSTRAINT_VIOLATION:
             if change.attribute != NAMES or change.add:
                 raise
-            # Samba looks for other holders of a name that goes, too, and refuses to let a duplicate go. It takes the
+            # Samba also looks for other holders of a name to remove, and refuses to remove a duplicate. It accepts the
             # names that stay.
             going = {value.lower() for value in change.remove}
             staying = [value for value in self._values(change) if value.lower() not in going]
             self._connection.modify_s(change.dn, [(ldap.MOD_REPLACE, NAMES, staying)])
 
     def _values(self, change: Change) -> list[bytes]:
-        """Give the values that an attribute has now."""
+        """Return the present values of an attribute."""
         from ldap import SCOPE_BASE
 
         found = self._connection.search_s(change.dn, SCOPE_BASE, attrlist=[change.attribute])
@@ -140,13 +140,13 @@ class Directory:
 def connect(
     controller: str | None = None, *, tls: bool = False, authority: str | None = None, cache: str | None = None
 ) -> Iterator[Directory]:
-    """Reach the directory of the domain of whoever has the tickets here.
+    """Connect to the directory of the domain that the tickets are of.
 
     Arguments:
-        controller: full name of a controller; default: those that the DNS knows, one after another.
-        tls: LDAPS, in place of sealing by Kerberos.
-        authority: PEM file of who may certify controllers; default: whom the machine trusts.
-        cache: the tickets to use, as krb5 names caches; default: those of who runs this process.
+        controller: full name of a controller; by default those in the DNS, one after another.
+        tls: use LDAPS instead of encryption by Kerberos.
+        authority: PEM file of the controllers' authority; by default those that the machine trusts.
+        cache: the ticket cache, as krb5 names it; by default that of this process's user.
 
     Raises:
         AccessError: ticket-missing, ticket-expired, directory-refused.
@@ -168,12 +168,12 @@ def connect(
             finally:
                 connection.unbind_s()
             return
-        raise reason or UnreachableError(codes.DIRECTORY_UNREACHABLE, domain=domain, why="the DNS knows none")
+        raise reason or UnreachableError(codes.DIRECTORY_UNREACHABLE, domain=domain, why="the DNS has none")
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryConnector:
-    """How the directory is reached; called, it reaches it. Arguments and errors are those of `connect`."""
+    """Connects to the directory when called. Arguments and errors are those of `connect`."""
 
     controller: str | None = None
     tls: bool = False
@@ -181,14 +181,18 @@ class DirectoryConnector:
     cache: str | None = None
 
     def __call__(self, controller: str | None = None) -> AbstractContextManager[Directory]:
-        """Reach it; `controller`: this one."""
+        """Connect to the directory.
+
+        Arguments:
+            controller: full name of the controller to use.
+        """
         named = controller or self.controller
         return connect(named, tls=self.tls, authority=self.authority, cache=self.cache)
 
 
 @contextmanager
 def _tickets(cache: str | None) -> Iterator[str]:
-    """Have Kerberos use some tickets in this thread; gives whose they are."""
+    """Have Kerberos use a ticket cache in this thread, and yield the user of the tickets."""
     if cache is None:
         yield str(kerberos.own(ADMINISTRATOR).name)
         return
@@ -203,7 +207,7 @@ def _bind(ldap: Any, controller: str, domain: str, *, tls: bool, authority: str 
         ldap.OPT_REFERRALS: 0,
         ldap.OPT_NETWORK_TIMEOUT: CONNECT_LIMIT,
         ldap.OPT_TIMEOUT: ANSWER_LIMIT,
-        # The name as it was given is what a ticket is asked for: the DNS is not trusted with it.
+        # Ask for a ticket for the name as it was given: the DNS is not trusted with it.
         ldap.OPT_X_SASL_NOCANON: 1,
     }
     if tls:
@@ -214,11 +218,11 @@ def _bind(ldap: Any, controller: str, domain: str, *, tls: bool, authority: str 
     for option, value in options.items():
         connection.set_option(option, value)
     if tls:
-        connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # the last: it takes the others in
+        connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)  # last: it applies the other options
     try:
         with _reached(domain):
             connection.sasl_interactive_bind_s("", ldap.sasl.sasl({}, "GSSAPI"))
-    except ldap.AUTH_UNKNOWN as error:  # no mechanism of that name: Cyrus' module is missing
+    except ldap.AUTH_UNKNOWN as error:  # there is no such mechanism: the module of Cyrus SASL is missing
         raise InternalError(codes.DIRECTORY_LIBRARY, why=_words(error)) from error
     except ldap.LDAPError as error:
         raise AccessError(codes.DIRECTORY_REFUSED, controller=controller, why=_words(error)) from error
@@ -251,11 +255,11 @@ def _descriptors(values: Iterable[bytes]) -> list[Descriptor]:
 
 
 def _refusal(error: Any, attribute: str) -> tuple[type[VmferryError], Code]:
-    """Tell by which error of ours a change was refused."""
+    """Return the error of ours for a change that was refused."""
     import ldap
 
     if isinstance(error, ldap.INSUFFICIENT_ACCESS):
-        if attribute in (ACTING, NAMES):  # for which there is no other way to advise
+        if attribute in (ACTING, NAMES):  # for these there is no alternative to advise
             return AccessError, codes.ATTRIBUTE_REFUSED
         return AccessError, codes.PRIVILEGE_MISSING if _wants_privilege(_words(error)) else codes.WRITE_REFUSED
     if attribute == ACTING and isinstance(error, ldap.CONSTRAINT_VIOLATION | ldap.UNDEFINED_TYPE):
@@ -266,10 +270,10 @@ def _refusal(error: Any, attribute: str) -> tuple[type[VmferryError], Code]:
 
 
 def _wants_privilege(words: str) -> bool:
-    """Tell the privilege from the right, which have one result code.
+    """Return whether a privilege is missing, and not a right. Both have the same result code.
 
-    Samba names the privilege. Windows says the number of its error alone, ERROR_PRIVILEGE_NOT_HELD (1314, hexadecimal
-    522), where the right would be ERROR_DS_INSUFF_ACCESS_RIGHTS (8344, 2098).
+    Samba names the privilege. Windows has only the number of its error, ERROR_PRIVILEGE_NOT_HELD (1314, hexadecimal
+    522); for a right it is ERROR_DS_INSUFF_ACCESS_RIGHTS (8344, 2098).
     """
     return "EnableDelegation" in words or "00000522" in words
 

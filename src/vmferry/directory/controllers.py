@@ -1,4 +1,4 @@
-"""Finds a domain's controllers in the DNS, as its members do ([MS-ADTS] 6.3.2.3)."""
+"""Find the controllers of a domain in the DNS ([MS-ADTS] 6.3.2.3)."""
 
 from vmferry.core import codes
 from vmferry.core.errors import UnreachableError
@@ -7,10 +7,10 @@ LIMIT = 5.0  # seconds
 
 
 def find(domain: str) -> list[str]:
-    """Give the full names of a domain's controllers, the preferred first (RFC 2782).
+    """Return the full names of a domain's controllers, preferred ones first (RFC 2782).
 
     Raises:
-        UnreachableError: directory-unreachable: the DNS does not answer, or knows none.
+        UnreachableError: directory-unreachable: the DNS does not answer, or has none.
     """
     import dns.exception
     import dns.resolver

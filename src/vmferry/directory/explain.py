@@ -1,4 +1,4 @@
-"""Finds in the directory why a KDC refuses: whatever the reason, its words are the same."""
+"""Find in the directory why a KDC refuses a ticket: its error is the same for all reasons."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class UserAccount:
     """A user's account.
 
     Arguments:
-        protected: why nobody may act for them; empty: one may.
+        protected: why nobody may act for the user; empty if others may.
     """
 
     dn: str
@@ -35,17 +35,17 @@ class UserAccount:
 def explain(
     directory: Directory, source: str, destination: str, user: str, service: Service, *, with_ticket: bool = False
 ) -> VmferryError | None:
-    """Find why the domain does not let a host act for a user towards a service of another.
+    """Find why the domain does not let a host act for a user at a service of another host.
 
-    It only reads, and any account of the domain may.
+    This only reads, and any account of the domain may do it.
 
     Arguments:
-        source, destination: short names or full ones; the destination's as the ticket is asked for.
+        source, destination: short or full names; the destination's is that of the ticket.
         user: NAME@REALM, or NAME of this domain.
-        with_ticket: they came to the source with a ticket of their own.
+        with_ticket: whether the user came to the source with a ticket of their own.
 
     Returns:
-        The first reason, as the error to raise; None: the directory has none.
+        The first reason, as the error to raise; None if the directory shows no reason.
 
     Raises:
         UnreachableError: directory-unreachable.
@@ -66,10 +66,10 @@ def explain(
 
 
 def person(directory: Directory, user: str, host: str) -> UserAccount | None:
-    """Read a user's account; None: they are of another domain, which is not looked at.
+    """Return a user's account; None if the user is of another domain, which is not searched.
 
     Arguments:
-        host: that would act for them, for errors.
+        host: the host that would act for the user, for errors.
 
     Raises:
         AccessError: principal-unknown.
@@ -95,7 +95,7 @@ def person(directory: Directory, user: str, host: str) -> UserAccount | None:
 
 
 def name_error(account: Account, faults: list[NameFault], asked: str) -> VmferryError | None:
-    """Give what is wrong with the service name for which a ticket is asked."""
+    """Return the fault of the service name for which a ticket is requested; None if there is none."""
     names = {asked.lower(), asked.replace(" ", "\\ ").lower()}
     for fault in faults:
         if fault.name.lower() in names:
@@ -107,24 +107,24 @@ def name_error(account: Account, faults: list[NameFault], asked: str) -> Vmferry
 def link_error(
     directory: Directory, source: Account, destination: Account, service: Service, *, with_ticket: bool
 ) -> VmferryError | None:
-    """Give what is missing of a delegation."""
+    """Return what a delegation lacks; None if it is complete."""
     found = delegation.link(source, destination, service, samba=directory.samba)
     named = {"source": source.name, "host": destination.name, "service": SERVICES[service]}
     if found.missing or found.kind is DelegationKind.NONE:
         return AccessError(codes.DELEGATION_ABSENT, **named)
-    # Samba's resource-based kind, too, takes tickets of users who came without one only where any protocol is allowed.
+    # On Samba, resource-based delegation also needs "any protocol" for users who come without a ticket.
     kerberos_only = found.protocol is Protocol.KERBEROS or (directory.samba and not source.any_protocol)
     return AccessError(codes.DELEGATION_KERBEROS_ONLY, **named) if kerberos_only and not with_ticket else None
 
 
 def _protection(directory: Directory, dn: str, primary: str, protected: str) -> str:
-    """Return how a user is in Protected Users: directly, by a group in it or by the primary one; empty: not at all."""
+    """Return how a user is in Protected Users: directly, or through a group; empty if the user is not."""
     if primary == protected:
         return "in Protected Users, the user's primary group"
     inside = f"(&(objectSid={{protected}})({_NESTED}={{dn}}))"
     groups = directory.search("(objectSid={primary})", ("cn",), primary=primary)
-    for place, by in [(dn, ""), *((group, f" by the user's primary group, {group}") for group, _ in groups)]:
-        if directory.search(inside, ("cn",), protected=protected, dn=place):
+    for member, by in [(dn, ""), *((group, f" by the user's primary group, {group}") for group, _ in groups)]:
+        if directory.search(inside, ("cn",), protected=protected, dn=member):
             direct = directory.search("(&(objectSid={protected})(member={dn}))", ("cn",), protected=protected, dn=dn)
             return f"in Protected Users{'' if direct else by or ' by a group in it'}"
     return ""

@@ -1,4 +1,4 @@
-"""Shows and changes who may act for whom; every change is written down as it is made, and none twice."""
+"""Show and change delegations. Each change is reported when it is made, and no change is made twice."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,14 +10,14 @@ from vmferry.core.messages.signin import Service
 from vmferry.directory import accounts
 from vmferry.directory.connection import Directory
 
-Told = Callable[[Change], None]
+OnChange = Callable[[Change], None]
 
 
 def show(directory: Directory, names: Sequence[str] = ()) -> Delegations:
-    """Tell who may act for users at which host.
+    """Return which host may act for users at which other host.
 
     Arguments:
-        names: hosts; one: that one, with every other; none: every host that has VMs come and go.
+        names: the hosts; if it is one, with every other host; if empty, all hosts that have the migration service.
 
     Raises:
         UsageError: account-unknown.
@@ -57,13 +57,13 @@ def grant(
     services: Sequence[Service] = ALL,
     any_protocol: bool = True,
     resource_based: bool = False,
-    tell: Told,
+    on_change: OnChange,
     dry_run: bool = False,
 ) -> None:
-    """Let one host act for users at another.
+    """Let one host act for users at another host.
 
     Arguments:
-        tell: is told each change: after it is made, or with `dry_run` in place of making it.
+        on_change: called for each change after it is made; with `dry_run`, instead of making it.
 
     Raises:
         UsageError: account-unknown, delegation-to-itself.
@@ -76,22 +76,22 @@ def grant(
         changes = delegation.grant_at_resource(one, two)
     else:
         changes = delegation.grant(one, two, services, any_protocol=any_protocol, samba=directory.samba)
-    _make(directory, changes, one, two, tell, dry_run=dry_run)
+    _make(directory, changes, one, two, on_change, dry_run=dry_run)
 
 
-def revoke(directory: Directory, source: str, destination: str, *, tell: Told, dry_run: bool = False) -> None:
-    """Let one host no longer act for users at another, whichever way it could; arguments and errors as for `grant`."""
+def revoke(directory: Directory, source: str, destination: str, *, on_change: OnChange, dry_run: bool = False) -> None:
+    """Remove all delegations from one host to another. Arguments and errors are those of `grant`."""
     one, two = _pair(directory, source, destination)
-    _make(directory, delegation.revoke(one, two, samba=directory.samba), one, two, tell, dry_run=dry_run)
+    _make(directory, delegation.revoke(one, two, samba=directory.samba), one, two, on_change, dry_run=dry_run)
 
 
 def register(
-    directory: Directory, name: str, *, tell: Told, confirm: Callable[[str], None], dry_run: bool = False
+    directory: Directory, name: str, *, on_change: OnChange, confirm: Callable[[str], None], dry_run: bool = False
 ) -> None:
-    """Mend the service names of a host.
+    """Repair the service names of a host.
 
     Arguments:
-        confirm: is asked before a name is taken from another account; raises what it likes if the answer is no.
+        confirm: called before a name is taken from another account; raises an exception if the answer is no.
 
     Raises:
         UsageError: account-unknown.
@@ -105,7 +105,7 @@ def register(
         others = [holder for holder in fault.holders if holder != account.name]
         if others and not dry_run:
             confirm(f"Take the service name {fault.name} from {', '.join(others)}, for {account.name}?")
-    _make(directory, delegation.register(account, faults, found), account, account, tell, dry_run=dry_run)
+    _make(directory, delegation.register(account, faults, found), account, account, on_change, dry_run=dry_run)
 
 
 def _pair(directory: Directory, source: str, destination: str) -> tuple[Account, Account]:
@@ -116,9 +116,15 @@ def _pair(directory: Directory, source: str, destination: str) -> tuple[Account,
 
 
 def _make(
-    directory: Directory, changes: Iterable[Change], source: Account, destination: Account, tell: Told, *, dry_run: bool
+    directory: Directory,
+    changes: Iterable[Change],
+    source: Account,
+    destination: Account,
+    on_change: OnChange,
+    *,
+    dry_run: bool,
 ) -> None:
     for change in changes:
         if not dry_run:
             directory.modify(change, source.name, destination.name)
-        tell(change)
+        on_change(change)

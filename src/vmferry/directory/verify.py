@@ -1,4 +1,4 @@
-"""Verifies a delegation in two halves: what the directory says, and what the KDC does with the host's own keys."""
+"""Verify a delegation in two parts: what the directory says, and what the KDC does with the host's own keys."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ from vmferry.directory.connection import Directory, DirectoryConnector
 from vmferry.identity import kerberos
 from vmferry.identity.kerberos import HostKeys
 
-_SELF, _GIVEN = "KDC: user's ticket", "The KDC gives it."
+_SELF, _GIVEN = "KDC: user's ticket", "The KDC issues it."
 
 
 def verify(
@@ -25,12 +25,12 @@ def verify(
     services: Sequence[Service],
     keys: HostKeys,
 ) -> DelegationCheck:
-    """Find whether the domain lets a host act for a user at another.
+    """Verify that the domain lets a host act for a user at another host.
 
     Arguments:
-        connector: reaches the directory; where it names no controller, all are compared.
+        connector: connects to the directory; if it names no controller, all controllers are compared.
         user: NAME@REALM, or NAME of this domain.
-        keys: of this host; the KDC is tried if it is the source.
+        keys: the keys of this host; the KDC is tried if this host is the source.
 
     Raises:
         AccessError: ticket-missing, ticket-expired, directory-refused.
@@ -59,14 +59,14 @@ def verify(
 def _directory(
     directory: Directory, one: Account, two: Account, called: str, user: str, services: Sequence[Service]
 ) -> Iterator[VerificationStep]:
-    """Go through what the directory says."""
+    """Yield the steps that read the directory."""
     try:
         person = reasons.person(directory, user, one.name)
         protected = person.protected if person else ""
         if protected:
             raise AccessError(codes.USER_PROTECTED, user=user, why=protected, host=two.name)
         yield VerificationStep.ok(
-            "user", f"{person.dn} may be acted for." if person else f"{user} is of another domain."
+            "user", f"Hosts may act for {person.dn}." if person else f"{user} is of another domain."
         )
     except AccessError as error:
         yield VerificationStep.of("user", error)
@@ -90,7 +90,7 @@ def _directory(
 def _kdc(
     directory: Directory, one: Account, called: str, user: str, services: Sequence[Service], keys: HostKeys
 ) -> Iterator[VerificationStep]:
-    """Ask the KDC for the tickets that a move takes."""
+    """Yield the steps that ask the KDC for the tickets of a move."""
     proxies = {f"KDC: {service} ticket": service for service in services}
     why = _absent(keys, one)
     if why:
@@ -115,7 +115,7 @@ def _kdc(
 def _explained(
     directory: Directory, one: Account, called: str, user: str, service: Service, error: VmferryError
 ) -> VmferryError:
-    """Say why the KDC refuses; its words are the same for many reasons."""
+    """Return the reason why the KDC refuses: its error is the same for many reasons."""
     if error.code not in (codes.DELEGATION_REFUSED, codes.SERVICE_UNKNOWN):
         return error
     found = reasons.explain(directory, one.name, called, user, service)
@@ -126,7 +126,7 @@ def _explained(
 
 
 def _absent(keys: HostKeys, one: Account) -> str:
-    """Say why the source's keys are not here; empty: they are."""
+    """Return why this host does not have the source's keys; empty if it has them."""
     try:
         name = keys.account().name.rstrip("$").lower()
     except InternalError as error:
@@ -135,12 +135,12 @@ def _absent(keys: HostKeys, one: Account) -> str:
 
 
 def _agreed(connector: DirectoryConnector, directory: Directory, one: Account, two: Account) -> VerificationStep:
-    """Compare what the domain's controllers know."""
+    """Return the step that compares the domain's controllers."""
     seen = {directory.controller: _seen(directory, one, two)}
     away: dict[str, VmferryError] = {}
     try:
         names = [] if connector.controller else controllers.find(directory.domain)
-    except UnreachableError:  # the DNS, which knew one a moment ago, is away
+    except UnreachableError:  # the DNS, which answered a moment ago, no longer does
         names = []
     for name in names:
         if name == directory.controller:

@@ -127,7 +127,7 @@ def grant(
     for option, given in (("--no-storage", no_storage), ("--kerberos-only", kerberos_only)):
         if resource_based and given:
             raise UsageError(codes.RESOURCE_OPTIONS, option=option)
-    with connector() as directory, _printing(cli, dry_run) as tell:
+    with connector() as directory, _printing(cli, dry_run) as on_change:
         for one, two in _directions(source, destination, both):
             manage.grant(
                 directory,
@@ -136,7 +136,7 @@ def grant(
                 services=ALL[:1] if no_storage else ALL,
                 any_protocol=not kerberos_only,
                 resource_based=resource_based,
-                tell=tell,
+                on_change=on_change,
                 dry_run=dry_run,
             )
 
@@ -160,9 +160,9 @@ def revoke(
 
     "Any protocol" is removed with the last service that A's account lists.
     """
-    with connector() as directory, _printing(cli, dry_run) as tell:
+    with connector() as directory, _printing(cli, dry_run) as on_change:
         for one, two in _directions(source, destination, both):
-            manage.revoke(directory, one, two, tell=tell, dry_run=dry_run)
+            manage.revoke(directory, one, two, on_change=on_change, dry_run=dry_run)
 
 
 @delegation.command("register", example="vmferry delegation register kvm2 --dry-run")
@@ -172,8 +172,8 @@ def revoke(
 @_connected
 def register(cli: CommandLine, name: str, dry_run: bool, connector: DirectoryConnector) -> None:
     """Add the service names that HOST's account lacks. If another account has one, ask before it is moved."""
-    with connector() as directory, _printing(cli, dry_run) as tell:
-        manage.register(directory, name, tell=tell, confirm=cli.confirm, dry_run=dry_run)
+    with connector() as directory, _printing(cli, dry_run) as on_change:
+        manage.register(directory, name, on_change=on_change, confirm=cli.confirm, dry_run=dry_run)
 
 
 @delegation.command("verify", example="vmferry delegation verify kvm1 kvm2 --as operator --storage")
@@ -220,7 +220,7 @@ def _printing(cli: CommandLine, dry_run: bool) -> Iterator[Callable[[Change], No
     """Print each change as soon as it is made, so that the changes are known if a later one fails."""
     made: list[DirectoryChange] = []
 
-    def tell(change: Change) -> None:
+    def on_change(change: Change) -> None:
         written = DirectoryChange.of(change)
         made.append(written)
         if not cli.json:
@@ -229,7 +229,7 @@ def _printing(cli: CommandLine, dry_run: bool) -> Iterator[Callable[[Change], No
                 click.echo(f"  {line}")
 
     try:
-        yield tell
+        yield on_change
     finally:
         if cli.json:
             click.echo(json.dumps([one.model_dump(mode="json") for one in made], indent=2))
