@@ -1,1 +1,1 @@
-"""Real hosts on one machine, in namespaces: to try vmferry without servers, and to test it on the real thing."""
+"""Test hosts on one machine, in namespaces, with libvirt and QEMU: to try vmferry and to test it."""

@@ -1,4 +1,4 @@
-"""A domain controller of the lab: Samba in a machine of its own, `dc`. lab/provision.py fills its database."""
+"""A domain controller of the lab: Samba on a machine of its own, `dc`. lab/provision.py fills its database."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from vmferry.lab.layout import Layout
 from vmferry.lab.machine import Machine
 from vmferry.lab.shell import failed, run
 
-READY_LIMIT = 180.0  # a template takes 15 s of a processor to make, and others may want that, too
+READY_LIMIT = 180.0  # seconds; creating a template takes 15 s of CPU time, which other programs may also need
 TICKET_LIMIT = 30.0
 _PORTS = {53, 88, 389, 464}  # DNS, Kerberos, LDAP, passwords
 _PROGRAMS = {"samba": "samba-tool", "krb5-user": "kinit"}
@@ -31,34 +31,34 @@ _OLD = "bookworm"  # its Samba knows no functional level above 2008 R2
 
 @dataclass(frozen=True, slots=True)
 class Controller(Machine):
-    """A domain controller of a lab, made or not."""
+    """A domain controller of a lab, whether it exists or not."""
 
     @classmethod
     def of(cls, lab: Layout, domain: LabDomain = domain.HOME) -> "Controller":
-        """Give that of a lab's domain."""
+        """Return the controller of a lab's domain."""
         return cls(lab, domain.controller)
 
     @property
     def domain(self) -> LabDomain:
-        """The domain that it has."""
+        """Its domain."""
         return domain.DOMAINS[self.name]
 
     @property
     def samba(self) -> str:
-        """The version of its Samba, as Samba counts."""
+        """The version of its Samba, as Samba numbers it."""
         return self._package().partition("+")[0].rpartition(":")[2]
 
     @property
     def passwords(self) -> Path:
-        """The folder with a file for each person's password."""
+        """The folder with a file for the password of each user."""
         return self.home / "passwords"
 
     def start(self, names: Sequence[str], say: Callable[[str], None] = lambda _: None) -> None:
-        """Start it, or have it add what is missing; it may go on when this returns (see `wait_ready`).
+        """Start it, or add what is missing. It may still be starting when this returns (see `wait_ready`).
 
         Arguments:
-            names: the lab's hosts, all of which have their folders.
-            say: is told what takes long.
+            names: names of the lab's hosts, whose folders must exist.
+            say: called with a message about what takes long.
 
         Raises:
             PreflightError: lab-domain-missing.
@@ -79,12 +79,12 @@ class Controller(Machine):
         self.launch(MachinePlan(_FOLDERS, {"samba": samba}, first=self._provision()))
 
     def _add(self, names: Sequence[str]) -> None:
-        """Have it add hosts, or the trust, while it runs."""
+        """Add hosts, or the trust, while it runs."""
         wanted = self._wanted(names)
         self.write_names([*names, self.name], with_domain=True)
         if self._file.exists() and self._file.read_text() == wanted:
             return
-        self.wait_ready()  # it may still be making the domain
+        self.wait_ready()  # it may still be creating the domain
         self._file.write_text(wanted)
         done = self.run(*self._provision(), check=False)
         if done.returncode:
@@ -92,7 +92,7 @@ class Controller(Machine):
             raise failed(["provision.py"], done.stderr)
 
     def wait_ready(self) -> None:
-        """Wait until all its services are there.
+        """Wait until all its services answer.
 
         Raises:
             InternalError: lab-command-failed, lab-timeout.
@@ -105,14 +105,14 @@ class Controller(Machine):
             if time.monotonic() > limit:
                 what = "The start of Samba on dc"
                 raise InternalError(codes.LAB_TIMEOUT, what=what, seconds=READY_LIMIT, place=self.home / "log")
-            time.sleep(0.05)  # a program that starts tells nobody
+            time.sleep(0.05)  # a starting program sends no event
 
     @contextmanager
     def ticket(self, person: str, host: Machine) -> Iterator[dict[str, str]]:
-        """Get somebody a ticket on a host, in a cache of its own, for as long as this lasts.
+        """Get a user a Kerberos ticket on a host, in a cache that is removed when the context ends.
 
         Yields:
-            The variables that lead Kerberos to it.
+            The environment variables that name the cache.
 
         Raises:
             UsageError: lab-no-domain.
@@ -136,7 +136,7 @@ class Controller(Machine):
 
     @property
     def _identifier(self) -> Path:
-        """Where provision.py writes the SID of the domain, which is the lab's own."""
+        """The file to which provision.py writes the SID of the domain."""
         return self.home / "identifier"
 
     @property
@@ -157,15 +157,15 @@ class Controller(Machine):
         return ["/usr/bin/python3", "-P", str(root.source(self.tree) / "lab/provision.py"), str(self._file)]
 
     def _listening(self) -> bool:
-        """Tell whether it takes connections at all its ports; the kernel's table, in section 5 of the manual (proc)."""
+        """Return whether it listens at all its ports, from the kernel's table (proc(5))."""
         try:
             rows = [line.split() for line in Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()[1:]]
-        except OSError:  # it ended
+        except OSError:  # it has ended
             return False
         return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"} >= _PORTS
 
     def _answers(self) -> bool:
-        """Tell whether somebody gets a ticket, from its DNS and its KDC: it has its ports before it reads from them."""
+        """Return whether a user gets a ticket from its DNS and its KDC. It listens before it answers."""
         password = (self.passwords / "administrator").read_text()
         kinit = ["kinit", "-c", "MEMORY:", f"administrator@{self.domain.realm}"]
         return not self.run(*kinit, check=False, text=password, timeout=TICKET_LIMIT).returncode
@@ -176,7 +176,7 @@ class Controller(Machine):
         self.passwords.mkdir(mode=0o700, exist_ok=True)
         for file in (*(self.passwords / person.name for person in self.domain.people), self._trust):
             if not file.exists():
-                # A capital, a small letter, a digit and a mark: what the domain asks for, whatever is drawn.
+                # An upper-case letter, a lower-case letter, a digit and a mark, which the domain requires.
                 _write_secret(file, f"Aa1-{secrets.token_urlsafe(24)}\n")
         level = f"ad dc functional level = {self._level}\n" if self.release != _OLD else ""
         (self.home / "samba-etc" / "smb.conf").write_text(
@@ -191,7 +191,7 @@ class Controller(Machine):
         return self.lab.state / "trust"
 
     def _wanted(self, names: Sequence[str]) -> str:
-        """Give what lab/provision.py shall make, as JSON."""
+        """Return what lab/provision.py must create, as JSON."""
         others = [Controller(self.lab, name) for name in domain.DOMAINS if name != self.name]
         wanted: dict[str, Any] = {
             "realm": self.domain.realm,
@@ -235,7 +235,7 @@ class Controller(Machine):
 
 
 def _write_secret(file: Path, text: str) -> None:
-    """Write a file that only its owner can read, from the first moment."""
+    """Write a file that only its owner can read at any time."""
     draft = file.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:  # noqa: PTH123

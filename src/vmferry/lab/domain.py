@@ -1,4 +1,4 @@
-"""The lab's Active Directory domains, as values: their names, their people, and what is registered for a host."""
+"""The lab's Active Directory domains as values: their names, their users, and what is registered for a host."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ SERVICES = ("host", "cifs", "HTTP", MIGRATION)
 
 @dataclass(frozen=True, slots=True)
 class LabUser:
-    """Somebody with a password in the domain.
+    """A user of the domain, with a password.
 
     Arguments:
-        groups: that they are in, besides everybody's.
-        sensitive: the account is marked so that nobody may act for it.
+        groups: groups of the user, in addition to those of all users.
+        sensitive: whether the account is marked so that nobody may act for it.
     """
 
     name: str
@@ -31,12 +31,12 @@ class LabUser:
 
 @dataclass(frozen=True, slots=True)
 class LabDomain:
-    """A domain.
+    """An Active Directory domain.
 
     Arguments:
-        name: in the DNS.
+        name: its DNS name.
         short: its NetBIOS name.
-        controller: the machine of the lab that is its controller.
+        controller: name of the lab's machine that is its controller.
     """
 
     name: str
@@ -46,7 +46,7 @@ class LabDomain:
 
     @property
     def realm(self) -> str:
-        """What Kerberos calls it."""
+        """Its name in Kerberos."""
         return self.name.upper()
 
 
@@ -58,12 +58,12 @@ HOME = LabDomain(
         LabUser("administrator", (ADMINISTRATORS,)),  # the domain's own, so in Domain Admins already
         LabUser("operator", (OPERATORS,)),
         LabUser("viewer", (VIEWERS,)),
-        # These two may do what operator may: only delegation tells them apart.
+        # These two have the rights of operator; only delegation distinguishes them.
         LabUser("sensitive", (OPERATORS,), sensitive=True),
         LabUser("protected", (OPERATORS, "Protected Users")),
     ),
 )
-# It has no hosts; it and the hosts' domain trust each other.
+# It has no hosts. It and the domain of the hosts trust each other.
 TRUSTED = LabDomain(
     "partner.vmferry.test",
     "PARTNER",
@@ -75,17 +75,17 @@ NAME, REALM = HOME.name, HOME.realm
 
 
 def full_name(host: str) -> str:
-    """Give a machine's name in its domain."""
+    """Return the full name of a machine in its domain."""
     return f"{host}.{DOMAINS.get(host, HOME).name}"
 
 
 def service_names(host: str) -> list[str]:
-    """Give the service principal names of a host, with its short name and its full one."""
+    """Return the service principal names of a host, with its short name and its full name."""
     return [f"{service}/{name}" for service in SERVICES for name in (host, full_name(host))]
 
 
 def hosts_file(names: Sequence[str], *, with_domain: bool) -> str:
-    """Give /etc/hosts of every host: names are known without the controller, as on hosts that somebody looks after."""
+    """Return /etc/hosts of every host. Hosts know each other's names without the controller, as on well-kept hosts."""
     lines = ["127.0.0.1 localhost"]
     for name in names:
         full = f"{full_name(name)} " if with_domain else ""
@@ -94,17 +94,17 @@ def hosts_file(names: Sequence[str], *, with_domain: bool) -> str:
 
 
 def resolver(*, with_domain: bool) -> str:
-    """Give /etc/resolv.conf: the controller, which tells clients where the domain's services are; or nobody."""
+    """Return /etc/resolv.conf: the controller, where clients find the domain's services, or no name server."""
     if not with_domain:
-        return "# Nobody: the lab's hosts know each other from /etc/hosts.\n"
+        return "# No name server: the lab's hosts know each other from /etc/hosts.\n"
     return f"search {NAME}\nnameserver {layout.management(HOME.controller)}\noptions timeout:1 attempts:2\n"
 
 
 def kerberos(home: Path, *, with_domain: bool) -> str:
-    """Give a host's krb5.conf.
+    """Return a host's krb5.conf.
 
-    Tickets are forwardable as Debian's and Red Hat's own file has it. What Kerberos keeps is in the host's folder:
-    tickets, the keytab, and the cache against replays, which is in the machine's /var/tmp otherwise. The domain's DNS
+    Tickets are forwardable, as in the files of Debian and Red Hat. The host's folder has the files of Kerberos:
+    tickets, the keytab, and the replay cache, which would otherwise be in the machine's /var/tmp. The domain's DNS
     does not know the controller of the domain that it trusts.
     """
     if not with_domain:

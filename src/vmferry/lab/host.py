@@ -1,4 +1,4 @@
-"""One host of a lab: its folders, its start and end, and running things in it."""
+"""One host of a lab: its folders, its start and end, and how to run commands on it."""
 
 import shutil
 import socket
@@ -38,19 +38,19 @@ _PLAN = MachinePlan(
 
 @dataclass(frozen=True, slots=True)
 class LabHost(Machine):
-    """A host of a lab, by its name, `kvm1`."""
+    """A host of a lab, named like `kvm1`."""
 
     @property
     def images(self) -> Path:
-        """Its storage folder, as the machine sees it; in the host it is /var/lib/libvirt/images."""
+        """Its storage folder as seen from the machine. On the host it is /var/lib/libvirt/images."""
         return self.home / "libvirt-lib" / "images"
 
     def start(self, names: Sequence[str], *, with_domain: bool = False) -> None:
-        """Start it; it goes on starting when this returns (see `wait_ready`).
+        """Start it. It may still be starting when this returns (see `wait_ready`).
 
         Arguments:
-            names: all machines of the lab, for /etc/hosts.
-            with_domain: the lab has a domain.
+            names: names of all machines of the lab, for /etc/hosts.
+            with_domain: whether the lab has a domain.
         """
         if self.pid is not None:
             self.write_names(names, with_domain=with_domain)
@@ -73,29 +73,29 @@ class LabHost(Machine):
                 if time.monotonic() > limit:
                     said = f"An answer of {what} on {self.name}"
                     raise InternalError(codes.LAB_TIMEOUT, what=said, seconds=READY_LIMIT, place=self.home / "log")
-                time.sleep(0.05)  # a program that starts tells nobody
+                time.sleep(0.05)  # a starting program sends no event
 
     def set_up(self, *, again: bool = False) -> None:
-        """Let VMs come and go over the migration network, encrypted or not, unless that was done before.
+        """Enable moves over the migration network, encrypted or not, unless that was done before.
 
         Arguments:
-            again: even then, whatever was changed since.
+            again: whether to do it again, whatever was changed since.
         """
         network = Network(subnet=f"{layout.migration(self.name)}/24")
         with self.client() as client:
             if client.settings().networks and not again:
                 return
-            client.enable()  # first: the list shows that all of it was done
+            client.enable()  # first: the list of networks shows that all was done
             client.change_settings(
                 SettingsChange(encryption=Protection.OPTIONAL, any_network=False, networks=[network])
             )
 
     def vms(self) -> list[str]:
-        """Return the names of its VMs, running or not; none while it is down."""
+        """Return the names of its VMs, running or not; empty if it is down."""
         return self.run("virsh", "-q", "list", "--all", "--name", check=False).stdout.split() if self.pid else []
 
     def client(self) -> Client:
-        """Speak to its daemon from the machine, through the host's own file system."""
+        """Return a client of its daemon, which the machine reaches through the host's file system."""
         return Client.local(self._settings())
 
     def _settings(self) -> Config:
@@ -106,8 +106,8 @@ class LabHost(Machine):
         return not self.run("virsh", "-q", "uri", check=False).returncode
 
     def _daemon_answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as door:
-            return not door.connect_ex(str(self._settings().socket))
+        with socket.socket(socket.AF_UNIX) as probe:
+            return not probe.connect_ex(str(self._settings().socket))
 
     def _furnish(self) -> None:
         home = self.home

@@ -28,7 +28,7 @@ _MODULES = (
 
 
 def prepare(lab: Layout) -> tuple[Path, Path]:
-    """Give the kernel and the initramfs, made on first use and kept for all labs.
+    """Return the kernel and the initramfs. They are created on first use and kept for all labs.
 
     Raises:
         InternalError: lab-command-failed.
@@ -47,15 +47,15 @@ def prepare(lab: Layout) -> tuple[Path, Path]:
 
 
 def _fetch(kernel: Path, modules: Path) -> None:
-    """Take kernel and modules out of Debian's package, without installing it."""
+    """Extract the kernel and its modules from Debian's package, without installing it."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             archive = _download(Path(folder))
-        except InternalError:  # the lists are missing, or older than the mirror
+        except InternalError:  # the package lists are missing, or older than the mirror
             run("apt-get", "update", "-q")
             archive = _download(Path(folder))
         content = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], capture_output=True, check=True).stdout
-    draft = modules.with_suffix(".new")  # put in place last of all: a start that is cut off here begins anew
+    draft = modules.with_suffix(".new")  # renamed last, so that an interrupted start begins again
     with tarfile.open(fileobj=io.BytesIO(content)) as package_files, tarfile.open(draft, "w") as kept:
         for member in package_files:
             name = Path(member.name).name
@@ -64,7 +64,7 @@ def _fetch(kernel: Path, modules: Path) -> None:
                 continue
             if name.startswith("vmlinuz-"):
                 kernel.write_bytes(file.read())
-                kernel.chmod(0o644)  # QEMU, which reads it, is not root
+                kernel.chmod(0o644)  # QEMU reads it, and is not root
             elif name.removesuffix(".ko").replace("-", "_") in _MODULES and name.endswith(".ko"):
                 member.name = name
                 kept.addfile(member, file)
@@ -104,7 +104,7 @@ def _build(source: str, modules: Path, initramfs: Path) -> None:
 
 
 class _Cpio:
-    """Writes the archive format of an initramfs (kernel's Documentation/driver-api/early-userspace/buffer-format)."""
+    """Writes the archive of an initramfs (kernel's Documentation/driver-api/early-userspace/buffer-format)."""
 
     def __init__(self) -> None:
         self._data = bytearray()

@@ -1,6 +1,6 @@
-"""The first process of a lab's host: mounts the host's folders, starts its programs, and keeps them.
+"""The first process of a lab's host: mounts the host's folders, starts its programs, and keeps them running.
 
-It is the init of a process namespace: when it ends, the kernel ends everything in the host.
+It is the init of a process namespace: when it ends, the kernel kills all processes of the host.
 """
 
 import contextlib
@@ -16,18 +16,18 @@ from pathlib import Path
 
 from vmferry.lab.root import BIND, PRIVATE, RECURSIVE, mount
 
-# Restarted like this by systemd on a real host; without a pause a program that cannot start would spin.
+# seconds; systemd does the same on a real host. Without a pause, a program that cannot start would use a whole CPU.
 _RESTART_PAUSE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class MachinePlan:
-    """What makes a machine a host or the domain controller.
+    """What makes a machine a host or a domain controller.
 
     Arguments:
-        folders: what of its home is mounted where.
-        programs: the command lines of those that run as long as it is up, by name.
-        first: a command that has to succeed before they are started.
+        folders: folders of its home, and where they are mounted.
+        programs: command lines of the programs that run while it is up, by name.
+        first: a command that must succeed before they are started.
     """
 
     folders: dict[str, str]
@@ -35,26 +35,26 @@ class MachinePlan:
     first: list[str] = field(default_factory=list)
 
 
-# In every machine; written by lab/machine.py.
+# On every machine; written by lab/machine.py.
 _FILES = {"hosts": "/etc/hosts", "resolv.conf": "/etc/resolv.conf"}
 
 
 def furnish(home: Path, folders: dict[str, str]) -> None:
-    """Give the host its own folders and files, in place of the machine's."""
+    """Mount the host's own folders and files over those of the machine."""
     mount("none", "/", "", RECURSIVE | PRIVATE)
     mount("tmpfs", "/run", "tmpfs")
     resolver = Path("/etc/resolv.conf").resolve()
-    if resolver.is_relative_to("/run"):  # the machine's, which is not there now
+    if resolver.is_relative_to("/run"):  # the machine's own, which /run now hides
         resolver.parent.mkdir(parents=True, exist_ok=True)
         resolver.touch()
     for name, target in {**folders, **_FILES}.items():
         mount(home / name, target, "", BIND)
-    small = Path("/run/small")  # a storage folder that is soon full
+    small = Path("/run/small")  # a small storage folder, for tests of a full one
     small.mkdir()
     mount("tmpfs", small, "tmpfs")
     subprocess.run(["mount", "-o", "remount,size=64m,mode=0755", str(small)], check=True)
-    # A /dev/kvm that QEMU may open and that does not work makes libvirt probe QEMU anew at each definition, for
-    # seconds: better it has none.
+    # A /dev/kvm that QEMU may open but that does not work makes libvirt probe QEMU at each definition, for seconds.
+    # It is hidden.
     if Path("/dev/kvm").exists():
         hidden = Path("/run/no-kvm")
         hidden.touch(mode=0)
@@ -62,11 +62,11 @@ def furnish(home: Path, folders: dict[str, str]) -> None:
 
 
 class Keeper:
-    """Starts programs and starts them again when they end.
+    """Starts programs and restarts them when they end.
 
     Arguments:
         programs: the command lines.
-        logs: the folder for what they print.
+        logs: the folder for their output.
     """
 
     def __init__(self, programs: dict[str, list[str]], logs: Path) -> None:
@@ -76,7 +76,7 @@ class Keeper:
         self._due: dict[str, float] = dict.fromkeys(programs, 0.0)
 
     def run(self) -> None:
-        """Keep them until this process is killed; reaps every orphan of the host."""
+        """Keep them running until this process is killed, and reap every orphan of the host."""
         waker, written = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(written)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -97,7 +97,7 @@ class Keeper:
                 self._programs[name], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self._running[process.pid] = name
-        process.returncode = 0  # reaped here, with the orphans; Popen must not wait for it
+        process.returncode = 0  # it is reaped with the orphans; Popen must not wait for it
 
     def _reap(self) -> None:
         while True:
@@ -113,7 +113,7 @@ class Keeper:
 
 
 def main() -> None:
-    """Be the init of the host named by its home folder and its name."""
+    """Run as the init of a host; arguments are its home folder and its name."""
     home, name = Path(sys.argv[1]), sys.argv[2]
     os.umask(0o022)
     plan = MachinePlan(**json.loads((home / "plan.json").read_text()))
@@ -125,7 +125,7 @@ def main() -> None:
     logs = home / "log"
     logs.mkdir(exist_ok=True)
     if plan.first and subprocess.run(plan.first, stdin=subprocess.DEVNULL, check=False).returncode:
-        sys.exit(1)  # it said why, in the log of this process
+        sys.exit(1)  # the log of this process has the reason
     (home / "started").touch()
     Keeper(plan.programs, logs).run()
 

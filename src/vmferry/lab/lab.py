@@ -1,4 +1,4 @@
-"""A whole lab: up, down, and what is in it."""
+"""A whole lab: its start, its end, and its machines."""
 
 import contextlib
 import shutil
@@ -18,12 +18,12 @@ MACHINE = "machine"
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
-    """How one host stands, or the domain controller.
+    """Status of a host or a domain controller.
 
     Arguments:
-        migration: its address on the migration network; none for the controller, which is not on it.
-        domain: that it belongs to.
-        samba: the version of a controller's Samba.
+        migration: its address on the migration network; None for a controller, which is not on it.
+        domain: the domain that it belongs to.
+        samba: version of a controller's Samba.
     """
 
     host: str
@@ -38,18 +38,18 @@ class MachineStatus:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """The lab of a name."""
+    """A lab, whether it is up or not."""
 
     layout: Layout
 
     @classmethod
     def named(cls, name: str = "lab") -> "Lab":
-        """Give the lab of that name, up or not."""
+        """Return the lab with a name."""
         return cls(Layout(name))
 
     @property
     def hosts(self) -> list[LabHost]:
-        """Its hosts, in order; none while it is down."""
+        """Its hosts, in order; empty if it is down."""
         names = [file.stem for file in self.layout.run.glob("kvm*.pid")]
         return [LabHost(self.layout, name) for name in sorted(names, key=lambda name: int(name.removeprefix("kvm")))]
 
@@ -61,12 +61,12 @@ class Lab:
 
     @property
     def controllers(self) -> list[Controller]:
-        """Its domain's controller, and that of the domain which trusts it; as far as there are."""
+        """The controllers of its domains that exist."""
         found = [Controller.of(self.layout, one) for one in domain.DOMAINS.values()]
         return [controller for controller in found if controller.made]
 
     def machine(self, name: str) -> Machine:
-        """Give a host, or a domain controller.
+        """Return a host or a domain controller.
 
         Raises:
             PreflightError: lab-down.
@@ -75,7 +75,7 @@ class Lab:
         return next((one for one in self.controllers if one.name == name), None) or self.host(name)
 
     def host(self, name: str) -> LabHost:
-        """Give one host.
+        """Return a host.
 
         Raises:
             PreflightError: lab-down.
@@ -101,18 +101,19 @@ class Lab:
         trust: bool = False,
         new: bool = False,
     ) -> None:
-        """Bring it up, or what is missing of it.
+        """Start the lab, or what is missing of it.
 
         Arguments:
-            count: how many hosts.
-            bandwidth: of the migration network, as tc(8) has it; None for no limit.
-            releases: hosts of another Debian release than the machine's, by name; one that is made keeps its own.
-            samba: with a domain, whose controller has this release's Samba, or the machine's (`MACHINE`); None for no
-                domain, unless there is one.
-            mirror: where another release comes from; None: from where this machine's own packages do.
-            say: is told how far its making is.
-            trust: with a second domain that trusts the first, and is trusted.
-            new: leave the hosts' settings as they are when vmferry was just installed.
+            count: number of hosts.
+            bandwidth: limit of the migration network, in the units of tc(8); None for no limit.
+            releases: Debian releases of hosts that do not have the machine's, by name of the host. A host that exists
+                keeps its release.
+            samba: release of the domain controller's Samba, or `MACHINE` for the machine's; None for no domain, unless
+                there is one.
+            mirror: mirror for other releases; None for the one that the machine's own packages come from.
+            say: called with messages about the progress.
+            trust: whether there is a second domain, with trust in both directions.
+            new: whether to leave the hosts' settings as after the installation of vmferry.
 
         Raises:
             UsageError: lab-host-unknown, lab-host-release.
@@ -134,7 +135,7 @@ class Lab:
             network.create_switch(self.layout)
             hosts = [LabHost(self.layout, name) for name in names]
             for host in hosts:
-                host.home.mkdir(exist_ok=True)  # the controller writes keytabs there
+                host.home.mkdir(exist_ok=True)  # the controller writes keytabs to it
             for controller in controllers:
                 controller.start(names, say)
             everybody = [*names, *(controller.name for controller in controllers)]
@@ -146,7 +147,7 @@ class Lab:
                 controller.wait_ready()
             if len(controllers) > 1:
                 for controller in controllers:
-                    controller.start(names, say)  # it knows the other now, and adds the trust
+                    controller.start(names, say)  # it now knows the other one, and adds the trust
             for host in [] if new else hosts:
                 host.set_up()
             for host in hosts:
@@ -155,7 +156,7 @@ class Lab:
     def _controllers(
         self, samba: str | None, mirror: str | None, say: Callable[[str], None], *, trust: bool
     ) -> list[Controller]:
-        """Give the controllers that the lab shall have."""
+        """Return the controllers that the lab should have."""
         if samba is None:
             return self.controllers
         wanted = domain.DOMAINS.values() if trust or len(self.controllers) > 1 else [domain.HOME]
@@ -166,7 +167,7 @@ class Lab:
         return found
 
     def _choose(self, host: Machine, release: str, mirror: str | None, say: Callable[[str], None]) -> None:
-        """Give a host its release, unless it has that one."""
+        """Set the release of a new host, or check that of a host that exists."""
         if not host.made:
             host.take_root(tree.prepare(self.layout, release, mirror, say))
         elif host.release != release:
@@ -174,19 +175,19 @@ class Lab:
             raise UsageError(codes.LAB_HOST_RELEASE, host=host.name, release=host.release, wanted=release, name=name)
 
     def down(self) -> None:
-        """End everything in it and leave nothing behind; the guest's image and other releases stay in the cache."""
+        """Stop the lab and remove all of it; only the guest's image and other releases stay in the cache."""
         with self.layout.lock():
             for name in network.hosts(self.layout):
                 Machine(self.layout, name).stop()
             network.delete(self.layout)
-            for place in (self.layout.run, self.layout.state):
-                if place.exists():
-                    shutil.rmtree(place)
-                with contextlib.suppress(OSError):  # another lab's
-                    place.parent.rmdir()
+            for folder in (self.layout.run, self.layout.state):
+                if folder.exists():
+                    shutil.rmtree(folder)
+                with contextlib.suppress(OSError):  # another lab uses it
+                    folder.parent.rmdir()
 
     def status(self) -> list[MachineStatus]:
-        """Tell how each host stands."""
+        """Return the status of each machine."""
         name = domain.NAME if self.controllers else None
         rows = [
             MachineStatus(

@@ -1,4 +1,4 @@
-"""Where a lab is: its names, folders and addresses."""
+"""Names, folders and addresses of a lab."""
 
 import fcntl
 import os
@@ -20,32 +20,32 @@ COMMAND_PORT = 9998
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The names of one lab; labs of different names live side by side.
+    """The names of one lab. Labs with different names can be up at the same time.
 
     Arguments:
-        name: short, since network interfaces and namespaces carry it.
+        name: a short name, because it is part of the names of network interfaces and namespaces.
     """
 
     name: str = "lab"
 
     @property
     def state(self) -> Path:
-        """What the hosts keep on disk."""
+        """The folder with the files of the hosts."""
         return Path("/var/lib/vmferry-lab") / self.name
 
     @property
     def run(self) -> Path:
-        """What is only there while the lab is up."""
+        """The folder with files that exist only while the lab is up."""
         return Path("/run/vmferry-lab") / self.name
 
     @property
     def cache(self) -> Path:
-        """Kernel and guest image, shared by all labs and kept when they go down."""
+        """The folder with the kernel and the guest's image, which all labs share and keep."""
         return Path("/var/cache/vmferry-lab")
 
     @property
     def shared(self) -> Path:
-        """A folder that every host of the lab sees at the same path."""
+        """A folder that every host of the lab has at the same path."""
         return self.state / "shared"
 
     @property
@@ -58,12 +58,12 @@ class Layout:
         return f"vmf-{self.name}-{host}"
 
     def home(self, host: str) -> Path:
-        """What one host keeps on disk."""
+        """The folder with the files of one host."""
         return self.state / host
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep others from bringing up or down any lab meanwhile; waits for them. The image is made under it, too."""
+        """Hold the lock for starting or stopping any lab, and for creating the image. Wait for other holders."""
         self.cache.mkdir(parents=True, exist_ok=True)
         folder = os.open(self.cache, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -73,20 +73,20 @@ class Layout:
             os.close(folder)
 
     def pid_file(self, process: str) -> Path:
-        """Where the process identifier of a host's init, or of the observer, is written down."""
+        """The file with the pid of a host's init, or of the observer."""
         return self.run / f"{process}.pid"
 
 
 def number(host: str) -> int:
-    """Give the number of a host from its name, `kvm7`; domain controllers come after the ninth, the last."""
+    """Return the number in the name of a host, such as `kvm7`; for a domain controller, 10 or more."""
     return 10 + CONTROLLERS.index(host) if host in CONTROLLERS else int(host.removeprefix("kvm"))
 
 
 def management(host: str) -> str:
-    """Give a host's address on the management network."""
+    """Return a host's address on the management network."""
     return f"{MANAGEMENT}.{number(host)}"
 
 
 def migration(host: str) -> str:
-    """Give a host's address on the migration network."""
+    """Return a host's address on the migration network."""
     return f"{MIGRATION}.{number(host)}"

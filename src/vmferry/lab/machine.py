@@ -1,4 +1,4 @@
-"""What every machine of a lab is, a host or the domain controller: namespaces, folders, a first process."""
+"""A machine of a lab, which is a host or a domain controller: its namespaces, folders and first process."""
 
 import json
 import os
@@ -24,19 +24,19 @@ START_LIMIT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine of a lab, by its name, `kvm1` or `dc`."""
+    """A machine of a lab, named like `kvm1` or `dc`."""
 
     lab: Layout
     name: str
 
     @property
     def home(self) -> Path:
-        """What it keeps on disk."""
+        """The folder with its files."""
         return self.lab.home(self.name)
 
     @property
     def tree(self) -> Path | None:
-        """The root it has in place of the machine's, when it is of another release."""
+        """Its root file system if it is of another release; None if it uses the machine's."""
         link = self.home / "tree"
         return link.readlink() if link.is_symlink() else None
 
@@ -49,11 +49,11 @@ class Machine:
 
     @property
     def made(self) -> bool:
-        """Whether it was ever started, so that its folders are of its release."""
+        """Whether it was ever started, so that its folders belong to its release."""
         return (self.home / "plan.json").exists()
 
     def take_root(self, tree: Path) -> None:
-        """Have a machine that was never started start from a tree (lab/tree.py)."""
+        """Set the root file system (lab/tree.py) of a machine that was never started."""
         self.home.mkdir(parents=True, exist_ok=True)
         link = self.home / "tree"
         link.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ class Machine:
 
     @property
     def pid(self) -> int | None:
-        """Its init, as the machine numbers it; None when it is down."""
+        """The pid of its init in the machine's namespace; None if it is down."""
         try:
             text = self.lab.pid_file(self.name).read_text()
             pid, started = text.split()
@@ -70,7 +70,7 @@ class Machine:
         return int(pid) if _started(int(pid)) == started else None
 
     def launch(self, plan: MachinePlan) -> None:
-        """Start its first process, in namespaces that are there; its programs go on starting when this returns.
+        """Start its first process in existing namespaces. Its programs may still be starting when this returns.
 
         Raises:
             InternalError: lab-timeout.
@@ -97,14 +97,14 @@ class Machine:
             if outer.poll() is not None or time.monotonic() > limit:
                 what = f"The start of {self.name}"
                 raise InternalError(codes.LAB_TIMEOUT, what=what, seconds=START_LIMIT, place=self.home / "init.log")
-            time.sleep(0.01)  # until unshare has forked
+            time.sleep(0.01)  # unshare has not forked yet
         self.lab.pid_file(self.name).write_text(f"{children[0]} {_started(children[0])}")
         threading.Thread(
             target=outer.wait, name=f"reap-{self.name}", daemon=True
         ).start()  # it outlives us, or we reap it
 
     def stop(self) -> None:
-        """End every process in it; nothing is asked, as when the power fails."""
+        """Kill every process in it, as a power failure would."""
         pid = self.pid
         if pid is not None:
             handle = os.pidfd_open(pid)
@@ -117,10 +117,10 @@ class Machine:
         self.lab.pid_file(self.name).unlink(missing_ok=True)
 
     def command(self, *arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:
-        """Give the command line that runs a command in this machine.
+        """Return the command line that runs a command on this machine.
 
         Arguments:
-            environment: variables that it gets besides.
+            environment: additional environment variables.
 
         Raises:
             PreflightError: lab-down.
@@ -128,7 +128,7 @@ class Machine:
         pid = self.pid
         if pid is None:
             raise PreflightError(codes.LAB_DOWN, name=self.lab.name)
-        # A tree does not have the folder that this process is in: there, commands begin at its root.
+        # A tree does not have the working folder of this process, so commands start at its root.
         folder, path = (["--wd=."], _path()) if self.tree is None else ([], root.PATH)
         return [
             *("nsenter", "--target", str(pid), "--mount", "--uts", "--net", "--pid", "--root", *folder),
@@ -143,10 +143,10 @@ class Machine:
     def run(
         self, *arguments: str, check: bool = True, text: str | None = None, timeout: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in this machine and wait for it.
+        """Run a command on this machine and wait for it.
 
         Arguments:
-            check: a failure raises CalledProcessError, with what was printed.
+            check: whether a failure raises CalledProcessError, with the output.
             text: its standard input.
             timeout: seconds.
         """
@@ -155,11 +155,11 @@ class Machine:
         )
 
     def write_names(self, names: Sequence[str], *, with_domain: bool) -> None:
-        """Write what it knows of the others and of the domain, in place: a running machine has these files mounted.
+        """Write its files about the other machines and the domain. They are not replaced, because they may be mounted.
 
         Arguments:
-            names: all machines of the lab.
-            with_domain: it has a domain.
+            names: names of all machines of the lab.
+            with_domain: whether the lab has a domain.
         """
         for name, text in (
             ("hosts", domain.hosts_file(names, with_domain=with_domain)),
@@ -173,12 +173,12 @@ class Machine:
 
 
 def _path() -> str:
-    """Give a PATH on which the vmferry of this very installation comes first."""
+    """Return a PATH that starts with the folder of this installation of vmferry."""
     return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"
 
 
 def _children(pid: int) -> list[int]:
-    """Give the child processes of ip-netns-exec's unshare; that one replaces ip, so there is one level."""
+    """Return the child processes of unshare, which `ip netns exec` has become."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
@@ -186,7 +186,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _started(pid: int) -> str | None:
-    """Give when a process started, in clock ticks (proc(5)): with it, a number that was used again is not mistaken."""
+    """Return the start time of a process in clock ticks (proc(5)). It differs for a process that reuses the pid."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (FileNotFoundError, ProcessLookupError):

@@ -1,7 +1,7 @@
-"""The lab's networks: a switch namespace with a bridge for management and one for migration, and the guests' wires.
+"""The lab's networks: a switch namespace with bridges for management and migration, and the guests' links.
 
-The guests' network ends in the switch namespace in one interface for each host, all with the same address, hardware
-address included: a guest reaches the observer wherever it runs, and the observer sees through which host it came.
+The guests' network has one interface for each host in the switch namespace. All have the same IP and hardware address:
+a guest reaches the observer from any host, and the observer sees which host a packet came through.
 """
 
 import contextlib
@@ -17,22 +17,22 @@ _OBSERVER_MAC = "02:00:0a:5d:00:01"
 
 
 def namespaces() -> list[str]:
-    """Give the names of all network namespaces."""
+    """Return the names of all network namespaces."""
     return [line.split()[0] for line in run("ip", "netns", "list").splitlines() if line.strip()]
 
 
 def hosts(lab: Layout) -> list[str]:
-    """Give the names of the hosts that have a namespace, domain controllers among them, running or not."""
+    """Return the names of the hosts and domain controllers that have a namespace, running or not."""
     names = [name.removeprefix(lab.namespace("")) for name in namespaces() if name.startswith(lab.namespace(""))]
     return [name for name in names if name in layout.CONTROLLERS or name.startswith("kvm")]
 
 
 def create_switch(lab: Layout) -> None:
-    """Make the switch namespace and its bridges, unless they are there."""
+    """Create the switch namespace and its bridges, unless they exist."""
     if lab.switch not in namespaces():
         run("ip", "netns", "add", lab.switch)
     inside(lab.switch, "ip", "link", "set", "lo", "up")
-    # One address at several interfaces: a strict check of the way back would drop what comes in by all but one.
+    # Several interfaces have one address: strict reverse path filtering would drop the packets of all but one.
     for scope in ("all", "default"):
         inside(lab.switch, "sysctl", "-qw", f"net.ipv4.conf.{scope}.rp_filter=0")
     present = inside(lab.switch, "ip", "-o", "link", "show")
@@ -43,13 +43,13 @@ def create_switch(lab: Layout) -> None:
 
 
 def connect_controller(lab: Layout, name: str) -> None:
-    """Make a domain controller's namespace and connect it to the management bridge; anew, if it is there."""
+    """Create a domain controller's namespace, replacing an old one, and connect it to the management bridge."""
     _make(lab, name)
     _plug(lab, name, "mgmt", layout.management(name))
 
 
 def connect_host(lab: Layout, host: str) -> None:
-    """Make a host's namespace and connect it to both bridges and to the observer; anew, if it is there."""
+    """Create a host's namespace, replacing an old one, and connect it to both bridges and to the observer."""
     space = _make(lab, host)
     _plug(lab, host, "mgmt", layout.management(host))
     _plug(lab, host, "mig", layout.migration(host))
@@ -76,7 +76,7 @@ def _plug(lab: Layout, machine: str, short: str, address: str) -> None:
     space = lab.namespace(machine)
     _wire(lab, space, short, _port(short, machine))
     inside(lab.switch, "ip", "link", "set", _port(short, machine), "master", short, "up")
-    # One that is started anew is where the others remember it; or they would miss it for seconds.
+    # The hardware address stays the same after a restart: other machines have it in their caches for seconds.
     inside(
         space, "ip", "link", "set", short, "address", "02:00:" + ":".join(f"{int(n):02x}" for n in address.split("."))
     )
@@ -85,21 +85,21 @@ def _plug(lab: Layout, machine: str, short: str, address: str) -> None:
 
 
 def _wire(lab: Layout, space: str, inner: str, outer: str) -> None:
-    inside(lab.switch, "ip", "link", "delete", outer, quiet=True)  # of a host that died half-way
+    inside(lab.switch, "ip", "link", "delete", outer, quiet=True)  # left by a start that was interrupted
     inside(space, "ip", "link", "add", inner, "type", "veth", "peer", "name", outer, "netns", lab.switch)
 
 
 def observer_interface(host: str) -> str:
-    """Name the observer's interface towards a host."""
+    """Return the name of the observer's interface to a host."""
     return _port("tap", host)
 
 
 def limit(lab: Layout, host: str, link: str, bandwidth: str | None) -> None:
-    """Set the bandwidth of one host's end of a link, both ways.
+    """Set the bandwidth of one host's link in both directions.
 
     Arguments:
         link: `management` or `migration`.
-        bandwidth: as tc(8) has it, e.g. `1gbit`; None for no limit.
+        bandwidth: in the units of tc(8), e.g. `1gbit`; None for no limit.
     """
     short = _LINKS[link]
     for space, device in ((lab.namespace(host), short), (lab.switch, _port(short, host))):
@@ -109,19 +109,19 @@ def limit(lab: Layout, host: str, link: str, bandwidth: str | None) -> None:
 
 
 def set_link(lab: Layout, host: str, link: str, *, up: bool) -> None:
-    """Pull a host's cable out, or put it in again."""
+    """Connect or disconnect a host's cable."""
     inside(lab.switch, "ip", "link", "set", _port(_LINKS[link], host), "up" if up else "down")
 
 
 def delete(lab: Layout) -> None:
-    """Delete every namespace of this lab, and with them all its interfaces."""
+    """Delete every namespace of this lab, and thereby all its interfaces."""
     for name in [lab.namespace(host) for host in hosts(lab)] + [lab.switch]:
         if name in namespaces():
             run("ip", "netns", "delete", name)
 
 
 def end_processes(lab: Layout, host: str) -> None:
-    """Kill what still runs in a host's namespace: of a start that was cut off, nobody noted the process."""
+    """Kill what still runs in a host's namespace. An interrupted start leaves no pid file."""
     space = lab.namespace(host)
     if space in namespaces():
         for pid in run("ip", "netns", "pids", space).split():

@@ -1,11 +1,11 @@
-"""Makes the lab's domain, inside the controller: `/usr/bin/python3 -P provision.py FILE.json`.
+"""Create the lab's domain, on its controller: `/usr/bin/python3 -P provision.py FILE.json`.
 
-Samba's modules belong to the system's Python, which need not have vmferry's packages: so this imports nothing of
-vmferry, and what it shall make comes in a file (lab/controller.py writes it). Working on the database itself, it
-needs no running Samba and no password on any command line. What is there already is left as it is.
+Samba's modules belong to the system's Python, which need not have vmferry's packages. So this module imports nothing of
+vmferry, and reads its task from a file that lab/controller.py writes. It works on the database, so it needs no running
+Samba and no password on a command line. What exists is not changed.
 
-A new domain takes half a minute of a processor. So it is made once for each version of Samba, and kept as a template
-whose keys no lab uses: each lab's copy gets keys and passwords of its own before Samba starts.
+Creating a domain takes half a minute of CPU time. So it is done once for each version of Samba, and kept as a template
+whose keys no lab uses: the copy of each lab gets its own keys and passwords before Samba starts.
 """
 
 import json
@@ -34,13 +34,13 @@ from samba.upgradehelpers import update_krbtgt_account_password, update_machine_
 
 STATE = Path("/var/lib/samba")
 SETTINGS = "/etc/samba/smb.conf"
-_READY = STATE / "renewed"  # the domain is this lab's own
+_READY = STATE / "renewed"  # exists when the domain has its own keys
 _AES = "24"  # 128 and 256 bits
-_RC4 = 23  # the account has such a key, and the domain gives no tickets for it
+_RC4 = 23  # the account has such a key, but the domain issues no tickets for it
 
 
 def main() -> None:
-    """Make what the file describes."""
+    """Create what the file describes."""
     wanted = json.loads(Path(sys.argv[1]).read_text())
     os.umask(0o077)
     parameters = LoadParm()
@@ -66,9 +66,9 @@ def main() -> None:
 
 
 def take(template: Path, wanted: dict[str, Any], parameters: LoadParm) -> None:
-    """Take a copy of the template; what a start that was cut off left is thrown away."""
-    for place in STATE.iterdir():
-        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    """Copy the template, or create it. What an interrupted start left is removed."""
+    for entry in STATE.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     if template.exists():
         shutil.copytree(template, STATE, dirs_exist_ok=True)
         return
@@ -84,7 +84,7 @@ def take(template: Path, wanted: dict[str, Any], parameters: LoadParm) -> None:
         serverrole="active directory domain controller",
         dns_backend="SAMBA_INTERNAL",
         dom_for_fun_level=getattr(dsdb, f"DS_DOMAIN_FUNCTION_{wanted['level']}"),
-        # The key that would encrypt the secrets lies beside them, and would be the same in all labs.
+        # The key that encrypts the secrets is stored beside them, and would be the same in all labs.
         plaintext_secrets=True,
     )
     draft = Path(wanted["draft"])
@@ -93,13 +93,13 @@ def take(template: Path, wanted: dict[str, Any], parameters: LoadParm) -> None:
     os.sync()
     try:
         draft.rename(template)
-    except OSError:  # another lab was faster
+    except OSError:  # another lab has created it meanwhile
         shutil.rmtree(draft)
 
 
 def renew(database: SamDB, wanted: dict[str, Any], parameters: LoadParm) -> None:
-    """Give the domain keys that no other lab has."""
-    for _ in range(2):  # the KDC takes tickets of the key before the last as well
+    """Give the domain keys of its own."""
+    for _ in range(2):  # the KDC also accepts tickets of the previous key
         update_krbtgt_account_password(database)
     secrets = Ldb(url=parameters.private_path("secrets.ldb"), session_info=system_session(), lp=parameters)
     controller = wanted["controller"]["name"]
@@ -112,7 +112,7 @@ def renew(database: SamDB, wanted: dict[str, Any], parameters: LoadParm) -> None
     )
     for _ in range(2):
         update_machine_account_password(database, secrets, names)
-    # Samba's own registration of these runs as a script at its start, over the network.
+    # Samba itself registers these names with a script, over the network, when it starts.
     full = f"{controller}.{wanted['realm'].lower()}"
     add_values(database, f"{controller}$", "servicePrincipalName", [f"ldap/{full}", f"ldap/{controller}"])
     settings = ldb.Message(ldb.Dn(database, database.domain_dn()))
@@ -121,14 +121,14 @@ def renew(database: SamDB, wanted: dict[str, Any], parameters: LoadParm) -> None
 
 
 def found(database: SamDB, account: str) -> Any:
-    """Give an account by its name; None if there is none."""
+    """Return an account by its name; None if it does not exist."""
     wanted = f"(sAMAccountName={ldb.binary_encode(account)})"
     result = database.search(base=database.domain_dn(), scope=ldb.SCOPE_SUBTREE, expression=wanted)
     return result[0] if result else None
 
 
 def add_values(database: SamDB, account: str, attribute: str, values: list[str]) -> None:
-    """Add what is missing of an account's values."""
+    """Add missing values to an attribute of an account."""
     entry = found(database, account)
     present = {str(value).lower() for value in entry.get(attribute, [])}
     missing = [value for value in values if value.lower() not in present]
@@ -139,7 +139,7 @@ def add_values(database: SamDB, account: str, attribute: str, values: list[str])
 
 
 def replace(database: SamDB, account: str, **values: str) -> None:
-    """Set values of an account."""
+    """Replace attributes of an account."""
     change = ldb.Message(found(database, account).dn)
     for attribute, value in values.items():
         change[attribute] = ldb.MessageElement(value, ldb.FLAG_MOD_REPLACE, attribute)
@@ -147,18 +147,18 @@ def replace(database: SamDB, account: str, **values: str) -> None:
 
 
 def add_person(database: SamDB, person: dict[str, Any], realm: str) -> None:
-    """Make somebody, with their password, groups and mark."""
+    """Create a user, with password, groups and the mark against delegation."""
     name, flag = person["name"], dsdb.UF_NOT_DELEGATED
     groups = [group for group in person["groups"] if not member(database, name, group)]
     if not groups:
-        return  # the groups are set last: all of it was done
+        return  # the groups are set last, so all was done
     password = Path(person["password"]).read_text().strip()
     if not found(database, name):
         database.newuser(name, password)
     else:
         database.setpassword(f"(sAMAccountName={ldb.binary_encode(name)})", password)
-    # The administrator that every domain has from the first lacks the longer name, by which MIT's client asks for those
-    # it acts for; Windows makes it up where it is not there, and Samba does not.
+    # The built-in administrator has no user principal name, which MIT Kerberos uses for the user that a service acts
+    # for. Windows derives a missing one, and Samba does not.
     long = f"{name}@{realm.lower()}"
     replace(database, name, **{"msDS-SupportedEncryptionTypes": _AES, "userPrincipalName": long})
     if person["sensitive"]:
@@ -169,13 +169,13 @@ def add_person(database: SamDB, person: dict[str, Any], realm: str) -> None:
 
 
 def member(database: SamDB, name: str, group: str) -> bool:
-    """Tell whether somebody is in a group."""
+    """Return whether a user is in a group."""
     entry = found(database, name)
     return entry is not None and str(entry.dn) in {str(value) for value in found(database, group).get("member", [])}
 
 
 def add_host(database: SamDB, host: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Join a host: its account, its names in the domain, its address in the domain's DNS."""
+    """Join a host to the domain: add its account, its service names, and its address in the DNS."""
     account, full = f"{host['name'].upper()}$", f"{host['name']}.{wanted['realm'].lower()}"
     if not found(database, account):
         database.newcomputer(host["name"].upper())
@@ -190,47 +190,47 @@ def add_host(database: SamDB, host: dict[str, Any], wanted: dict[str, Any]) -> N
 
 
 def add_address(database: SamDB, host: dict[str, Any], zone: str) -> None:
-    """Register a host's address in the domain's DNS."""
-    place = f"DC={host['name']},DC={zone},CN=MicrosoftDNS,DC=DomainDnsZones,{database.domain_dn()}"
+    """Add a host's address to the domain's DNS."""
+    name = f"DC={host['name']},DC={zone},CN=MicrosoftDNS,DC=DomainDnsZones,{database.domain_dn()}"
     address = ndr_pack(ARecord(host["address"]))
     try:
-        database.add({"dn": place, "objectClass": ["top", "dnsNode"], "dnsRecord": [address]})
+        database.add({"dn": name, "objectClass": ["top", "dnsNode"], "dnsRecord": [address]})
     except ldb.LdbError as error:
         if error.args[0] != ldb.ERR_ENTRY_ALREADY_EXISTS:
             raise
 
 
 def escaped(names: list[str]) -> list[str]:
-    """Give names with spaces as Samba's KDC looks them up: it does not know them as Windows has them registered."""
+    """Return names with spaces in the form that Samba's KDC looks up, which differs from that of Windows."""
     return [name.replace(" ", "\\ ") for name in names if " " in name]
 
 
 def write_keytab(database: SamDB, parameters: LoadParm, host: dict[str, Any], realm: str) -> None:
-    """Write a host's keys under its account's name and under each name of its services.
+    """Write a host's keys to a keytab, under the name of its account and under each service name.
 
-    Samba exports the account's keys. An account has one set of them, whatever name a ticket is for, and acceptors
-    such as CredSSP's look for the very name.
+    Samba exports the keys under the name of the account only. The keys are the same for all names of the account, and
+    acceptors such as CredSSP's look for the name of the service.
     """
     enable_net_export_keytab()
-    place = Path(host["keytab"])
+    keytab = Path(host["keytab"])
     account = f"{host['name'].upper()}$"
-    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=keytab.parent) as folder:
         exported = Path(folder, "exported")
         Net(None, parameters).export_keytab(keytab=str(exported), principal=account)
         keys = read_keytab(exported.read_bytes())
         draft = Path(folder, "keytab")
         names = [account, *host["services"]]
         draft.write_bytes(b"\5\2" + b"".join(entry(name, realm, key) for name in names for key in keys))
-        draft.rename(place)
+        draft.rename(keytab)
 
 
 def add_trust(database: SamDB, other: dict[str, Any]) -> None:
-    """Trust another domain, and be trusted, as an external one ([MS-ADTS] 6.1.6.7); each side does it for itself.
+    """Add an external trust in both directions ([MS-ADTS] 6.1.6.7). Each domain adds its own side.
 
-    That is all that the KDCs need. The account by which Windows' older protocols know the trust is not made.
+    The KDCs need nothing more. The account that older protocols of Windows use for a trust is not created.
     """
-    place = ldb.Dn(database, f"CN={other['name']},CN=System,{database.domain_dn()}")
-    if database.search(base=place.parent(), scope=ldb.SCOPE_ONELEVEL, expression=f"(trustPartner={other['name']})"):
+    name = ldb.Dn(database, f"CN={other['name']},CN=System,{database.domain_dn()}")
+    if database.search(base=name.parent(), scope=ldb.SCOPE_ONELEVEL, expression=f"(trustPartner={other['name']})"):
         return
     password = Path(other["password"]).read_text().strip().encode("utf-16-le")
     clear = drsblobs.AuthInfoClear()
@@ -242,7 +242,7 @@ def add_trust(database: SamDB, other: dict[str, Any]) -> None:
     both = drsblobs.trustAuthInOutBlob()
     both.count, both.current = 1, keys
     trust = {
-        "dn": place,
+        "dn": name,
         "objectClass": "trustedDomain",
         "trustPartner": other["name"],
         "flatName": other["short"],
@@ -258,7 +258,7 @@ def add_trust(database: SamDB, other: dict[str, Any]) -> None:
 
 
 def read_keytab(content: bytes) -> list[bytes]:
-    """Give what follows the name in each entry: the kind of name, when it was made, version, kind of key, key."""
+    """Return what follows the name in each entry: type of the name, time, version, type of the key, and the key."""
     keys, at = [], 2
     while at < len(content):
         (size,) = struct.unpack_from(">i", content, at)
@@ -266,7 +266,7 @@ def read_keytab(content: bytes) -> list[bytes]:
         if size > 0:
             (components,) = struct.unpack_from(">H", record)
             start = 2
-            for _ in range(components + 1):  # the realm, too
+            for _ in range(components + 1):  # one more for the realm
                 start += 2 + struct.unpack_from(">H", record, start)[0]
             (kind,) = struct.unpack_from(">H", record, start + 9)
             if kind != _RC4:
@@ -275,7 +275,7 @@ def read_keytab(content: bytes) -> list[bytes]:
 
 
 def entry(name: str, realm: str, key: bytes) -> bytes:
-    """Give an entry of a keytab: in MIT's format, each text with its length before it."""
+    """Return an entry of a keytab in MIT's format, in which the length precedes each text."""
     parts = name.split("/")
     texts = b"".join(struct.pack(">H", len(text)) + text.encode() for text in (realm, *parts))
     record = struct.pack(">H", len(parts)) + texts + key

@@ -1,8 +1,8 @@
-"""Changes to a tree as root (lab/tree.py), and becomes the command given: `python -m vmferry.lab.root TREE COMMAND...`.
+"""Change the root to a tree (lab/tree.py) and execute a command: `python -m vmferry.lab.root TREE COMMAND...`.
 
-The tree is mounted and then really is the root, where a chroot would leave the machine's for `ip netns exec` and
-`nsenter` to fall back into. Nobody writes to it, so all hosts of a release share one. What hosts keep (their homes),
-what labs share, and vmferry itself are mounted into it: both generations run the same source.
+The tree is mounted and becomes the real root. After a chroot, `ip netns exec` and `nsenter` would use the machine's
+root. The tree is read-only, so all hosts of a release share it. The folders of the hosts, the cache of all labs and
+vmferry itself are mounted into it: hosts of all releases run the same source.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def mount(source: str | Path, target: str | Path, kind: str = "", flags: int = 0) -> None:
-    """Attach a file system, as mount in section 2 of the manual does.
+    """Mount a file system (mount(2)).
 
     Raises:
         OSError: the kernel refused.
@@ -33,13 +33,13 @@ def mount(source: str | Path, target: str | Path, kind: str = "", flags: int = 0
     _check(_libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), flags, None), target)
 
 
-def places() -> list[Path]:
-    """Give the machine's folders that a tree has at the same places, so that it must have them to mount on."""
+def shared_folders() -> list[Path]:
+    """Return the folders of the machine that are mounted at the same paths in a tree."""
     return [Layout().state.parent, Layout().cache]
 
 
 def source(tree: Path | None) -> Path:
-    """Give where vmferry's source is in a root; None stands for the machine's."""
+    """Return the path of vmferry's source in a tree; None stands for the machine's root."""
     if tree is None:
         return Path(vmferry.__file__).parent
     (packages,) = (tree / "usr/local/lib").glob("python3.*/dist-packages")
@@ -47,10 +47,10 @@ def source(tree: Path | None) -> Path:
 
 
 def change(tree: Path, *, writable: bool = False) -> None:
-    """Make a tree the root of this process; it has to be in a mount namespace and a process namespace of its own.
+    """Make a tree the root of this process, which must have its own mount and process namespaces.
 
     Arguments:
-        writable: the tree is still being made.
+        writable: whether the tree is still being created.
 
     Raises:
         OSError: the kernel refused.
@@ -61,26 +61,26 @@ def change(tree: Path, *, writable: bool = False) -> None:
     mount("tmpfs", tree / "tmp", "tmpfs")
     for folder in ("sys", "dev"):
         mount(f"/{folder}", tree / folder, "", BIND | RECURSIVE)
-    for place in places():
-        place.mkdir(parents=True, exist_ok=True)
-        mount(place, tree / place.relative_to("/"), "", BIND)
+    for shared in shared_folders():
+        shared.mkdir(parents=True, exist_ok=True)
+        mount(shared, tree / shared.relative_to("/"), "", BIND)
     mount(Path(vmferry.__file__).parent, tree / source(tree).relative_to("/"), "", BIND)
     if not writable:
         mount("none", tree, "", BIND | _REMOUNT | _READ_ONLY)
     os.chdir(tree)
-    _check(_libc.pivot_root(b".", b"."), tree)  # the old root is then above the new one, at the same place
+    _check(_libc.pivot_root(b".", b"."), tree)  # the old root is then mounted over the new one
     _check(_libc.umount2(b".", _DETACH), tree)
     os.chdir("/")
 
 
-def _check(result: int, place: str | Path) -> None:
+def _check(result: int, path: str | Path) -> None:
     if result:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(place))
+        raise OSError(number, os.strerror(number), str(path))
 
 
 def main() -> None:
-    """Change the root and become the command, with an environment as after a start of the machine."""
+    """Change the root and execute the command, with the environment of a machine that has just started."""
     arguments = sys.argv[1:]
     writable = arguments[0] == "--writable"
     tree, *command = arguments[1:] if writable else arguments

@@ -1,4 +1,4 @@
-"""Runs the system's programs for the lab, and reports what they say when they fail."""
+"""Run programs of the system for the lab, and report their output if they fail."""
 
 import subprocess
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from vmferry.core.errors import InternalError
 
 
 def run(*command: str, quiet: bool = False) -> str:
-    """Run a command and give what it prints.
+    """Run a command and return its output.
 
     Arguments:
-        quiet: a failure is no error.
+        quiet: whether to ignore a failure.
 
     Raises:
-        InternalError: lab-command-failed, with what it said.
+        InternalError: lab-command-failed, with the output.
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and not quiet:
@@ -23,10 +23,10 @@ def run(*command: str, quiet: bool = False) -> str:
 
 
 def failed(command: Sequence[str], said: str) -> InternalError:
-    """Make the error of a command that failed."""
+    """Return the error of a command that failed."""
     return InternalError(codes.LAB_COMMAND, command=" ".join(command), why=said.strip() or "it said nothing")
 
 
 def inside(namespace: str, *command: str, quiet: bool = False) -> str:
-    """Run a command in a network namespace; as `run` else."""
+    """Run a command in a network namespace, like `run`."""
     return run("ip", "netns", "exec", namespace, *command, quiet=quiet)

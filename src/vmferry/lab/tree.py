@@ -1,6 +1,6 @@
-"""The root of a host of another Debian release: made once, with mmdebstrap and pip, and kept for all labs.
+"""Root file systems for hosts of another Debian release: created once, with mmdebstrap and pip, and kept for all labs.
 
-It holds Debian's own libvirt, QEMU and Python, and the packages that vmferry needs; vmferry itself is mounted into it
+A tree has Debian's libvirt, QEMU and Python, and the packages that vmferry needs. vmferry itself is mounted into it
 when a host starts (lab/root.py).
 """
 
@@ -24,13 +24,13 @@ from vmferry.lab import root
 from vmferry.lab.layout import Layout
 from vmferry.lab.shell import failed, run
 
-SPACE = 1 << 30  # bytes: 450 MiB when made, and what was fetched while it is
+SPACE = 1 << 30  # bytes: 450 MiB for the tree, and the downloads while it is created
 EVERY = 5.0  # seconds between lines of progress
-# What has no wheels: of the first three there are packages, without krb5 a host has no CredSSP.
+# These have no wheels. The first three are installed as packages; without krb5 a host has no CredSSP.
 _DEBIANS = ("libvirt-python", "gssapi", "python-ldap", "krb5")
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-# When lab is killed, what it started dies; and what that has mounted is never seen by the machine, nor left behind.
+# If the lab is killed, so are the programs that it started. Their mounts are not visible to the machine.
 _APART = [
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
@@ -39,13 +39,13 @@ _APART = [
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A Debian release that a host can have.
+    """A Debian release for hosts.
 
     Arguments:
         name: Debian's code name.
-        python: the version of its Python.
-        packages: what a host needs; python3-libvirt because libvirt's binding has to fit its libvirt, and
-            python3-gssapi and -ldap because there are no wheels of them.
+        python: version of its Python.
+        packages: packages for a host, among them python3-libvirt, because the binding must fit libvirt, and
+            python3-gssapi and python3-ldap, which have no wheels.
     """
 
     name: str
@@ -81,11 +81,11 @@ RELEASES = {
 
 
 def prepare(lab: Layout, name: str, mirror: str | None = None, say: Callable[[str], None] = lambda _: None) -> Path:
-    """Give the tree of a release, made on first use. The lab's lock has to be held.
+    """Return the tree of a release. It is created on first use. The caller must hold the lab's lock.
 
     Arguments:
-        mirror: where Debian's packages come from; None: from the mirror that this machine's apt uses.
-        say: is told how far it is.
+        mirror: mirror of Debian; None for the one that this machine's apt uses.
+        say: called with messages about the progress.
 
     Raises:
         PreflightError: lab-space.
@@ -101,32 +101,32 @@ def prepare(lab: Layout, name: str, mirror: str | None = None, say: Callable[[st
         needed = SPACE >> 20
         raise PreflightError(codes.LAB_SPACE, folder=str(lab.cache), free=free >> 20, release=name, needed=needed)
     started = time.monotonic()
-    say(f"Making the root of {name} hosts in {tree}, once: some 110 MB to fetch, 450 MiB on disk.")
-    draft = tree.with_suffix(".new")  # its name is changed last of all: one that was cut off is begun anew
+    say(f"Creating the root of {name} hosts in {tree}, once: about 110 MB to download, 450 MiB on disk.")
+    draft = tree.with_suffix(".new")  # renamed last, so that an interrupted one is created again
     if draft.exists():
         shutil.rmtree(draft)
     try:
         _install(release, draft, mirror or _mirror(release, tree), say)
-        say("installing what vmferry needs ...")
+        say("installing the packages that vmferry needs ...")
         packages = draft / f"usr/local/lib/python{release.python}/dist-packages"
         _install_python(release, packages)
         _furnish(draft, packages)
-        os.sync()  # or a power failure might leave empty files under the final name
+        os.sync()  # otherwise a power failure might leave empty files under the final name
         draft.rename(tree)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)  # the disk may be full of it
-    say(f"Made in {time.monotonic() - started:.0f} s.")
+        shutil.rmtree(draft, ignore_errors=True)  # it may fill the disk
+    say(f"Created in {time.monotonic() - started:.0f} s.")
     return tree
 
 
 def release(tree: Path) -> str:
-    """Name the release of a tree."""
+    """Return the release of a tree."""
     return tree.name.partition("-")[0]
 
 
 def _key(release: Release) -> str:
-    """Give what stands for all that a tree is made of, so that one that was made of something else is not taken."""
-    content = [asdict(release), _requirements(), _programs(), [str(place) for place in root.places()]]
+    """Return a digest of all that a tree is created from, so that a tree with other content is not used."""
+    content = [asdict(release), _requirements(), _programs(), [str(folder) for folder in root.shared_folders()]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
@@ -134,7 +134,7 @@ def _mirror(release: Release, tree: Path) -> str:
     """Return the URL of the mirror of Debian that this machine's apt uses.
 
     Raises:
-        UnreachableError: lab-mirror; it uses none.
+        UnreachableError: lab-mirror: it uses none.
     """
     listed = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages").split()
     found = next((url.rstrip("/") for url in listed if url.rstrip("/").endswith("/debian")), None)
@@ -145,7 +145,7 @@ def _mirror(release: Release, tree: Path) -> str:
 
 
 def _install(release: Release, draft: Path, mirror: str, say: Callable[[str], None]) -> None:
-    """Install Debian. mmdebstrap's phases are told as they come, and between them a line of its every five seconds."""
+    """Install Debian. Report each phase of mmdebstrap, and a line of its output every five seconds."""
     options = ["--mode=root", "--variant=minbase", "--verbose", f"--include={','.join(release.packages)}"]
     apt = ['APT::Install-Recommends "false"', 'Acquire::http::Timeout "20"', 'Acquire::Retries "2"']
     options += [f"--aptopt={option}" for option in apt]
@@ -174,14 +174,14 @@ def _install(release: Release, draft: Path, mirror: str, say: Callable[[str], No
                 say(words.removeprefix("I: ") if phase else f"  {words}")
                 told = time.monotonic()
     if wrong.startswith(("Failed to fetch", "The repository", "Unable to fetch")):
-        place = draft.with_suffix("")
-        raise UnreachableError(codes.LAB_MIRROR, release=release.name, mirror=mirror, why=wrong, place=str(place))
+        tree = draft.with_suffix("")
+        raise UnreachableError(codes.LAB_MIRROR, release=release.name, mirror=mirror, why=wrong, place=str(tree))
     if process.returncode:
         raise failed(command, f"{wrong or words}; see {draft.with_suffix('.log')}")
 
 
 def _requirements() -> list[str]:
-    """Give what a host's vmferry needs, but the bindings that are Debian's."""
+    """Return the requirements of vmferry on a host, without those that are installed as packages of Debian."""
     found = []
     for line in metadata.requires("vmferry") or []:
         requirement, _, marker = line.partition(";")
@@ -191,13 +191,13 @@ def _requirements() -> list[str]:
 
 
 def _programs() -> list[tuple[str, str]]:
-    """Give the names of vmferry's programs, and the module whose `main` each one is."""
+    """Return the names of vmferry's programs, each with the module of its `main`."""
     found = metadata.distribution("vmferry").entry_points.select(group="console_scripts")
     return sorted((program.name, program.module) for program in found)
 
 
 def _install_python(release: Release, packages: Path) -> None:
-    """Put Python's packages there with this Python's pip, which knows where to fetch; in the versions that are here."""
+    """Install the required Python packages with this machine's pip, in the versions of this machine."""
     machine = platform.machine()
     options = ["--python-version", release.python, "--implementation", "cp", "--only-binary", ":all:", "--no-compile"]
     for kind in ("manylinux_2_34", "manylinux_2_28", "manylinux2014"):
@@ -222,11 +222,11 @@ def _install_python(release: Release, packages: Path) -> None:
 
 
 def _furnish(draft: Path, packages: Path) -> None:
-    """Make the places to mount on and vmferry's programs, compile what nobody can later, and see that it is whole."""
-    for place in root.places():
-        (draft / place.relative_to("/")).mkdir(parents=True)
+    """Create mount points and vmferry's programs, compile the packages, and check that the programs can be imported."""
+    for folder in root.shared_folders():
+        (draft / folder.relative_to("/")).mkdir(parents=True)
     (packages / "vmferry").mkdir()
-    names = draft / "etc/resolv.conf"  # a host's own is mounted on it
+    names = draft / "etc/resolv.conf"  # a host's own file is mounted over it
     names.unlink(missing_ok=True)
     names.touch()
     for program, module in _programs():

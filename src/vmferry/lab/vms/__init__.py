@@ -1,1 +1,1 @@
-"""The lab's VMs: made, watched from outside, and moved to show what vmferry does."""
+"""The lab's VMs: create them, watch them from outside, and move them in a demonstration."""

@@ -1,4 +1,4 @@
-"""The demonstration: a busy VM moves with its disk, and what it went through is checked from outside."""
+"""The demonstration: a busy VM moves with its disk, and the result is verified from outside."""
 
 import subprocess
 import sys
@@ -14,12 +14,12 @@ _GUEST = Guest(name="web01", memory=1024, busy=512, rate=30, records=20, disks=(
 
 
 def demo(lab: Lab, *, keep: bool) -> int:
-    """Show one move; returns an exit code.
+    """Show one move. Return an exit code.
 
     Arguments:
-        keep: leave the lab up.
+        keep: whether to leave the lab up.
     """
-    _say("Bringing up two hosts, kvm1 and kvm2, that share nothing ...")
+    _say("Starting two hosts, kvm1 and kvm2, that share nothing ...")
     lab.up()
     try:
         one, two = lab.host("kvm1"), lab.host("kvm2")
@@ -31,7 +31,7 @@ def demo(lab: Lab, *, keep: bool) -> int:
             return _move(observer, one, two)
     finally:
         if keep:
-            _say(f"\nLook around: vmferry lab exec --name {lab.layout.name} kvm2 -- vmferry vm list")
+            _say(f"\nThe lab is up. Try: vmferry lab exec --name {lab.layout.name} kvm2 -- vmferry vm list")
         else:
             lab.down()
 
@@ -59,11 +59,11 @@ def _move(observer: Observer, one: LabHost, two: LabHost) -> int:
     twice = observer.ran_twice(guest.number)
     pause = observer.pause(started, ended + 0.5, guest.number)
     _say("")
-    _say(f"Seen from outside     {1000 * pause:.0f} ms without a tick of the guest, at most")
+    _say(f"Longest pause         {1000 * pause:.0f} ms without a packet of the guest, seen from outside")
     _say(f"Total time            {summary.total_time:.1f} s")
     _say(f"On the wire           {summary.wire_bytes / (1 << 20):.0f} MiB")
     _say(f"Memory verified       {tick.memory_errors} wrong pages of {guest.busy * 256}")
-    _say(f"Disk verified         {tick.disk_errors} wrong records of {tick.records}; all that was on it is equal")
+    _say(f"Disk verified         {tick.disk_errors} wrong records of {tick.records}; other content unchanged")
     _say(f"Ran on both hosts     {'never' if not twice else f'YES: ticks {twice[:5]}'}")
     return 1 if twice or tick.memory_errors or tick.disk_errors else 0
 

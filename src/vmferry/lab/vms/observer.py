@@ -1,7 +1,7 @@
-"""Hears the guests' ticks, and tells through which host each came and when: the pause as it looks from outside.
+"""Receive the guests' ticks, and record through which host and when each came. This shows the pause from outside.
 
-A thread for each host sits in the switch's namespace with a socket bound to that host's interface alone, so a tick's
-way in is known for certain.
+Each host has a thread in the switch's namespace, with a socket that is bound to the interface of that host. So the host
+of a tick is certain.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One tick: when it came (monotonic seconds), through which host, and what the guest said of itself."""
+    """One tick: when it came (monotonic seconds), through which host, and what the guest reported."""
 
     at: float
     host: str
@@ -44,11 +44,11 @@ class Tick:
 
 
 class Observer:
-    """Listens from `start` to `close`; a context manager.
+    """Listens until `close`. It is a context manager.
 
     Arguments:
-        lab: whose guests.
-        hosts: the names of the hosts to listen at.
+        lab: the lab of the guests.
+        hosts: names of the hosts to listen at.
     """
 
     def __init__(self, lab: Layout, hosts: list[str]) -> None:
@@ -56,7 +56,7 @@ class Observer:
         self._ticks: dict[int, list[Tick]] = {}
         self._closing = False
         self._sockets: dict[str, socket.socket] = {}
-        self._verify = int(time.time())  # a number that no earlier observer asked this guest for
+        self._verify = int(time.time())  # a number that no earlier observer has sent to this guest
         self._threads = []
         for host in hosts:
             opened = _open_in(lab.switch, network.observer_interface(host))
@@ -72,7 +72,7 @@ class Observer:
         self.close()
 
     def close(self) -> None:
-        """Stop listening; what was heard stays."""
+        """Stop listening. Ticks that came before are kept."""
         self._closing = True
         for thread in self._threads:
             thread.join(5.0)
@@ -80,14 +80,14 @@ class Observer:
             opened.close()
 
     def ticks(self, vm: int = 1, since: float = 0.0) -> list[Tick]:
-        """Give the ticks of a VM that came after a moment, in the order in which they came."""
+        """Return the ticks of a VM since a point in time, in the order in which they came."""
         with self._changed:
             return [tick for tick in self._ticks.get(vm, []) if tick.at >= since]
 
     def wait(
         self, wanted: Callable[[Tick], bool], vm: int = 1, timeout: float = 60.0, since: float | None = None
     ) -> Tick:
-        """Wait for a tick; those since `since` (default: now) count.
+        """Wait for a tick that came after `since` (default: now).
 
         Raises:
             InternalError: lab-timeout.
@@ -108,25 +108,25 @@ class Observer:
                     )
 
     def wait_ticking(self, host: str, vm: int = 1, timeout: float = 60.0) -> Tick:
-        """Wait until a VM ticks through a host."""
+        """Wait for a tick of a VM through a host."""
         return self.wait(lambda tick: tick.host == host, vm, timeout)
 
     def pause(self, since: float, until: float, vm: int = 1) -> float:
-        """Give the longest time without a tick, in seconds, between two moments (or now, if that is earlier)."""
+        """Return the longest time without a tick, in seconds, between two points in time (at most until now)."""
         moments = [tick.at for tick in self.ticks(vm) if since <= tick.at <= until]
         ends = [since, *moments, max(since, *moments, min(until, time.monotonic()))]
         return max(after - before for before, after in pairwise(ends))
 
     def lost(self, vm: int = 1, since: float = 0.0) -> int:
-        """Tell how many ticks never came, between the first and the last since a moment."""
+        """Return how many ticks are missing between the first and the last since a point in time."""
         numbers = {tick.number for tick in self.ticks(vm, since)}
         return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
 
     def ran_twice(self, vm: int | None = None) -> list[int]:
-        """Give the numbers that came through more than one host: there were two running copies.
+        """Return the numbers that came through more than one host: then two copies were running.
 
         Arguments:
-            vm: which; None for all that ticked.
+            vm: number of the VM; None for all VMs.
         """
         with self._changed:
             vms = list(self._ticks) if vm is None else [vm]
@@ -137,15 +137,15 @@ class Observer:
         return twice
 
     def command(self, text: str, vm: int = 1) -> None:
-        """Send a command to a guest, through every host; it is only on one."""
+        """Send a command to a guest through every host, because it may run on any of them."""
         for opened in self._sockets.values():
             try:
                 opened.sendto(text.encode(), (f"{layout.GUESTS}.{100 + vm}", layout.COMMAND_PORT))
             except OSError:
-                continue  # no guest there
+                continue  # the guest is not on this host
 
     def verify(self, vm: int = 1, timeout: float = 120.0) -> Tick:
-        """Have a guest check all its memory and all its disk records; gives the tick that says it is done.
+        """Have a guest verify all its memory and disk records. Return the tick that reports the result.
 
         Raises:
             InternalError: lab-timeout.
@@ -166,7 +166,7 @@ class Observer:
         while not self._closing:
             try:
                 data, attached, _, _ = opened.recvmsg(2048, 256)
-            except OSError:  # nothing came
+            except OSError:  # the wait is over
                 continue
             if len(data) != _TICK.size:
                 continue  # the answer to a command
@@ -180,7 +180,7 @@ class Observer:
 
 
 def _arrival(attached: list[tuple[int, int, bytes]]) -> float:
-    """Give the monotonic time at which the kernel took a datagram: this thread may have been kept waiting since."""
+    """Return the monotonic time at which the kernel received a datagram; this thread may have run later."""
     for level, kind, data in attached:
         if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
             seconds, nanoseconds = _TIMESPEC.unpack(data)
@@ -190,7 +190,7 @@ def _arrival(attached: list[tuple[int, int, bytes]]) -> float:
 
 
 def _open_in(namespace: str, interface: str) -> socket.socket:
-    """Open the socket of one interface; it stays in its namespace whoever uses it."""
+    """Open a socket for one interface. It stays in its namespace, whichever thread uses it."""
     made: list[socket.socket | OSError] = []
 
     def enter() -> None:
@@ -208,7 +208,7 @@ def _open_in(namespace: str, interface: str) -> socket.socket:
         except OSError as error:
             made.append(error)
 
-    thread = threading.Thread(target=enter)  # a thread's namespace is its own and ends with it
+    thread = threading.Thread(target=enter)  # the namespace of a thread ends with it
     thread.start()
     thread.join()
     if isinstance(made[0], OSError):

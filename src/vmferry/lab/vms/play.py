@@ -1,4 +1,4 @@
-"""What makes a lab ready to play with: hosts that are paired, and VMs."""
+"""Prepare a lab for use: pair its hosts, and add VMs."""
 
 import itertools
 import re
@@ -19,34 +19,34 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}")
 
 
 def pair(hosts: Sequence[LabHost]) -> int:
-    """Pair each two hosts, with one-time tokens, unless they are.
+    """Pair each two hosts with one-time tokens, unless they are paired.
 
     Returns:
-        How many pairs were made.
+        How many pairs were added.
     """
     made = 0
     for one, two in itertools.combinations(hosts, 2):
-        with one.client() as here, two.client() as there:
-            if two.name not in [host.name for host in here.hosts()]:
-                here.pair(there.invite().token, two.name)
+        with one.client() as first, two.client() as second:
+            if two.name not in [host.name for host in first.hosts()]:
+                first.pair(second.invite().token, two.name)
                 made += 1
     return made
 
 
 def add(lab: Lab, name: str, host: LabHost, memory: int = 256, disk: int = 1024) -> Guest:
-    """Make a VM on a host and start it: it changes a little memory and writes to its disk all the time.
+    """Create a VM on a host and start it. It changes memory and writes to its disk all the time.
 
     Arguments:
         memory: MiB.
         disk: MiB.
 
     Raises:
-        UsageError: lab-vm-name: no VM can have the name, or one has it already; lab-full.
+        UsageError: lab-vm-name: the name is invalid or in use, or the lab is full.
         InternalError: lab-command-failed: libvirt or qemu-img refused.
     """
-    there = {vm: one.name for one in lab.hosts for vm in one.vms()}
-    if name in there or not _NAME.fullmatch(name):
-        why = f"{there[name]} has a VM of that name" if name in there else "it takes letters, digits, dots and dashes"
+    owners = {vm: one.name for one in lab.hosts for vm in one.vms()}
+    if name in owners or not _NAME.fullmatch(name):
+        why = f"{owners[name]} has a VM of that name" if name in owners else "use letters, digits, dots and dashes"
         raise UsageError(codes.LAB_VM_NAME, name=name, why=why)
     number = next((one for one in _NUMBERS if one not in _taken(lab)), None)
     if number is None:
@@ -68,6 +68,6 @@ def add(lab: Lab, name: str, host: LabHost, memory: int = 256, disk: int = 1024)
 
 
 def _taken(lab: Lab) -> set[int]:
-    """Return the numbers of the guests that are there."""
+    """Return the numbers that guests of the lab have."""
     xmls = [one.run("virsh", "dumpxml", vm, check=False).stdout for one in lab.hosts for vm in one.vms()]
     return {int(found, 16) for xml in xmls for found in _MAC.findall(xml)}

@@ -1,4 +1,4 @@
-"""The lab's VM: a guest that changes its memory, writes to its disk and ticks, so that a move can be checked."""
+"""The lab's VM: a guest that changes its memory, writes to its disk and sends ticks, so that a move can be verified."""
 
 import re
 import subprocess
@@ -9,9 +9,9 @@ from vmferry.lab.host import LabHost
 
 IMAGES = "/var/lib/libvirt/images"
 
-# pti=on: QEMU below 9.0 loses writes while it moves an emulated VM, since clearing the dirty bitmap leaves the
-# translation cache as it is (mended by QEMU's commit 03bfc2188f06); one guest in six died of it. With page table
-# isolation the guest flushes that cache whenever it enters or leaves its kernel: none in 40 did.
+# pti=on: QEMU before 9.0 loses writes while it moves an emulated VM, because clearing the dirty bitmap does not flush
+# the translation cache (fixed by QEMU's commit 03bfc2188f06); one guest in six crashed. With page table isolation the
+# guest flushes that cache whenever it enters or leaves its kernel: none of 40 crashed.
 _XML = """\
 <domain type='qemu'>
   <name>{name}</name>
@@ -43,12 +43,12 @@ _WITH_ALL = ("--managed-save", "--snapshots-metadata", "--checkpoints-metadata",
 
 @dataclass(frozen=True, slots=True)
 class GuestDisk:
-    """A disk of the guest. Sizes in MiB.
+    """A disk of the guest. Sizes are in MiB.
 
     Arguments:
-        filled: how much of it holds data from the beginning.
+        filled: how much of it has data from the beginning.
         device: `disk`, or `cdrom`; a cdrom without a path is an empty drive.
-        options: of `qemu-img create`, e.g. `preallocation=metadata`, as virt-install makes its disks.
+        options: options of `qemu-img create`, e.g. `preallocation=metadata`, which virt-install uses.
     """
 
     target: str = "vda"
@@ -62,11 +62,11 @@ class GuestDisk:
     options: str = ""
 
     def path(self, vm: str) -> str:
-        """Name its file."""
+        """Return the path of its file."""
         return f"{self.folder}/{vm}-{self.target}.{self.format}"
 
     def xml(self, vm: str) -> str:
-        """Give its element of the domain's XML."""
+        """Return its element of the domain XML."""
         bus = "sata" if self.device == "cdrom" else "virtio"
         source = "" if self.empty else f"<source file='{self.path(vm)}'/>"
         readonly = "<readonly/>" if self.readonly else ""
@@ -78,10 +78,10 @@ class GuestDisk:
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What VM to make. Memory in MiB, `rate` in MiB of memory changed a second, `records` in disk records a second.
+    """A VM to create. Memory is in MiB, `rate` in changed MiB per second, `records` in disk records per second.
 
     Arguments:
-        machine: by default the newest of Debian 12's QEMU, which newer ones know, too; `q35` is their own newest.
+        machine: by default the newest of Debian 12's QEMU, which newer releases also have; `q35` is the newest of each.
     """
 
     name: str = "web01"
@@ -95,7 +95,7 @@ class Guest:
     machine: str = "pc-q35-7.2"
 
     def create(self, host: LabHost) -> None:
-        """Make its disks on a host, define it and start it.
+        """Create its disks on a host, define it and start it.
 
         Raises:
             CalledProcessError: libvirt or qemu-img refused.
@@ -121,7 +121,7 @@ class Guest:
         path = disk.path(self.name)
         options = ["-o", disk.options] if disk.options else []
         host.run("qemu-img", "create", "-q", "-f", disk.format, *options, path, f"{disk.size}M")
-        # The guest's records are in the last 64 MiB; what is filled here never changes and shows that a copy is whole.
+        # The guest's records are in the last 64 MiB. The rest never changes and shows that a copy is complete.
         steps = [f"write -q -P {1 + start % 251} {start}M 1M" for start in range(min(disk.filled, disk.size - 64))]
         arguments = [word for step in steps for word in ("-c", step)]
         if arguments:
@@ -129,16 +129,16 @@ class Guest:
 
 
 def state(host: LabHost, name: str) -> str:
-    """Tell how a VM stands on a host, in virsh's words; `absent` when there is none."""
+    """Return the state of a VM on a host, as virsh prints it; `absent` if it does not exist."""
     done = host.run("virsh", "domstate", name, check=False)
     return done.stdout.strip() if not done.returncode else "absent"
 
 
 def check_content(host: LabHost, disk: GuestDisk, path: str) -> None:
-    """See that what was filled at the beginning is there, byte by byte; the VM may be running.
+    """Verify every byte of the data that was filled in at the beginning. The VM may be running.
 
     Raises:
-        AssertionError: it is not.
+        AssertionError: the data differs.
     """
     steps = [f"read -q -P {1 + start % 251} {start}M 1M" for start in range(min(disk.filled, disk.size - 64))]
     arguments = [word for step in steps for word in ("-c", step)]
