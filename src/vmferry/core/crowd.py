@@ -1,4 +1,4 @@
-"""Who gives way where there are too many: places for connections are shared out by where these come from."""
+"""Share connections fairly: when there are too many, decide which one gives way."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ Key = TypeVar("Key")
 
 
 def origin(address: str) -> str:
-    """Return what stands for one caller: an IPv6 network can bring up a new address for each connection."""
+    """Return a key for one caller: an IPv6 network can use a new address for each connection."""
     try:
         known = ip_address(address.partition("%")[0])
     except ValueError:
@@ -22,12 +22,12 @@ def origin(address: str) -> str:
 
 
 def gives_way(held: Iterable[tuple[Key, str]]) -> Key:
-    """Return the one that makes room for a new connection: the oldest of those from where most of them come.
+    """Return the connection that makes room for a new one: the oldest of those from the most frequent origin.
 
-    So whoever opens many takes only their own places, and a silent one never outlasts all others.
+    A caller that opens many connections loses only its own, and a silent one never outlasts all others.
 
     Arguments:
-        held: each connection with its `origin`, the oldest first; there is at least one.
+        held: each connection with its `origin`, the oldest first; at least one.
     """
     listed = list(held)
     crowd = Counter(place for _, place in listed)

@@ -57,13 +57,13 @@ class Code:
     status: int = 500
 
     def explain(self, fields: Mapping[str, Any]) -> tuple[str, str]:
-        """Return what happened and the way out, in sentences.
+        """Return the reason and the remedy as sentences.
 
-        In the remedy, what stands between backquotes is a command: a field there is quoted for the shell, but for the
-        field `command`, which is one itself.
+        Text between backquotes in the remedy is a command: its fields are quoted for the shell, except for the field
+        `command`, which is a command itself.
 
         Raises:
-            LookupError, TypeError, ValueError: a field is missing, or is not of the kind that the pattern wants.
+            LookupError, TypeError, ValueError: a field is missing, or is not of the kind that the pattern needs.
         """
         fields = {**_ASSUMED, **fields}
         words = {key: value for key, value in fields.items() if isinstance(value, str) and key != "command"}
@@ -121,7 +121,7 @@ class VmferryError(Exception):
     def from_problem(problem: Any) -> "VmferryError":
         """Rebuild the error that a peer or the daemon sent; an unknown code keeps its sentences.
 
-        The peer may send what it likes: whatever JSON it is, an error comes of it.
+        A peer may send any JSON: the result is always an error.
         """
         problem = cleaned(problem) if isinstance(problem, dict) else {}
         name = str(problem.get("code", "unknown"))
@@ -154,7 +154,7 @@ def _line(text: str) -> str:
 
 
 class UsageError(VmferryError):
-    """The request itself is wrong: an unknown name, a value out of range, an option that is not built."""
+    """The request itself is wrong: an unknown name, a value out of range, an option that is not implemented."""
 
     exit_code = Exit.USAGE
 
@@ -178,13 +178,13 @@ class UnreachableError(VmferryError):
 
 
 class CancelledError(VmferryError):
-    """The job was cancelled on someone's request."""
+    """The job was cancelled on request."""
 
     exit_code = Exit.CANCELLED
 
 
 class InternalError(VmferryError):
-    """A fault of vmferry's own, or of a program below it."""
+    """A fault of vmferry itself, or of a program that it uses."""
 
 
 _STATUS = {

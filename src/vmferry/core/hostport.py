@@ -7,14 +7,14 @@ _DIGITS = 5  # of a port
 
 
 def host_port(text: str, default: int) -> tuple[str, int]:
-    """Read HOST, HOST:PORT or [HOST]:PORT.
+    """Parse HOST, HOST:PORT or [HOST]:PORT.
 
     Arguments:
         text: the address.
         default: the port if the text has none.
 
     Raises:
-        UsageError: it is something else (BAD_REQUEST).
+        UsageError: bad-request; the text has another form.
     """
     host, port = text, str(default)
     if text.startswith("["):

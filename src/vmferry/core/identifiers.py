@@ -1,4 +1,4 @@
-"""How VMs and hosts are named: one spelling of each, held to where a name comes in."""
+"""Names of VMs and hosts: one spelling of each, checked where a name comes in."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,13 +15,14 @@ _NAME_MAX = 240
 
 @dataclass(frozen=True, slots=True)
 class VmIdentity:
-    """Which VM something is done to.
+    """The VM that an action is for.
 
     Arguments:
-        uuid: of the VM; several VMs have it one after the other.
-        name: a VM of another name is not meant.
-        id: libvirt's number of this run of the VM: one that is started again has another. None: it is not known, and
-            then one that runs is not ended.
+        uuid: of the VM; several VMs can have it, one after the other.
+        name: of the VM; a VM with another name does not match.
+        id: libvirt's number of this run of the VM; it changes when the VM is started again. None if unknown: a running
+            VM
+            is then not ended.
     """
 
     uuid: str
@@ -30,9 +31,9 @@ class VmIdentity:
 
 
 def name_problem(name: str) -> str | None:
-    """Return why vmferry does not move a VM of that name; None when it does.
+    """Return why vmferry cannot move a VM with that name; None if it can.
 
-    libvirt takes nearly any text; white space at either end is part of the name.
+    libvirt accepts nearly any text; white space at either end is part of the name.
     """
     if not name or name in (".", "..") or "/" in name:
         return "it cannot be the name of a file"

@@ -1,4 +1,4 @@
-"""A job: what it is called, which phases it goes through, and how it can end."""
+"""A job: its identifier, its phases, and how it can end."""
 
 import re
 from enum import StrEnum
@@ -13,10 +13,10 @@ _FOLDER_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 
 def folder_name(job: str) -> str:
-    """Return the name of a job's own folders: its identifier, once it is sure that it is one.
+    """Return the name of a job's own folders: its identifier, once checked.
 
     Raises:
-        UsageError: bad-request; it would lead elsewhere.
+        UsageError: bad-request; the identifier would lead to another folder.
     """
     if not _FOLDER_NAME.fullmatch(job):
         raise UsageError(codes.BAD_REQUEST, detail=f"{job[:64]!r} is no job's identifier")
@@ -84,7 +84,7 @@ class Progress(BaseModel):
 
 
 class Summary(BaseModel):
-    """How a move went, once it has ended: as far as it came, if it failed. Times in seconds, sizes in bytes."""
+    """The result of a move that has ended, as far as it came if it failed. Times in seconds, sizes in bytes."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,8 +1,8 @@
-"""The job key: what one job's messages are known by once both hosts have authorised it.
+"""The job key: it authenticates one job's messages once both hosts have authorised the job.
 
-The destination makes it and hands it out in the grant. From then on nobody shows the key itself, only proofs of
-it: HMAC-SHA256 over the job, the fingerprints of both hosts' certificates and the purpose, so that a proof made
-for one job, one pair of hosts or one use is worth nothing for another.
+The destination makes it and returns it in the grant. From then on nobody sends the key itself, only proofs of it:
+HMAC-SHA256 over the job, the fingerprints of both hosts' certificates and the purpose. So a proof for one job, one pair
+of hosts or one purpose is worth nothing for another.
 """
 
 import hashlib
@@ -13,15 +13,15 @@ _BYTES = 32
 
 
 def new() -> str:
-    """Make a key; hex."""
+    """Return a new key as hex."""
     return secrets.token_hex(_BYTES)
 
 
 def proof(key: str, job: str, source_fingerprint: str, destination_fingerprint: str, purpose: str) -> str:
-    """Prove that one has the key, for one purpose; hex.
+    """Return a proof of the key for one purpose, as hex.
 
     Arguments:
-        key: hex, as `new` made it.
+        key: as `new` made it.
         job: the job's identifier.
         source_fingerprint: of the source host's certificate, hex.
         destination_fingerprint: of the destination host's certificate, hex.
@@ -42,7 +42,7 @@ def proof(key: str, job: str, source_fingerprint: str, destination_fingerprint: 
 
 
 def check(key: str, job: str, source_fingerprint: str, destination_fingerprint: str, purpose: str, shown: str) -> bool:
-    """Return whether a proof that was shown is right, in a time that does not depend on how wrong it is.
+    """Return whether a proof is right, in constant time.
 
     Raises:
         ValueError: the key, which is our own, is not hex of the right length.

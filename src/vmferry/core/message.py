@@ -1,12 +1,12 @@
-"""What one host says to another: the base of all such messages, and the kinds of text in them.
+"""Messages between hosts: their base class, and the kinds of text in them.
 
 Two hosts need not have the same release. Therefore:
 
-- The reader passes over what it does not know. A new property has a default, and a default never changes.
-- The sender leaves out what has its default (`wire`), so that an older reader is not troubled with it.
-- What the reader must understand, the sender names in `requires`; a reader that does not know it refuses the message.
-- A text is never taken as it comes: each has one of the types below. tests/core/test_message.py holds all messages
-  to that.
+- The reader ignores what it does not know. A new property has a default, and a default never changes.
+- The sender leaves out properties that have their default (`wire`), so that an older reader does not meet them.
+- The sender names in `requires` what the reader must understand; a reader that does not know it refuses the message.
+- Text is never used as it comes: each has one of the types below. tests/core/test_message.py checks this for all
+  messages.
 """
 
 import json
@@ -58,13 +58,13 @@ def _base64(text: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(printable)]
-"""A sentence or a word for people: made printable, and cut where it is too long."""
+"""A sentence or a word for people: made printable, and cut if it is too long."""
 
 Exact = Annotated[str, StringConstraints(max_length=_PATH_MAX), AfterValidator(_exact)]
-"""A name or a path: refused unless it is printable, for a changed one would be another one."""
+"""A name or a path: refused unless it is printable, because a changed one would be another one."""
 
 Document = Annotated[str, StringConstraints(max_length=_DOCUMENT), AfterValidator(_document)]
-"""XML or PEM: several lines, and nobody is shown it as it is."""
+"""XML or PEM: several lines, which nobody is shown unchanged."""
 
 Hex = Annotated[str, StringConstraints(max_length=256, pattern=r"^([0-9a-f]{2})*$")]
 """Bytes of a digest or a secret."""
@@ -76,7 +76,7 @@ Base64 = Annotated[str, StringConstraints(max_length=256 << 10, pattern=r"^[A-Za
 """Bytes of another protocol."""
 
 Values = Annotated[dict[str, Any], BeforeValidator(cleaned)]
-"""A JSON object whose properties nobody here knows: all its texts are made printable."""
+"""A JSON object with unknown properties: all its texts are made printable."""
 
 
 class Value(BaseModel):
@@ -93,7 +93,7 @@ class Value(BaseModel):
 
 
 class Message(Value):
-    """A message of its own."""
+    """A whole message."""
 
     requires: list[Line] = Field(
         default=[], max_length=64, description="what the reader must understand, or refuse the message"
@@ -108,7 +108,7 @@ class Message(Value):
         return names
 
     def wire(self) -> dict[str, Any]:
-        """Return the message as it is sent: JSON without what has its default."""
+        """Return the message as it is sent: JSON without properties that have their default."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
@@ -133,7 +133,7 @@ def load(text: str | bytes | bytearray) -> Any:
     """Return the JSON value that another host sent.
 
     Raises:
-        ValueError: it is no JSON (RFC 8259 has neither NaN nor Infinity), or so deep that it cannot be read.
+        ValueError: the text is not JSON (RFC 8259 has neither NaN nor Infinity), or is nested too deeply.
     """
     try:
         return json.loads(text, parse_constant=_constant)
@@ -142,15 +142,15 @@ def load(text: str | bytes | bytearray) -> Any:
 
 
 def read(kind: type[Kind], value: Any, host: str) -> Kind:
-    """Read what another host answered.
+    """Parse the answer of another host.
 
     Arguments:
         value: the JSON value.
         host: this host's name.
 
     Raises:
-        PreflightError: release-older; it needs what this release does not know.
-        InternalError: protocol; it is no such message.
+        PreflightError: release-older; the message needs what this release does not know.
+        InternalError: protocol; the value is not such a message.
     """
     try:
         return kind.model_validate(value)

@@ -1,17 +1,17 @@
-"""How the bytes of a move travel, as an administrator or a user chooses it."""
+"""How the data of a move travels, as an administrator or a user chooses it."""
 
 from enum import StrEnum
 
 
 class Encryption(StrEnum):
-    """Whether the migration's bytes are encrypted on the wire."""
+    """Whether the data of a move is encrypted on the network."""
 
     REQUIRED = "required"
     OFF = "off"
 
 
 class Performance(StrEnum):
-    """How a move's bytes travel."""
+    """How the data of a move travels."""
 
     TCP = "tcp"
     COMPRESSION = "compression"

@@ -1,19 +1,20 @@
-"""What the path of a disk's file may be: read in one way only, and none of vmferry's own names."""
+"""Paths of disk files: read in one way only, and never one of vmferry's own names."""
 
 import posixpath
 import unicodedata
 
 RESERVED = ".vmferry-"
-"""How vmferry's own files beside disks begin; no disk's name may."""
+"""The prefix of vmferry's own files beside disks; no disk's name may begin with it."""
 
 _NAME_MAX = 255 - 16  # bytes; libvirt and qemu-img put something behind some names
 
 
 def problem(path: str) -> str | None:
-    """Return why no disk can have that path; None when one can.
+    """Return why no disk can have that path; None if one can.
 
-    File systems differ in which names are one to them (case, Unicode normalisation, characters without width): what
-    may be vmferry's own name on any of them is not taken.
+    File systems differ in which names they treat as equal (case, Unicode normalisation, characters without width). A
+    name
+    that any of them could take for one of vmferry's own is refused.
     """
     if not path.startswith("/") or path.startswith("//") or posixpath.normpath(path) != path or path == "/":
         return "it is not absolute and plain, without `.`, `..`, `//` and a slash at its end"

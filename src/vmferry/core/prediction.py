@@ -1,9 +1,9 @@
-"""What a move will be like, foretold from measurements: a pure model of QEMU's pre-copy and of what is around it.
+"""Prediction of a move from measurements: a pure model of QEMU's pre-copy and of what happens around it.
 
-QEMU sends all memory in a first round, and in each later one what the guest wrote during the one before, until what
-is left goes within the longest pause allowed (docs/devel/migration; migration_iteration_run in migration/migration.c).
-With auto-converge it slows the guest down, step by step, where that writes more than half of what is sent
-(migration_trigger_throttle in migration/ram.c). libvirt mirrors disks first, then lets QEMU send memory.
+QEMU sends all memory in a first round, and in each later round what the guest wrote during the one before, until the
+rest can be sent within the longest pause allowed (docs/devel/migration; migration_iteration_run in
+migration/migration.c). With auto-converge it slows the guest down, step by step, if the guest writes more than half of
+what is sent (migration_trigger_throttle in migration/ram.c). libvirt mirrors disks first, then lets QEMU send memory.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ SCAN = 4 << 30  # bytes a second of memory that was never written: looked at, no
 
 
 class Convergence(StrEnum):
-    """Whether the copying of memory comes to an end."""
+    """Whether the copy of the memory converges."""
 
     CONVERGES = "converges"
     AUTO_CONVERGE = "converges-with-auto-converge"
@@ -43,7 +43,7 @@ class Convergence(StrEnum):
 
 
 class Measured(Value):
-    """What was measured for a prediction. Sizes in bytes, rates in bytes a second."""
+    """The measurements for a prediction. Sizes in bytes, rates in bytes a second."""
 
     memory: int = Field(ge=0, description="of the VM, all of it")
     used: int = Field(ge=0, description="of its memory, what was ever written: only that is sent")
@@ -56,10 +56,10 @@ class Measured(Value):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What was asked of the move, as far as it matters here.
+    """The options of the move that matter here.
 
     Arguments:
-        bandwidth: bytes a second that it may take; None: all there is.
+        bandwidth: bytes a second that it may use; None: all there is.
         max_downtime: seconds that the guest may pause; None: QEMU's own limit.
         auto_converge: whether the guest may be slowed down.
     """
@@ -70,7 +70,7 @@ class Wish:
 
 
 class Prediction(Value):
-    """What a move will be like. Times in seconds; they hold for the verdict: with auto-converge, if it takes that."""
+    """The prediction of a move. Times in seconds, for the given verdict: with auto-converge if it needs that."""
 
     verdict: Convergence
     reason: Line = Field(description="why, in one sentence")
@@ -82,12 +82,12 @@ class Prediction(Value):
 
 
 def watch(bandwidth: float, wish: Wish, deadline: float | None = None) -> int:
-    """Return the seconds for which a VM is to be watched: the slower the move, the smaller are the rates that matter.
+    """Return the seconds for which to watch a VM: the slower the move, the smaller are the rates that matter.
 
     Arguments:
         bandwidth: measured between the hosts, in bytes a second.
-        wish: what was asked of the move.
-        deadline: seconds from the request to its end; no more than a tenth of them is spent on this.
+        wish: the options of the move.
+        deadline: seconds from the request to its end; at most a tenth of them is spent on this.
     """
     least, most = WATCH
     if deadline is not None:
@@ -96,13 +96,13 @@ def watch(bandwidth: float, wish: Wish, deadline: float | None = None) -> int:
 
 
 def predict(measured: Measured, wish: Wish) -> Prediction:
-    """Foretell a move.
+    """Predict a move.
 
-    A move that would end only with auto-converge is told so, with its times, whether or not that was asked for.
+    If a move ends only with auto-converge, the result says so with its times, whether or not that option is set.
 
     Arguments:
-        measured: of the VM and of the way between the hosts.
-        wish: what was asked of the move.
+        measured: of the VM and of the route between the hosts.
+        wish: the options of the move.
     """
     rate = _rate(measured.bandwidth, wish)
     limit = DOWNTIME if wish.max_downtime is None else wish.max_downtime
@@ -138,7 +138,7 @@ def predict(measured: Measured, wish: Wish) -> Prediction:
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """The copying of memory while the guest runs: how long it takes, what is left for the pause, how it came there."""
+    """The copy of memory while the guest runs: how long it takes, and what is left for the pause."""
 
     seconds: float
     rest: float
@@ -147,12 +147,12 @@ class _Copy:
 
 
 def _rounds(measured: Measured, rate: float, limit: float, *, slowing: bool) -> _Copy | None:
-    """Go through QEMU's rounds; None when they come to no end.
+    """Compute QEMU's rounds; None if they never end.
 
     Arguments:
         rate: bytes a second that are sent.
-        limit: seconds of sending for which the guest may stand still.
-        slowing: whether the guest is slowed down as auto-converge does.
+        limit: seconds of sending for which the guest may be paused.
+        slowing: whether auto-converge slows the guest down.
     """
     threshold = rate * limit
     left, seconds = float(measured.used), 0.0
@@ -182,7 +182,7 @@ class _Throttle:
         self._seconds = self._written = self._sent = 0.0
 
     def slows(self, busy: float) -> float:
-        """Return what is left of the guest's dirty rate: taking time that it spent idle anyway changes nothing."""
+        """Return what is left of the guest's dirty rate: throttling time that the guest spent idle changes nothing."""
         return min(1.0, (1.0 - self.share) / max(busy, 0.01))
 
     def look(self, seconds: float, written: float, sent: float) -> None:
@@ -201,7 +201,7 @@ class _Throttle:
 
 
 def _rate(bandwidth: float, wish: Wish) -> float:
-    """Return the bytes of memory a second that will be sent."""
+    """Return the bytes of memory per second that will be sent."""
     return min(bandwidth, STREAM, wish.bandwidth or bandwidth)
 
 

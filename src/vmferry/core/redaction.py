@@ -1,6 +1,7 @@
-"""Our own secrets where they do not belong: known by their form, taken out of records and logs, refused as names.
+"""Find vmferry's own secrets where they do not belong.
 
-A person pastes a token where a name is asked for; a program puts one into a URL. What is written down must not have it.
+They are recognised by their form, removed from records and logs, and refused as names: a person may paste a token where
+a name is expected, a program may put one into a URL. Nothing that is written may contain one.
 """
 
 import logging
@@ -18,26 +19,26 @@ _TURNS = 3  # that something may be percent-encoded
 
 
 def redacted(text: str) -> str:
-    """Return a text without what looks like our secrets."""
+    """Return a text without anything that looks like one of our secrets."""
     return _PAIRING_TOKEN.sub("vmf1-...", _API_TOKEN.sub(r"\1-...", text))
 
 
 def redacted_path(path: str) -> str:
-    """Return a URL's path without what looks like our secrets, percent-encoded or not."""
+    """Return a URL's path without anything that looks like one of our secrets, percent-encoded or not."""
     return redacted(path) if not is_secret(path) else redacted(_decoded(path))
 
 
 def is_secret(text: str) -> bool:
-    """Return whether a text has something in it that looks like one of our secrets."""
+    """Return whether a text contains something that looks like one of our secrets."""
     plain = _decoded(text)
     return redacted(plain) != plain
 
 
 def not_secret(text: str) -> str:
-    """Refuse a name that is one of our secrets in the wrong place: names are kept and shown.
+    """Refuse a name that looks like one of our secrets: names are stored and shown.
 
     Raises:
-        ValueError: it looks like one.
+        ValueError: it looks like a secret.
     """
     if is_secret(text):
         raise ValueError("it has a token in it, which is a secret and no name")
@@ -45,7 +46,7 @@ def not_secret(text: str) -> str:
 
 
 def token_identifier(text: str) -> str:
-    """Return the identifier of a whole API token; any other text as it is."""
+    """Return the identifier of a whole API token; other text unchanged."""
     found = _API_TOKEN.fullmatch(text.strip())
     return found[1].removeprefix("vmft1-").lower() if found else text
 
@@ -60,20 +61,20 @@ def _decoded(text: str) -> str:
 
 
 class Formatter(logging.Formatter):
-    """Formats as another formatter does, with messages of one line each and without secrets."""
+    """Format like another formatter, with messages of one line each and without secrets."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
         self._inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record; a traceback has lines of its own."""
+        """Return the text of a record; a traceback has its own lines."""
         copy = logging.makeLogRecord(record.__dict__)
         copy.msg, copy.args = printable(record.getMessage(), _LONGEST), ()
         return redacted(self._inner.format(copy))
 
 
 def install() -> None:
-    """Have all that this process logs from now on go through `Formatter`."""
+    """Send all later log messages of this process through `Formatter`."""
     for handler in logging.getLogger().handlers:
         handler.setFormatter(Formatter(handler.formatter or logging.Formatter()))

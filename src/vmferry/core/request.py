@@ -1,6 +1,6 @@
-"""What one migration asks of libvirt: built alike on both hosts, so that the destination can hold the source to it.
+"""The migration request to libvirt, built identically on both hosts: the destination compares it with what comes.
 
-Source for parameters: libvirt's libvirt-domain.h (VIR_MIGRATE_PARAM_*).
+Source for flags and parameters: libvirt's libvirt-domain.h (virDomainMigrateFlags, VIR_MIGRATE_PARAM_*).
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from vmferry.core.messages.offer import Grant, Offer
 class Sockets:
     """The unix sockets of one job; the same paths on both hosts.
 
-    QEMU's user makes sockets of its own in `qemu`; what root trusts (rpc, control) is kept out of its reach.
+    QEMU's user creates its own sockets in `qemu`; the sockets that root trusts (rpc, control) are out of its reach.
     """
 
     folder: str
@@ -26,7 +26,7 @@ class Sockets:
 
     @property
     def rpc(self) -> str:
-        """Where the source's libvirt finds "the destination's libvirt"."""
+        """The socket on which the source's libvirt finds "the destination's libvirt"."""
         return f"{self.folder}/rpc.sock"
 
     @property
@@ -42,10 +42,10 @@ class Sockets:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One peer-to-peer migration as libvirt is asked for it.
+    """One peer-to-peer migration as requested from libvirt.
 
     Arguments:
-        bandwidth: MiB a second, as libvirt counts it; 0 means no limit.
+        bandwidth: MiB per second, as libvirt counts it; 0 means no limit.
         downtime: milliseconds the guest may pause; None leaves QEMU's default.
         channels: parallel memory streams; 0 means one ordinary stream.
     """

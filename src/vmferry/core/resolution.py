@@ -1,4 +1,4 @@
-"""Settling a move by hand, where the other host is gone for good: which ways are safe as far as this host knows."""
+"""Settling a move by hand if the other host is gone for good: which choices are safe as far as this host knows."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from vmferry.core.job import Phase, Role
 
 
 class Owner(StrEnum):
-    """Whose the VM is, as an administrator says."""
+    """The host that keeps the VM, as an administrator decides."""
 
     HERE = "here"
     THERE = "there"
 
 
 class ResolveChoice(BaseModel):
-    """One way to settle a move by hand."""
+    """One choice for settling a move by hand."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +44,7 @@ class Resolution(BaseModel):
 
 
 class ResolveRequest(BaseModel):
-    """Whose the VM is; the names show that the right move is meant."""
+    """The host that keeps the VM; the names show that the right move is meant."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,15 +55,15 @@ class ResolveRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What this host knows of a move.
+    """What this host knows about a move.
 
     Arguments:
         role: which end of the move this host is.
-        phases: what its journal has.
-        presence: how libvirt has the VM here: running, paused, busy, off, absent; None: libvirt does not answer.
+        phases: of its journal.
+        presence: the state of the VM here: running, paused, busy, off, absent; None: libvirt does not answer.
         answers: whether the other host answers.
         vm, host, peer: names of the VM, this host and the other one.
-        settled: whose the VM is, where an administrator has said so already.
+        settled: the owner, if an administrator has decided already.
     """
 
     role: Role
@@ -77,7 +77,7 @@ class Standing:
 
 
 def refusals(standing: Standing) -> dict[Owner, str]:
-    """Return why a way is not safe; a way that is not in it is open."""
+    """Return why choices are not safe; a choice that is missing in the result is safe."""
     found = _at_source(standing) if standing.role is Role.SOURCE else _at_destination(standing)
     if standing.settled is not None:
         other = Owner.THERE if standing.settled is Owner.HERE else Owner.HERE
@@ -125,7 +125,7 @@ def _at_destination(standing: Standing) -> dict[Owner, str]:
 
 
 def outcomes(standing: Standing) -> dict[Owner, str]:
-    """Return what becomes of the VM either way, in sentences."""
+    """Return what each choice means for the VM, in sentences."""
     vm, host, peer = standing.vm, standing.host, standing.peer
     if standing.role is Role.SOURCE:
         return {

@@ -1,4 +1,4 @@
-"""Texts of others, made so that they can be shown on a terminal and written into a log."""
+"""Make texts from elsewhere safe to show on a terminal and to write into a log."""
 
 import math
 import re
@@ -11,10 +11,11 @@ _COMMAND_LINE = re.compile(r"(?:\b[A-Z][A-Z0-9_]*=\S*\s+(?:\\\s+)?){2}|/\S*qemu-
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
-    """Return a text as one line without anything that a terminal or a reader could take for something else.
+    """Return a text as one line, without anything that could mislead a terminal or a reader.
 
     Control characters (ESC and line breaks among them), bidirectional overrides, invisible and unassigned characters
-    and lone surrogates become `?`; the end is cut off.
+    and
+    lone surrogates become `?`; a long text is cut.
 
     Arguments:
         longest: characters that are kept.
@@ -27,10 +28,11 @@ def printable(text: str, longest: int = LONGEST) -> str:
 
 
 def shortened(text: str, longest: int = 300) -> str:
-    """Return what a program said as one short line: its beginning and its end, without environments and command lines.
+    """Return the message of a program as one short line: its beginning and end, without environments and command lines.
 
-    libvirt quotes QEMU's whole command line and log in some of its errors: kilobytes that name nothing a reader needs,
-    and that are none of another host's business.
+    libvirt quotes QEMU's whole command line and log in some of its errors: kilobytes that a reader does not need and
+    that
+    no other host should see.
 
     Arguments:
         longest: characters that are kept.
@@ -49,7 +51,7 @@ def shortened(text: str, longest: int = 300) -> str:
 
 
 def cleaned(value: Any) -> Any:
-    """Return a JSON value with all texts in it printable; what is too deep or too much is left out."""
+    """Return a JSON value with all texts in it printable; what is nested too deeply or is too large is left out."""
     return _Cleaner().clean(value, _DEEPEST)
 
 

@@ -1,10 +1,11 @@
-"""Who may act for users at which host, as Active Directory has it: what to write, what to take away, what is missing.
+"""Delegation in Active Directory: who may act for users at which host, what to write, to remove, and what is missing.
 
-Two kinds do the same. Classic: the account of the host that acts lists the services (msDS-AllowedToDelegateTo), and a
-flag says whether the user must have come with a ticket ([MS-SFU] 1.3.3; [MS-ADTS] 2.2.16). Resource-based: the account
-of the host that is acted at lists who may (msDS-AllowedToActOnBehalfOfOtherIdentity), for all of its services.
+There are two kinds with the same effect. Classic: the account of the acting host lists the services
+(msDS-AllowedToDelegateTo), and a flag says whether the user must have come with a ticket ([MS-SFU] 1.3.3; [MS-ADTS]
+2.2.16). Resource-based: the account of the target host lists who may act there
+(msDS-AllowedToActOnBehalfOfOtherIdentity), for all of its services.
 
-Everything here is pure: directory/ reads accounts and carries changes out.
+This module is pure: directory/ reads accounts and carries out changes.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -37,7 +38,7 @@ _IMPLIED = {STORAGE, API.lower()}  # a KDC takes host/NAME for these as well ([M
 
 
 class DelegationKind(StrEnum):
-    """Where a delegation is written."""
+    """The kind of a delegation."""
 
     CLASSIC = "classic"
     RESOURCE = "resource-based"
@@ -54,17 +55,17 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A host's computer account.
+    """The computer account of a host.
 
     Arguments:
-        dn: where it is in the directory.
-        name: short, as the host calls itself.
-        full: in the domain's DNS.
-        sids: its own SID, first, and those of its groups as far as they can be seen.
+        dn: distinguished name in the directory.
+        name: the short name of the host.
+        full: the name of the host in the domain's DNS.
+        sids: its own SID first, then those of its groups, as far as they are visible.
         control: userAccountControl.
         targets: services that it may delegate to.
         names: its service principal names.
-        acting: who may act for others here; None: nobody.
+        acting: who may act for others at this host; None if nobody may.
     """
 
     dn: str
@@ -78,7 +79,7 @@ class Account:
 
     @property
     def unconstrained(self) -> bool:
-        """Whether it may act for everybody everywhere."""
+        """Whether it may act for every user at every host."""
         return bool(self.control & UNCONSTRAINED)
 
     @property
@@ -89,13 +90,13 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of one attribute of one account: values that come and values that go, and no others.
+    """A change to one attribute of one account: the values to add and to remove, and no others.
 
-    What is a single value, such as flags, goes whole and comes whole: nobody's change in between is lost.
+    A single value, such as flags, is replaced as a whole, so that no change made in between is lost.
 
     Arguments:
         account: the host's name, for people.
-        says: the same for people, a line for each value.
+        says: the change in words, one line for each value.
     """
 
     account: str
@@ -169,11 +170,11 @@ class Delegations(BaseModel):
 
 
 def principal(service: str, name: str, *, samba: bool) -> tuple[str, ...]:
-    r"""Return the names under which a service of a host is known.
+    """Return the names under which a service of a host is known.
 
     Arguments:
-        samba: the domain is Samba's, whose KDC looks names with spaces up with a backslash before each. (They are
-            written as Windows has them too: its tools, and other controllers, know these alone.)
+        samba: whether the domain is Samba's. Its KDC looks up names with spaces with a backslash before each space. The
+            names are also written as Windows has them, because its tools and other controllers know only these.
     """
     plain = f"{service}/{name}"
     return (plain, plain.replace(" ", "\\ ")) if samba and " " in plain else (plain,)
@@ -186,16 +187,16 @@ def names_of(account: Account, services: Iterable[str], *, samba: bool) -> list[
 
 
 def wanted(destination: Account, services: Collection[Service], *, samba: bool) -> list[str]:
-    """Return what a host's account has to list so that it may act at another."""
+    """Return the services that a host's account must list so that the host may act at another."""
     return names_of(destination, (SERVICES[one] for one in services), samba=samba)
 
 
 def grant(
     source: Account, destination: Account, services: Collection[Service], *, any_protocol: bool, samba: bool
 ) -> list[Change]:
-    """Return the changes by which one host may act for users at another, classic; none where it may.
+    """Return the changes that let one host act for users at another, classic; none if it may already.
 
-    Nothing is taken away, and "any protocol" is never turned off: others may need it.
+    Nothing is removed, and "any protocol" is never turned off: others may need it.
     """
     changes = []
     listed = _folded(source.targets)
@@ -208,9 +209,9 @@ def grant(
 
 
 def revoke(source: Account, destination: Account, *, samba: bool) -> list[Change]:
-    """Return the changes by which one host may no longer act at another, of whichever kind.
+    """Return the changes after which one host may no longer act at another, whatever the kind.
 
-    "Any protocol" goes with the last service that the account lists.
+    "Any protocol" is removed with the last service that the account lists.
     """
     changes = []
     # Of a domain that was Samba's once, both forms go, whoever is asked.
@@ -224,7 +225,7 @@ def revoke(source: Account, destination: Account, *, samba: bool) -> list[Change
 
 
 def grant_at_resource(source: Account, destination: Account) -> list[Change]:
-    """Return the change by which one host may act for users at another, resource-based; none where it may."""
+    """Return the change that lets one host act for users at another, resource-based; None if it may already."""
     if descriptor.allows(destination.acting, set(source.sids)):
         return []
     return _acting(destination, source, descriptor.allow(destination.acting, source.sids[0]))
@@ -283,7 +284,7 @@ def name_faults(account: Account, registered: Registered, *, samba: bool) -> lis
 
 
 def register(account: Account, faults: Sequence[NameFault], registered: Registered) -> list[Change]:
-    """Return the changes that mend the service names of a host: first others lose them, then it gets them.
+    """Return the changes that correct the service names of a host: first others lose them, then the host gets them.
 
     A directory refuses a name that another account has.
     """
@@ -318,7 +319,7 @@ def _values(account: Account, attribute: str, add: Sequence[str] = (), remove: S
 
 
 def _flags(account: Account, control: int) -> Change:
-    """Change flags only if nobody else changed one meanwhile: the old value goes, the new one comes, or neither."""
+    """Replace flags as a whole: the old value is replaced, or nothing changes if someone else has changed them."""
     says = ("+ any protocol" if control & ANY_PROTOCOL else "- any protocol",)
     return Change(account.name, account.dn, CONTROL, _encoded([str(control)]), _encoded([str(account.control)]), says)
 
@@ -345,7 +346,7 @@ def _entries(found: Descriptor) -> tuple[descriptor.Ace, ...]:
 
 
 def _folded(names: Iterable[str]) -> AbstractSet[str]:
-    """Names as the directory compares them."""
+    """Return names as the directory compares them."""
     return {name.lower() for name in names}
 
 

@@ -1,7 +1,7 @@
 """Security identifiers and descriptors as the directory keeps them ([MS-DTYP] 2.4.2, 2.4.4 to 2.4.6).
 
-They say who may act for users at a host (msDS-AllowedToActOnBehalfOfOtherIdentity). Entries that this module does not
-understand are kept byte for byte: they are someone else's.
+They hold who may act for users at a host (msDS-AllowedToActOnBehalfOfOtherIdentity). Entries that this module does not
+understand are kept byte for byte: they belong to others.
 """
 
 import struct
@@ -35,12 +35,12 @@ class Ace:
 
     @property
     def mask(self) -> int:
-        """The rights; none where the kind is another."""
+        """The access mask; 0 for other kinds."""
         return int.from_bytes(self.body[:4], "little") if self.kind in (ALLOWED, DENIED) else 0
 
     @property
     def sid(self) -> str:
-        """Whom it is about; empty where the kind is another, or it cannot be read."""
+        """The SID; empty for other kinds, or if it cannot be read."""
         if self.kind not in (ALLOWED, DENIED):
             return ""
         try:
@@ -78,10 +78,10 @@ class Descriptor:
 
 
 def sid_text(data: bytes) -> str:
-    """Write a SID as people do; what follows it is not looked at.
+    """Return a SID in its text form; bytes after it are ignored.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: the bytes are not a SID.
     """
     if len(data) < 8 or data[0] != 1 or len(data) < 8 + 4 * data[1] or data[1] > 15:
         raise ValueError("it is no security identifier")
@@ -90,10 +90,10 @@ def sid_text(data: bytes) -> str:
 
 
 def sid_bytes(text: str) -> bytes:
-    """Write a SID as the directory does.
+    """Return a SID in its binary form.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: the text is not a SID.
     """
     mark, revision, authority, *rest = text.split("-")
     if mark != "S" or revision != "1" or len(rest) > 15:
@@ -107,10 +107,10 @@ def sid_bytes(text: str) -> bytes:
 
 
 def parse(data: bytes) -> Descriptor:
-    """Read a descriptor.
+    """Parse a descriptor.
 
     Raises:
-        ValueError: it is none, or cut off.
+        ValueError: the bytes are not a descriptor, or are cut off.
     """
     try:
         revision, reserved, control, owner, group, sacl, dacl = _HEADER.unpack_from(data)
@@ -129,7 +129,7 @@ def parse(data: bytes) -> Descriptor:
 
 
 def build(descriptor: Descriptor) -> bytes:
-    """Write a descriptor, self-relative: owner, group, audit list, access list."""
+    """Build a self-relative descriptor: owner, group, audit list, access list."""
     control = descriptor.control | _SELF_RELATIVE
     parts, places = b"", []
     for part in (
@@ -160,7 +160,7 @@ def allows(descriptor: Descriptor | None, sids: AbstractSet[str]) -> bool:
 
 
 def allow(descriptor: Descriptor | None, sid: str) -> Descriptor:
-    """Let one more act here; whoever may already is left as they are."""
+    """Add one more SID that may act here; those that may already are left as they are."""
     found = descriptor or Descriptor()
     entry = Ace(ALLOWED, 0, FULL.to_bytes(4, "little") + sid_bytes(sid))
     if allows(descriptor, {sid}) or found.dacl is None or entry in found.dacl.entries:
@@ -170,7 +170,7 @@ def allow(descriptor: Descriptor | None, sid: str) -> Descriptor:
 
 
 def disallow(descriptor: Descriptor | None, sid: str) -> Descriptor | None:
-    """Take away what lets one act here; None: nothing is left, and the attribute can go."""
+    """Remove what lets a SID act here; return None if nothing is left, so that the attribute can be removed."""
     if descriptor is None or descriptor.dacl is None:
         return descriptor
     kept = tuple(one for one in descriptor.dacl.entries if one.kind != ALLOWED or one.sid != sid)

@@ -1,4 +1,4 @@
-"""Reads which names a keytab has keys for (MIT krb5, doc/formats/keytab_file_format), and leaves the keys alone."""
+"""Read which names a keytab has keys for (MIT krb5, doc/formats/keytab_file_format), without the keys."""
 
 import struct
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class KeytabEntry:
 
 
 def entries(data: bytes) -> list[KeytabEntry]:
-    """Return what a keytab has keys for.
+    """Return the entries of a keytab.
 
     Raises:
-        ValueError: it is no keytab, or cut off.
+        ValueError: the bytes are not a keytab, or are cut off.
     """
     if data[:2] != b"\x05\x02":
         raise ValueError("it is no keytab")
@@ -42,13 +42,13 @@ def entries(data: bytes) -> list[KeytabEntry]:
 
 
 def account(found: list[KeytabEntry]) -> KeytabEntry | None:
-    """Return the entry of the host's own account in the domain, whose name ends in $: the newest."""
+    """Return the newest entry of the host's own account in the domain, whose name ends in $."""
     accounts = [entry for entry in found if entry.name.endswith("$") and "/" not in entry.name]
     return max(accounts, key=lambda entry: entry.number, default=None)
 
 
 def serves(found: list[KeytabEntry], service: str) -> bool:
-    """Return whether there is a key for a service, whatever host name it is under; the account's is one for all."""
+    """Return whether there is a key for a service, under any host name; a key of the account serves all services."""
     return account(found) is not None or any(entry.name.lower().startswith(f"{service}/".lower()) for entry in found)
 
 

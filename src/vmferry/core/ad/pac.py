@@ -1,8 +1,8 @@
-"""Reads what a domain controller says of a user inside their ticket: the privilege attribute certificate ([MS-PAC]).
+"""Read what a domain controller writes about a user into their ticket: the privilege attribute certificate ([MS-PAC]).
 
-Kerberos has verified the signatures before these bytes get here. Two of its buffers are read: KERB_VALIDATION_INFO
-(2.5: who they are, and their groups, as SIDs) and S4U_DELEGATION_INFO (2.9: for which service the ticket is, and which
-hosts acted for them). Both are NDR ([MS-RPCE] 2.2.6): fixed parts first, and what they point to after them, in order.
+Kerberos has verified the signatures before. Two buffers are read: KERB_VALIDATION_INFO (2.5: the user and their groups,
+as SIDs) and S4U_DELEGATION_INFO (2.9: the service that the ticket is for, and the hosts that acted for the user). Both
+are NDR ([MS-RPCE] 2.2.6): fixed parts first, then what they point to, in order.
 """
 
 import struct
@@ -17,15 +17,15 @@ _MOST = 4096  # of anything in a list; a user can be in 1015 groups
 
 @dataclass(frozen=True, slots=True)
 class LogonInfo:
-    """Who a user is.
+    """A user.
 
     Arguments:
-        name: their account's (sAMAccountName).
+        name: of the account (sAMAccountName).
         domain: short name of its domain.
         sid: of the account.
-        groups: SIDs of those that they are in, nested ones included.
-        protected: whether they are in Protected Users of their domain.
-        sensitive: whether they are marked as one who must not be delegated.
+        groups: SIDs of the user's groups, nested ones included.
+        protected: whether the user is in Protected Users of their domain.
+        sensitive: whether the account is marked as sensitive, so that it must not be delegated.
     """
 
     name: str
@@ -38,10 +38,10 @@ class LogonInfo:
 
 @dataclass(frozen=True, slots=True)
 class DelegationInfo:
-    """How a ticket was got for another.
+    """How a ticket for a user was obtained.
 
     Arguments:
-        target: name of the service that it is for, without its realm.
+        target: name of the service that the ticket is for, without its realm.
         services: who acted for the user, the first first; each as ACCOUNT@REALM.
     """
 
@@ -122,7 +122,7 @@ class _Reader:
         return struct.unpack(f"<{count}I", self._take(4 * count))
 
     def string_head(self) -> tuple[int, int]:
-        """RPC_UNICODE_STRING: its length in bytes, and whether there is anything."""
+        """Read the head of an RPC_UNICODE_STRING: return its length in bytes, and whether there is a string."""
         length, _, pointer = struct.unpack("<HHI", self._take(8))
         return length, pointer
 
@@ -158,7 +158,7 @@ class _Reader:
         return "-".join(map(str, ("S", revision, authority, *self.words(count))))
 
     def count(self, expected: int) -> int:
-        """How many follow in a list, which NDR says once more."""
+        """Read the length of a list, which NDR repeats before its elements."""
         (found,) = self.words(1)
         if found != expected or found > _MOST:
             raise ValueError("a list is not as long as it says")

@@ -1,4 +1,4 @@
-"""What `vmferry delegation verify` found: step by step, what the domain lets a host do for a user."""
+"""The result of `vmferry delegation verify`: step by step, what the domain lets a host do for a user."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -12,7 +12,7 @@ from vmferry.core.errors import VmferryError
 
 
 class StepState(StrEnum):
-    """How a step went."""
+    """The result of a step."""
 
     OK = "ok"
     FAILED = "failed"
@@ -20,7 +20,7 @@ class StepState(StrEnum):
 
 
 class VerificationStep(BaseModel):
-    """One thing that has to be right."""
+    """One condition that must hold."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +32,7 @@ class VerificationStep(BaseModel):
 
     @classmethod
     def ok(cls, name: str, detail: str) -> Self:
-        """Say that a step is right."""
+        """Return a step that passed."""
         return cls(name=name, state=StepState.OK, code="", detail=detail, remedy="")
 
     @classmethod
@@ -42,7 +42,7 @@ class VerificationStep(BaseModel):
 
 
 class DelegationCheck(BaseModel):
-    """What the domain's directory says, and what its KDC does."""
+    """The findings in the domain's directory, and of its KDC."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,7 +59,7 @@ class DelegationCheck(BaseModel):
 
 
 class Seen(BaseModel):
-    """What one domain controller knows, as far as delegation between two hosts goes."""
+    """What one domain controller knows about delegation between two hosts."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,11 +68,11 @@ class Seen(BaseModel):
 
 
 def compare(seen: Mapping[str, Seen], away: Mapping[str, VmferryError]) -> VerificationStep:
-    """Return whether a domain's controllers know the same; a change reaches one after the other.
+    """Return whether the domain's controllers agree; a change reaches one after the other.
 
     Arguments:
-        seen: of the controllers that answered, the first of which is the one that was asked for the rest.
-        away: why others did not.
+        seen: of the controllers that answered; the first is the one that was asked for all else.
+        away: why others did not answer.
     """
     name = "controllers"
     first, *others = seen

@@ -1,9 +1,9 @@
 """The audit log as a hash chain: each line carries its number and the SHA-256 of the line before it.
 
-A chain shows by itself that a line in its middle was changed, taken out, put in or moved. That its end was cut off, or
-all of it written again, only those can show who were told an earlier head of it: the hosts that moves went to and came
-from. Rotation takes the oldest away, but whole files only: the record that a file begins with says so, and lines cut
-off at the front of one show too. That a whole old file is gone looks as rotation does.
+The chain itself shows that a line was changed, removed, inserted or moved. It does not show that its end was cut off,
+or that the whole log was written again: only hosts that were told an earlier head can show that. These are the hosts
+that moves went to and came from. Rotation removes the oldest records, but only whole files: the first record of a file
+says so, and lines cut off at the front of a file show too. A missing old file looks like rotation.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ _DIGEST = r"^[0-9a-f]{64}$"
 
 
 class LogHead(Value):
-    """The last record of a log at some time: who knows it can tell later whether that log still has it."""
+    """The last record of a log at some time: a host that knows it can check later whether the log still has it."""
 
     number: int = Field(ge=0, description="of the record, counted from 1; 0: there was none")
     digest: str = Field(pattern=_DIGEST, description="SHA-256 of the record's line, hex")
 
 
 class PeerHead(LogHead):
-    """The head of another host's log, as that host told it."""
+    """The head of another host's log, as that host reported it."""
 
     host: Exact
 
@@ -41,7 +41,7 @@ START = LogHead(number=0, digest="0" * 64)
 
 
 class ChainLink(BaseModel):
-    """What of a record's line makes the chain."""
+    """The parts of a record's line that make the chain."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,7 +74,7 @@ class Break(BaseModel):
 
 
 class Missed(BaseModel):
-    """A head that another host was told, and that is not in the log."""
+    """A head that another host was told, and that the log does not have."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -95,7 +95,7 @@ class Witness(BaseModel):
 
 
 class Verification(BaseModel):
-    """What a walk along the audit log found."""
+    """The result of walking the audit log."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -110,22 +110,22 @@ class Verification(BaseModel):
 
     @property
     def wrong(self) -> bool:
-        """Whether anything says that the log is not as it was written."""
+        """Whether anything shows that the log is not as it was written."""
         return self.broken is not None or any(witness.missed for witness in self.peers)
 
 
 def digest(line: bytes) -> str:
-    """Return the SHA-256 of a line, without its line break, as hex."""
+    """Return the SHA-256 of a line without its line break, as hex."""
     return hashlib.sha256(line).hexdigest()
 
 
 def bind(record: str, after: LogHead, *, begins: bool = False) -> tuple[bytes, LogHead]:
-    """Return the line of a record, and the head that it makes.
+    """Return the line of a record, and the head after it.
 
     Arguments:
         record: a JSON object that is not empty.
         after: the head before it.
-        begins: whether it is the first of a file.
+        begins: whether it is the first record of a file.
     """
     mark = '"begins":true,' if begins else ""
     line = f'{{"number":{after.number + 1},"previous":"{after.digest}",{mark}{record[1:]}'.encode()
@@ -133,7 +133,7 @@ def bind(record: str, after: LogHead, *, begins: bool = False) -> tuple[bytes, L
 
 
 def link(line: bytes) -> ChainLink | None:
-    """Read what makes the chain from a line; None: it is no record of a chain."""
+    """Return the chain's parts of a line; None if the line is not a record of a chain."""
     try:
         return ChainLink.model_validate_json(line)
     except ValidationError:
@@ -151,10 +151,10 @@ def resume(lines: Iterable[bytes]) -> LogHead | None:
 
 
 class Walk:
-    """Goes along a log, line by line, the oldest first.
+    """Walk along a log, line by line, the oldest first.
 
     Arguments:
-        wanted: numbers of the records whose hashes are to be kept.
+        wanted: numbers of the records whose hashes are kept.
     """
 
     def __init__(self, wanted: Iterable[int] = ()) -> None:
@@ -172,7 +172,7 @@ class Walk:
         """Take the next line.
 
         Arguments:
-            file: where it stands.
+            file: the file of the line.
             number: of the line in the file, counted from 1.
             line: without its line break.
         """
@@ -193,11 +193,11 @@ class Walk:
             self.digests.setdefault(found.number, self._head.digest)
 
     def lost(self, file: str, number: int) -> None:
-        """Say that nothing more of a file can be read."""
+        """Note that the rest of a file cannot be read."""
         self._break(LogFault.UNREADABLE, file, number, None)
 
     def end(self) -> Verification:
-        """Return what was found."""
+        """Return the findings."""
         return Verification(
             records=self._records,
             unchained=self._unchained,
@@ -228,17 +228,17 @@ class Walk:
 
 
 def older(heads: Iterable[LogHead], seen: Verification) -> int:
-    """Count the heads of records before the oldest that a log still has: rotation takes files away, and so may root."""
+    """Count the heads of records that are older than the oldest in the log: rotation removes files, and so may root."""
     return sum(0 < head.number < (seen.first or 0) for head in heads)
 
 
 def missed(heads: Iterable[LogHead], seen: Verification, digests: Mapping[int, str]) -> list[Missed]:
-    """Return which heads that another host was told are not in a log.
+    """Return the heads that another host was told and that a log does not have.
 
-    Heads older than the log's first record say nothing any more: they were rotated away.
+    Heads older than the log's first record prove nothing: they were rotated away.
 
     Arguments:
-        seen: what the walk along the log found.
+        seen: the findings of the walk along the log.
         digests: of the records with the heads' numbers, as far as the log has them.
     """
     found = []

@@ -1,4 +1,4 @@
-"""What the audit log says of a request that may change something: who, from where, what, and with which result."""
+"""The records of the audit log: who requested what, from where, and with which result."""
 
 import json
 import math
@@ -61,7 +61,7 @@ class AuditRecord(BaseModel):
 
 
 def read(body: bytes) -> dict[str, Any]:
-    """Read a request's body; one that is no JSON object says nothing."""
+    """Return the properties of a request's body; none if it is not a JSON object."""
     try:
         values = cleaned(load(body))
     except ValueError:
@@ -70,12 +70,12 @@ def read(body: bytes) -> dict[str, Any]:
 
 
 def told(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a request's values may be written down."""
+    """Return the values of a request that may be recorded."""
     return {name: _short(value) for name, value in values.items() if name in _TOLD and value is not None}
 
 
 def told_path(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a path's parameters may be written down; the job has a place of its own."""
+    """Return the path parameters that may be recorded; the job has a property of its own."""
     return {name: _short(value) for name, value in parameters.items() if name != "job"}
 
 
@@ -86,13 +86,13 @@ def on_behalf_of(values: dict[str, Any]) -> str | None:
 
 
 def on_behalf_method(values: dict[str, Any]) -> str | None:
-    """Return how the host that offers a VM says that it knew for whom."""
+    """Return how the host that offers a VM says that it authenticated the user."""
     caller = values.get("caller")
     return printable(str(caller["method"]), LONGEST) if isinstance(caller, dict) and "method" in caller else None
 
 
 def peer_head(values: dict[str, Any], host: str) -> PeerHead | None:
-    """Return the head of its audit log that a host tells with an offer; None: it tells none."""
+    """Return the head of its audit log that a host sends with an offer; None if it sends none."""
     head = values.get("audit_head")
     try:
         return PeerHead.model_validate(head | {"host": host}) if isinstance(head, dict) else None

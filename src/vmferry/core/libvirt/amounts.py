@@ -1,4 +1,4 @@
-"""How much of a host a VM takes: derived from its XML, as libvirt counts, never from what another host says of it."""
+"""How much of a host a VM uses: derived from its XML, as libvirt counts, never from what another host reports."""
 
 import re
 from collections.abc import Iterator
@@ -62,12 +62,12 @@ _ELEMENTS = {
 
 
 def memory(xml: str) -> int:
-    """Return the bytes of memory that the guest has, hot-plugged ones included.
+    """Return the bytes of memory of the guest, including hot-plugged memory.
 
-    libvirt takes the memory of guest nodes, where there are any, in place of <memory>; so the larger counts.
+    If there are guest NUMA nodes, libvirt uses their memory in place of <memory>; so the larger value counts.
 
     Raises:
-        UsageError: bad-request; it cannot be read, or is larger than anything.
+        UsageError: bad-request; the value cannot be read, or is too large.
     """
     domain = parse_domain(xml)
     found = domain.findall("memory")
@@ -84,10 +84,10 @@ def memory(xml: str) -> int:
 
 
 def excesses(xml: str) -> list[str]:
-    """Return what a VM has more of than this host gives any, as parts of a sentence; none if all is well.
+    """Return what a VM has more of than this host allows any VM, as parts of a sentence; none if all is well.
 
     Raises:
-        UsageError: bad-request; it is no domain's XML.
+        UsageError: bad-request; the XML is not a domain.
     """
     return list(dict.fromkeys(_excesses(parse_domain(xml))))[:_REASONS_MAX]
 
@@ -123,7 +123,7 @@ def _bytes(text: str, unit: str | None) -> int:
 
 
 def _scaled(text: str, unit: str | None, default: int) -> int:
-    """Return bytes, more than any limit where libvirt's virScaleInteger would not read it or none would write it."""
+    """Return bytes; more than any limit if libvirt's virScaleInteger does not read the value, or it makes no sense."""
     if not _DIGITS.fullmatch(text):
         return 2 * _MEMORY_MAX
     return int(text) * (_factor(unit.lower()) if unit else default)

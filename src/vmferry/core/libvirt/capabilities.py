@@ -1,4 +1,4 @@
-"""Reads what libvirt says of a host: capabilities (formatcaps) and domain capabilities (formatdomaincaps)."""
+"""Read what libvirt reports about a host: capabilities (formatcaps) and domain capabilities (formatdomaincaps)."""
 
 import copy
 from xml.etree.ElementTree import Element, tostring
@@ -15,7 +15,7 @@ def host_uuid(capabilities: str) -> str:
 
 
 def cpu(capabilities: str) -> str:
-    """Return the host's processor as XML, as libvirt takes it for a comparison; empty if it names none."""
+    """Return the host's CPU as XML, as libvirt takes it for a comparison; empty if there is none."""
     found = _parse(capabilities).find("host/cpu")
     if found is None:
         return ""
@@ -31,7 +31,7 @@ def confinement(capabilities: str) -> list[str]:
 
 
 def machines(capabilities: str, architecture: str, kind: str) -> list[str] | None:
-    """Return the machine types for guests of an architecture, aliases included; None when it runs no such guests.
+    """Return the machine types for guests of an architecture, aliases included; None if the host runs no such guests.
 
     Arguments:
         kind: the domain's type, kvm or qemu.
@@ -48,7 +48,7 @@ def machines(capabilities: str, architecture: str, kind: str) -> list[str] | Non
 
 
 def emulator(capabilities: str, architecture: str, kind: str) -> str:
-    """Return the program that libvirt takes for guests of an architecture where their XML names none; empty: unknown.
+    """Return the emulator that libvirt uses for guests of an architecture if their XML names none; empty if unknown.
 
     Arguments:
         kind: the domain's type, kvm or qemu.
@@ -61,12 +61,12 @@ def emulator(capabilities: str, architecture: str, kind: str) -> str:
 
 
 def chosen(named: str, listed: list[str] | None, own: str) -> str:
-    """Return what runs a VM on a host: the program that its XML names, or libvirt's own where that is not to be had.
+    """Return the emulator that runs a VM on a host: the one in its XML, or libvirt's own if that is not available.
 
     Arguments:
-        named: in the VM's XML; empty: none.
-        listed: programs that the host lets VMs have and that are there; None: unknown.
-        own: what libvirt takes by itself.
+        named: in the VM's XML; empty if there is none.
+        listed: emulators that the host allows and has; None if unknown.
+        own: the one that libvirt chooses by itself.
     """
     if not named or listed is None or named in listed or own not in listed:
         return named
@@ -74,7 +74,7 @@ def chosen(named: str, listed: list[str] | None, own: str) -> str:
 
 
 def tpm(domain_capabilities: str) -> bool:
-    """Return whether TPMs can be emulated; libvirt says so only where swtpm is installed."""
+    """Return whether TPMs can be emulated; libvirt reports it only if swtpm is installed."""
     devices = _parse(domain_capabilities).find("devices/tpm")
     if devices is None or devices.get("supported") != "yes":
         return False

@@ -14,7 +14,7 @@ class Display:
 
     Arguments:
         kind: vnc or spice.
-        address: where it listens.
+        address: the listen address.
         ports: those that are fixed in the VM's configuration, or all that it has.
     """
 
@@ -29,8 +29,8 @@ class Obstacle:
 
     Arguments:
         kind, address: of the display.
-        port: that it wants.
-        by: who has the port; empty: the host has no such address.
+        port: the port that it needs.
+        by: who has the port; empty if the host does not have the address.
     """
 
     kind: str
@@ -43,7 +43,7 @@ def displays(xml: str, *, fixed: bool = True) -> list[Display]:
     """Return the displays of a VM that listen on TCP.
 
     Arguments:
-        fixed: only those whose ports libvirt does not choose again on each host (autoport).
+        fixed: only those whose ports libvirt does not choose on each host (autoport).
     """
     found = []
     for graphics in parse_domain(xml).findall("devices/graphics"):

@@ -1,4 +1,4 @@
-"""Reads and edits libvirt's domain XML (libvirt's docs/formatdomain)."""
+"""Read and edit libvirt's domain XML (libvirt's docs/formatdomain)."""
 
 import copy
 from collections.abc import Collection, Iterator, Mapping
@@ -18,7 +18,7 @@ def parse_domain(xml: str) -> Element:
     """Parse a domain; the tree is shared and must not be changed.
 
     Raises:
-        UsageError: bad-request; see `xmltree.parse`, or it is something else than a domain.
+        UsageError: bad-request; see `xmltree.parse`, or the document is not a domain.
     """
     return _domain(parse(xml))
 
@@ -45,10 +45,10 @@ class DiskEntry:
         target: the guest's name for it, e.g. `vda`.
         device: disk, cdrom, floppy or lun.
         kind: how its source is given: file, volume, block, network, ...
-        path: the file, for kind `file`; None when the drive is empty.
-        format: raw, qcow2, ...; libvirt takes raw where the XML names none.
-        backing: paths of the files below it, topmost first, as far as the XML tells.
-        ends: whether the XML says what is below it, were it that nothing is.
+        path: the file, for kind `file`; None if the drive is empty.
+        format: raw, qcow2, ...; libvirt uses raw if the XML names none.
+        backing: paths of its backing files, topmost first, as far as the XML names them.
+        ends: whether the XML names the backing file, or says that there is none.
     """
 
     target: str
@@ -66,7 +66,7 @@ class DiskEntry:
 
     @property
     def medium(self) -> bool:
-        """Whether the file is a medium that a VM uses and does not own: read-only, or in a removable drive."""
+        """Whether the file is a medium that a VM uses but does not own: read-only, or in a removable drive."""
         return self.readonly or self.drive
 
     @property
@@ -76,7 +76,7 @@ class DiskEntry:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is in the drive."""
+        """Whether the drive is empty."""
         return self.path is None and self.volume is None and self.kind in ("file", "block", "volume")
 
 
@@ -106,7 +106,7 @@ def _only(xml: str, tag: str) -> str:
 
 
 def emulator(xml: str) -> str:
-    """Return the path of the program that runs the VM; empty if libvirt chooses."""
+    """Return the path of the emulator; empty if libvirt chooses it."""
     return _text(parse_domain(xml), "devices/emulator")
 
 
@@ -117,7 +117,7 @@ def machine(xml: str) -> str:
 
 
 def networks(xml: str) -> list[str]:
-    """Return the libvirt networks and the bridges that the VM's interfaces are on, without repetition."""
+    """Return the libvirt networks and the bridges of the VM's interfaces, without repetition."""
     found = []
     for source in parse_domain(xml).findall("devices/interface/source"):
         place = source.get("network") or source.get("bridge")
@@ -127,9 +127,10 @@ def networks(xml: str) -> list[str]:
 
 
 def places(xml: str) -> list[str]:
-    """Return what the VM's interfaces are on, without repetition: networks, bridges, devices (macvtap).
+    """Return what the VM's interfaces are connected to, without repetition: networks, bridges, devices (macvtap).
 
-    Not QEMU's own network (type user): its state moves with the VM, and only an interface of the same type takes it.
+    QEMU's own network (type user) is left out: its state moves with the VM, and only an interface of the same type can
+    load it.
     """
     found = (_place(interface) for interface in parse_domain(xml).findall("devices/interface"))
     return [place for place in dict.fromkeys(found) if place]
@@ -145,13 +146,13 @@ def _place(interface: Element) -> str:
 
 
 def architecture(xml: str) -> str:
-    """Return the guest's architecture, e.g. `x86_64`; empty if libvirt chooses."""
+    """Return the guest's architecture, e.g. `x86_64`; empty if libvirt chooses it."""
     kind = parse_domain(xml).find("os/type")
     return kind.get("arch", "") if kind is not None else ""
 
 
 def kind(xml: str) -> str:
-    """Return what runs the VM: `kvm`, or `qemu` for an emulated one."""
+    """Return the domain's type: `kvm`, or `qemu` for an emulated VM."""
     return parse_domain(xml).get("type", "")
 
 
@@ -172,18 +173,18 @@ def topology(xml: str) -> dict[str, str] | None:
 
 
 def cmdline(xml: str) -> str:
-    """Return the kernel's command line; empty where the VM starts by its own loader."""
+    """Return the kernel's command line; empty if the VM boots with its own loader."""
     return _text(parse_domain(xml), "os/cmdline")
 
 
 def loses_writes(xml: str, qemu: int) -> bool:
-    """Return whether a VM can lose what it writes while it moves: emulated, and by a QEMU that keeps stale code.
+    """Return whether a VM can lose memory writes while it moves: it is emulated, by a QEMU that keeps stale code.
 
-    QEMU 9.0 clears its translations with the record of changed memory (03bfc2188f06); page-table isolation in the
-    guest makes older ones do so, too.
+    QEMU 9.0 clears its translations with the record of changed memory (03bfc2188f06). With page-table isolation in the
+    guest, older versions do so too.
 
     Arguments:
-        qemu: version as libvirt counts; 0 when unknown.
+        qemu: version as libvirt counts; 0 if unknown.
     """
     return kind(xml) == "qemu" and 0 < qemu < _CLEARS_TRANSLATIONS and "pti=on" not in cmdline(xml)
 
@@ -204,7 +205,7 @@ def caches(xml: str) -> dict[str, str]:
 
 
 def huge_pages(xml: str) -> list[int]:
-    """Return the sizes of the huge pages that hold the VM's memory, bytes; 0 where the host's usual one is meant."""
+    """Return the sizes in bytes of the huge pages that hold the VM's memory; 0 for the default size of the host."""
     backing = parse_domain(xml).find("memoryBacking/hugepages")
     if backing is None:
         return []
@@ -232,10 +233,10 @@ def disk_entries(tree: Element) -> list[DiskEntry]:
 
 
 def with_paths(xml: str, paths: Mapping[str, str], emptied: Collection[str] = ()) -> str:
-    """Return the domain with its disks at other places; one of a storage pool becomes a file.
+    """Return the domain with other paths for its disks; a volume of a storage pool becomes a file.
 
     Arguments:
-        paths: disk target -> path. A disk that is not named stays as it is.
+        paths: disk target -> path. Other disks stay as they are.
         emptied: targets of drives that are left empty.
     """
     domain = _editable(xml)
@@ -261,9 +262,9 @@ def with_paths(xml: str, paths: Mapping[str, str], emptied: Collection[str] = ()
 
 
 def with_ends(xml: str, targets: Collection[str]) -> str:
-    """Return the domain with disks that say that no file is below theirs (an empty <backingStore>).
+    """Return the domain with disks marked as having no backing file (an empty <backingStore>).
 
-    Where a domain does not say so, libvirt reads the image's header to find out, and opens what that names.
+    Without the mark, libvirt reads the image's header and opens the files that it names.
     """
     domain = _editable(xml)
     for disk in _disks(domain):
@@ -276,17 +277,17 @@ def with_ends(xml: str, targets: Collection[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """Where an interface goes: a libvirt network or a bridge by name, or nothing at all (ethernet: a tap alone)."""
+    """What an interface is connected to: a libvirt network or a bridge by name, or nothing (ethernet: only a tap)."""
 
     kind: Literal["network", "bridge", "ethernet"]
     name: str = ""
 
 
 def with_networks(xml: str, places: Mapping[str, Attachment]) -> str:
-    """Return the domain with its interfaces elsewhere; what the guest sees of them stays.
+    """Return the domain with its interfaces connected elsewhere; the guest sees no difference in them.
 
     Arguments:
-        places: name of a network, bridge or device -> where its interfaces go. One that is not named stays as it is.
+        places: name of a network, bridge or device -> the new attachment. Others stay as they are.
     """
     domain = _editable(xml)
     for interface in domain.findall("devices/interface"):
@@ -313,7 +314,7 @@ _AFTER_LINK = ("mtu", "coalesce", "boot", "alias", "rom", "acpi", "address")
 
 
 def _down(interface: Element) -> None:
-    """Take the cable out: the guest sees at once that it has no network."""
+    """Set the link down: the guest sees at once that it has no network."""
     link = interface.find("link")
     if link is None:
         link = Element("link")
@@ -324,7 +325,7 @@ def _down(interface: Element) -> None:
 
 
 def with_emulator(xml: str, path: str) -> str:
-    """Return the domain with another program that runs it."""
+    """Return the domain with another emulator."""
     domain = _editable(xml)
     for emulator in domain.findall("devices/emulator"):
         emulator.text = path
@@ -332,12 +333,12 @@ def with_emulator(xml: str, path: str) -> str:
 
 
 def sockets(xml: str) -> dict[str, str]:
-    """Return where a VM's channels have sockets that libvirt has not chosen: name of the channel -> path."""
+    """Return the sockets of a VM's channels that libvirt has not chosen: name of the channel -> path."""
     return {name: source.get("path", "") for name, source, _ in _named_sockets(parse_domain(xml))}
 
 
 def without_sockets(xml: str) -> str:
-    """Return the domain with its channels' sockets where libvirt puts them: the guest sees no difference."""
+    """Return the domain with its channels' sockets where libvirt creates them: the guest sees no difference."""
     domain = _editable(xml)
     for _name, source, channel in _named_sockets(domain):
         channel.remove(source)

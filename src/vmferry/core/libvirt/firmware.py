@@ -1,4 +1,4 @@
-"""What a VM starts from: firmware, kernel, and the file with its UEFI variables (libvirt's docs/formatdomain, `os`)."""
+"""What a VM boots from: firmware, kernel, and the file with its UEFI variables (libvirt's docs/formatdomain, `os`)."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Flash:
 
 
 def variables(xml: str) -> Flash | None:
-    """Return the file with a VM's UEFI variables; None where it has none, or libvirt has not chosen one yet."""
+    """Return the file with a VM's UEFI variables; None if there is none, or libvirt has not chosen one yet."""
     nvram = parse_domain(xml).find("os/nvram")
     if nvram is None:
         return None
@@ -32,13 +32,13 @@ def variables(xml: str) -> Flash | None:
 
 
 def template(xml: str) -> str:
-    """Return the file of the host that has the variables of a new VM; empty where none is named."""
+    """Return the host's file with the variables of a new VM; empty if none is named."""
     nvram = parse_domain(xml).find("os/nvram")
     return nvram.get("template", "") if nvram is not None else ""
 
 
 def boot_files(xml: str) -> list[str]:
-    """Return the files of the host that the VM starts from: firmware, its template, kernel, initramfs."""
+    """Return the host's files that the VM boots from: firmware, its template, kernel, initramfs."""
     os = parse_domain(xml).find("os")
     if os is None:
         return []

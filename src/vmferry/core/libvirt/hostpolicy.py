@@ -1,7 +1,7 @@
-"""What a host lets a VM from another host have: its configuration could otherwise name any file and command.
+"""What a host allows in a VM from another host: its configuration could otherwise name any file and command.
 
-libvirt, run as root, does what the XML says, so the XML is held to a list of what is known to be harmless
-(hostschema.py) and, here, to the places that this host's configuration allows. All else is a violation.
+libvirt runs as root and does what the XML says. So the XML is compared with a list of what is known to be harmless
+(hostschema.py) and, here, with the paths and networks that this host's configuration allows. All else is a violation.
 """
 
 import posixpath
@@ -23,17 +23,18 @@ _REASONS_MAX = 50
 class Policy:
     """What this host allows.
 
-    Folders count with all that is below them. Paths are text here; following links is the caller's part.
+    A folder includes all that is below it. Paths are text here; the caller follows links.
 
     Arguments:
         emulators: programs that may run a VM.
         disk_folders: where disks may be.
         boot_folders: where kernel, initramfs, firmware and the like may be.
         log_folders: where a serial console may be written to.
-        nvram_folders: where UEFI variables may be, in a file that is named after the VM.
-        networks: libvirt networks and bridges that a VM may be on; `*` for any, and `user` for QEMU's own network, with
-            which a guest reaches whatever the host itself does, its loopback address too.
-        ports: first and last of TCP ports that are the host's own.
+        nvram_folders: where UEFI variables may be, in a file named after the VM.
+        networks: libvirt networks and bridges that a VM may use; `*` for any, and `user` for QEMU's own network,
+            through
+            which a guest reaches all that the host itself reaches, its loopback address too.
+        ports: first and last of the TCP ports that the host keeps for itself.
     """
 
     emulators: tuple[str, ...]
@@ -46,23 +47,23 @@ class Policy:
 
 
 class Violation(str):
-    """What is not allowed, as part of a sentence, and the setting that would allow it; empty: none would."""
+    """What is not allowed, as part of a sentence, and the setting that would allow it; empty if none would."""
 
     __slots__ = ("setting",)
     setting: str
 
     def __new__(cls, text: str, setting: str = "") -> "Violation":
-        """Make one."""
+        """Return a violation."""
         made = super().__new__(cls, text)
         made.setting = setting
         return made
 
 
 def violations(xml: str, policy: Policy) -> list[Violation]:
-    """Return what in a domain this host does not allow; none if all is well.
+    """Return what this host does not allow in a domain; none if all is well.
 
     Raises:
-        UsageError: bad-request; it is no domain's XML (domainxml.parse).
+        UsageError: bad-request; the XML is not a domain (domainxml.parse).
     """
     domain = parse_domain(xml)
     found = _Judge(policy, domain.findtext("name") or "", domain.findtext("uuid") or "").judge(domain)
@@ -73,13 +74,13 @@ def violations(xml: str, policy: Policy) -> list[Violation]:
 def strays(xml: str, granted: Mapping[str, tuple[str, str]]) -> list[str]:
     """Return which disks of a domain are not among those that are moved with it; none if all is well.
 
-    A path can be in an allowed folder and still be another VM's disk, so each must be one that was planned.
+    A path in an allowed folder can still be another VM's disk, so each must be one of the plan.
 
     Arguments:
         granted: disk target -> path and format.
 
     Raises:
-        UsageError: bad-request; it is no domain's XML (domainxml.parse).
+        UsageError: bad-request; the XML is not a domain (domainxml.parse).
     """
     found = []
     seen = set()
@@ -175,7 +176,7 @@ _SEVERAL = frozenset({"seclabel", "sysinfo"})
 
 
 class _Judge:
-    """Walks one domain."""
+    """Judge one domain."""
 
     def __init__(self, policy: Policy, name: str, uuid: str) -> None:
         self._policy = policy
@@ -329,7 +330,7 @@ class _Judge:
                 yield f"the {port.tag}'s {kind} {_shown(path)} is not chosen by libvirt"
 
     def _judge_interface(self, interface: Element) -> Iterator[str]:
-        """Hold an interface without a network to a device that libvirt makes; one that exists could be another VM's."""
+        """Require libvirt to create the device of an interface without a network: others could be another VM's."""
         for target in interface.findall("target"):
             if interface.get("type") == "ethernet" and not _TAP.fullmatch(target.get("dev", "")):
                 yield f"an interface of type ethernet may not use the device {_shown(target.get('dev', ''))}"
@@ -339,7 +340,7 @@ class _Judge:
 
 
 def _judge_disk(disk: Element) -> Iterator[str]:
-    """Hold a disk to be a file; an empty drive may be of another type, as it names nothing."""
+    """Require a disk to be a file; an empty drive may be of another type, because it names nothing."""
     sources = disk.findall("source")
     if len(sources) > 1 or len(disk.findall("driver")) > 1:
         yield "a disk has more than one <source> or <driver>"

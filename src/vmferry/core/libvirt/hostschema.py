@@ -1,8 +1,7 @@
 """What a VM from another host may be made of: every element and attribute that the host policy knows.
 
-Names are those of libvirt's docs/formatdomain. What is not listed is refused, so what is left out here is
-left out on purpose: host devices, file systems, commands for QEMU, scripts, passthrough of any kind, sockets
-and files of the host. Values are judged in hostpolicy.py.
+Names are those of libvirt's docs/formatdomain. What is not listed is refused, on purpose: host devices, file systems,
+commands for QEMU, scripts, passthrough of any kind, sockets and files of the host. Values are judged in hostpolicy.py.
 """
 
 # One line an element: its path below <domain>, a colon, its attributes. `*` stands for any device, `**` at

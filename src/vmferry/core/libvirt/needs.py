@@ -1,4 +1,4 @@
-"""What a VM's configuration takes for granted of its host: processors, filters, names and numbers that are free."""
+"""What a VM's configuration needs of its host: processors, filters, names and numbers that must be free."""
 
 import re
 from xml.etree.ElementTree import Element
@@ -14,7 +14,7 @@ _PARTS_MAX = 256
 
 
 def numbers(text: str) -> set[int]:
-    """Return the numbers of a list as libvirt and the kernel write them: `0-3,8,^2`; all else counts for nothing."""
+    """Return the numbers of a list as libvirt and the kernel write them: `0-3,8,^2`; other text is ignored."""
     found: set[int] = set()
     for part in text.split(",")[:_PARTS_MAX]:
         first, dash, last = part.strip().removeprefix("^").partition("-")
@@ -26,7 +26,7 @@ def numbers(text: str) -> set[int]:
 
 
 def pinned(xml: str) -> list[tuple[str, str]]:
-    """Return the sets of host processors that a VM is bound to: what is bound (`vcpupin 0`), and the set as written."""
+    """Return the sets of host processors that a VM is pinned to: what is pinned (`vcpupin 0`), and the set."""
     domain = parse_domain(xml)
     found = []
     for path in _PINS:
@@ -39,7 +39,7 @@ def pinned(xml: str) -> list[tuple[str, str]]:
 
 
 def macs(xml: str) -> list[str]:
-    """Return the addresses of a VM's network cards, in small letters."""
+    """Return the addresses of a VM's network cards, in lower case."""
     found = (mac.get("address", "").lower() for mac in parse_domain(xml).findall("devices/interface/mac"))
     return [address for address in found if address]
 
@@ -61,13 +61,13 @@ def portgroups(xml: str) -> list[tuple[str, str]]:
 
 
 def device_names(xml: str) -> list[str]:
-    """Return the names that a VM's network devices have on its host, where libvirt does not choose them."""
+    """Return the names of a VM's network devices on its host, if libvirt does not choose them."""
     found = (target.get("dev", "") for target in parse_domain(xml).findall("devices/interface/target"))
     return [name for name in found if name and not _GENERATED.fullmatch(name)]
 
 
 def open_vswitch(xml: str) -> set[str]:
-    """Return the bridges of a VM that are Open vSwitch's."""
+    """Return the bridges of a VM that belong to Open vSwitch."""
     found = set()
     for interface in parse_domain(xml).findall("devices/interface[@type='bridge']"):
         port, source = interface.find("virtualport"), interface.find("source")
@@ -77,10 +77,10 @@ def open_vswitch(xml: str) -> set[str]:
 
 
 def cid(xml: str, *, fixed: bool = True) -> int | None:
-    """Return the number by which a VM is reached over vsock.
+    """Return the vsock CID of a VM.
 
     Arguments:
-        fixed: only one that libvirt does not choose again.
+        fixed: only one that libvirt does not choose itself.
     """
     found: Element | None = parse_domain(xml).find("devices/vsock/cid")
     if found is None or (fixed and found.get("auto") == "yes"):
@@ -101,6 +101,6 @@ def nodes(xml: str) -> list[str]:
 
 
 def labels(xml: str) -> list[str]:
-    """Return the security drivers that a VM's labels are of, without repetition."""
+    """Return the security drivers of a VM's labels, without repetition."""
     found = (label.get("model", "") for label in parse_domain(xml).findall("seclabel"))
     return [model for model in dict.fromkeys(found) if model and model != "none"]

@@ -1,4 +1,4 @@
-"""Tells two XML documents of libvirt's apart."""
+"""Compare two XML documents of libvirt."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -11,12 +11,12 @@ _DIFFERENCES_MAX = 50
 
 
 def differences(expected: str, found: str) -> list[str]:
-    """Return in which places two XML documents differ; none when they say the same.
+    """Return the places in which two XML documents differ; none if they are equivalent.
 
-    The order of attributes and white space between elements say nothing. All else does: the order of
-    elements, every attribute, every text. (libvirt 9.0 writes an XML that it was given as
-    VIR_MIGRATE_PARAM_DEST_XML to the other host just as it was, when that came from XMLDesc with MIGRATABLE
-    and SECURE.)
+    The order of attributes and white space between elements do not matter. All else does: the order of elements, every
+    attribute, every text. (libvirt 9.0 sends the XML of VIR_MIGRATE_PARAM_DEST_XML to the other host unchanged, if it
+    came
+    from XMLDesc with MIGRATABLE and SECURE.)
 
     Raises:
         UsageError: bad-request; see `xmltree.parse`.
@@ -45,7 +45,7 @@ def _differ(expected: Element, found: Element, path: str) -> Iterator[str]:
 
 
 def _content(element: Element) -> str:
-    """Return an element's text; the white space before its first child is only layout."""
+    """Return an element's text; white space before its first child is only layout."""
     return _blank(element.text) if len(element) else element.text or ""
 
 

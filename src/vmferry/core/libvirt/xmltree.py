@@ -1,8 +1,8 @@
-"""Reads XML as libvirt writes it.
+"""Read XML as libvirt writes it.
 
-The tree keeps names as they are written (`v:x`, with `xmlns:v` an ordinary attribute): libvirt writes
-prefixes as it read them, so what is carried over stays as its owner wrote it. Syntax that libvirt never
-writes is refused, so that there is no second way to read what is judged here.
+The tree keeps names as they are written (`v:x`, with `xmlns:v` as an ordinary attribute): libvirt writes prefixes as it
+read them, so what is carried over stays as its owner wrote it. Syntax that libvirt never writes is refused, so that
+there is only one way to read what is judged here.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ _VALUE_MAX = 128 << 10
 
 @dataclass(frozen=True, slots=True)
 class DocumentLimits:
-    """How big a document may be.
+    """The limits of a document.
 
-    The default is more than any domain has: one with 500 disks has some 6,000 elements and 300 KiB.
+    The default is more than any domain has: one with 500 disks has about 6,000 elements and 300 KiB.
 
     Arguments:
         size: bytes.
@@ -40,9 +40,9 @@ _DOMAIN = DocumentLimits()
 
 
 class _Parser:
-    """Builds a tree.
+    """Build a tree.
 
-    Comments are left out, and allowed only in <metadata>, the one part that is not libvirt's own.
+    Comments are left out, and are allowed only in <metadata>, the one part that is not libvirt's own.
     """
 
     def __init__(self, limits: "DocumentLimits") -> None:
@@ -128,8 +128,8 @@ def parse(xml: str, limits: DocumentLimits = _DOMAIN) -> Element:
     """Parse XML as libvirt writes it; the tree is shared and must not be changed.
 
     Raises:
-        UsageError: bad-request; it is not well-formed, or it holds what libvirt never writes: a DOCTYPE, a
-            declaration, a processing instruction, a comment outside <metadata>, very deep elements; or it is too big.
+        UsageError: bad-request; the text is not well-formed, is too big, or has what libvirt never writes: a DOCTYPE, a
+            declaration, a processing instruction, a comment outside <metadata>, very deep elements.
     """
     return _Parser(limits).parse(xml)
 

@@ -1,1 +1,1 @@
-"""The values that cross between hosts, and between vmferryd and its clients."""
+"""The messages between hosts, and between vmferryd and its clients."""

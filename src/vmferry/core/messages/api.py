@@ -1,4 +1,4 @@
-"""The values of the HTTPS API: what crosses between vmferryd and its clients."""
+"""The messages of the HTTPS API, between vmferryd and its clients."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -26,13 +26,13 @@ Callers = Annotated[list[Annotated[Exact, Field(min_length=1, max_length=256)]],
 
 
 class ApiAnswer(BaseModel):
-    """What a daemon answers."""
+    """An answer of a daemon."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class ApiRequest(BaseModel):
-    """What a client asks: a property that is not known is refused."""
+    """A request of a client; unknown properties are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -51,7 +51,7 @@ class Problem(Value):
 
 
 class Version(ApiAnswer):
-    """All that a stranger is told."""
+    """All that an unauthenticated caller is told."""
 
     product: str = "vmferry"
     api: list[str] = ["v1"]
@@ -98,27 +98,27 @@ class MigrationNetwork(ApiAnswer):
 
 
 class NetworkRequest(ApiRequest):
-    """A network to list; host bits are cut off, a bare address is a subnet of one."""
+    """A network to list; host bits are cut off, and a bare address is a subnet of one."""
 
     subnet: str = Field(max_length=100, json_schema_extra=_SUBNET)
     priority: int | None = Field(default=None, ge=0, le=9999)
 
 
 class NetworkChange(ApiRequest):
-    """What is to be different of a listed network; what is null stays."""
+    """The changes to a listed network; null leaves a property as it is."""
 
     subnet: Annotated[str, Field(max_length=100, json_schema_extra=_SUBNET)] | None = None
     priority: int | None = Field(default=None, ge=0, le=9999)
 
 
 class DisableRequest(ApiRequest):
-    """What becomes of moves that have not ended; null refuses while there are any."""
+    """What happens to moves that have not ended; null refuses the request while there are any."""
 
     moves: Literal["wait", "cancel"] | None = None
 
 
 class PairedHost(ApiAnswer):
-    """A host that the answering one is paired with, or has met as a host of its site."""
+    """A host that the answering host is paired with, or has met as a host of its site."""
 
     name: str
     address: str
@@ -131,13 +131,13 @@ class PairedHost(ApiAnswer):
 
 
 class InvitationRequest(ApiRequest):
-    """Whom the host that comes with the token may speak for here."""
+    """The users that the host with the token may act for here."""
 
     callers: Callers = ["*"]
 
 
 class Invitation(ApiAnswer):
-    """A pairing token; shown once, good once."""
+    """A pairing token; shown once and valid once."""
 
     token: str
     expires_at: datetime
@@ -154,7 +154,7 @@ class PairRequest(ApiRequest):
 
 
 class PairingRequest(Message):
-    """What a host shows to redeem a token (host to host)."""
+    """What a host sends to redeem a token (host to host)."""
 
     secret: Exact = Field(max_length=128, description="hex")
     name: Exact = Field(pattern=NAME)
@@ -175,7 +175,7 @@ class PairingAnswer(Message):
 
 
 class PairTest(ApiAnswer):
-    """Whether two hosts reach and accept each other."""
+    """Whether two hosts can reach each other and accept each other."""
 
     host: str
     ok: bool = Field(description="both ways work")
@@ -185,7 +185,7 @@ class PairTest(ApiAnswer):
 
 
 class ReverseTest(Message):
-    """What came of asking the host that asks (host to host)."""
+    """The result of a test in the reverse direction (host to host)."""
 
     problem: Problem | None
 
@@ -199,7 +199,7 @@ class LocalAddress(ApiAnswer):
 
 
 class SetUp(ApiAnswer):
-    """What `vmferry host setup` did."""
+    """The result of `vmferry host setup`."""
 
     settings: HostSettings
     changes: list[Difference] = Field(description="none: everything was so already")
@@ -207,7 +207,7 @@ class SetUp(ApiAnswer):
 
 
 class TokenRequest(ApiRequest):
-    """A token to make."""
+    """A token to create."""
 
     role: Literal["viewer", "operator", "administrator"]
     expires_in: int = Field(ge=60, le=366 * 86400, description="seconds; a year and a day at most")
@@ -229,7 +229,7 @@ class ApiToken(ApiAnswer):
 
 
 class NewToken(ApiToken):
-    """A token that was just made; its secret is shown once."""
+    """A token that was just created; its secret is shown once."""
 
     token: str = Field(description="the secret word")
     address: str = Field(description="where the host's API is")
@@ -249,12 +249,12 @@ class MoveRequest(MoveOptions):
     )
 
     def options(self) -> MoveOptions:
-        """Return what both hosts are to know."""
+        """Return the options that both hosts need to know."""
         return MoveOptions.model_validate(self.model_dump(include=set(MoveOptions.model_fields)))
 
 
 class CheckRequest(MoveRequest):
-    """A move to be checked."""
+    """A move to check."""
 
     predict: bool = Field(default=False, description="measure VM and network, and foretell what the move would be like")
 
@@ -288,7 +288,7 @@ class Job(ApiAnswer):
 
 
 class JobLog(ApiAnswer):
-    """What a host's transfer process of a job has logged."""
+    """The log of a job's transfer process on one host."""
 
     job: str
     host: str = Field(description="the host that answers; the other one has a log of its own")
@@ -304,7 +304,7 @@ class PhaseEvent(ApiAnswer):
 
 
 class StateEvent(ApiAnswer):
-    """The job's state has changed without being its end: in doubt, or running again."""
+    """A new state of the job that is not its end: in doubt, or running again."""
 
     state: State
     reason: str | None
@@ -324,7 +324,7 @@ class KnownVerdict(StrEnum):
 
 
 class VerdictAnswer(Message):
-    """What becomes of a VM whose move broke (host to host)."""
+    """What happens to a VM whose move broke: go, abort or undecided (host to host)."""
 
     verdict: KnownVerdict
     suspended: bool = Field(default=False, description="whether a person had suspended the VM, which stays so")
@@ -337,7 +337,7 @@ class GoRequest(Message):
 
 
 class Outcome(Message):
-    """What became of a VM that the source handed over: nothing yet, it runs, or why it does not (host to host)."""
+    """What happened to a VM that the source handed over: nothing yet, it runs, or why it does not (host to host)."""
 
     ended: bool
     problem: Values | None = None

@@ -1,4 +1,4 @@
-"""What two hosts say to each other, and find, when they measure the way between them."""
+"""Messages between two hosts that measure the bandwidth between them, and the result."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from vmferry.core.policy.networks import Subnet
 
 
 class BandwidthRequest(Message):
-    """Source -> destination: take bytes in for a moment, as from a move with these options."""
+    """Source -> destination: receive data for a moment, as in a move with these options."""
 
     certificate: Document = Field(
         max_length=8192, description="PEM; what the source shows, made for this one measurement"
@@ -23,7 +23,7 @@ class BandwidthRequest(Message):
 
 
 class BandwidthOpening(Message):
-    """Destination -> source: where it takes them for some seconds, and what they both show, good once."""
+    """Destination -> source: where it listens for some seconds, and the keys for this one measurement."""
 
     id: Exact = Field(description="names the measurement, as a job's identifier names a job")
     key: Key = Field(repr=False, description="hex; who connects has to prove that they have it")
@@ -33,10 +33,10 @@ class BandwidthOpening(Message):
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRoute:
-    """What was measured of the way between two hosts.
+    """The measured properties of the route between two hosts.
 
     Arguments:
-        bandwidth: bytes a second, as they arrive at the other host's program.
+        bandwidth: bytes per second that arrive at the other host's program.
         round_trip: seconds there and back.
     """
 

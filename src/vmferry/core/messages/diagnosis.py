@@ -1,4 +1,4 @@
-"""What `vmferry doctor` says: of one host, of each way between two, and of all of them together."""
+"""The messages of `vmferry doctor`: about one host, about each route between two, and about all of them together."""
 
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ HOSTS = 64  # that are asked at once
 
 
 class HostReport(Value):
-    """How one host stands."""
+    """The findings on one host."""
 
     name: Exact
     vmferry: Line = Field(description="version; empty when it is not known")
@@ -27,7 +27,7 @@ class HostReport(Value):
 
 
 class PairReport(Value):
-    """How a move from one host to another would fare, as the first of the two sees it."""
+    """The findings on moves from one host to another, as the first of the two sees them."""
 
     source: Exact
     destination: Exact
@@ -35,14 +35,14 @@ class PairReport(Value):
 
 
 class Matrix(Value):
-    """Several hosts, and every way between two of them, both directions."""
+    """Several hosts, and each pair of them in both directions."""
 
     hosts: list[HostReport]
     pairs: list[PairReport]
 
 
 class DiagnosisRequest(BaseModel):
-    """Whom to look at beside the host that answers."""
+    """The hosts to check besides the one that answers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,21 +50,21 @@ class DiagnosisRequest(BaseModel):
 
 
 class ViewRequest(Message):
-    """Ask a paired host for its own report, and how it sees others (host to host)."""
+    """Ask a paired host for its own report, and for its view of others (host to host)."""
 
     hosts: list[Exact] = Field(max_length=HOSTS + 1)
     caller: Caller = Field(description="for whom")
 
 
 class View(Message):
-    """How a host stands, and how it sees others (host to host)."""
+    """A host's own report, and its view of others (host to host)."""
 
     report: HostReport
     pairs: list[PairReport] = Field(max_length=2 * HOSTS)
 
 
 class FactsRequest(Message):
-    """Ask a paired host what a move there would meet (host to host)."""
+    """Ask a paired host what a move to it would need (host to host)."""
 
     networks: list[Subnet] = Field(
         default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
@@ -72,13 +72,13 @@ class FactsRequest(Message):
 
 
 def _strict(encryption: Any) -> Any:
-    """Take what a newer release calls by another word for the strictest that is known here."""
+    """Return a value that only a newer release knows as the strictest that is known here."""
     known = not isinstance(encryption, str) or encryption in list(Protection)
     return encryption if known else Protection.REQUIRED
 
 
 class Facts(Message):
-    """What a paired host says of itself (host to host)."""
+    """What a paired host reports about itself (host to host)."""
 
     host: HostSnapshot
     encryption: Annotated[Protection, BeforeValidator(_strict)]

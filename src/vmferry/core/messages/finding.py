@@ -1,4 +1,4 @@
-"""What a check before a move found."""
+"""The findings of the checks before a move."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -18,12 +18,12 @@ class Severity(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Severity":
-        """Take what a newer release calls by another word for a warning: the host that finds it refuses by itself."""
+        """Return a value of a newer release as a warning: the host that finds a fault refuses the move by itself."""
         return cls.WARNS
 
 
 class Finding(Value):
-    """One thing that stands in a move's way, or that whoever moves should know; docs/checks.md has every code."""
+    """One thing that prevents a move, or that the user should know; docs/checks.md lists every code."""
 
     code: Line = Field(description="stable; the error code of a move that is refused for it")
     severity: Severity
@@ -35,17 +35,17 @@ class Finding(Value):
 
     @classmethod
     def blocks(cls, code: Code, seen: tuple[str, str], /, **fields: Any) -> Self:
-        """Find what makes the move impossible.
+        """Return a finding that makes the move impossible.
 
         Arguments:
-            seen: what was seen on the source and on the destination; empty where it does not matter.
-            fields: what the code's sentences name.
+            seen: what was seen on the source and on the destination; empty if it does not matter there.
+            fields: the fields of the code's sentences.
         """
         return cls._make(code, Severity.BLOCKS, seen, fields)
 
     @classmethod
     def warns(cls, code: Code, seen: tuple[str, str], /, **fields: Any) -> Self:
-        """Find what does not stop the move; arguments as for `blocks`."""
+        """Return a finding that does not stop the move; arguments as for `blocks`."""
         return cls._make(code, Severity.WARNS, seen, fields)
 
     @classmethod
@@ -62,7 +62,7 @@ class Finding(Value):
         )
 
     def error(self) -> VmferryError:
-        """Return the error by which a move is refused for it."""
+        """Return the error that refuses the move for this finding."""
         return VmferryError.from_problem(
             {
                 "code": self.code,
@@ -76,20 +76,20 @@ class Finding(Value):
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """Put what blocks first, and leave the order as it is else."""
+    """Return the findings with those that block first, otherwise in the same order."""
     return sorted(findings, key=lambda finding: finding.severity is not Severity.BLOCKS)
 
 
 def blocker(findings: Iterable[Finding]) -> Finding | None:
-    """Return the first finding that makes the move impossible, if there is one."""
+    """Return the first finding that makes the move impossible; None if there is none."""
     return next((finding for finding in findings if finding.severity is Severity.BLOCKS), None)
 
 
 def require_none(findings: Iterable[Finding]) -> None:
-    """Refuse a move for the first finding that makes it impossible.
+    """Refuse a move if a finding makes it impossible.
 
     Raises:
-        VmferryError: that finding's.
+        VmferryError: the error of the first such finding.
     """
     found = blocker(findings)
     if found is not None:

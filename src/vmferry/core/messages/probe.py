@@ -1,6 +1,6 @@
-"""A short try of the way between two hosts, before a move needs it: the question, the answer, what came of it.
+"""Reachability test between two hosts, before a move needs it: request, answer and result.
 
-transfer/measure/reachability.py does it.
+transfer/measure/reachability.py runs it.
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ Side = Literal["source", "destination"]
 
 
 class ProbeRequest(Message):
-    """Source -> destination: listen on a data port for a moment, as for a move."""
+    """Source -> destination: listen on a data port for a moment, as in a move."""
 
     networks: list[Subnet] = Field(
         default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
@@ -25,7 +25,7 @@ class ProbeRequest(Message):
 
 
 class ProbeOpening(Message):
-    """Destination -> source: it listens, for some two seconds."""
+    """Destination -> source: it listens for about two seconds."""
 
     addresses: list[Address] = Field(max_length=ADDRESSES, description="where it listens, the best first")
     secrets: list[Hex] = Field(max_length=ADDRESSES, description="hex; each admits one connection, once")
@@ -34,7 +34,7 @@ class ProbeOpening(Message):
 
 
 class ProbedRoute(Value):
-    """What came of one way to the destination."""
+    """The result of the test of one route to the destination."""
 
     address: Exact = Field(description="of the destination")
     port: int

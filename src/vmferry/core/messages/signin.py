@@ -1,8 +1,8 @@
-"""How a host says for whom it asks, where the domain vouches for both: the values that cross before a move.
+"""Sign-in of a host for a user, in a domain that vouches for both: the messages before a move.
 
-The source shows the destination a ticket for its migration service, got in the user's name, and where storage moves a
-second one for `cifs`. What it says beside them in the same request is as good as the tickets: they are bound to the TLS
-connection, so that nobody else can be at its other end.
+The source shows the destination a ticket for its migration service, obtained in the user's name, and a second one for
+`cifs` if storage moves. All else in the same request is as good as the tickets: they are bound to the TLS connection,
+so nobody else can be at its other end.
 """
 
 from typing import Annotated, Any, Literal, get_args
@@ -16,7 +16,7 @@ Service = Literal["migration", "storage"]
 
 
 def _known(tokens: Any) -> Any:
-    """Leave out tickets for services that a newer release has."""
+    """Drop tickets for services that only a newer release has."""
     if not isinstance(tokens, dict):
         return tokens
     return {service: token for service, token in tokens.items() if service in get_args(Service)}
@@ -42,7 +42,7 @@ class SignIn(Message):
 
 
 class CredSspMessage(Message):
-    """Source -> destination: one message of CredSSP; the first says who comes."""
+    """Source -> destination: one message of CredSSP; the first one names the host."""
 
     session: Exact = Field(default="", max_length=64, description="as the first answer gave it")
     begin: SignIn | None = Field(default=None, description="in the first: who the host is; without tickets")
@@ -50,7 +50,7 @@ class CredSspMessage(Message):
 
 
 class SignedIn(Message):
-    """Destination -> source: who it is taken for, and a word by which later requests are known to be for the user."""
+    """Destination -> source: the user that it recognised, and a secret that identifies the user in later requests."""
 
     name: Exact = Field(description="of the destination")
     tokens: Tokens = Field(description="base64; Kerberos' answers, which show that it is the right host")
@@ -59,7 +59,7 @@ class SignedIn(Message):
 
 
 class CredSspAnswer(Message):
-    """Destination -> source: its answer to one message of CredSSP."""
+    """Destination -> source: the answer to one message of CredSSP."""
 
     session: Exact
     token: Base64 = Field(description="base64; empty: there is no more to say")

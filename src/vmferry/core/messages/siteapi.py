@@ -1,4 +1,4 @@
-"""The values of the HTTPS API about a site's authority: whom a host trusts, and what it shows."""
+"""The messages of the HTTPS API about a site's authority: the authorities that a host trusts, and its certificate."""
 
 from datetime import datetime
 from typing import Annotated
@@ -13,7 +13,7 @@ _PEM: dict[str, JsonValue] = {"pattern": "-----BEGIN CERTIFICATE-----"}
 
 
 class TrustRequest(ApiRequest):
-    """Whom a host takes for hosts of its site."""
+    """The authorities that vouch for hosts of the site."""
 
     certificates: str = Field(
         max_length=256 << 10, description="PEM of one or more authorities", json_schema_extra=_PEM
@@ -31,7 +31,7 @@ class Authority(ApiAnswer):
 
 
 class TrustAnswer(ApiAnswer):
-    """Whom a host takes for hosts of its site."""
+    """The authorities that vouch for hosts of the site."""
 
     authorities: list[Authority] = Field(description="none: only paired hosts are known")
     callers: list[str] = Field(description="for whom their hosts may move VMs here; * is anybody they let")
@@ -41,7 +41,7 @@ class TrustAnswer(ApiAnswer):
 
 
 class CertificateNames(ApiRequest):
-    """What a certificate is to name."""
+    """The names for a certificate."""
 
     names: list[Annotated[Exact, Field(min_length=1, max_length=253)]] = Field(
         default=[], max_length=100, description="none: what the host is called"
@@ -49,14 +49,14 @@ class CertificateNames(ApiRequest):
 
 
 class CertificateRequest(ApiAnswer):
-    """A request to be signed by the site's authority."""
+    """A request for the site's authority to sign."""
 
     request: str = Field(description="PEM (PKCS #10)")
     names: list[str]
 
 
 class CertificateInstall(ApiRequest):
-    """A certificate that was signed."""
+    """A signed certificate."""
 
     chain: str = Field(
         max_length=64 << 10,
@@ -66,7 +66,7 @@ class CertificateInstall(ApiRequest):
 
 
 class HostCertificate(ApiAnswer):
-    """A host's certificate of its site's authority."""
+    """The certificate of a host from its site's authority."""
 
     name: str = Field(description="the one by which the hosts of the site call this one")
     names: list[str]

@@ -1,4 +1,4 @@
-"""A host as it stands, as far as moves are concerned: gathered by hypervisor/snapshot.py, judged by preflight/."""
+"""The state of a host, as far as moves need it: collected by hypervisor/snapshot.py, judged by preflight/."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,7 +9,7 @@ from vmferry.core.message import Document, Line, Value
 
 
 class HostSnapshot(Value):
-    """What the source tells of itself with an offer."""
+    """What the source reports about itself with an offer."""
 
     uuid: Uuid = Field(description="by which libvirt knows the host")
     hostname: Line = Field(default="", description="the operating system's")
@@ -48,7 +48,7 @@ class DiskTarget(BaseModel):
 
 
 class Resources(BaseModel):
-    """What VMs take for granted of their host; None and nothing: not known."""
+    """What VMs need of their host; None and empty values mean unknown."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,7 +62,7 @@ class Resources(BaseModel):
 
 
 class DestinationSnapshot(HostSnapshot):
-    """What the destination sees of itself for one VM; it never leaves the host."""
+    """The state of the destination for one VM; it never leaves the host."""
 
     name: str
     qemu_user: str = Field(default="libvirt-qemu", description="the user that QEMU runs as")
@@ -90,5 +90,5 @@ class DestinationSnapshot(HostSnapshot):
 
 
 def version(number: int) -> str:
-    """Write a version as people do, e.g. 7.2.22 for 7002022."""
+    """Return a version as people write it, e.g. 7.2.22 for 7002022."""
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"

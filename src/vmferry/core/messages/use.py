@@ -1,4 +1,4 @@
-"""Who else uses a file of a VM: what hypervisor/storage/users.py finds, and preflight/vm/sharing.py judges."""
+"""Who else uses a file of a VM: found by hypervisor/storage/users.py, judged by preflight/vm/sharing.py."""
 
 from enum import StrEnum
 
@@ -13,7 +13,7 @@ class By(StrEnum):
 
 
 class Use(BaseModel):
-    """One use of a file by someone else than the VM that is to move."""
+    """One use of a file by someone other than the VM that is to move."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,9 +26,9 @@ class Use(BaseModel):
 
 
 class Surroundings(BaseModel):
-    """What else is known of the files of a VM's disks.
+    """What else is known about the files of a VM's disks.
 
-    A file whose users are not all known counts as used: `unknown` says why.
+    If not all users of a file are known, it counts as used: `unknown` gives the reason.
     """
 
     model_config = ConfigDict(frozen=True)

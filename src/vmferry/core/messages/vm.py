@@ -1,4 +1,4 @@
-"""A VM as a host shows it."""
+"""A VM as a host sees it."""
 
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ from vmferry.core.messages.use import Surroundings
 
 
 class Presence(StrEnum):
-    """How a VM stands on one host, as far as a move is concerned."""
+    """The state of a VM on one host, as far as a move needs it."""
 
     RUNNING = "running"
     PAUSED = "paused"  # and no libvirt job is at work on it
@@ -20,7 +20,7 @@ class Presence(StrEnum):
 
 
 class Ending(StrEnum):
-    """How a VM ended on one host, as far as libvirt tells."""
+    """How a VM ended on one host, as far as libvirt reports it."""
 
     MIGRATED = "migrated"  # libvirt handed it to another host
     HERE = "here"  # by its guest or a person: it was this host's until then
@@ -61,7 +61,7 @@ class Unmovable(BaseModel):
 
 
 class Contents(BaseModel):
-    """What an image holds besides the content that the guest sees."""
+    """What an image contains besides the data that the guest sees."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,7 +71,7 @@ class Contents(BaseModel):
 
 
 class Later(BaseModel):
-    """A disk that a running VM's definition has, and the running VM has not."""
+    """A disk that is in a running VM's definition, but not in the running VM."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,7 +81,7 @@ class Later(BaseModel):
 
 
 class VmSnapshot(BaseModel):
-    """A VM as it stands on its host, as far as a move is concerned."""
+    """The state of a VM on its host, as far as a move needs it."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,10 +1,10 @@
-"""Simultaneous moves: who may begin now, who is next in line, and what those under way have booked on a host.
+"""Simultaneous moves: which may start now, which is next in the queue, and what running moves have booked on a host.
 
-A move needs a place on both hosts, and never has one while it waits for the other: the source asks the destination
-first, which grants a place for HOLD seconds or refuses at once; with that in hand it takes its own, or gives the
-other back and asks again a little later, at a moment drawn at random.
+A move needs a slot on both hosts, and never holds one while it waits for the other. The source first asks the
+destination, which grants a slot for HOLD seconds or refuses at once. With that slot the source takes its own, or gives
+the other back and asks again a little later, after a random delay.
 
-The line at the destination is for moves that come; a move that leaves a host has its turn there by when it was made,
+The queue at the destination is for incoming moves. An outgoing move has its turn on its host by its creation time,
 which is before any other host heard of it. So two moves cannot each be before the other on one of two hosts.
 """
 
@@ -18,7 +18,7 @@ AGAIN = 1.0  # seconds after which whoever was refused may ask again
 
 @dataclass(frozen=True, slots=True)
 class MoveLimits:
-    """How many moves a host takes part in at once, in and out together; those that copy storage count twice."""
+    """How many moves a host takes part in at once, in and out together; storage moves count towards both limits."""
 
     moves: int
     storage: int
@@ -30,10 +30,10 @@ class QueueEntry:
 
     Arguments:
         storage: whether it copies storage.
-        asked_at: when it first asked for a place; the line goes by it.
+        asked_at: when it first asked for a slot; the queue is ordered by it.
         seen_at: when it last asked.
-        granted: whether it has a place.
-        expires_at: until when it has it; None: until the move's end.
+        granted: whether it has a slot.
+        expires_at: until when it has the slot; None: until the move's end.
         memory: booked for it here.
         space: booked for it here, by file system.
     """
@@ -52,18 +52,17 @@ class QueueEntry:
         return self.granted and (self.expires_at is None or now < self.expires_at)
 
     def in_line(self, now: float) -> bool:
-        """Return whether it waits for a place, and would take it if it had one."""
+        """Return whether it waits for a slot."""
         return not self.has_place(now) and now - self.seen_at <= AWAY
 
 
 def refusal(entries: Iterable[QueueEntry], wanted: QueueEntry, limits: MoveLimits, now: float, host: str) -> str | None:
-    """Return why a move may not begin on a host now; None: it may.
+    """Return why a move may not start on a host now; None if it may.
 
-    Free places are dealt out along the line, past those that wait for the other kind of place: a move that copies no
-    storage does not wait for one that must.
+    Free slots go to the queue in order, but a move that copies no storage passes those that wait for a storage slot.
 
     Arguments:
-        entries: the host's moves that have not ended, the wanted one among them or not.
+        entries: the host's moves that have not ended, with or without the wanted one.
         wanted: the move that asks.
         host: its name, for the sentence.
     """
@@ -82,7 +81,7 @@ def refusal(entries: Iterable[QueueEntry], wanted: QueueEntry, limits: MoveLimit
 
 
 def booked_memory(entries: Iterable[QueueEntry], present: Mapping[str, int], now: float) -> int:
-    """Return the bytes of free memory that belong to moves under way.
+    """Return the bytes of free memory that are booked by running moves.
 
     Arguments:
         present: bytes of each job's VM that are in memory already, and so no longer free.
@@ -91,7 +90,7 @@ def booked_memory(entries: Iterable[QueueEntry], present: Mapping[str, int], now
 
 
 def booked_space(entries: Iterable[QueueEntry], present: Mapping[str, Mapping[str, int]], now: float) -> dict[str, int]:
-    """Return the bytes of free space that belong to moves under way, by file system.
+    """Return the bytes of free space that are booked by running moves, by file system.
 
     Arguments:
         present: bytes that each job's disks occupy already, by job and file system.

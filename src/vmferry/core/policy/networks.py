@@ -1,4 +1,4 @@
-"""Migration networks: how subnets are written down, and which addresses may carry a move, in which order."""
+"""Migration networks: how subnets are written, and which addresses may carry a move, in which order."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ _Subnet = IPv4Network | IPv6Network
 
 
 def canonical(text: str) -> str:
-    """Write a subnet the one way it is kept: `10.20.0.7/24` is 10.20.0.0/24, a bare address a subnet of one.
+    """Return the one form in which a subnet is kept: `10.20.0.7/24` is 10.20.0.0/24, a bare address a subnet of one.
 
     Raises:
-        ValueError: it is no subnet, or none between hosts.
+        ValueError: the text is not a subnet, or not one between hosts.
     """
     try:
         found = ip_interface(text.strip()).network
@@ -38,7 +38,7 @@ Subnet = Annotated[str, AfterValidator(canonical), Field(json_schema_extra={"pat
 
 
 class Network(BaseModel):
-    """A subnet that moves may travel over."""
+    """A subnet that moves may use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,9 +56,9 @@ class Local:
     """An address of this host.
 
     Arguments:
-        address: as `ipaddress` writes it; a host name where an administrator set one.
-        length: of its subnet's prefix, in bits.
-        interface: that has it; empty: moves are not held to one.
+        address: as `ipaddress` writes it; a host name if an administrator set one.
+        length: prefix length of its subnet, in bits.
+        interface: the interface with the address; empty: moves are not bound to one.
     """
 
     address: str
@@ -67,12 +67,12 @@ class Local:
 
 
 class Route(NamedTuple):
-    """One way to the other host's worker.
+    """A route to the worker of the other host.
 
     Arguments:
         host: its address.
         port: its TCP port.
-        local: what this host must send from; None: whatever the kernel takes.
+        local: the source address on this host; None: the kernel chooses it.
     """
 
     host: str
@@ -86,7 +86,7 @@ class Listing:
 
     Arguments:
         networks: in the order in which they are tried.
-        notes: sentences for whoever changed them.
+        notes: sentences for the user who changed them.
     """
 
     networks: list[Network]
@@ -97,16 +97,16 @@ class Listing:
 
 
 def ordered(networks: Iterable[Network]) -> list[Network]:
-    """Return networks in the order in which they are tried: by priority; those of one priority always the same way."""
+    """Return networks in the order in which they are tried: by priority, then always in the same order."""
     return sorted(networks, key=lambda one: (one.priority, one.parsed.version, one.parsed))
 
 
 def add(networks: Sequence[Network], text: str, priority: int | None = None) -> Listing:
-    """Add a network; the very same one again changes nothing, and the note says so.
+    """Add a network; adding the same one again changes nothing, and the note says so.
 
     Arguments:
         text: a subnet or an address.
-        priority: None means PRIORITY, or that of the network that is there already.
+        priority: None means PRIORITY, or that of the network if it is listed already.
 
     Raises:
         UsageError: network-invalid; network-exists, with another priority.
@@ -122,10 +122,10 @@ def add(networks: Sequence[Network], text: str, priority: int | None = None) -> 
 
 
 def replace(networks: Sequence[Network], text: str, subnet: str | None = None, priority: int | None = None) -> Listing:
-    """Return a listed network another subnet or priority.
+    """Change the subnet or the priority of a listed network.
 
     Raises:
-        UsageError: network-invalid; network-unknown; network-exists, when another one has that subnet.
+        UsageError: network-invalid; network-unknown; network-exists, if another one has that subnet.
     """
     known = _find(networks, text)
     wanted, notes = _read(subnet) if subnet is not None else (known.subnet, [])
@@ -141,7 +141,7 @@ def replace(networks: Sequence[Network], text: str, subnet: str | None = None, p
 
 
 def remove(networks: Sequence[Network], text: str) -> Listing:
-    """Take a network off the list.
+    """Remove a network from the list.
 
     Raises:
         UsageError: network-invalid, network-unknown.
@@ -181,7 +181,7 @@ def _overlaps(made: Network, others: Iterable[Network]) -> list[str]:
 
 
 def choose(addresses: Iterable[Local], networks: Sequence[Network]) -> list[Local]:
-    """Return those addresses that lie in listed networks, in the order of the networks."""
+    """Return the addresses in listed networks, in the order of the networks."""
     places = [one.parsed for one in ordered(networks)]
     found = []
     for local in addresses:
@@ -193,23 +193,22 @@ def choose(addresses: Iterable[Local], networks: Sequence[Network]) -> list[Loca
 
 
 def reach(addresses: Iterable[Local], networks: Sequence[Network]) -> list[str]:
-    """Return the subnets in which another host may be met over these networks.
+    """Return the subnets in which another host can be reached over these networks.
 
-    A listed address of this host alone stands for the subnet that it has on its interface: nobody else is in a
-    subnet of one.
+    A listed address of this host stands for the subnet of its interface: nobody else is in a subnet of one.
     """
     on_link = {ip_network(local.address): _on_link(local) for local in addresses}
     return list(dict.fromkeys(str(on_link.get(one.parsed, one.parsed)) for one in ordered(networks)))
 
 
 def routes(theirs: Iterable[tuple[str, int]], addresses: Sequence[Local], networks: Sequence[Network]) -> list[Route]:
-    """Return the ways to another host that never leave the listed networks, the best first.
+    """Return the routes to another host inside the listed networks, the best first.
 
-    Its order counts before ours: the host that listens names its best address first. Of our addresses, those in one
-    subnet with the other host's go before those that need a router; where there are any, the others are left out.
+    The other host's order counts first: it names its best address first. Of our addresses, those in one subnet with the
+    other host's come before those that need a router; if there are any, the others are left out.
 
     Arguments:
-        theirs: address and port of each place where it listens, the best first.
+        theirs: address and port of each listener of the other host, the best first.
         addresses: of this host.
         networks: this host's list.
     """
@@ -227,12 +226,12 @@ def routes(theirs: Iterable[tuple[str, int]], addresses: Sequence[Local], networ
 
 
 def subnet_of(local: Local) -> str | None:
-    """Return the subnet of an address; None where no move can travel."""
+    """Return the subnet of an address; None if no move can use it."""
     return str(_on_link(local)) if _ip(local.address) else None
 
 
 def _ip(text: str, like: IPv4Address | IPv6Address | None = None) -> IPv4Address | IPv6Address | None:
-    """Read an address; None for a name, for what leads nowhere, and for another family than that of `like`."""
+    """Parse an address; None for a name, an unusable address, or another family than that of `like`."""
     try:
         found = ip_address(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""To which VMs and destinations the operators of a host are limited, by globs."""
+"""Restrictions of a host's operators to some VMs and destinations, by glob patterns."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -21,7 +21,7 @@ MOST = 1000  # that a host keeps
 
 
 class Restriction(BaseModel):
-    """What someone may move, and to where. Several of one person are united; who has none is not limited."""
+    """What an operator may move, and to where. Several of one operator add up; one without any is not restricted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class Restriction(BaseModel):
     to: list[Glob] = Field(default=["*"], min_length=1, description="destinations, by glob; this host's name: to here")
 
     def allows(self, vm: str, destination: str) -> bool:
-        """Return whether it covers a move."""
+        """Return whether it allows a move."""
         return _matches(vm, self.vms) and _matches(destination, self.to)
 
     def __str__(self) -> str:
@@ -38,10 +38,10 @@ class Restriction(BaseModel):
 
 
 def add(listed: Sequence[Restriction], made: Restriction) -> list[Restriction]:
-    """Return the list with one more; the very same one again changes nothing.
+    """Return the list with one more; adding the same one again changes nothing.
 
     Raises:
-        UsageError: the list is full (BAD_REQUEST).
+        UsageError: bad-request; the list is full.
     """
     if made in listed:
         return list(listed)
@@ -51,17 +51,17 @@ def add(listed: Sequence[Restriction], made: Restriction) -> list[Restriction]:
 
 
 def remove(listed: Sequence[Restriction], who: str) -> list[Restriction]:
-    """Return the list without those of someone."""
+    """Return the list without the restrictions of one operator."""
     return [one for one in listed if one.who != who]
 
 
 def against(
     restrictions: Sequence[Restriction], is_caller: Callable[[str], bool], vm: str, destination: str
 ) -> list[Restriction]:
-    """Return what limits someone and does not cover a move; none: nothing keeps them from it.
+    """Return the restrictions of an operator that do not allow a move; none if the move is allowed.
 
     Arguments:
-        is_caller: says whether a user, @group or token is who calls, or a group that they are in.
+        is_caller: returns whether a user, @group or token is the caller, or a group of the caller.
     """
     theirs = [one for one in restrictions if is_caller(one.who)]
     return [] if any(one.allows(vm, destination) for one in theirs) else theirs

@@ -1,4 +1,4 @@
-"""What an administrator sets on a host before VMs may come and go; how a change is checked and shown."""
+"""The settings of a host before VMs may leave it or move to it; how a change is checked and shown."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -16,7 +16,7 @@ from vmferry.core.redaction import not_secret
 
 
 class Authentication(StrEnum):
-    """How hosts make sure for whom a move is; `automatic` is kerberos on a host with keys for it, else certificate."""
+    """How hosts authenticate the user of a move; `automatic` is kerberos on a host with keys, else certificate."""
 
     AUTOMATIC = "automatic"
     KERBEROS = "kerberos"
@@ -25,7 +25,7 @@ class Authentication(StrEnum):
 
 
 class Protection(StrEnum):
-    """Whether every move must be encrypted, or need not be where both hosts say `optional` and the move `off`."""
+    """Whether every move must be encrypted, or need not be if both hosts say `optional` and the move says `off`."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
@@ -35,7 +35,7 @@ BUILT = (*Authentication, Performance.TCP)
 
 
 def _listed(networks: list[Network]) -> list[Network]:
-    """Put networks in their one order, so that equal settings are equal."""
+    """Sort networks, so that equal settings are equal."""
     subnets = [network.subnet for network in networks]
     twice = next((subnet for subnet in subnets if subnets.count(subnet) > 1), None)
     if twice is not None:
@@ -47,7 +47,7 @@ _Networks = Annotated[list[Network], AfterValidator(_listed)]
 
 
 def _people(names: list[str]) -> list[str]:
-    """Put people in their one order."""
+    """Sort users, so that equal settings are equal."""
     for name in names:
         if not name.removeprefix("@") or not name.isprintable() or name != name.strip() or "," in name:
             raise ValueError(f"{name!r} is neither a user nor @ and a group")
@@ -98,7 +98,7 @@ class HostSettings(BaseModel):
 
 
 class SettingsChange(BaseModel):
-    """What is to be different; what is null stays. `networks` takes the place of the whole list."""
+    """The changes; null leaves a setting as it is. `networks` replaces the whole list."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -117,13 +117,13 @@ class SettingsChange(BaseModel):
 
 
 class SettingsFile(SettingsChange):
-    """What `vmferry host apply` reads: the settings that are to hold; those that it does not name stay."""
+    """The file that `vmferry host apply` reads: settings that it does not name stay as they are."""
 
     migration: bool | None = None
 
 
 class Difference(BaseModel):
-    """One setting that a change makes different."""
+    """One setting that a change modifies."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -133,7 +133,7 @@ class Difference(BaseModel):
 
 
 def require_built(option: Authentication | Performance) -> None:
-    """Refuse by name what an administrator of Hyper-V knows and vmferry does not do yet.
+    """Refuse, by its name in Hyper-V, what vmferry does not implement yet.
 
     Raises:
         UsageError: not-built.
@@ -159,7 +159,7 @@ def changed(settings: HostSettings, change: SettingsChange) -> HostSettings:
 
 
 def differences(before: HostSettings, after: HostSettings) -> list[Difference]:
-    """Return what is different, in words; a network that comes or goes has a line of its own."""
+    """Return the differences in words; each added or removed network has a line of its own."""
     found = []
     for name in HostSettings.model_fields:
         if name != "networks" and getattr(before, name) != getattr(after, name):
@@ -173,11 +173,11 @@ def differences(before: HostSettings, after: HostSettings) -> list[Difference]:
 
 
 def advice(settings: HostSettings, addresses: Sequence[Local], before: HostSettings | None = None) -> list[str]:
-    """Return what is odd about what was changed of a host's settings.
+    """Return warnings about a change of a host's settings.
 
     Arguments:
         addresses: of the host.
-        before: the settings before the change; None: all of them are new.
+        before: the settings before the change; None if all of them are new.
     """
     before = before or HostSettings()
     found = []
@@ -203,7 +203,7 @@ def advice(settings: HostSettings, addresses: Sequence[Local], before: HostSetti
 
 
 def require_enabled(settings: HostSettings, host: str) -> None:
-    """Hold moves off a host on which migration is not enabled.
+    """Require that migration is enabled on a host.
 
     Raises:
         PreflightError: migration-disabled.
@@ -213,7 +213,7 @@ def require_enabled(settings: HostSettings, host: str) -> None:
 
 
 def require_encryption(settings: HostSettings, wanted: Encryption, host: str) -> None:
-    """Hold a move to the host's encryption.
+    """Require that a move is encrypted if the host requires it.
 
     Raises:
         PreflightError: encryption-required.
@@ -223,7 +223,7 @@ def require_encryption(settings: HostSettings, wanted: Encryption, host: str) ->
 
 
 def require_network(settings: HostSettings, addresses: Sequence[Local], host: str) -> None:
-    """Hold a host that keeps to its migration networks to be in one of them.
+    """Require that a host that uses only its migration networks is in one of them.
 
     Arguments:
         addresses: of the host.
@@ -237,15 +237,17 @@ def require_network(settings: HostSettings, addresses: Sequence[Local], host: st
 
 
 def listening(settings: HostSettings, addresses: Sequence[Local], wanted: Sequence[str], address: str) -> list[Local]:
-    """Return where the worker of an incoming move listens, the best first; nowhere, where `require_network` objects.
+    """Return the listen addresses of an incoming move's worker, the best first; none if `require_network` fails.
 
-    Those in listed networks; and where any network will do, those in the source's networks and the address by which
-    other hosts know this one, unless that is another machine's, or a name, and there is something better. Only
-    listed networks hold the worker to their interfaces.
+    These are the addresses in listed networks. If any network may be used: those in the source's networks, and the
+    address
+    by which other hosts know this one, unless it belongs to another machine, or is a name and there is a better one.
+    Only
+    listed networks bind the worker to their interfaces.
 
     Arguments:
         addresses: of this host.
-        wanted: the subnets that the source keeps to; none, if it takes any.
+        wanted: the subnets that the source uses; empty if it uses any.
         address: by which paired hosts know this host.
     """
     mine = choose(addresses, settings.networks)
@@ -259,7 +261,7 @@ def listening(settings: HostSettings, addresses: Sequence[Local], wanted: Sequen
 
 
 def keeps_to(settings: HostSettings, addresses: Sequence[Local]) -> list[str]:
-    """Return the subnets that an outgoing move keeps to; none means any.
+    """Return the subnets that an outgoing move must use; empty means any.
 
     Arguments:
         addresses: of this host.
@@ -270,11 +272,11 @@ def keeps_to(settings: HostSettings, addresses: Sequence[Local]) -> list[str]:
 def ways(
     settings: HostSettings, addresses: Sequence[Local], theirs: Sequence[tuple[str, int]], source: str, host: str
 ) -> list[Route]:
-    """Return the ways from this host to where the destination's worker listens, the best first.
+    """Return the routes from this host to the destination's worker, the best first.
 
     Arguments:
         addresses: of this host.
-        theirs: address and port of each place where the worker listens, the best first.
+        theirs: address and port of each listener of the worker, the best first.
         source: this host's name, for the error.
         host: the destination's.
 
@@ -296,7 +298,7 @@ def ways(
 
 
 def subnets(settings: HostSettings) -> str:
-    """Return the networks, the best first."""
+    """Return the networks in words, the best first."""
     return ", ".join(network.subnet for network in settings.networks) or "none"
 
 

@@ -1,8 +1,8 @@
-"""Reads and begins qcow2 images (QEMU's docs/interop/qcow2.txt).
+"""Reads and creates qcow2 images (QEMU's docs/interop/qcow2.txt).
 
 An image from another host, or one that a guest's QEMU has written, is hostile: its header could name any file of this
-host, and its tables lie. It is read here, in memory-safe code and within bounds; no program with more power than QEMU's
-user is given its bytes.
+host, and its tables can be wrong. It is read here, in memory-safe code and within bounds; no program with more
+privileges than QEMU's user reads its bytes.
 """
 
 from vmferry.core.qcow2.empty import OPTIONS, empty

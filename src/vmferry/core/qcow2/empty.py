@@ -1,4 +1,4 @@
-"""The bytes that an empty qcow2 image begins with: its header and reference counts, as `qemu-img create` has them."""
+"""The first bytes of an empty qcow2 image: its header and reference counts, as `qemu-img create` writes them."""
 
 import struct
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ OPTIONS = {
     "lazy_refcounts": frozenset({"on", "off"}),
     "refcount_bits": frozenset(str(1 << order) for order in range(7)),
 }
-"""Options of `qemu-img create` that a copy shares with its original, and what each may be."""
+"""Options of `qemu-img create` that a copy has in common with its original, and the values of each."""
 
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _MORE = struct.Struct(">QQQIIB7x")
@@ -23,14 +23,14 @@ _SUBCLUSTERS_MIN = 16 << 10
 
 
 def empty(virtual_size: int, options: Mapping[str, str]) -> tuple[bytes, int]:
-    """Return the first bytes of an empty image, and the length of its file; the rest of it are zeroes.
+    """Return the first bytes of an empty image, and the length of its file; the rest of the file is zero.
 
     Arguments:
         virtual_size: bytes that the guest sees, rounded up to whole sectors.
-        options: as of OPTIONS; those that are not there have QEMU's defaults.
+        options: as in OPTIONS; a missing option has QEMU's default.
 
     Raises:
-        ValueError: QEMU makes no such image.
+        ValueError: QEMU creates no such image.
     """
     cluster = int(options.get("cluster_size", "65536"))
     width = int(options.get("refcount_bits", "16"))
@@ -64,7 +64,7 @@ def empty(virtual_size: int, options: Mapping[str, str]) -> tuple[bytes, int]:
 
 
 def _counts(others: int, cluster: int, width: int) -> tuple[int, int]:
-    """Return the clusters of the table of reference counts and of its blocks, which count themselves too."""
+    """Return the number of clusters of the reference count table and of its blocks, which count themselves too."""
     tables, blocks = 1, 1
     while True:
         used = 1 + tables + blocks + others
@@ -76,7 +76,7 @@ def _counts(others: int, cluster: int, width: int) -> tuple[int, int]:
 
 
 def _ones(count: int, width: int) -> bytes:
-    """Return so many reference counts of 1."""
+    """Return as many reference counts of 1."""
     if width >= 8:
         return (1).to_bytes(width // 8, "big") * count
     bits = sum(1 << number * width for number in range(count))  # the first is in the lowest bits of a byte

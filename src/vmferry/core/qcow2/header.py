@@ -1,11 +1,11 @@
-"""What a qcow2 image says of itself; never more of it is read than is needed."""
+"""The header of a qcow2 image; no more of the image is read than needed."""
 
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 Read = Callable[[int, int], bytes]
-"""read(offset, length): the bytes of the file there; fewer at its end."""
+"""read(offset, length): return these bytes of the file; fewer at its end."""
 
 MAGIC = b"QFI\xfb"
 _FIRST = struct.Struct(">4sIQI")  # the same in all versions
@@ -55,22 +55,22 @@ class Clusters:
 
     @property
     def region(self) -> int:
-        """Bytes of the guest's that one table (L2) maps."""
+        """Bytes of the guest's disk that one table (L2) maps."""
         return (1 << 2 * self.bits) // (16 if self.extended else 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an image says of itself.
+    """The header of an image.
 
     Arguments:
         virtual_size: bytes that the guest sees.
-        names: the other files that QEMU would open with it: a backing file, a file with its data.
-        encrypted: whether its content is.
-        options: of `qemu-img create`, for another image like it.
+        names: the other files that QEMU would open with it: a backing file, a data file.
+        encrypted: whether its content is encrypted.
+        options: for `qemu-img create`, to make another image like it.
         snapshots: names of its internal snapshots.
         bitmaps: names of its persistent bitmaps.
-        idle_bitmaps: those of them that record nothing.
+        idle_bitmaps: those of them that are disabled.
         clusters: where its content is.
     """
 
@@ -85,13 +85,13 @@ class Header:
 
 
 def named(read: Read) -> list[tuple[bytes, str | None]]:
-    """Return the other files that QEMU opens with an image of any version, each with its format where that is said.
+    """Return the other files that QEMU opens with an image of any version, each with its format if it is given.
 
     Arguments:
-        read: reads the image. One with features that are not known here names files all the same.
+        read: reads the image. The files are named even if the image has unknown features.
 
     Raises:
-        ValueError: it is no image, or one that QEMU would not open.
+        ValueError: it is not an image, or one that QEMU would not open.
     """
     magic, version, backing, length = _FIRST.unpack(_take(read, 0, _FIRST.size))
     if magic != MAGIC:
@@ -113,10 +113,10 @@ def named(read: Read) -> list[tuple[bytes, str | None]]:
 
 
 def parse(read: Read) -> Header:
-    """Read a qcow2 image's header and the names in it.
+    """Parse the header of a qcow2 image and the names in it.
 
     Raises:
-        ValueError: it is none, or one that QEMU would not open.
+        ValueError: it is not an image, or one that QEMU would not open.
     """
     magic, version, backing, backing_size, bits, size, crypt, l1_count, l1_at, counts_at, counts, snapshots, at = (
         _HEADER.unpack(_take(read, 0, _SIZE_2))
@@ -166,7 +166,7 @@ def parse(read: Read) -> Header:
 
 
 def _require_tables(clusters: Clusters, size: int, counts_at: int, counts: int) -> None:
-    """Hold the tables to what QEMU asks of them when it opens an image (qcow2_do_open)."""
+    """Check the tables as QEMU does when it opens an image (qcow2_do_open)."""
     cluster = 1 << clusters.bits
     if (clusters.tables | counts_at) % cluster or max(clusters.tables, counts_at) >= 1 << 63:
         raise ValueError("a table of its content does not begin where a cluster does")
@@ -206,7 +206,7 @@ def _snapshots(read: Read, at: int, count: int) -> tuple[str, ...]:
 
 
 def _bitmaps(read: Read, extension: bytes | None) -> dict[str, bool]:
-    """Return the names of an image's bitmaps, each with whether it records what is written."""
+    """Return the names of an image's bitmaps, each with whether it is enabled."""
     if extension is None:
         return {}
     if len(extension) != _BITMAPS.size:
