@@ -27,7 +27,7 @@ from vmferry.core import jobkey
 from vmferry.core.policy.networks import Local, Route
 from vmferry.identity import certificates
 from vmferry.transfer.relay import Relay
-from vmferry.transfer.session.listener import Listener
+from vmferry.transfer.session.connect import Listener
 from vmferry.transfer.session.session import Credentials, Session
 
 _HERE = "127.0.0.1"

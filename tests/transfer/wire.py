@@ -9,7 +9,7 @@ from functools import cache
 from vmferry.core import jobkey
 from vmferry.core.policy.networks import Local, Route
 from vmferry.identity import certificates
-from vmferry.transfer.session.listener import Listener
+from vmferry.transfer.session.connect import Listener
 from vmferry.transfer.session.options import Options
 from vmferry.transfer.session.session import Credentials, Session, Stream
 from vmferry.transfer.transport import hello

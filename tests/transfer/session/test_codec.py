@@ -3,6 +3,7 @@
 import os
 import secrets
 import threading
+import time
 import zlib
 from collections.abc import Callable
 
@@ -65,6 +66,13 @@ def test_both_ways_arrive_and_less_crosses(transport: Transport | None) -> None:
             assert _MIB < sent < _MIB + len(_TEXT)  # the noise as it is, and hardly anything of the text
 
 
+def _wait(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.001)
+
+
 def test_more_than_the_credit_may_be_kept_in_little(transport: Transport | None) -> None:
     """Credit is bytes that the receiver holds, decoded; the window is bytes on the way."""
     both = Options(knows(Zlib()))
@@ -73,6 +81,7 @@ def test_more_than_the_credit_may_be_kept_in_little(transport: Transport | None)
         near = source.open("memory", "zlib")
         streams.wait(1)
         near.send(b"x")
+        _wait(lambda: near.unacked.announced)  # nothing is encoded before
         stopped = Heard()
 
         def send() -> None:
@@ -84,11 +93,8 @@ def test_more_than_the_credit_may_be_kept_in_little(transport: Transport | None)
 
         thread = threading.Thread(target=send)
         thread.start()
-        limit = near.unacked.credit
-        while near.unacked.offset + (1 << 18) <= near.unacked.credit or limit <= INITIAL_CREDIT:
-            threading.Event().wait(0.001)
-            limit = near.unacked.credit
-        assert near.unacked.offset <= limit
+        _wait(lambda: INITIAL_CREDIT < near.unacked.credit < near.unacked.offset + (1 << 18))
+        assert near.unacked.offset <= near.unacked.credit
         assert near.unacked.inflight < _MIB
         source.close()
         stopped.wait()

@@ -9,8 +9,8 @@ from tests.transfer.wire import HERE, LIMIT, Heard, Streams, credentials, listen
 from vmferry.core import jobkey
 from vmferry.core.errors import AccessError, InternalError
 from vmferry.core.policy.networks import Local, Route
-from vmferry.transfer.session import session as module
-from vmferry.transfer.session.listener import Listener
+from vmferry.transfer.session import connections as module
+from vmferry.transfer.session.connect import Listener
 from vmferry.transfer.session.session import Session
 from vmferry.transfer.transport.base import Transport
 

@@ -9,7 +9,7 @@ import pytest
 from tests.transfer.double import Wire
 from tests.transfer.wire import LIMIT, Heard, Proxy, Streams, sessions
 
-from vmferry.transfer.session import session
+from vmferry.transfer.session import connections
 from vmferry.transfer.session.session import Session, Stream
 from vmferry.transfer.transport import carrier
 
@@ -144,7 +144,7 @@ def test_an_idle_connection_that_is_lost_does_no_harm(line: Line) -> None:
 
 def test_worn_connections_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(carrier, "_REKEY_AFTER", 100)
-    monkeypatch.setattr(session, "_LOOK", 0.01)
+    monkeypatch.setattr(connections, "_LOOK", 0.01)
     with sessions() as (source, destination):
         first = set(source._demux.sender.carriers())
         transfers = Transfers(source, destination)

@@ -42,7 +42,7 @@ def test_what_a_path_tells_of_itself() -> None:
 
 
 def test_what_one_path_cannot_take_goes_over_another() -> None:
-    sender = Sender(Pool(), lambda: None, lambda _reason: None)
+    sender = Sender(Pool(), lambda: None, lambda _reason, _epoch: None)
     labels = [Label(f"192.0.2.{last}", HERE, 6610, forward=True, encrypted=False) for last in (7, 8)]
     carriers = [Carrier(Script(), label) for label in labels]
     for carrier in carriers:

@@ -3,6 +3,7 @@
 import pytest
 from tests.transfer.wire import Heard, sessions
 
+from vmferry.transfer.session.keepalive import ping
 from vmferry.transfer.worker.silence import Silence
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -23,12 +24,12 @@ def test_messages_and_streams_count_and_signs_of_life_do_not() -> None:
         heard = Heard()
         destination.on_message(heard)
         before = destination.arrived
-        source._demux.sender.ping(0.0)
+        ping(source._demux.sender, 0.0)
         source.send({"do": "x"})
         heard.wait(1)
         once = destination.arrived
         assert 0 < once - before < 100
-        source._demux.sender.ping(0.0)
+        ping(source._demux.sender, 0.0)
         received = destination.received
         source.send({"do": "x"})
         heard.wait(2)

@@ -16,8 +16,7 @@ from vmferry.core import codes
 from vmferry.core.errors import PreflightError
 from vmferry.core.messages.bandwidth import MeasuredRoute
 from vmferry.core.policy.networks import Local, Route
-from vmferry.transfer.session.connect import connect
-from vmferry.transfer.session.listener import Listener
+from vmferry.transfer.session.connect import Listener, connect
 from vmferry.transfer.session.session import Credentials, Stream
 
 WARM = 0.25  # seconds until TCP has found the path's rate

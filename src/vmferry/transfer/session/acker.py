@@ -1,7 +1,7 @@
 """Tells the peer what was taken: a thread of its own, since a carrier's reader must never wait to send."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from vmferry.transfer.transport import frames
@@ -33,7 +33,7 @@ class Acker:
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
         self._due: list[Acknowledged] = []
-        self._gone: set[int] = set()
+        self._gone: dict[int, int | None] = {}
         self._wake = threading.Event()
         self._idle = True
         self._stopped = False
@@ -47,10 +47,24 @@ class Acker:
         if soon or self._idle:
             self._wake.set()
 
-    def gone(self, stream: int) -> None:
-        """Note that the peer shall know that a stream is over here."""
-        self._gone.add(stream)
+    def gone(self, stream: int, end: int | None = None) -> None:
+        """Note that the peer shall know that a stream is over here.
+
+        Arguments:
+            end: where it ended, if all of it was taken; None: it was given up.
+        """
+        self._gone[stream] = end
         self._wake.set()
+
+    @staticmethod
+    def all_of(streams: Sequence[Acknowledged]) -> bytes:
+        """Return frames that say what has come of these streams, the control stream's last: that this was all."""
+        parts = []
+        for stream in sorted(streams, key=lambda one: -one.id):
+            taken, limit, end = stream.report()
+            flags = (frames.ENDED if end else 0) | (0 if stream.id else frames.RESUMED)
+            parts.append(frames.pack(stream.id, frames.Type.ACK, taken, frames.CREDIT.pack(limit), flags))
+        return b"".join(parts)
 
     def stop(self) -> None:
         """End the thread."""
@@ -76,8 +90,9 @@ class Acker:
             parts.append(frames.pack(stream.id, frames.Type.ACK, taken, frames.CREDIT.pack(limit), flags))
             ended.append((stream, end))
         while self._gone:
-            nothing = frames.CREDIT.pack(0)
-            parts.append(frames.pack(self._gone.pop(), frames.Type.ACK, 0, nothing, frames.GONE))
+            number, taken_all = self._gone.popitem()
+            flags = frames.GONE if taken_all is None else frames.ENDED
+            parts.append(frames.pack(number, frames.Type.ACK, taken_all or 0, frames.CREDIT.pack(0), flags))
         if not parts:
             return False
         self._send(b"".join(parts))

@@ -20,8 +20,11 @@ class Demux:
     Arguments:
         source: which end this is.
         on_broken: called with the reason when the session cannot go on.
+        on_lost: called when no outgoing connection is left, with the reason and the epoch of the last one.
         on_opened: called with every stream that the peer opened, in the order in which it did.
+        on_resumed: called when the peer has told what it has of each stream, after connecting anew.
         codecs: that both sides know, by name.
+        resumable: whether the session may go on with new connections.
     """
 
     def __init__(
@@ -30,17 +33,21 @@ class Demux:
         source: bool,
         on_broken: Callable[[str], None],
         on_opened: Callable[[Stream], None],
+        on_lost: Callable[[str, int], None] = lambda _reason, _epoch: None,
+        on_resumed: Callable[[], None] = lambda: None,
         codecs: Mapping[str, Codec] | None = None,
+        resumable: bool = False,
     ) -> None:
         self.pool = Pool()
         self.arrived = 0  # bytes of streams and messages
-        self.sender = Sender(self.pool, self._repeat_acks, on_broken)
+        self.sender = Sender(self.pool, self._repeat_acks, on_lost, resumable=resumable)
         self.acker = Acker(self.sender.send_unreliable)
         self._registry = Registry(source=source, make=self._make)
         self._streams = self._registry.streams
         self.control = self._streams[frames.CONTROL]
         self._on_broken = on_broken
         self._on_opened = on_opened
+        self._on_resumed = on_resumed
         self._codecs = codecs or {IDENTITY.name: IDENTITY}
 
     def open(self, kind: str, codec: str = IDENTITY.name) -> Stream:
@@ -72,7 +79,7 @@ class Demux:
         stream = self._streams.get(number) or self._registry.find(number)
         if stream is None:
             if kind != Type.ACK:
-                self.acker.gone(number)
+                self.acker.gone(number, self._registry.ended.get(number))
             return False
         if kind == _DATA:
             self.arrived += length  # by several threads: who reads it wants to know whether it grows
@@ -102,7 +109,11 @@ class Demux:
     def _acknowledge(self, stream: Stream, offset: int, payload: memoryview, flags: int) -> None:
         if stream is self.control and flags & frames.GONE:
             raise frames.broken("the control stream was given up")
-        stream.acknowledge(offset, frames.CREDIT.unpack(payload)[0], flags)
+        if flags & frames.RESUMED and stream is not self.control:
+            raise frames.broken("a stream alone cannot be resumed")
+        stream.acknowledge(offset, frames.CREDIT.unpack(payload)[0], flags & ~frames.RESUMED)
+        if flags & frames.RESUMED:
+            self._on_resumed()
 
     def _decode(self, stream: Stream, offset: int, payload: memoryview, size: int, soon: bool) -> None:
         """Take an encoded frame; its sender uses no codec before it knows that the OPEN has come."""
@@ -145,8 +156,15 @@ class Demux:
         if stream is not self.control and self._registry.remove(stream):
             self.sender.forget(stream.unacked)
 
+    def tell_all(self) -> None:
+        """Tell the peer, which has connected anew, what this end has of each stream. Waits until it is sent."""
+        self.sender.send_unreliable(self.acker.all_of(self._announced()))
+
+    def _announced(self) -> list[Stream]:
+        # Else the peer would take a stream's OPEN for acknowledged that has not come, and not send it again.
+        return [stream for stream in self._registry.all() if stream.kind is not None]
+
     def _repeat_acks(self) -> None:
         """Tell the peer what it may not have heard: ACKs that were on a lost connection."""
-        for stream in self._registry.all():
-            if stream.kind is not None:  # else the peer would take its OPEN for acknowledged, and not send it again
-                self.acker.note(stream, True)
+        for stream in self._announced():
+            self.acker.note(stream, True)

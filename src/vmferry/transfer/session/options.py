@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vmferry.transfer.transport import codec, hello
+from vmferry.transfer.transport import codec, frames, hello
 from vmferry.transfer.transport.codec import Codec
 
 
@@ -12,11 +12,13 @@ class Options:
 
     Arguments:
         codecs: that streams may use.
+        patience: seconds that the session may be without connections; 0: it breaks at once.
     """
 
     codecs: tuple[Codec, ...] = codec.KNOWN
+    patience: float = 0.0
 
     @property
     def features(self) -> list[str]:
         """What the hello says."""
-        return [*hello.FEATURES, *codec.features(self.codecs)]
+        return [*hello.FEATURES, *codec.features(self.codecs), *([frames.RESUME] if self.patience else [])]

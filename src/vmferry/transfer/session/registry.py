@@ -19,6 +19,9 @@ _WIDE = 16 << 20
 _NARROW = 2 << 20
 _FEW = 8
 
+# What is remembered of streams that ended in order: their last acknowledgement may have been lost.
+_REMEMBERED = 4 * frames.STREAMS
+
 # One side may believe a stream over a little before the other does.
 _LENIENT = 2 * frames.STREAMS
 
@@ -33,6 +36,7 @@ class Registry:
 
     def __init__(self, *, source: bool, make: Callable[[int, str | None, int], Stream]) -> None:
         self.streams: dict[int, Stream] = {}
+        self.ended: dict[int, int] = {}  # where streams ended of which all was taken
         self._make = make
         self._lock = threading.Lock()
         self._ours = 1 if source else 2  # the next number that we open
@@ -106,6 +110,10 @@ class Registry:
             if stream.id % 2 != self._ours % 2 and stream.id >= self._theirs:
                 return False
             self.streams.pop(stream.id, None)
+            if stream.ended_at is not None:
+                self.ended[stream.id] = stream.ended_at
+                if len(self.ended) > _REMEMBERED:
+                    del self.ended[next(iter(self.ended))]
             return True
 
     def all(self) -> list[Stream]:

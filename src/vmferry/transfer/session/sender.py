@@ -4,7 +4,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 from vmferry.transfer.session.outgoing import Outgoing, path_of
 from vmferry.transfer.session.unacked import Frame, Unacked
@@ -26,10 +25,18 @@ class Sender:
     Arguments:
         pool: where the buffers of acknowledged frames go.
         on_lost: called when a carrier was lost and others are left.
-        on_broken: called when none is left.
+        on_broken: called when none is left, with the reason and the epoch of the last one.
+        resumable: whether new carriers may come then; all that is not acknowledged is kept for them.
     """
 
-    def __init__(self, pool: Pool, on_lost: Callable[[], None], on_broken: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        on_lost: Callable[[], None],
+        on_broken: Callable[[str, int], None],
+        *,
+        resumable: bool = False,
+    ) -> None:
         self.lock = threading.Lock()
         self.unacked: dict[int, Unacked] = {}
         self._room = threading.Condition(self.lock)
@@ -38,6 +45,7 @@ class Sender:
         self._pool = pool
         self._on_lost = on_lost
         self._on_broken = on_broken
+        self._resumable = resumable
         self._broken: OSError | None = None
         self._helpers: list[threading.Thread] = []
 
@@ -117,7 +125,7 @@ class Sender:
             frame = Frame(view, unacked.offset + advance, size, buffer)
             carrier = self._keep(unacked, frame)
             flags = 0
-            if path_of(carrier).sent(size):
+            if carrier is not None and path_of(carrier).sent(size):
                 flags = frames.SOON
                 frame.asked_at = time.monotonic()
             HEADER.pack_into(view, 0, unacked.stream, _DATA, flags, 0, unacked.offset, size, raw)
@@ -145,38 +153,13 @@ class Sender:
             carrier = self._outgoing.choose(None, 0)
         self._transmit(carrier, data)
 
-    def broadcast(self, data: bytes) -> None:
-        """Send a frame on every carrier that would take it at once: the session ends, and the peer should know why."""
-        for carrier in self.carriers():
-            if not carrier.lock.acquire(timeout=0.1):
-                continue
-            with suppress(OSError):
-                if not carrier.lost and carrier.writable():
-                    carrier.send(data)
-            carrier.lock.release()
-
-    def ping(self, idle: float) -> None:
-        """Send PING on every carrier that has sent nothing for `idle` seconds; never waits."""
-        data = frames.pack(frames.CONTROL, Type.PING)
-        for carrier in self.carriers():
-            if time.monotonic() - carrier.used < idle or not carrier.lock.acquire(blocking=False):
-                continue
-            failure = None
-            try:
-                if not carrier.lost and carrier.writable():
-                    carrier.send(data)
-            except OSError as error:
-                failure = str(error)
-            finally:
-                carrier.lock.release()
-            if failure is not None:
-                self.lose(carrier, failure)
-
     def _fits(self, unacked: Unacked, size: int, advance: int) -> bool:
         if unacked.over is not None:
             return True  # to be told so
         if unacked.offset + advance > unacked.credit or len(unacked.pending) >= frames.PENDING:
             return False
+        if not self._outgoing.carriers:
+            return unacked.stream == frames.CONTROL  # few and small: they wait here, and nobody for them
         # A stream that nobody reads must not keep another from its share: one of QEMU's memory channels is not read
         # until something has arrived on another. And the workers' own messages are few, small, and never wait.
         if unacked.inflight + size <= _SHARE or unacked.stream == frames.CONTROL:
@@ -190,15 +173,20 @@ class Sender:
         finally:
             self._waiting -= 1
 
-    def _keep(self, unacked: Unacked, frame: Frame) -> Carrier:
+    def _keep(self, unacked: Unacked, frame: Frame) -> Carrier | None:
+        """Keep a frame until it is acknowledged; returns what to send it on now, if there is anything."""
+        unacked.inflight += frame.size
+        unacked.pending.append(frame)
+        if not self._outgoing.carriers:
+            return None
         carrier = self._outgoing.choose(unacked.carrier, frame.size)
         unacked.carrier = frame.carrier = carrier
         carrier.unacknowledged += frame.size
-        unacked.inflight += frame.size
-        unacked.pending.append(frame)
         return carrier
 
-    def _transmit(self, carrier: Carrier, data: bytes | memoryview) -> None:
+    def _transmit(self, carrier: Carrier | None, data: bytes | memoryview) -> None:
+        if carrier is None:
+            return
         failure = None
         with carrier.lock:
             if not carrier.lost:
@@ -233,6 +221,8 @@ class Sender:
                 path = self._release(unacked, frame)
                 if not frame.end:
                     unacked.announced = True  # its OPEN
+                if path is None:
+                    continue
                 drained[path] = drained.get(path, 0) + frame.size
                 if frame.asked_at:
                     path.window.round_trip(now - frame.asked_at)
@@ -245,15 +235,27 @@ class Sender:
                 self._room.notify_all()
             return unacked.finished and not pending
 
-    def _release(self, unacked: Unacked, frame: Frame) -> Path:
-        assert frame.carrier is not None
-        path = path_of(frame.carrier)
+    def _release(self, unacked: Unacked, frame: Frame) -> Path | None:
+        """Let go of a frame that is done; returns the path that it went over."""
         unacked.inflight -= frame.size
-        frame.carrier.unacknowledged -= frame.size
-        path.inflight -= frame.size
         if frame.buffer is not None:
             self._pool.give(frame.buffer)
+        return self._unassign(frame)
+
+    def _unassign(self, frame: Frame) -> Path | None:
+        """Take a frame off the carrier that it was sent on; returns that carrier's path."""
+        if frame.carrier is None:
+            return None
+        path = path_of(frame.carrier)
+        frame.carrier.unacknowledged -= frame.size
+        path.inflight -= frame.size
+        frame.carrier = None
         return path
+
+    def _assign(self, frame: Frame, carrier: Carrier) -> None:
+        frame.carrier = carrier
+        carrier.unacknowledged += frame.size
+        path_of(carrier).inflight += frame.size
 
     def wait_acknowledged(self, unacked: Unacked, timeout: float) -> bool:
         """Wait until everything that was sent on a stream is acknowledged; False when that takes too long.
@@ -309,30 +311,64 @@ class Sender:
             for frame in again:
                 # Its memory must stay as it is even if an ACK comes while it is being sent.
                 frame.buffer = None
+                self._unassign(frame)
                 if left:
-                    path_of(carrier).inflight -= frame.size
-                    frame.carrier = self._outgoing.least_loaded()
-                    frame.carrier.unacknowledged += frame.size
-                    path_of(frame.carrier).inflight += frame.size
-            if not left:
+                    self._assign(frame, self._outgoing.least_loaded())
+            if not left and not self._resumable:
                 self._end(ConnectionAbortedError(f"the connection {carrier.label} was lost: {why}"))
-            helper = threading.Thread(target=self._replace, args=(carrier, again), name="send-again", daemon=True)
-            helper.start()
-            self._helpers.append(helper)  # now that it can be joined
+            self._help(self._replace, carrier, again)
         if not left:
-            self._on_broken(f"the connection {carrier.label} was lost: {why}")
+            self._on_broken(f"the connection {carrier.label} was lost: {why}", carrier.epoch)
+
+    def _help(self, target: Callable[..., None], *arguments: object) -> None:
+        helper = threading.Thread(target=target, args=arguments, name="send-again", daemon=True)
+        helper.start()
+        self._helpers = [*(one for one in self._helpers if one.is_alive()), helper]  # now that it can be joined
 
     def _replace(self, carrier: Carrier, again: list[Frame]) -> None:
         with carrier.lock:  # nobody sends on it any more
             carrier.close()
+        self._send_again(again)
+        self._on_lost()
+
+    def _send_again(self, again: list[Frame]) -> None:
         for frame in again:
             with self.lock:
                 other = frame.carrier
                 if other is None or other.lost:
-                    continue  # lost as well by now; whoever saw that sends this frame again
+                    continue  # acknowledged, or lost as well by now; whoever saw that sends this frame again
                 other.queued += 1
             self._transmit(other, frame.data)
-        self._on_lost()
+
+    def suspend(self) -> None:
+        """Give up all carriers; what is not acknowledged is kept for `resume`. Never waits."""
+        with self.lock:
+            gone = self._outgoing.all
+            for carrier in gone:
+                carrier.cut()
+                self._outgoing.remove(carrier)
+            for unacked in self.unacked.values():
+                for frame in unacked.pending:
+                    frame.buffer = None  # it may be on its way still
+                    self._unassign(frame)
+            self._help(self._close_all, gone)
+
+    def _close_all(self, gone: list[Carrier]) -> None:
+        for carrier in gone:
+            with carrier.lock:
+                carrier.close()
+
+    def resume(self) -> None:
+        """Send again what is not acknowledged, over the carriers that were added since `suspend`. Never waits."""
+        with self.lock:
+            if not self._outgoing.carriers:
+                return  # lost again already
+            again = [one for unacked in self.unacked.values() for one in unacked.pending if one.carrier is None]
+            for frame in again:
+                frame.asked_at = 0.0  # what it took says nothing of these paths
+                self._assign(frame, self._outgoing.least_loaded())
+            self._room.notify_all()
+            self._help(self._send_again, again)
 
     def fail(self, why: OSError) -> None:
         """End everything: whoever waits here is told why."""

@@ -8,20 +8,21 @@ sends does so on a thread of its own.
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from vmferry.core.errors import VmferryError
 from vmferry.core.policy.networks import Route
+from vmferry.transfer.session.connections import Connections
 from vmferry.transfer.session.demux import Demux
+from vmferry.transfer.session.keepalive import broadcast
 from vmferry.transfer.session.messages import Message, Messages
 from vmferry.transfer.session.options import Options
+from vmferry.transfer.session.states import Life, State
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import codec, frames, seal
 from vmferry.transfer.transport.base import Transport
-from vmferry.transfer.transport.carrier import Carrier
 from vmferry.transfer.transport.dialer import Dialer
 from vmferry.transfer.transport.frames import Type
 from vmferry.transfer.transport.handshake import Established
@@ -34,16 +35,12 @@ __all__ = ["Credentials", "Session", "Stream"]
 
 log = logging.getLogger(__name__)
 
-_LOOK = 0.5  # seconds between two looks of the keeper
-_IDLE = 2.0  # a connection that sent nothing for so long sends a PING
-_SILENT = 9.0  # one that brought nothing for so long is lost
-_PATIENCE = 0.25  # what saying goodbye may take
+_GOODBYE = 0.25  # what saying goodbye may take
 _ENDING = 3.0  # what a handler may take to return once the session has ended
-_REKEY_RETRY = 30.0  # after a connection with a new key could not be made
 
 
 class Session:
-    """One end of a session. `dial` makes the source's, `Listener.accept` (listener.py) the destination's.
+    """One end of a session. `dial` makes the source's, `Listener.accept` (connect.py) the destination's.
 
     Arguments:
         established: its connections.
@@ -62,14 +59,17 @@ class Session:
         self.address = label.source if dialer else label.destination  # this host's
         self.round_trip = min(one.round_trip for one in established)  # seconds, as the hello took
         self.peer_closed = False
-        self._dialer = dialer
-        self._outgoing = "forward" if dialer else "back"
         self._opened: queue.SimpleQueue[Stream | None] = queue.SimpleQueue()
+        offered = options or Options()
+        life = Life(offered.patience if frames.RESUME in self.features else 0.0)
         self._demux = Demux(
             source=dialer is not None,
             on_broken=self._break,
+            on_lost=lambda reason, epoch: self._connections.lost(reason, epoch),
+            on_resumed=lambda: self._connections.told(),
             on_opened=self._opened.put,
-            codecs=codec.common((options or Options()).codecs, self.features),
+            codecs=codec.common(offered.codecs, self.features),
+            resumable=life.patience > 0,
         )
         sealed = seal.FEATURE in self.features
         made = Seal(established[0].control_key, source=dialer is not None) if sealed else None
@@ -82,18 +82,18 @@ class Session:
         self._on_message: Callable[[Message], None] | None = None
         self._on_open: Callable[[str, Stream], object] | None = None
         self._on_broken: Callable[[str], None] | None = None
-        self._established: dict[tuple[str, int], Established] = {}
-        self._incoming: list[Carrier] = []
-        self._received = 0
-        self._rekey_at = 0.0
         self._threads = [self._demux.acker.thread]
+        self._connections = Connections(
+            self._demux, dialer, life, start=self._start, on_broken=self._break, on_refused=self._refuse
+        )
         self._demux.acker.thread.start()
         for one in established:
-            if one.hello.direction == self._outgoing:  # before anything comes that wants an answer
+            if one.hello.direction == self._connections.outgoing:  # before anything comes that wants an answer
                 self._demux.sender.add(one.carrier, one.round_trip)
         for one in established:
             self.add(one)
-        for target in (self._keep, self._dispatch, self._announce):
+        self._start("keep", self._connections.keep)
+        for target in (self._dispatch, self._announce):
             self._start(target.__name__.removeprefix("_"), target)
 
     # --- its life -----------------------------------------------------------------------------------------------
@@ -133,11 +133,11 @@ class Session:
             linger: seconds to wait until everything that was sent is acknowledged.
         """
         with self._lock:
-            self._closing = True
+            self._closing = self._connections.closing = True
         # On a thread of its own: a connection that is stuck could hold the goodbye up for longer than asked.
         goodbye = threading.Thread(target=self._say_goodbye, args=(linger,), name="goodbye", daemon=True)
         goodbye.start()
-        goodbye.join(linger + _PATIENCE)
+        goodbye.join(linger + _GOODBYE)
         self._break("the session was closed")
         goodbye.join()
         self._join()
@@ -150,9 +150,9 @@ class Session:
     def abort(self, reason: str) -> None:
         """End the session at once; the peer hears why, after all messages, if that takes no waiting."""
         with self._lock:
-            self._closing = True
+            self._closing = self._connections.closing = True
         with suppress(OSError):
-            self._demux.control.wait_acknowledged(_PATIENCE)
+            self._demux.control.wait_acknowledged(_GOODBYE)
         self._send_reason(reason)
         self._break(reason)
         self._join()
@@ -165,8 +165,7 @@ class Session:
     @property
     def received(self) -> int:
         """Bytes received so far, frame headers included."""
-        with self._lock:
-            return self._received + sum(carrier.bytes for carrier in self._incoming)
+        return self._connections.received
 
     @property
     def arrived(self) -> int:
@@ -177,6 +176,15 @@ class Session:
     def paths(self) -> list[Path]:
         """The paths that this end's frames go over, each with its round trip, rate and interface."""
         return self._demux.sender.paths()
+
+    @property
+    def state(self) -> State:
+        """What the session can do now."""
+        return self._connections.life.state
+
+    def add(self, established: Established) -> bool:
+        """Take one more connection into use; False when the session is over."""
+        return self._connections.add(established)
 
     # --- streams and messages -----------------------------------------------------------------------------------
 
@@ -229,79 +237,6 @@ class Session:
             self._on_broken = handler
             self._changed.notify_all()
 
-    # --- its connections ----------------------------------------------------------------------------------------
-
-    def add(self, established: Established) -> bool:
-        """Take a connection into use, in place of the one that it replaces; False when the session is over."""
-        carrier, key = established.carrier, (established.hello.direction, established.hello.index)
-        with self._lock:
-            if self._over.is_set():
-                carrier.close()
-                return False
-            replaced = self._established.get(key)
-            self._established[key] = established
-            if key[0] != self._outgoing:
-                self._incoming.append(carrier)
-        if key[0] != self._outgoing:
-            self._start(f"read-{key[1]}", self._read, carrier)
-        else:
-            self._demux.sender.add(carrier, established.round_trip)
-            if replaced is not None:
-                self._demux.sender.retire(replaced.carrier)
-        return True
-
-    def _read(self, carrier: Carrier) -> None:
-        why = "the peer closed it"
-        try:
-            carrier.read(self._demux.pool, self._demux.handle)
-        except VmferryError as error:
-            if not self._over.is_set():
-                log.error("%s: %s", carrier.label, error.reason)
-                self._send_reason(error.reason)
-                self._break(error.reason)
-        except OSError as error:
-            why = error.strerror or str(error)
-        except Exception:
-            log.exception("%s: a frame could not be handled", carrier.label)
-            self._break("a frame could not be handled")
-        why = carrier.fault or why
-        carrier.cut()
-        # A peer that ends the session says so on the control stream, before it closes its connections.
-        if not (self._over.is_set() or self._closing or self._demux.control.ending):
-            log.warning("%s was lost: %s", carrier.label, why)
-        with self._lock:
-            self._incoming.remove(carrier)
-            self._received += carrier.bytes
-            left = bool(self._incoming)
-        carrier.close()
-        if not left:
-            self._break(f"the connection {carrier.label} was lost: {why}")
-
-    def _keep(self) -> None:
-        """See to it that all connections live."""
-        sender = self._demux.sender
-        while not self._over.wait(_LOOK):
-            sender.ping(_IDLE)
-            for carrier in sender.carriers():
-                if carrier.hung_up():
-                    sender.lose(carrier, "the peer closed it")
-            sender.reap()
-            now = time.monotonic()
-            with self._lock:
-                silent = [carrier for carrier in self._incoming if now - carrier.heard > _SILENT]
-                due = [one for one in self._established.values() if one.carrier.rekey_due]
-            for carrier in silent:
-                carrier.cut(f"nothing came for {_SILENT:g} s")
-            if self._dialer is not None and due and now > self._rekey_at:
-                self._rekey(self._dialer, due[0])  # one at a time: the others want their pings meanwhile
-
-    def _rekey(self, dialer: Dialer, old: Established) -> None:
-        try:
-            self.add(dialer.redial(old))
-        except (OSError, VmferryError) as error:
-            log.warning("%s could not be replaced: %s", old.carrier.label, error)
-            self._rekey_at = time.monotonic() + _REKEY_RETRY
-
     # --- what the handlers hear -----------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
@@ -315,8 +250,7 @@ class Session:
                     _call(handler, message, VmferryError)
             self.peer_closed = True
         except VmferryError as error:
-            self._send_reason(error.reason)
-            self._break(error.reason)
+            self._refuse(error.reason)
         except OSError:
             pass  # the session is over
         except Exception as error:  # nobody would hear of anything any more
@@ -355,15 +289,18 @@ class Session:
                 return
             self._why = reason
             self._over.set()
-            incoming = list(self._incoming)
             self._changed.notify_all()
-        for carrier in incoming:
-            carrier.cut()
+        self._connections.end()
         self._demux.broke(ConnectionAbortedError(reason))
         self._opened.put(None)
 
+    def _refuse(self, reason: str) -> None:
+        """End the session because of what the peer sent, and tell it why."""
+        self._send_reason(reason)
+        self._break(reason)
+
     def _send_reason(self, reason: str) -> None:
-        self._demux.sender.broadcast(frames.pack(frames.CONTROL, Type.RESET, payload=frames.reason(reason)))
+        broadcast(self._demux.sender, frames.pack(frames.CONTROL, Type.RESET, payload=frames.reason(reason)))
 
     def _join(self) -> None:
         with self._changed:

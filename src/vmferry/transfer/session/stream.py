@@ -177,6 +177,11 @@ class Stream:
         self._sender.data(self.unacked, memoryview(frame), len(part), None)
 
     @property
+    def ended_at(self) -> int | None:
+        """Where the peer's direction ended, if both have ended in order; else None."""
+        return self.receiver.report()[0] if self._finished else None
+
+    @property
     def failed(self) -> bool:
         """Whether it was given up."""
         return self._failure is not None

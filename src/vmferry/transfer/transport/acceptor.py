@@ -138,6 +138,9 @@ class Acceptor:
         hello = established.hello
         with self._lock:
             take = self._adopted.get(hello.session)
+            if take is None and hello.epoch:
+                established.carrier.close()
+                raise broken("a session was to go on that is over")
             if take is None and not self._closed:
                 self._gather(established)
                 return

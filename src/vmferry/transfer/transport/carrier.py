@@ -58,6 +58,7 @@ class Carrier:
         self.queued = 0  # threads that send or wait to; the sender's lock guards it
         self.unacknowledged = 0  # bytes; the sender's lock guards it
         self.lost = False
+        self.epoch = 0  # of the session (session/states.py)
         self.fault = ""  # what we found wrong with it
         self.bytes = 0  # frames with their headers, so far
         self._calls = 0

@@ -73,6 +73,29 @@ class Dialer:
         """
         return self._connect(old.hello.model_copy(update={"nonce": secrets.token_hex(32)}))
 
-    def _connect(self, said: Hello) -> Established:
-        connection = self._transport.dial(self._route, _LIMIT)
-        return handshake.dial(connection, self._credentials, said, _LIMIT)
+    def resume(self, old: Sequence[Established], epoch: int, seconds: float) -> list[Established]:
+        """Make connections in place of all that a session had; all or none.
+
+        Arguments:
+            old: one of each that the session had.
+            epoch: how often the session was connected anew, with this time.
+            seconds: for each connection, at most.
+
+        Raises:
+            VmferryError: the peer refused.
+            OSError: it cannot be reached.
+        """
+        made: list[Established] = []
+        try:
+            for one in old:
+                update = {"nonce": secrets.token_hex(32), "epoch": epoch}
+                made.append(self._connect(one.hello.model_copy(update=update), seconds))
+        except BaseException:
+            for new in made:
+                new.carrier.close()
+            raise
+        return made
+
+    def _connect(self, said: Hello, seconds: float = _LIMIT) -> Established:
+        connection = self._transport.dial(self._route, min(seconds, _LIMIT))
+        return handshake.dial(connection, self._credentials, said, min(seconds, _LIMIT))

@@ -19,6 +19,8 @@ STREAMS = 64  # streams that one side may have open at once
 PENDING = 1024  # frames of one stream that may be unacknowledged: bounds what tiny frames cost
 REASON = 512  # bytes of a RESET's reason
 
+RESUME = "resume"
+"""The feature of the hello that says that a session may go on with new connections after it lost all."""
 CODEC = "codec-"
 """How the features of the hello begin that stand for a codec (codec.py)."""
 
@@ -39,6 +41,7 @@ class Type(IntEnum):
 # Flags of DATA.
 SOON = 1  # the sender would like an ACK without delay
 # Flags of ACK.
+RESUMED = 4  # of stream 0, after those of all other streams: that is what the sender has of each
 ENDED = 1  # the FIN was taken too
 GONE = 2  # the stream is over at this end: nothing of it need be kept or sent again
 
@@ -75,13 +78,13 @@ def rules(features: Collection[str]) -> Rules:
     Arguments:
         features: that both sides have.
     """
-    if not any(one.startswith(CODEC) for one in features):
-        return PLAIN
-    return {
-        **PLAIN,
-        Type.OPEN: Rule(0, 1, _WITH_PARAMETERS),
-        Type.DATA: PLAIN[Type.DATA]._replace(encoded=True),
-    }
+    made = dict(PLAIN)
+    if any(one.startswith(CODEC) for one in features):
+        made[Type.OPEN] = Rule(0, 1, _WITH_PARAMETERS)
+        made[Type.DATA] = made[Type.DATA]._replace(encoded=True)
+    if RESUME in features:
+        made[Type.ACK] = made[Type.ACK]._replace(flags=ENDED | GONE | RESUMED)
+    return made
 
 
 def broken(why: str) -> InternalError:

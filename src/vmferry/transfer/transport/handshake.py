@@ -55,6 +55,7 @@ def dial(connection: Connection, credentials: Credentials, said: Hello, seconds:
         round_trip = time.monotonic() - asked_at
         control_key = seal.key(credentials, said.session)
         carrier = Carrier(connection, _label(connection, said, dialled=True), frames.rules(answer.features))
+        carrier.epoch = said.epoch
         return Established(carrier, said, answer, round_trip, control_key)
     except BaseException as error:
         connection.close()
@@ -81,6 +82,7 @@ def accept(connection: Connection, credentials: Credentials, seconds: float, fea
         said, answer = welcome(connection, credentials, features)
         control_key = seal.key(credentials, said.session)
         carrier = Carrier(connection, _label(connection, said, dialled=False), frames.rules(answer.features))
+        carrier.epoch = said.epoch
         return Established(carrier, said, answer, 0.0, control_key)
     except BaseException:
         connection.close()

@@ -51,6 +51,7 @@ class Hello(_Message):
     forward: int = Field(ge=1, le=CONNECTIONS, description="connections of that direction to begin with")
     back: int = Field(ge=1, le=CONNECTIONS)
     encrypted: bool
+    epoch: int = Field(default=0, ge=0, le=1 << 31, description="how often the session was connected anew")
     nonce: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -86,7 +87,8 @@ Said = TypeVar("Said", Hello, Answer, Proof, Welcome)
 
 def pack(message: _Message) -> bytes:
     """Write a message down."""
-    body = message.model_dump_json().encode()
+    # Without what is as it is by default, an older release gets what it always got.
+    body = message.model_dump_json(exclude_defaults=not isinstance(message, Welcome)).encode()
     return _ENVELOPE.pack(_MAGIC, _FORMAT, len(body)) + body
 
 

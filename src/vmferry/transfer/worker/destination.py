@@ -47,7 +47,7 @@ from vmferry.transfer.disks.space import SpaceGuard
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpc.guard import Authorised
 from vmferry.transfer.rpc.relay import GuardedRelay
-from vmferry.transfer.session.listener import Listener
+from vmferry.transfer.session.connect import Listener
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.worker.arrival import Arrival
 from vmferry.transfer.worker.commit import digest
