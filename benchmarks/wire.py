@@ -27,7 +27,7 @@ from vmferry.core import jobkey
 from vmferry.core.policy.networks import Local, Route
 from vmferry.identity import certificates
 from vmferry.transfer.relay import Relay
-from vmferry.transfer.session.connect import Listener
+from vmferry.transfer.session.connect import SessionListener
 from vmferry.transfer.session.session import Credentials, Session
 
 _HERE = "127.0.0.1"
@@ -91,7 +91,7 @@ def source(place: Place, pipe: Connection) -> None:
 
 def destination(place: Place, pipe: Connection) -> None:
     """The destination's process."""
-    listener = Listener([Local(_HERE)], (0, 0), place.destination)
+    listener = SessionListener([Local(_HERE)], (0, 0), place.destination)
     pipe.send(listener.addresses[0])
     session = listener.accept(10.0)
     over = threading.Event()

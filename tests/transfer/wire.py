@@ -9,8 +9,8 @@ from functools import cache
 from vmferry.core import jobkey
 from vmferry.core.policy.networks import Local, Route
 from vmferry.identity import certificates
-from vmferry.transfer.session.connect import Listener
-from vmferry.transfer.session.options import Options
+from vmferry.transfer.session.connect import SessionListener
+from vmferry.transfer.session.options import SessionOptions
 from vmferry.transfer.session.session import Credentials, Session, Stream
 from vmferry.transfer.transport import hello
 from vmferry.transfer.transport.base import Transport
@@ -52,9 +52,9 @@ def dialer(route: Route, mine: Credentials, features: Sequence[str] = hello.FEAT
 
 @contextmanager
 def listening(
-    mine: Credentials | None = None, transport: Transport | None = None, options: Options | None = None
-) -> Iterator[Listener]:
-    listener = Listener([Local(HERE)], (0, 0), mine or credentials("destination"), transport, options)
+    mine: Credentials | None = None, transport: Transport | None = None, options: SessionOptions | None = None
+) -> Iterator[SessionListener]:
+    listener = SessionListener([Local(HERE)], (0, 0), mine or credentials("destination"), transport, options)
     try:
         yield listener
     finally:
@@ -69,7 +69,7 @@ def sessions(
     back: int = 1,
     through: Callable[[int], int] | None = None,
     transport: Transport | None = None,
-    options: tuple[Options | None, Options | None] = (None, None),
+    options: tuple[SessionOptions | None, SessionOptions | None] = (None, None),
 ) -> Iterator[tuple[Session, Session]]:
     """Give source and destination.
 

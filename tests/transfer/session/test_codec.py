@@ -17,7 +17,7 @@ from tests.transfer.wire import HERE, LIMIT, Heard, Streams, credentials, sessio
 from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.policy.networks import Route
 from vmferry.transfer.session.demux import Demux
-from vmferry.transfer.session.options import Options
+from vmferry.transfer.session.options import SessionOptions
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import codec, frames, hello
 from vmferry.transfer.transport.base import Transport
@@ -32,7 +32,7 @@ _TEXT = b"the same again and again. " * 4000
 
 
 def test_both_ways_arrive_and_less_crosses(transport: Transport | None) -> None:
-    both = Options(knows(Zlib()))
+    both = SessionOptions(knows(Zlib()))
     with sessions(transport=transport, options=(both, both)) as (source, destination):
         streams = Streams(destination)
         near = source.open("memory", "zlib")
@@ -75,7 +75,7 @@ def _wait(true: Callable[[], bool]) -> None:
 
 def test_more_than_the_credit_may_be_kept_in_little(transport: Transport | None) -> None:
     """Credit is bytes that the receiver holds, decoded; the window is bytes on the way."""
-    both = Options(knows(Zlib()))
+    both = SessionOptions(knows(Zlib()))
     with sessions(transport=transport, options=(both, both)) as (source, destination):
         streams = Streams(destination)
         near = source.open("memory", "zlib")
@@ -106,7 +106,10 @@ def test_more_than_the_credit_may_be_kept_in_little(transport: Transport | None)
 )
 def test_only_what_both_know_is_used(ours: tuple[Zlib, ...], theirs: tuple[Zlib, ...]) -> None:
     wire = Wire()
-    with sessions(transport=wire, options=(Options(knows(*ours)), Options(knows(*theirs)))) as (source, destination):
+    with sessions(transport=wire, options=(SessionOptions(knows(*ours)), SessionOptions(knows(*theirs)))) as (
+        source,
+        destination,
+    ):
         streams = Streams(destination)
         near = source.open("memory", "zlib")
         far = streams.wait(1)[0]
@@ -180,12 +183,12 @@ def test_an_older_peer_gets_the_bytes_that_it_always_got(monkeypatch: pytest.Mon
     monkeypatch.setattr(secrets, "token_hex", lambda size: ("0", "1")[size > 16] * 2 * size)
     wire = Wire()
     monkeypatch.setattr(wire, "dial", lambda _route, _seconds: made)
-    dialer = Dialer(wire, Route(HERE, 1), credentials("source", encryption=False), Options().features)
+    dialer = Dialer(wire, Route(HERE, 1), credentials("source", encryption=False), SessionOptions().features)
     with pytest.raises(ConnectionResetError):
         dialer.dial(2, 1)
     assert made.sent == _HELLO
     said = hello.read(hello.Hello, _HELLO[hello.HEAD :])
-    assert hello.pack(hello.choose(said, "2" * 64, "kvm1", features=Options(knows(Zlib())).features)) == _ANSWER
+    assert hello.pack(hello.choose(said, "2" * 64, "kvm1", features=SessionOptions(knows(Zlib())).features)) == _ANSWER
     assert hello.pack(hello.Welcome()) == _WELCOME
     assert frames.pack(1, Type.OPEN, 0, frames.opening("memory", {})) == _OPEN
     assert frames.pack(3, Type.DATA, 7, b"abc", 1) == _DATA
@@ -193,7 +196,7 @@ def test_an_older_peer_gets_the_bytes_that_it_always_got(monkeypatch: pytest.Mon
 
 def test_a_session_with_an_older_peer_sends_the_frames_that_it_always_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire()
-    with sessions(transport=wire, options=(Options(knows(Zlib())), Options())) as (source, _):
+    with sessions(transport=wire, options=(SessionOptions(knows(Zlib())), SessionOptions())) as (source, _):
         sent: list[bytes] = []
         for carrier in source._demux.sender.carriers():
             monkeypatch.setattr(carrier, "send", _kept(carrier.send, sent))

@@ -15,16 +15,16 @@ from tests.transfer.wire import LIMIT, Heard, Proxy, Streams, sessions
 
 from vmferry.core.errors import InternalError
 from vmferry.transfer.session import connections
-from vmferry.transfer.session.options import Options
+from vmferry.transfer.session.options import SessionOptions
 from vmferry.transfer.session.session import Session
-from vmferry.transfer.session.states import State
+from vmferry.transfer.session.states import SessionState
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.frames import Type
 
 pytestmark = pytest.mark.usefixtures("nothing_left", "eager")
 
-_PATIENT = Options(knows(Zlib()), patience=LIMIT)
+_PATIENT = SessionOptions(knows(Zlib()), patience=LIMIT)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def joined(
-    wire: Wire, ours: Options = _PATIENT, theirs: Options = _PATIENT
+    wire: Wire, ours: SessionOptions = _PATIENT, theirs: SessionOptions = _PATIENT
 ) -> Iterator[tuple[Session, Session, Heard]]:
     with sessions(transport=wire, options=(ours, theirs)) as (source, destination):
         broken = Heard()
@@ -52,7 +52,7 @@ def until(true: Callable[[], bool]) -> None:
         threading.Event().wait(0.002)
 
 
-def both(state: State, *ends: Session) -> None:
+def both(state: SessionState, *ends: Session) -> None:
     until(lambda: all(end.state is state for end in ends))
 
 
@@ -104,12 +104,12 @@ def test_all_that_was_sent_arrives_once_and_in_order() -> None:
         destination.on_message(heard)
         flow = Flow(source, destination)
         wire.unplug()
-        both(State.SUSPENDED, source, destination)
+        both(SessionState.SUSPENDED, source, destination)
         for number in range(20):  # messages wait, and nobody for them
             source.send({"number": number})
         late = source.open("disk")
         wire.plug()
-        both(State.ACTIVE, source, destination)
+        both(SessionState.ACTIVE, source, destination)
         assert heard.wait(20) == [{"number": number} for number in range(20)]
         flow.finish()
         until(lambda: late.unacked.announced)
@@ -170,11 +170,11 @@ def test_connections_that_carry_nothing_and_end_nowhere_are_replaced() -> None:
     with joined(wire) as (source, destination, broken):
         flow = Flow(source, destination)
         wire.lose(0, 1, 2)
-        assert destination.state is State.ACTIVE
+        assert destination.state is SessionState.ACTIVE
         for carrier in source._demux.sender.carriers():
             source._demux.sender.lose(carrier, "nothing is acknowledged")
         flow.finish()
-        both(State.ACTIVE, source, destination)
+        both(SessionState.ACTIVE, source, destination)
         assert broken.all == []
 
 
@@ -184,7 +184,7 @@ def test_little_is_kept_while_it_waits() -> None:
         stream = source.open("memory")
         Streams(destination).wait(1)
         wire.unplug()
-        both(State.SUSPENDED, source, destination)
+        both(SessionState.SUSPENDED, source, destination)
         stopped = Heard()
 
         def send() -> None:
@@ -206,13 +206,13 @@ def test_little_is_kept_while_it_waits() -> None:
 
 def test_it_waits_no_longer_than_it_may() -> None:
     wire = Wire()
-    short = Options(patience=0.2)
+    short = SessionOptions(patience=0.2)
     with joined(wire, short, short) as (source, destination, broken):
         began = time.monotonic()
         wire.unplug()
         assert all("was lost" in str(reason) for reason in broken.wait(2))
         assert 0.2 <= time.monotonic() - began < LIMIT
-        both(State.BROKEN, source, destination)
+        both(SessionState.BROKEN, source, destination)
         with pytest.raises(ConnectionAbortedError):
             source.open("memory")
 
@@ -220,12 +220,12 @@ def test_it_waits_no_longer_than_it_may() -> None:
 @pytest.mark.parametrize("impatient", ["source", "destination", "both"])
 def test_both_have_to_be_willing_to_wait(impatient: str) -> None:
     wire = Wire()
-    ours, theirs = (Options() if impatient in (side, "both") else _PATIENT for side in ("source", "destination"))
+    ours, theirs = (SessionOptions() if impatient in (side, "both") else _PATIENT for side in ("source", "destination"))
     with joined(wire, ours, theirs) as (source, destination, broken):
         assert frames.RESUME not in source.features
         wire.unplug()
         broken.wait(2)
-        both(State.BROKEN, source, destination)
+        both(SessionState.BROKEN, source, destination)
 
 
 def test_who_ends_a_session_is_not_waited_for() -> None:
@@ -237,20 +237,20 @@ def test_who_ends_a_session_is_not_waited_for() -> None:
             else:
                 source.abort("enough")
             assert broken.wait() == ["the peer closed the session" if end == "close" else "enough"]
-            both(State.BROKEN, source, destination)
+            both(SessionState.BROKEN, source, destination)
             assert len(wire.dialed) == 3
 
 
 def test_a_session_that_is_over_there_does_not_go_on() -> None:
     wire = Wire()
-    short = Options(patience=0.5)
+    short = SessionOptions(patience=0.5)
     with joined(wire, short, short) as (source, destination, broken):
         wire.unplug()
-        both(State.SUSPENDED, source, destination)
+        both(SessionState.SUSPENDED, source, destination)
         destination.abort("the host burns")
         wire.plug()
         assert "was lost" in str(broken.wait()[0])
-        assert source.state is State.BROKEN
+        assert source.state is SessionState.BROKEN
 
 
 def test_a_stream_that_ended_is_not_given_up_for_a_lost_acknowledgement() -> None:

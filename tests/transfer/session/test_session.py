@@ -10,7 +10,7 @@ from vmferry.core import jobkey
 from vmferry.core.errors import AccessError, InternalError
 from vmferry.core.policy.networks import Local, Route
 from vmferry.transfer.session import connections as module
-from vmferry.transfer.session.connect import Listener
+from vmferry.transfer.session.connect import SessionListener
 from vmferry.transfer.session.session import Session
 from vmferry.transfer.transport.base import Transport
 
@@ -286,9 +286,9 @@ def test_a_listener_takes_one_port_for_all_addresses() -> None:
     with socket.create_server((HERE, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InternalError) as caught:
-            Listener([Local(HERE)], (port, port), credentials("destination"))
+            SessionListener([Local(HERE)], (port, port), credentials("destination"))
         assert caught.value.code.name == "ports-taken"
-    listener = Listener([Local(one) for one in (HERE, "127.0.0.2", "::1")], (0, 0), credentials("destination"))
+    listener = SessionListener([Local(one) for one in (HERE, "127.0.0.2", "::1")], (0, 0), credentials("destination"))
     assert len({port for _, port in listener.addresses}) == 1
     assert [host for host, _ in listener.addresses] == [HERE, "127.0.0.2", "::1"]
     dialled = Session.dial(Route(*listener.addresses[2]), credentials("source"))

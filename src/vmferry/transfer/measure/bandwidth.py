@@ -16,7 +16,7 @@ from vmferry.core import codes
 from vmferry.core.errors import PreflightError
 from vmferry.core.messages.bandwidth import MeasuredRoute
 from vmferry.core.policy.networks import Local, Route
-from vmferry.transfer.session.connect import Listener, connect
+from vmferry.transfer.session.connect import SessionListener, connect
 from vmferry.transfer.session.session import Credentials, Stream
 
 WARM = 0.25  # seconds until TCP has found the path's rate
@@ -41,7 +41,7 @@ class Sink:
     """
 
     def __init__(self, addresses: Sequence[Local], ports: tuple[int, int], credentials: Credentials) -> None:
-        self._listener = Listener(addresses, ports, credentials)
+        self._listener = SessionListener(addresses, ports, credentials)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from vmferry.core import codes
 from vmferry.core.errors import UnreachableError, VmferryError
 from vmferry.core.policy.networks import Local, Route
-from vmferry.transfer.session.options import Options
+from vmferry.transfer.session.options import SessionOptions
 from vmferry.transfer.session.session import Credentials, Session
-from vmferry.transfer.transport.acceptor import Acceptor
+from vmferry.transfer.transport.acceptor import WireAcceptor
 from vmferry.transfer.transport.base import Transport
 from vmferry.transfer.transport.tcp import Tcp
 
@@ -48,7 +48,7 @@ def connect(routes: Sequence[Route], credentials: Credentials, connections: int 
     raise UnreachableError(codes.DATA_UNREACHABLE, host=credentials.peer, addresses=tried, why=why)
 
 
-class Listener:
+class SessionListener:
     """Where the destination waits for the source.
 
     A session renews its connections through it, so that it should stay open as long as the session.
@@ -70,11 +70,11 @@ class Listener:
         ports: tuple[int, int],
         credentials: Credentials,
         transport: Transport | None = None,
-        options: Options | None = None,
+        options: SessionOptions | None = None,
     ) -> None:
-        self._options = options or Options()
+        self._options = options or SessionOptions()
         listener = (transport or Tcp(credentials)).listen(addresses, ports)
-        self._acceptor = Acceptor(listener, credentials, self._options.features)
+        self._acceptor = WireAcceptor(listener, credentials, self._options.features)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from vmferry.core.errors import VmferryError
 from vmferry.transfer.session.demux import Demux
 from vmferry.transfer.session.keepalive import ping
-from vmferry.transfer.session.states import Event, Life, State
+from vmferry.transfer.session.states import Life, SessionEvent, SessionState
 from vmferry.transfer.transport.carrier import Carrier
 from vmferry.transfer.transport.dialer import Dialer
 from vmferry.transfer.transport.handshake import Established
@@ -98,7 +98,7 @@ class Connections:
             self._demux.sender.add(carrier, established.round_trip)
             if replaced is not None:
                 self._demux.sender.retire(replaced.carrier)
-            if self.life.state is State.SUSPENDED:
+            if self.life.state is SessionState.SUSPENDED:
                 self._demux.tell_all()
         self._resume()
         return True
@@ -106,7 +106,7 @@ class Connections:
     def end(self) -> None:
         """Cut all that come in: the session is over."""
         with self._lock:
-            self.life.take(Event.ENDED)
+            self.life.take(SessionEvent.ENDED)
             self._over.set()
             incoming = list(self._incoming)
         for carrier in incoming:
@@ -150,7 +150,7 @@ class Connections:
         if not waits:
             self._on_broken(reason)
             return
-        if was is State.ACTIVE:
+        if was is SessionState.ACTIVE:
             log.warning("the session is suspended: %s", reason)
         self._drop()
 
@@ -172,7 +172,7 @@ class Connections:
         sends = bool(self._demux.sender.paths())
         with self._lock:
             ready = sends and self._incoming and self.life.peer_told
-            if not (ready and self.life.state is State.SUSPENDED and self.life.take(Event.RESUMED)):
+            if not (ready and self.life.state is SessionState.SUSPENDED and self.life.take(SessionEvent.RESUMED)):
                 return
         log.warning("the session goes on")
         self._demux.sender.resume()
@@ -217,7 +217,7 @@ class Connections:
                 due = [one for one in self._established.values() if one.carrier.rekey_due]
             for carrier in silent:
                 carrier.cut(f"nothing came for {_SILENT:g} s")
-            if self.life.state is State.SUSPENDED:
+            if self.life.state is SessionState.SUSPENDED:
                 self._reconnect()
             elif self._dialer is not None and due and now > self._rekey_at:
                 self._rekey(self._dialer, due[0])  # one at a time: the others want their pings meanwhile

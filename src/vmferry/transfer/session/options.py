@@ -7,7 +7,7 @@ from vmferry.transfer.transport.codec import Codec
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SessionOptions:
     """What this end offers; only what the peer offers too is used.
 
     Arguments:

@@ -4,7 +4,7 @@ from vmferry.transfer.transport.carrier import Carrier
 from vmferry.transfer.transport.path import Path
 
 
-class Outgoing:
+class OutgoingCarriers:
     """The outgoing connections of one end of a session; the sender's lock guards them."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from vmferry.transfer.transport.buffers import SMALL, Buffer, Pool
 _Segment = tuple[memoryview, Buffer | None, bool]
 
 
-class Sink(Protocol):
+class ByteSink(Protocol):
     """Where the bytes of a stream go. Only one thread writes at a time."""
 
     def write_some(self, view: memoryview) -> int:
@@ -57,7 +57,7 @@ class Receiver:
         self._limit = frames.INITIAL_CREDIT
         self._end: int | None = None
         self._ended = False
-        self._sink: Sink | None = None
+        self._sink: ByteSink | None = None
         self._busy = False  # somebody is writing to the sink
         self._rest: _Segment | None = None  # what the sink did not take; `_busy` stays set for it
         self._refused: OSError | None = None
@@ -151,7 +151,7 @@ class Receiver:
             self._ready.notify_all()
         return kept
 
-    def _write_through(self, sink: Sink, segment: _Segment, owned: Buffer | None) -> bool:
+    def _write_through(self, sink: ByteSink, segment: _Segment, owned: Buffer | None) -> bool:
         """Write as much as goes at once, from `segment` on; `_busy` is ours. True: `owned` was kept."""
         kept = False
         while True:
@@ -193,7 +193,7 @@ class Receiver:
 
     # --- to the local side --------------------------------------------------------------------------------------
 
-    def attach(self, sink: Sink) -> None:
+    def attach(self, sink: ByteSink) -> None:
         """Let the carriers' readers write to this sink from now on; `pump` must run too."""
         with self._lock:
             self._sink = sink
@@ -206,7 +206,7 @@ class Receiver:
             while self._busy and self._rest is None:
                 self._ready.wait()
 
-    def pump(self, sink: Sink) -> None:
+    def pump(self, sink: ByteSink) -> None:
         """Write to the sink what the carriers' readers left; returns once the stream has ended.
 
         Raises:

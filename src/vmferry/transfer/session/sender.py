@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from vmferry.transfer.session.outgoing import Outgoing, path_of
+from vmferry.transfer.session.outgoing import OutgoingCarriers, path_of
 from vmferry.transfer.session.unacked import Frame, Unacked
 from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.buffers import Buffer, Pool
@@ -41,7 +41,7 @@ class Sender:
         self.unacked: dict[int, Unacked] = {}
         self._room = threading.Condition(self.lock)
         self._waiting = 0
-        self._outgoing = Outgoing()
+        self._outgoing = OutgoingCarriers()
         self._pool = pool
         self._on_lost = on_lost
         self._on_broken = on_broken

@@ -18,8 +18,8 @@ from vmferry.transfer.session.connections import Connections
 from vmferry.transfer.session.demux import Demux
 from vmferry.transfer.session.keepalive import broadcast
 from vmferry.transfer.session.messages import Message, Messages
-from vmferry.transfer.session.options import Options
-from vmferry.transfer.session.states import Life, State
+from vmferry.transfer.session.options import SessionOptions
+from vmferry.transfer.session.states import Life, SessionState
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.transport import codec, frames, seal
 from vmferry.transfer.transport.base import Transport
@@ -40,7 +40,7 @@ _ENDING = 3.0  # what a handler may take to return once the session has ended
 
 
 class Session:
-    """One end of a session. `dial` makes the source's, `Listener.accept` (connect.py) the destination's.
+    """One end of a session. `dial` makes the source's, `SessionListener.accept` (connect.py) the destination's.
 
     Arguments:
         established: its connections.
@@ -49,7 +49,7 @@ class Session:
     """
 
     def __init__(
-        self, established: Sequence[Established], dialer: Dialer | None = None, options: Options | None = None
+        self, established: Sequence[Established], dialer: Dialer | None = None, options: SessionOptions | None = None
     ) -> None:
         agreed = established[0].answer
         self.version = agreed.version
@@ -60,7 +60,7 @@ class Session:
         self.round_trip = min(one.round_trip for one in established)  # seconds, as the hello took
         self.peer_closed = False
         self._opened: queue.SimpleQueue[Stream | None] = queue.SimpleQueue()
-        offered = options or Options()
+        offered = options or SessionOptions()
         life = Life(offered.patience if frames.RESUME in self.features else 0.0)
         self._demux = Demux(
             source=dialer is not None,
@@ -106,7 +106,7 @@ class Session:
         connections: int = 2,
         back: int = 1,
         transport: Transport | None = None,
-        options: Options | None = None,
+        options: SessionOptions | None = None,
     ) -> "Session":
         """Connect to the destination, as the source.
 
@@ -122,7 +122,7 @@ class Session:
             OSError: nobody answers.
             VmferryError: somebody answered and refused, or showed another certificate or key.
         """
-        options = options or Options()
+        options = options or SessionOptions()
         dialer = Dialer(transport or Tcp(credentials), route, credentials, options.features)
         return cls(dialer.dial(connections, back), dialer, options)
 
@@ -178,7 +178,7 @@ class Session:
         return self._demux.sender.paths()
 
     @property
-    def state(self) -> State:
+    def state(self) -> SessionState:
         """What the session can do now."""
         return self._connections.life.state
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 
-class State(Enum):
+class SessionState(Enum):
     """What a session can do."""
 
     ACTIVE = "active"
@@ -15,7 +15,7 @@ class State(Enum):
     """It is over, whoever ended it."""
 
 
-class Event(Enum):
+class SessionEvent(Enum):
     """What changes the state of a session."""
 
     LOST = "lost"
@@ -26,16 +26,16 @@ class Event(Enum):
     """It was closed, the peer broke a rule, or the wait for new connections is over."""
 
 
-NEXT: Mapping[tuple[State, Event], State] = {
-    (State.ACTIVE, Event.LOST): State.SUSPENDED,
-    (State.ACTIVE, Event.ENDED): State.BROKEN,
-    (State.SUSPENDED, Event.LOST): State.SUSPENDED,  # the new ones were lost too
-    (State.SUSPENDED, Event.RESUMED): State.ACTIVE,
-    (State.SUSPENDED, Event.ENDED): State.BROKEN,
+NEXT: Mapping[tuple[SessionState, SessionEvent], SessionState] = {
+    (SessionState.ACTIVE, SessionEvent.LOST): SessionState.SUSPENDED,
+    (SessionState.ACTIVE, SessionEvent.ENDED): SessionState.BROKEN,
+    (SessionState.SUSPENDED, SessionEvent.LOST): SessionState.SUSPENDED,  # the new ones were lost too
+    (SessionState.SUSPENDED, SessionEvent.RESUMED): SessionState.ACTIVE,
+    (SessionState.SUSPENDED, SessionEvent.ENDED): SessionState.BROKEN,
 }
 
 
-def after(state: State, event: Event) -> State | None:
+def after(state: SessionState, event: SessionEvent) -> SessionState | None:
     """Return the state that follows; None if the event means nothing in this one."""
     return NEXT.get((state, event))
 
@@ -48,7 +48,7 @@ class Life:
     """
 
     def __init__(self, patience: float) -> None:
-        self.state = State.ACTIVE
+        self.state = SessionState.ACTIVE
         self.patience = patience
         self.epoch = 0  # how often the source has connected anew; each of its connections says so in its hello
         self.reason = ""  # why it was suspended
@@ -56,21 +56,21 @@ class Life:
         self.retry_at = 0.0  # when the source tries again
         self.peer_told = False  # what it has of each stream, over the connections of this epoch
 
-    def take(self, event: Event) -> bool:
+    def take(self, event: SessionEvent) -> bool:
         """Take an event; returns whether the state is another one now."""
         following = after(self.state, event)
         if following is None or following is self.state:
             return False
         self.state = following
-        if following is State.ACTIVE:
+        if following is SessionState.ACTIVE:
             self.since = None
         return True
 
     def lost(self, reason: str, now: float) -> bool:
         """Take the loss of all connections; returns whether the session waits for others."""
-        if not self.patience or self.state is State.BROKEN:
+        if not self.patience or self.state is SessionState.BROKEN:
             return False
-        if self.take(Event.LOST):
+        if self.take(SessionEvent.LOST):
             self.reason, self.since, self.retry_at = reason, now, now
         self.peer_told = False
         return True

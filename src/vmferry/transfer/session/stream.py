@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from vmferry.transfer.session.acker import Acker
-from vmferry.transfer.session.receiver import Receiver, Sink
+from vmferry.transfer.session.receiver import ByteSink, Receiver
 from vmferry.transfer.session.sender import Sender
 from vmferry.transfer.session.unacked import Unacked
 from vmferry.transfer.transport import frames
@@ -146,7 +146,7 @@ class Stream:
         else:
             self._sender.data(self.unacked, buffer.view[: HEADER.size + size], size, buffer)
 
-    def carry_to(self, sink: Sink) -> None:
+    def carry_to(self, sink: ByteSink) -> None:
         """Write everything that comes to a sink, and then its end; returns once that is done.
 
         Raises:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from vmferry.core.crowd import gives_way, origin
 from vmferry.jobs.persist import why
 from vmferry.transfer.transport import handshake
-from vmferry.transfer.transport.base import Connection, TransportListener
+from vmferry.transfer.transport.base import TransportConnection, TransportListener
 from vmferry.transfer.transport.frames import broken
 from vmferry.transfer.transport.handshake import Established
 from vmferry.transfer.transport.tls import Credentials
@@ -21,7 +21,7 @@ _AT_ONCE = 32  # hellos; anybody on the network can begin one, so that some give
 _SESSIONS = 4  # begun at once; only who has the job key can begin one
 
 
-class Acceptor:
+class WireAcceptor:
     """Takes the connections that come in for one job.
 
     Arguments:
@@ -40,7 +40,9 @@ class Acceptor:
         self._begun: dict[str, dict[tuple[str, int], Established]] = {}
         self._adopted: dict[str, Callable[[Established], bool]] = {}
         self._lock = threading.Lock()
-        self._handshakes: dict[threading.Thread, tuple[Connection, str]] = {}  # in the order in which they came
+        self._handshakes: dict[
+            threading.Thread, tuple[TransportConnection, str]
+        ] = {}  # in the order in which they came
         self._evicted: set[threading.Thread] = set()  # those that gave way, and have not noticed it yet
         self._closed = False
         self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
@@ -93,7 +95,7 @@ class Acceptor:
         while (connection := self._listener.accept()) is not None:
             self._begin(connection, origin(connection.peer[0]))
 
-    def _begin(self, connection: Connection, place: str) -> None:
+    def _begin(self, connection: TransportConnection, place: str) -> None:
         thread = threading.Thread(target=self._take, args=(connection,), name="handshake", daemon=True)
         with self._lock:
             if self._closed or len(self._evicted) >= _AT_ONCE:
@@ -110,7 +112,7 @@ class Acceptor:
         self._evicted.add(thread)
         connection.cut()
 
-    def _take(self, connection: Connection) -> None:
+    def _take(self, connection: TransportConnection) -> None:
         try:
             self._place(handshake.accept(connection, self._credentials, _HANDSHAKE, self._features))
         except Exception as error:  # a stranger's nonsense, of whatever kind

@@ -6,7 +6,7 @@ from typing import Protocol
 from vmferry.core.policy.networks import Local, Route
 
 
-class Connection(Protocol):
+class TransportConnection(Protocol):
     """A connection to the other worker: bytes in order, both ways during the hello and one way afterwards.
 
     One thread sends or receives at a time, unless it says otherwise.
@@ -75,7 +75,7 @@ class TransportListener(Protocol):
 
     addresses: list[tuple[str, int]]
 
-    def accept(self) -> Connection | None:
+    def accept(self) -> TransportConnection | None:
         """Wait for the next connection; None once the listener is closed, and everything it held is given back."""
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class TransportListener(Protocol):
 class Transport(Protocol):
     """Makes connections, for one job."""
 
-    def dial(self, route: Route, seconds: float) -> Connection:
+    def dial(self, route: Route, seconds: float) -> TransportConnection:
         """Connect to the other worker.
 
         Arguments:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmferry.transfer.transport import frames
-from vmferry.transfer.transport.base import Connection
+from vmferry.transfer.transport.base import TransportConnection
 from vmferry.transfer.transport.buffers import ROOM, Buffer, Pool
 from vmferry.transfer.transport.frames import Rules
 from vmferry.transfer.transport.path import Path
@@ -51,7 +51,7 @@ class Carrier:
         rules: of the session, for frames that come.
     """
 
-    def __init__(self, connection: Connection, label: Label, rules: Rules = frames.PLAIN) -> None:
+    def __init__(self, connection: TransportConnection, label: Label, rules: Rules = frames.PLAIN) -> None:
         self.label = label
         self.lock = threading.Lock()  # held by the thread that sends
         self.path: Path | None = None  # that it goes over, once the sender has it

@@ -34,7 +34,7 @@ class Codec(Protocol):
         """
 
 
-class Identity:
+class IdentityCodec:
     """Leaves everything as it is. Every release knows it."""
 
     name = "identity"
@@ -48,7 +48,7 @@ class Identity:
         raise ValueError("the stream's frames are not encoded")
 
 
-IDENTITY = Identity()
+IDENTITY = IdentityCodec()
 KNOWN: tuple[Codec, ...] = (IDENTITY,)
 
 

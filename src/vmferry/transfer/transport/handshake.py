@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, VmferryError
 from vmferry.transfer.transport import frames, hello, seal
-from vmferry.transfer.transport.base import Connection
+from vmferry.transfer.transport.base import TransportConnection
 from vmferry.transfer.transport.carrier import Carrier, Label
 from vmferry.transfer.transport.frames import broken
 from vmferry.transfer.transport.hello import Answer, Hello, Proof, Said, Welcome
@@ -27,7 +27,7 @@ class Established:
     control_key: bytes  # of the session's control messages
 
 
-def dial(connection: Connection, credentials: Credentials, said: Hello, seconds: float) -> Established:
+def dial(connection: TransportConnection, credentials: Credentials, said: Hello, seconds: float) -> Established:
     """Do the source's part of bringing up one connection. Closes it if that fails.
 
     Arguments:
@@ -64,7 +64,9 @@ def dial(connection: Connection, credentials: Credentials, said: Hello, seconds:
         raise
 
 
-def accept(connection: Connection, credentials: Credentials, seconds: float, features: Sequence[str]) -> Established:
+def accept(
+    connection: TransportConnection, credentials: Credentials, seconds: float, features: Sequence[str]
+) -> Established:
     """Do the destination's part of bringing up one connection. Closes it if that fails.
 
     Arguments:
@@ -90,7 +92,7 @@ def accept(connection: Connection, credentials: Credentials, seconds: float, fea
 
 
 def welcome(
-    connection: Connection, credentials: Credentials, features: Sequence[str] = hello.FEATURES
+    connection: TransportConnection, credentials: Credentials, features: Sequence[str] = hello.FEATURES
 ) -> tuple[Hello, Answer]:
     """Do the destination's part of the hello; tells the peer why when it refuses.
 
@@ -118,7 +120,7 @@ def welcome(
     return said, answer
 
 
-def _message(connection: Connection) -> bytes:
+def _message(connection: TransportConnection) -> bytes:
     """Read one message of the hello, with its head."""
     head = memoryview(bytearray(hello.HEAD))
     if not connection.fill(head):
@@ -147,7 +149,7 @@ def _parts(credentials: Credentials) -> tuple[str, str, str, str]:
     return credentials.key, credentials.job, credentials.source_fingerprint, credentials.destination_fingerprint
 
 
-def _label(connection: Connection, said: Hello, *, dialled: bool) -> Label:
+def _label(connection: TransportConnection, said: Hello, *, dialled: bool) -> Label:
     ends = (connection.local, connection.peer) if dialled else (connection.peer, connection.local)
     return Label(
         source=ends[0][0],

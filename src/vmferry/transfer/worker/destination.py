@@ -47,7 +47,7 @@ from vmferry.transfer.disks.space import SpaceGuard
 from vmferry.transfer.relay import Relay
 from vmferry.transfer.rpc.guard import Authorised
 from vmferry.transfer.rpc.relay import GuardedRelay
-from vmferry.transfer.session.connect import Listener
+from vmferry.transfer.session.connect import SessionListener
 from vmferry.transfer.session.stream import Stream
 from vmferry.transfer.worker.arrival import Arrival
 from vmferry.transfer.worker.commit import digest
@@ -68,7 +68,7 @@ class Destination(Endpoint):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._listener: Listener | None = None
+        self._listener: SessionListener | None = None
         self._addresses_known = threading.Event()
         self._trouble: VmferryError | None = None
         self._lock = threading.Lock()
@@ -170,7 +170,7 @@ class Destination(Endpoint):
         try:
             self.require_own_folder()
             self._disks.make()
-            self._listener = Listener(self._places(), self.config.data_ports, self.credentials())
+            self._listener = SessionListener(self._places(), self.config.data_ports, self.credentials())
         except VmferryError as error:
             self._trouble = error
             raise
