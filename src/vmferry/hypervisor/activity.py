@@ -1,4 +1,4 @@
-"""What a running VM does to its memory, as libvirt measures it: what a prediction of its move needs."""
+"""Memory activity of a running VM, as libvirt measures it, for a prediction of its move."""
 
 import time
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ OWN = {"kvm": 40 << 20, "qemu": 85 << 20}
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """How a VM was while it was watched.
+    """The activity of a VM while it was watched.
 
     Arguments:
-        used: bytes of its memory that it has ever written, as far as the host can tell.
-        dirty_rate: bytes of memory a second that it changed; each page counts once.
+        used: bytes of its memory that were ever written, as far as the host can tell.
+        dirty_rate: bytes of memory per second that changed; each page counts once.
         busy: share of the time, up to 1, in which the busiest of its processors worked.
     """
 
@@ -35,7 +35,7 @@ class Activity:
 
 
 class Activities:
-    """Asks this host's libvirt.
+    """Measures VMs through this host's libvirt.
 
     Arguments:
         uri: libvirt's URI.
@@ -47,7 +47,7 @@ class Activities:
         self._host = host
 
     def measure(self, uuid: str, seconds: int) -> Activity:
-        """Watch a running VM, by samples of its memory (QEMU's page-sampling); the guest runs on.
+        """Watch a running VM by sampling its memory (QEMU's page-sampling); the guest keeps running.
 
         Arguments:
             seconds: for how long, 1 to 60 (virDomainStartDirtyRateCalc).
@@ -98,7 +98,7 @@ def _used(domain: Any, found: dict[str, Any]) -> int:
     """Return the bytes of a VM's memory that were ever written.
 
     Arguments:
-        found: libvirt's statistics of it, with those of the balloon.
+        found: libvirt's statistics of the VM, with those of the balloon.
     """
     memory = int(domain.maxMemory()) * 1024
     own = OWN["kvm" if domainxml.kind(domain.XMLDesc()) == "kvm" else "qemu"]

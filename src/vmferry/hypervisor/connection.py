@@ -1,6 +1,6 @@
 """Connections to this host's libvirt, and its event loop.
 
-libvirt calls block; each caller that must not wait for another takes a connection of its own.
+libvirt calls block: a caller that must not wait for another one opens a connection of its own.
 """
 
 import threading
@@ -29,7 +29,7 @@ _GONE = frozenset(
 
 @cache
 def start_events() -> None:
-    """Run libvirt's event loop in a thread of its own, once in a process.
+    """Run libvirt's event loop in a thread of its own, once per process.
 
     Without it a connection delivers no events and answers no keepalive.
     """
@@ -71,7 +71,7 @@ def connected(uri: str, host: str) -> Iterator[Any]:
 
 
 def close(connection: Any) -> None:
-    """Close a connection, dead ones included."""
+    """Close a connection, even a dead one."""
     try:
         connection.close()
     except libvirt.libvirtError:
@@ -79,12 +79,12 @@ def close(connection: Any) -> None:
 
 
 def sentence(error: "libvirt.libvirtError") -> str:
-    """Return libvirt's message, shortened and without its full stop, to stand inside a sentence of ours."""
+    """Return libvirt's message, shortened and without its full stop, as part of a sentence."""
     return shortened(str(error)).rstrip(".")
 
 
 def is_gone(error: "libvirt.libvirtError", connection: Any) -> bool:
-    """Return whether a call failed because libvirtd went away, not because it said no."""
+    """Return whether a call failed because libvirtd went away, and not because it refused the call."""
     try:
         if not connection.isAlive():
             return True
@@ -94,17 +94,17 @@ def is_gone(error: "libvirt.libvirtError", connection: Any) -> bool:
 
 
 def refused(error: "libvirt.libvirtError", host: str, vm: str) -> PreflightError:
-    """Wrap libvirt's refusal of a VM."""
+    """Return the error for a VM that libvirt refuses."""
     return PreflightError(codes.LIBVIRT_REFUSED, host=host, vm=vm, detail=sentence(error))
 
 
 def translated(error: "libvirt.libvirtError", connection: Any, host: str, vm: str | None = None) -> VmferryError:
-    """Return what an error of libvirt means for the caller: libvirt is away, it knows no such VM, or it said no.
+    """Return the error for the caller: libvirt is away, it does not know the VM, or it refused the call.
 
     Arguments:
         connection: the one on which the call failed.
         host: this host's name.
-        vm: the VM that the call was about; None: the call was about the host.
+        vm: the VM of the call; None if the call was about the host.
     """
     if is_gone(error, connection):
         return UnreachableError(codes.LIBVIRT_UNREACHABLE, host=host, why=sentence(error))
@@ -117,7 +117,7 @@ def translated(error: "libvirt.libvirtError", connection: Any, host: str, vm: st
 
 @contextmanager
 def translating(connection: Any, host: str, vm: str | None = None) -> Iterator[None]:
-    """Raise the errors of libvirt in a `with` block as `translated` has them; arguments as there."""
+    """Translate the errors of libvirt in a `with` block as `translated` does; same arguments."""
     try:
         yield
     except libvirt.libvirtError as error:

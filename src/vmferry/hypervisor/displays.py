@@ -1,4 +1,4 @@
-"""Whether a VM's displays could listen here: libvirt and QEMU find a taken port only when the VM comes."""
+"""Whether a VM's displays could listen here: libvirt and QEMU notice a used port only when the VM arrives."""
 
 import errno
 import socket
@@ -11,11 +11,11 @@ _MOST = 16  # of one VM; more than any has
 
 
 def obstacles(xml: str, others: Iterable[tuple[str, str]]) -> list[Obstacle]:
-    """Return what stands in the way of a VM's displays.
+    """Return what prevents a VM's displays from listening.
 
     Arguments:
         xml: of the VM.
-        others: name and XML of each VM that runs here. libvirt gives a port once, whatever the addresses.
+        others: name and XML of each VM that runs here. libvirt assigns a port only once, whatever the addresses.
     """
     mine = displays(xml)[:_MOST]
     if not mine:

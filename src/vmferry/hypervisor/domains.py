@@ -1,4 +1,4 @@
-"""VMs on this host as a job needs them: how one stands, and the few things done to it around a move."""
+"""VMs on this host as a job needs them: their state, and the few actions around a move."""
 
 import threading
 from collections.abc import Callable
@@ -42,7 +42,7 @@ _DEFINITION = libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE 
 
 
 class Domains:
-    """VMs of this host; connects again when libvirtd was restarted.
+    """VMs of this host; connects again after libvirtd was restarted.
 
     Arguments:
         uri: libvirt's URI, e.g. `qemu:///system`.
@@ -50,8 +50,10 @@ class Domains:
         vm: the name of the VM that it is about, for errors.
 
     Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away, and PreflightError
-    (libvirt-refused) when libvirt says no. What changes a VM raises PreflightError (not-this-vm), and changes nothing,
-    when the VM of that UUID has another name, or what ends it or lets it run: another id.
+    (libvirt-refused)
+    if libvirt refuses. Methods that change a VM raise PreflightError (not-this-vm), and change nothing, if the VM with
+    that
+    UUID has another name; those that end it or let it run, also if it has another id.
     """
 
     def __init__(self, uri: str, host: str, vm: str = "a VM") -> None:
@@ -79,10 +81,10 @@ class Domains:
         return self._call(ask)
 
     def presence(self, uuid: str, name: str | None = None) -> Presence:
-        """Return how the VM stands.
+        """Return the state of the VM.
 
         Arguments:
-            name: a VM of another name with that UUID counts as absent; None: of any name.
+            name: a VM with that UUID and another name counts as absent; None: any name.
         """
 
         def ask(connection: Any) -> Presence:
@@ -122,7 +124,7 @@ class Domains:
         self._call(act)
 
     def resume(self, vm: VmIdentity) -> None:
-        """Let a paused VM run; one that is not paused is left alone."""
+        """Resume a paused VM; a VM that is not paused is left alone."""
 
         def act(connection: Any) -> None:
             domain = connection.lookupByUUIDString(vm.uuid)
@@ -133,7 +135,10 @@ class Domains:
         self._call(act)
 
     def resume_after(self, vm: VmIdentity) -> bool:
-        """Let a VM run on that libvirt left paused after a migration; False: a person suspended it, and it stays so."""
+        """Resume a VM that libvirt left paused after a migration; return False if a person suspended it.
+
+        A VM that a person suspended stays suspended.
+        """
 
         def act(connection: Any) -> bool:
             domain = connection.lookupByUUIDString(vm.uuid)
@@ -147,7 +152,7 @@ class Domains:
         return self._call(act)
 
     def suspend_after(self, vm: VmIdentity) -> bool:
-        """Suspend a VM again that libvirt itself let run after a migration; False: someone else let it run."""
+        """Suspend a VM again that libvirt resumed after a migration; return False if someone else resumed it."""
 
         def act(connection: Any) -> bool:
             domain = connection.lookupByUUIDString(vm.uuid)
@@ -160,7 +165,7 @@ class Domains:
         return self._call(act)
 
     def ending(self, uuid: str) -> Ending:
-        """Return how a VM ended that is off; one that is not here has an unknown end."""
+        """Return how a VM that is off has ended; unknown if it is not here."""
 
         def ask(connection: Any) -> Ending:
             domain = _lookup(connection, uuid)
@@ -181,7 +186,7 @@ class Domains:
         return self._call(ask)
 
     def destroy(self, vm: VmIdentity) -> None:
-        """End the VM's process at once; its definition, if any, stays. Nothing happens when it is not active."""
+        """End the VM's process at once; its definition, if any, stays. A VM that is not active is left alone."""
 
         def act(connection: Any) -> None:
             domain = _lookup(connection, vm.uuid)
@@ -195,7 +200,7 @@ class Domains:
         self._call(act)
 
     def define(self, xml: str, *, autostart: bool) -> None:
-        """Return the VM its persistent configuration; a running VM keeps running."""
+        """Define the VM; a running VM keeps running."""
 
         def act(connection: Any) -> None:
             connection.defineXML(xml).setAutostart(int(autostart))
@@ -203,7 +208,7 @@ class Domains:
         self._call(act)
 
     def autostart(self, vm: VmIdentity, *, on: bool) -> None:
-        """Set whether libvirt starts the VM with the host. Nothing happens where it is not defined."""
+        """Set whether libvirt starts the VM with the host. Nothing happens if it is not defined."""
 
         def act(connection: Any) -> None:
             domain = _lookup(connection, vm.uuid)
@@ -251,7 +256,7 @@ class Domains:
         return self._call(ask)
 
     def around(self, paths: list[str], uuid: str) -> Surroundings:
-        """Return who uses files besides one VM."""
+        """Return who uses files, other than one VM."""
         return self._call(lambda connection: users.find(connection, paths, uuid))
 
     def definition(self, uuid: str) -> tuple[str, bool] | None:
@@ -277,7 +282,7 @@ class Domains:
         return self._call(ask)
 
     def xml(self, uuid: str, *, inactive: bool) -> str:
-        """Return the VM's configuration: of its next start, or of the running VM."""
+        """Return the VM's configuration: for its next start, or of the running VM."""
         flags = libvirt.VIR_DOMAIN_XML_SECURE | (libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0)
         return self._call(lambda connection: str(connection.lookupByUUIDString(uuid).XMLDesc(flags)))
 
@@ -294,7 +299,7 @@ class Domains:
         return PreflightError(codes.NOT_THIS_VM, uuid=vm.uuid, host=self._host, why=why)
 
     def _call(self, action: Callable[[Any], T]) -> T:
-        """Run a call; when libvirtd was restarted since the last one, connect again and run it once more."""
+        """Run a call; if libvirtd was restarted since the last one, connect again and repeat it once."""
         for attempt in (1, 2):
             with self._lock:
                 if self._connection is None:
@@ -333,7 +338,7 @@ def _named(connection: Any, name: str) -> Any:
 
 
 def identity(domain: Any) -> VmIdentity:
-    """Return what identifies a domain of libvirt."""
+    """Return the identity of a libvirt domain."""
     return VmIdentity(domain.UUIDString(), domain.name(), domain.ID() if domain.isActive() else None)
 
 

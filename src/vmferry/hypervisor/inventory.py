@@ -1,4 +1,4 @@
-"""VMs of this host: as a person sees them, and as an offer describes one."""
+"""VMs of this host: as the user sees them, and as an offer describes one."""
 
 import os
 import shlex
@@ -60,14 +60,14 @@ _BLOCK_JOBS = {
 
 
 class Inventory:
-    """Asks this host's libvirt.
+    """Queries this host's libvirt.
 
     Arguments:
         uri: libvirt's URI.
         host: this host's name, for errors.
 
     Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away, and PreflightError
-    (libvirt-refused, libvirt-failed) when it says no.
+    (libvirt-refused, libvirt-failed) if it refuses.
     """
 
     def __init__(self, uri: str, host: str) -> None:
@@ -75,7 +75,7 @@ class Inventory:
         self._host = host
 
     def vms(self) -> list[VmSummary]:
-        """Return all VMs, by name."""
+        """Return all VMs, sorted by name."""
         with self._libvirt() as connection:
             found = [_summary(domain) for domain in connection.listAllDomains()]
             return sorted((vm for vm in found if vm is not None), key=lambda vm: vm.name)
@@ -141,7 +141,7 @@ class Inventory:
             )
 
     def around(self, vm: VmSnapshot) -> Surroundings:
-        """Find out who else uses the files of a VM's disks."""
+        """Return who else uses the files of a VM's disks."""
         with self._libvirt() as connection:
             return users.find(connection, [disk.path for disk in vm.disks], vm.uuid)
 
@@ -151,7 +151,7 @@ class Inventory:
             yield connection
 
     def _disks(self, connection: Any, xml: str) -> "_Disks":
-        """Inspect the disks that hold something: those that can be moved, and why others cannot."""
+        """Inspect the disks that are not empty: return those that can be moved, and why others cannot."""
         found = _Disks()
         vm = domainxml.name(xml)
         for entry in domainxml.disks(xml):
@@ -187,10 +187,10 @@ class _UnsupportedError(Exception):
 
 
 def _file(connection: Any, entry: domainxml.DiskEntry, vm: str) -> str | None:
-    """Return the path of a disk's file, of a storage pool's volume too.
+    """Return the path of a disk's file, also for a volume of a storage pool.
 
     Raises:
-        _UnsupportedError: it has none, or its pool does not tell.
+        _UnsupportedError: the disk has no file, or its pool does not give the path.
     """
     if entry.kind == "volume" and entry.pool and entry.volume:
         pool = None
@@ -234,7 +234,7 @@ def _inspect(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[Arti
 
 
 def _variables(xml: str) -> Artifact | None:
-    """Describe the file with a VM's UEFI variables; None where there is none, and libvirt there makes one."""
+    """Describe the file with a VM's UEFI variables; None if there is none, and the other libvirt creates it."""
     flash = firmware.variables(xml)
     if flash is None:
         return None
@@ -263,7 +263,7 @@ def _disk(image: images.Image, target: str, path: str, *, readonly: bool = False
 
 
 def _measured(disks: list[Artifact]) -> list[Artifact]:
-    """Find out how much a copy of each disk takes; a read-only file is copied as it is."""
+    """Determine how many bytes a copy of each disk takes; a read-only file is copied as it is."""
     if not disks:
         return []
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="extents") as pool:
@@ -279,7 +279,7 @@ def _measure(disk: Artifact) -> Artifact:
 
 
 def _replaced(vm: str, disk: Artifact) -> bool:
-    """Return whether a running VM has another file open than the one that its disk's path leads to."""
+    """Return whether a running VM has another file open than the one at its disk's path."""
     try:
         return holders.has_open(vm, disk.path) is False
     except OSError:
@@ -324,7 +324,7 @@ def _definition(
 
 
 def _identity(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[str | None, ...]:
-    """Return what tells whether two disks are the same: the file, however it is named."""
+    """Return a key for the file of a disk, whatever its name."""
     try:
         path = _file(connection, entry, vm)
     except _UnsupportedError:
@@ -337,7 +337,7 @@ def _identity(connection: Any, entry: domainxml.DiskEntry, vm: str) -> tuple[str
 
 
 def _restore(entry: domainxml.DiskEntry, vm: str, error: OSError) -> str:
-    """Return what helps when a running VM's file cannot be read, or is not where its configuration says."""
+    """Return what helps if a running VM's file cannot be read, or is not where its configuration says."""
     if entry.device in ("cdrom", "floppy"):
         command = shlex.join(["virsh", "change-media", vm, entry.target, "--eject"])
         return f"Take it out of the drive: `{command}`"
@@ -354,7 +354,7 @@ def _flatten(entry: domainxml.DiskEntry, vm: str) -> str:
 
 
 def _summary(domain: Any) -> VmSummary | None:
-    """Describe a VM; None: it is gone meanwhile."""
+    """Describe a VM; None if it no longer exists."""
     try:
         return _described(domain)
     except libvirt.libvirtError as error:
@@ -377,7 +377,7 @@ def _described(domain: Any) -> VmSummary:
 
 
 def _job(domain: Any) -> str | None:
-    """Return the libvirt job that is at work on a VM."""
+    """Return the name of the libvirt job on a VM."""
     if domain.jobInfo()[0] == libvirt.VIR_DOMAIN_JOB_NONE:
         return None
     try:
@@ -388,7 +388,7 @@ def _job(domain: Any) -> str | None:
 
 
 def _block_jobs(domain: Any, xml: str) -> dict[str, str]:
-    """Return the block jobs that are at work on a VM's disks: target -> job."""
+    """Return the block jobs on a VM's disks: target -> job."""
     found = {}
     for disk in domainxml.disks(xml):
         if disk.empty:

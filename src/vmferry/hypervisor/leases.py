@@ -1,4 +1,4 @@
-"""What leases the disks of this host's VMs, so that no other host starts one of them."""
+"""Disk leases of this host's VMs, which keep other hosts from starting one of them."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ _MANAGER = re.compile(r"""\s*lock_manager\s*=\s*["']([a-z]+)["']""")
 
 
 def manager() -> str:
-    """Return libvirt's lock manager, `sanlock` or `lockd`; empty: none. libvirt has no call that tells."""
+    """Return libvirt's lock manager, `sanlock` or `lockd`; empty if there is none. libvirt has no call for it."""
     try:
         lines = _SETTINGS.read_text().splitlines()
     except OSError:

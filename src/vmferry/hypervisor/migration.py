@@ -30,7 +30,7 @@ log = logging.getLogger("vmferry.hypervisor")
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What libvirt tells of a running migration. Sizes in bytes, rates in bytes a second."""
+    """libvirt's statistics of a running migration. Sizes in bytes, rates in bytes per second."""
 
     disk_total: int = 0
     disk_done: int = 0
@@ -78,19 +78,19 @@ class Migration:
         self._resumed = False
 
     def start(self) -> None:
-        """Ask libvirt for the migration, in a thread of its own."""
+        """Start the migration, in a thread of its own."""
         self._resumed = False
         threading.Thread(target=self._run, name="migrate", daemon=True).start()
 
     def abort(self) -> None:
-        """Ask libvirt to give the migration up; no error when there is none."""
+        """Ask libvirt to abort the migration; no error if there is none."""
         try:
             self._domain.abortJob()
         except libvirt.libvirtError:
             pass  # it ended by itself, or libvirtd is gone: the call's own end tells
 
     def statistics(self) -> Statistics:
-        """Ask how far it is; the last answer stands when libvirt has none (any more)."""
+        """Return the progress; the last one if libvirt has no answer (any more)."""
         asked = self._suspension.asked()
         try:
             stats = self._domain.jobStats()
@@ -123,7 +123,7 @@ class Migration:
 
     @property
     def suspended(self) -> bool:
-        """Whether a person has suspended the VM, before the migration or during it."""
+        """Whether a person suspended the VM, before the migration or during it."""
         return self._suspension.by_person
 
     def ask_suspended(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a host has of what VMs take for granted: processors, network filters, names and numbers that are taken."""
+"""Resources that VMs need of their host: processors, network filters, and names and numbers that are in use."""
 
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ _INTERFACES = Path("/sys/class/net")
 
 
 def find(connection: Any, xml: str, uuid: str) -> Resources:
-    """Look at what this host has.
+    """Return what this host has.
 
     Arguments:
         connection: to libvirt.
-        xml: of the VM that is to come.
-        uuid: of that VM; one that is here with it does not count.
+        xml: of the incoming VM.
+        uuid: of that VM; a VM here with the same UUID does not count.
 
     Raises:
         libvirt.libvirtError: libvirt went away.

@@ -1,4 +1,4 @@
-"""Gathers how this host stands, for the checks before a move (preflight/); nothing is changed."""
+"""Collects the state of this host for the checks before a move (preflight/); it changes nothing."""
 
 import errno
 import os
@@ -30,13 +30,13 @@ _HUGE_PAGES = Path("/sys/kernel/mm/hugepages")
 
 
 class Snapshots:
-    """Looks at this host. Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away."""
+    """Inspects this host. Every method raises UnreachableError (libvirt-unreachable) while libvirtd is away."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
 
     def source(self) -> HostSnapshot:
-        """Return what an offer tells of this host."""
+        """Return what an offer tells about this host."""
         with self._libvirt() as connection:
             return HostSnapshot(**self._common(connection, connection.getCapabilities()))
 
@@ -94,7 +94,7 @@ class Snapshots:
             )
 
     def at_risk(self) -> list[str]:
-        """Return the VMs that run and can lose what they write while they move (domainxml.loses_writes)."""
+        """Return the names of running VMs that can lose memory writes while they move (domainxml.loses_writes)."""
         with self._libvirt() as connection:
             qemu = connection.getVersion()
             running = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
@@ -113,10 +113,11 @@ class Snapshots:
         return pages * os.sysconf("SC_PAGESIZE")
 
     def refusal(self, *xmls: str) -> str | None:
-        """Return what this host's libvirt says against a VM; None when it takes it. Nothing is defined or started.
+        """Return why this host's libvirt refuses a VM; None if it accepts it. Nothing is defined or started.
 
-        libvirt builds QEMU's command line, which takes it through all that it checks before a start: elements,
-        devices that this QEMU has, machine type. It does not look whether files and networks are there.
+        libvirt builds QEMU's command line, which includes all checks before a start: elements, devices that this QEMU
+        has,
+        machine type. It does not check whether files and networks exist.
         """
         with self._libvirt() as connection:
             for xml in xmls:
@@ -151,7 +152,7 @@ class Snapshots:
         }
 
     def _cpu(self, connection: Any, vm: Proposal, said: "Future[str]") -> tuple[str | None, bool | None]:
-        """Return libvirt's refusal of the VM's CPU, and whether the source's processor is just as this host's."""
+        """Return libvirt's refusal of the VM's CPU, and whether the source's CPU is identical to this host's."""
         mode, xml = domainxml.cpu(vm.live_xml)
         compared = _compare(connection, vm.host.cpu)
         same = None if compared is None else compared == libvirt.VIR_CPU_COMPARE_IDENTICAL
@@ -179,7 +180,7 @@ class Snapshots:
         return capabilities.tpm(told)
 
     def _emulators(self) -> list[str]:
-        """Return the programs that this host lets VMs have, and that are there."""
+        """Return the emulators that this host allows and has."""
         return [str(path) for path in self._config.emulators if path.exists()]
 
     def _run_here(self, xml: str, said: "Future[str]") -> str | None:
@@ -204,13 +205,13 @@ class Snapshots:
             return False
 
     def _missing(self, *xmls: str) -> list[str]:
-        """Look for boot files, in the folders for them only: a stranger must not learn what else is here."""
+        """Return missing boot files, in the folders for them only: another host must not learn what else is here."""
         folders = tuple(str(folder) for folder in self._config.boot_folders)
         paths = dict.fromkeys(path for xml in xmls for path in firmware.boot_files(xml))
         return [path for path in paths if hostpolicy.inside(path, folders) and not Path(path).exists()]
 
     def _variables(self, xml: str) -> DiskTarget | None:
-        """Look at where the VM's UEFI variables would be, in the folders for them only."""
+        """Inspect the path for the VM's UEFI variables, in the folders for them only."""
         flash = firmware.variables(xml)
         allowed = self._config.nvram_folders
         if flash is None or not hostpolicy.inside(flash.path, tuple(str(folder) for folder in allowed)):
@@ -272,19 +273,19 @@ class Snapshots:
         )
 
     def _differs(self, disk: Artifact, path: str) -> str:
-        """Return why a file here is not a read-only one of the VM's, as far as it can be told without reading it."""
+        """Return why a file here is not the VM's read-only one, as far as it can be told without reading it."""
         if disk.size is None:
             return "the source does not tell its size"
         return media.trouble(path, disk.size, folders.uid(self._config.qemu_user)) or ""
 
     def _shared(self, disk: Artifact, vm: Proposal, nonce: str | None) -> bool:
-        """Return whether this host sees the very disk: by what it has drawn, and the source wrote beside it."""
+        """Return whether this host sees the same disk: the source wrote a nonce of this host beside it."""
         asked = vm.options.storage_path or disk.target in vm.options.disk_paths
         return not asked and nonce is not None and disk.nonce == nonce and proofs.shows(disk, nonce)
 
 
 def policy(config: Config) -> hostpolicy.Policy:
-    """Return what this host lets incoming VMs have."""
+    """Return what this host allows incoming VMs to have."""
     return hostpolicy.Policy(
         emulators=tuple(str(path) for path in config.emulators),
         disk_folders=tuple(str(path) for path in config.disk_folders),
@@ -316,7 +317,7 @@ def _loses_writes(domain: Any, qemu: int) -> bool:
 
 
 def _refused(connection: Any, xml: str, cpu: str) -> str | None:
-    """Have libvirt compare a guest's CPU with what its emulator gives on this host."""
+    """Let libvirt compare a guest's CPU with what its emulator offers on this host."""
     try:
         connection.compareHypervisorCPU(
             domainxml.emulator(xml) or None,
@@ -349,7 +350,7 @@ def _networks(connection: Any) -> dict[str, bool]:
 
 
 def _memory() -> int:
-    """Return the memory that a new VM could have, bytes: free, or held only by caches."""
+    """Return the memory that a new VM could have, in bytes: free, or used only by caches."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024

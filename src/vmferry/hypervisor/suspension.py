@@ -1,9 +1,9 @@
 """Whether a person has suspended a VM that is being migrated.
 
-libvirt does not tell: a stop by hand and its own stop at the switch are both "paused (migrating)" to it. The events of
-QEMU do. At the switch QEMU stops the guest and reports `pre-switchover`, and does nothing else in between
-(migration_completion in migration/migration.c). So a stop is a person's when QEMU has shown between the two that it
-goes on: it began another pass over the memory, or it answered a question. Without such a proof it is the switch's.
+libvirt does not tell: a manual stop and its own stop at the switch are both "paused (migrating)" to it. QEMU's events
+do. At the switch QEMU stops the guest and reports `pre-switchover`, and does nothing else in between
+(migration_completion in migration/migration.c). So a person stopped the VM if QEMU has shown between the two that it
+goes on: it began another pass over the memory, or it answered a question. Without such a proof it was the switch.
 """
 
 import json
@@ -19,7 +19,7 @@ EVENTS = "^(STOP|MIGRATION|MIGRATION_PASS|BLOCK_IO_ERROR)$"
 
 
 class Suspension:
-    """Judges the stops of one VM during one migration. Any thread may call it.
+    """Judges the stops of one VM during one migration. Thread-safe.
 
     Arguments:
         before: whether a person had suspended the VM before.
@@ -34,7 +34,7 @@ class Suspension:
 
     @property
     def by_person(self) -> bool:
-        """Whether a person suspended the VM, so that it is to stay suspended."""
+        """Whether a person suspended the VM, so that it must stay suspended."""
         return self._stopped and self._proven
 
     @property
@@ -67,16 +67,16 @@ class Suspension:
                 self._proven = True
 
     def resumed(self) -> None:
-        """Note that someone resumed the VM; libvirt's own resume after a failure is not meant."""
+        """Note that someone resumed the VM; libvirt's own resume after a failure does not count."""
         with self._lock:
             self._stopped = self._proven = False
 
     def asked(self) -> int:
-        """Note that QEMU is about to be asked something; returns what `answered` wants."""
+        """Note that QEMU is about to be asked something; return the argument for `answered`."""
         return self._stops
 
     def answered(self, asked: int) -> None:
-        """Note that QEMU, at work on the migration, has answered.
+        """Note that QEMU has answered while the migration runs.
 
         Arguments:
             asked: from before it was asked.
@@ -91,7 +91,7 @@ class Suspension:
                 self._proven = True
 
     def settle(self) -> bool:
-        """Wait until QEMU may be asked once more; returns whether that is of use."""
+        """Wait until QEMU may be asked once more; return whether that is of use."""
         if self.unclear:
             time.sleep(_APART)
         return self.unclear

@@ -1,6 +1,6 @@
-"""Watches over a copy that must not run yet: whoever resumes it by hand, it is suspended again at once.
+"""Watches a copy that must not run yet: if anyone resumes it by hand, it is suspended again at once.
 
-No hook of libvirt is asked before a VM is resumed (https://libvirt.org/hooks.html), so its events have to tell.
+libvirt calls no hook before a VM is resumed (https://libvirt.org/hooks.html), so its events are used.
 """
 
 import logging
@@ -26,7 +26,7 @@ class Vigil:
     Arguments:
         uri: of libvirt.
         host: this host's name, for errors.
-        own: returns what identifies the VM, with its id; None while there is none. No other one is suspended.
+        own: returns the identity of the VM, with its id; None while there is none. No other VM is suspended.
         suspended: called each time after the VM was suspended, in a thread of its own.
     """
 
@@ -40,11 +40,11 @@ class Vigil:
         self._news = threading.Event()
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start to watch."""
         threading.Thread(target=self._run, name="vigil", daemon=True).start()
 
     def end(self) -> None:
-        """Let the VM run: when this returns, nothing suspends it any more, and `suspended` is not called any more."""
+        """Stop to watch: after this, the VM is not suspended any more, and `suspended` is not called any more."""
         with self._lock:
             self._over = True
         self._news.set()

@@ -1,1 +1,1 @@
-"""The checks before a move: pure functions over what was seen of the VM and of both hosts."""
+"""The checks before a move: pure functions of the state of the VM and of both hosts."""

@@ -1,4 +1,4 @@
-"""What a check is, and what it looks at."""
+"""What a check is, and what it examines."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ Seen = TypeVar("Seen")
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One of the two hosts, with what its administrator has set.
+    """One of the two hosts, with the settings of its administrator.
 
     Arguments:
-        name: the host's.
+        name: the name of the host.
         settings: as they are now.
         addresses: of the host.
-        encryption: what the move asks for.
-        source: whether it is the one that the VM leaves.
+        encryption: the encryption that the move requests.
+        source: whether it is the source of the move.
     """
 
     name: str
@@ -84,12 +84,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Check(Generic[Seen]):
-    """One check: a pure function, and the cause behind each code that it may find, for docs/checks.md."""
+    """One check: a pure function, and the cause of each code that it may return, for docs/checks.md."""
 
     find: Callable[[Seen], Iterator[Finding]]
     causes: Mapping[Code, str]
 
 
 def run(checks: tuple[Check[Seen], ...], seen: Seen) -> list[Finding]:
-    """Run checks; what blocks comes first, else in the order of the checks."""
+    """Run checks; return blocking findings first, otherwise in the order of the checks."""
     return ordered(finding for check in checks for finding in check.find(seen))

@@ -1,4 +1,4 @@
-"""Every check there is, in the order in which their findings are told."""
+"""All checks, in the order in which their findings are shown."""
 
 from vmferry.core.messages.vm import VmSnapshot
 from vmferry.preflight import forecast
@@ -25,10 +25,10 @@ from vmferry.preflight.vm import changes, devices, displays, firmware, needs, sh
 from vmferry.preflight.vm.sharing import Leaving
 
 OF_HOST: tuple[Check[End], ...] = (settings.HOST,)
-"""What each host asks of itself."""
+"""Each host about itself."""
 
 OF_VM: tuple[Check[VmSnapshot], ...] = (vm.STATE, vm.SAVED, vm.DISKS, vm.BITMAPS, vm.DEFINITION, vm.BLOCKED)
-"""The source's half: the VM by itself."""
+"""The source about the VM alone."""
 
 OF_MOVE: tuple[Check[Case], ...] = (
     compatibility.of_case(compatibility.IDENTITY),
@@ -59,19 +59,19 @@ OF_MOVE: tuple[Check[Case], ...] = (
     compatibility.of_case(compatibility.CLOCK),
     compatibility.of_case(compatibility.CONFINEMENT),
 )
-"""The destination's half: the VM on it."""
+"""The destination about the VM on it."""
 
 OF_SLOT: tuple[Check[FreeSlot], ...] = (settings.SLOT,)
-"""What each host asks of itself when it is only asked: a move finds out by taking its place."""
+"""Each host about its free slots, in a check only: a move takes its slot instead."""
 
 OF_ROUTE: tuple[Check[DataRoute], ...] = (settings.ROUTE,)
-"""The source again, when the destination has said where it would receive."""
+"""The source, once the destination has said where it would listen."""
 
 OF_LEAVING: tuple[Check[Leaving], ...] = (sharing.SHARING,)
-"""The source, when the destination has said which disks both see."""
+"""The source, once the destination has said which disks both see."""
 
 OF_REACH: tuple[Check[Reachability], ...] = (reach.REACH,)
-"""The source, when it has tried the way."""
+"""The source, after the reachability test."""
 
 OF_HEALTH: tuple[Check[Health], ...] = (
     service.SERVICE,
@@ -86,13 +86,13 @@ OF_HEALTH: tuple[Check[Health], ...] = (
     clock.CLOCK,
     confinement.CONFINEMENT,
 )
-"""What `vmferry doctor` asks of one host."""
+"""`vmferry doctor` about one host."""
 
 OF_MEETING: tuple[Check[Meeting], ...] = (pair.CERTIFICATE, pair.ANSWER, pair.SETTINGS)
-"""What `vmferry doctor` asks of two: whether one gets an answer, and what the other one's settings say."""
+"""`vmferry doctor` about two hosts: whether one answers the other, and what its settings say."""
 
 OF_PAIR: tuple[Check[Pair], ...] = (compatibility.IDENTITY, compatibility.VMFERRY, compatibility.CLOCK)
-"""And what both say of themselves."""
+"""`vmferry doctor` about what two hosts report about themselves."""
 
 OF_FORECAST: tuple[Check[Forecast], ...] = (forecast.FORECAST,)
-"""The source last of all, where the move was foretold."""
+"""The source at the end, if the move was predicted."""

@@ -1,4 +1,4 @@
-"""What a prediction means for a move that was asked to be done by a time, or with a short pause."""
+"""What a prediction means for a move with a deadline, or with a limit on the pause."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ _ROUGH = 1.1  # a pause that is so much longer than was asked for is not worth a
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A move, and what it would be like.
+    """A move and its prediction.
 
     Arguments:
         vm: its name.
-        source: where it is.
-        destination: where it would go.
-        options: what was asked for.
-        left: seconds until the deadline; None: there is none.
-        prediction: None: there is none.
-        why: there is none, in words.
+        source: the source host.
+        destination: the destination host.
+        options: of the move.
+        left: seconds until the deadline; None if there is none.
+        prediction: None if there is none.
+        why: why there is no prediction.
     """
 
     vm: str
@@ -79,7 +79,7 @@ def _forecast(seen: Forecast) -> Iterator[Finding]:
 
 
 def _advice(found: Prediction, options: MoveOptions, *, ends: bool) -> str:
-    """Return what would help, in the order in which it costs least."""
+    """Return what helps, the cheapest first."""
     measured = found.measured
     ways = []
     if options.bandwidth is not None and options.bandwidth < measured.bandwidth:

@@ -1,4 +1,4 @@
-"""Whether a grant is an answer to what was offered: the destination's word makes nothing else of this host's files."""
+"""Whether a grant matches the offer: the destination cannot decide anything else about this host's files."""
 
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError
@@ -8,13 +8,13 @@ from vmferry.preflight.plan import copied, paths
 
 
 def require_asked(offer: Offer, grant: Grant, *, folder: str, local: str, host: str) -> None:
-    """Check a grant at the source, before anything follows from it.
+    """Check a grant on the source, before anything follows from it.
 
-    A disk that was to be copied may not be left out of the copy, one that a VM writes to may not be copied like a
-    file, and only one beside which this host has written a proof can be seen by both.
+    A disk that was to be copied must be in the plan, one that a VM writes to must not be copied like a file, and only a
+    disk with a proof of this host beside it can be shared.
 
     Arguments:
-        folder: where this host has the job's sockets.
+        folder: the folder of the job's sockets on this host.
         local, host: names of this host and of the destination.
 
     Raises:

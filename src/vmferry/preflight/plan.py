@@ -1,4 +1,4 @@
-"""How a VM would be on the destination: where its disks go, which networks it is on, its XML."""
+"""How a VM would be on the destination: its disks, its networks, its XML."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -43,10 +43,11 @@ def paths(vm: Proposal) -> dict[str, str]:
 
 
 def make(vm: Proposal, destination: DestinationSnapshot) -> Plan:
-    """Plan a move.
+    """Make the plan of a move.
 
     Raises:
-        UsageError: bad-request; the XML is no domain's, or of another VM, other disks or another amount of memory than
+        UsageError: bad-request; the XML is not a domain, or has another VM, other disks or another amount of memory
+            than
             the proposal names.
     """
     _require_alike(vm)
@@ -102,7 +103,7 @@ def copied(disk: Artifact, *, shared: bool) -> CopiedBy:
 
 
 def _definition(vm: Proposal) -> Mapping[str, str]:
-    """Return which of the VM's disks those of its definition are: target there -> target among its disks."""
+    """Return which of the VM's disks the disks of its definition are: target in the definition -> target of the VM."""
     if vm.definition is not None:
         return vm.definition
     known = [(disk.target, (disk.path, disk.pool, disk.volume)) for disk in domainxml.disks(vm.live_xml)]
@@ -116,7 +117,7 @@ def _definition(vm: Proposal) -> Mapping[str, str]:
 
 
 def _require_alike(vm: Proposal) -> None:
-    """Hold what the source says of its VM to the XML: that is what libvirt will start."""
+    """Check that the proposal agrees with the XML, which is what libvirt will start."""
     for xml in (vm.live_xml, vm.persistent_xml):
         if domainxml.name(xml) != vm.vm or domainxml.uuid(xml) != vm.uuid:
             _refuse("the XML is of another VM than the offer names")

@@ -1,1 +1,1 @@
-"""What outlives every process: peers, invitations, jobs and journal, settings; one SQLite file."""
+"""The persistent state: peers, invitations, jobs and journal, settings, in one SQLite file."""

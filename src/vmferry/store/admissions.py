@@ -1,4 +1,4 @@
-"""The places of this host's limits, and what is booked with them."""
+"""The slots of this host's limits, and what is booked with them."""
 
 import json
 import time
@@ -10,11 +10,11 @@ from vmferry.store.database import Database, Row
 
 
 class Admissions:
-    """The table `admissions`: one row for each move that has a place on this host, or waits for one.
+    """The table `admissions`: one row for each move that has a slot on this host, or waits for one.
 
     Arguments:
         host: this host's name, for sentences.
-        clock: gives Unix time.
+        clock: returns Unix time.
     """
 
     def __init__(self, database: Database, host: str, clock: Callable[[], float] = time.time) -> None:
@@ -23,20 +23,22 @@ class Admissions:
         self._clock = clock
 
     def refusal(self, job: str, *, storage: bool, limits: MoveLimits, since: float | None = None) -> str | None:
-        """Return why a job would have no place now, and change nothing; the arguments are those of ask()."""
+        """Return why a job would have no slot now, and change nothing; the arguments are those of ask()."""
         return self._judge(job, storage, limits, since)[1]
 
     def ask(self, job: str, *, storage: bool, limits: MoveLimits, since: float | None = None) -> str | None:
-        """Take a place for HOLD seconds, with nothing booked yet, or say why there is none.
+        """Take a slot for HOLD seconds, with nothing booked yet, or return why there is none.
 
         Arguments:
             storage: whether the move copies storage.
-            since: of a move that leaves this host: when it was made. It then has its place in the line by that and
-                holds nobody up while the other host has no place for it; else two hosts could each let the other's
-                move wait behind one of their own. None: it stands in line from when it first asks.
+            since: for an outgoing move: when it was created. It is queued by that time, and does not hold up others
+                while the
+                other host has no slot for it; else two hosts could each let the other's move wait behind one of their
+                own.
+                None: it is queued by when it first asks.
 
         Returns:
-            Why it has no place; None: it has one, and keep() makes it lasting.
+            Why it has no slot; None if it has one, and keep() makes it permanent.
         """
         with self._database.transaction() as connection:
             wanted, reason = self._judge(job, storage, limits, since)
@@ -55,14 +57,14 @@ class Admissions:
             return reason
 
     def book(self, job: str, memory: int, space: Mapping[str, int]) -> None:
-        """Book memory and space, in bytes, with a job's place."""
+        """Book memory and space, in bytes, with a job's slot."""
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE admissions SET memory = ?, space = ? WHERE job = ?", (memory, json.dumps(dict(space)), job)
             )
 
     def keep(self, job: str) -> None:
-        """Let a job keep its place until its end."""
+        """Let a job keep its slot until its end."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE admissions SET expires_at = NULL WHERE job = ? AND granted", (job,))
 
@@ -74,7 +76,7 @@ class Admissions:
             )
 
     def entries(self) -> list[QueueEntry]:
-        """Return what there is of moves that have not ended."""
+        """Return the entries of moves that have not ended."""
         rows = self._database.rows(
             "SELECT admissions.* FROM admissions JOIN jobs ON jobs.id = admissions.job WHERE jobs.ended_at IS NULL"
         )

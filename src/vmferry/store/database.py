@@ -18,17 +18,19 @@ Row = sqlite3.Row
 
 
 class Database:
-    """One connection, shared by the threads of a process; other processes have theirs.
+    """One connection, shared by the threads of a process; other processes have their own.
 
     Arguments:
-        path: the file; it and its folder are made, for the owner only.
+        path: the file; it and its folder are created, for the owner only.
         host: this host's name, for errors.
 
     Raises:
-        InternalError: the file was written by a newer vmferry (DATABASE_NEWER), or it cannot be opened or is not a
-            database (DATABASE_FAILED). Every method raises the latter when SQLite fails: the file is locked, read-only,
-            on a full disk, damaged.
-        OSError: the folder or the file cannot be made.
+        InternalError: database-newer, if a newer vmferry wrote the file; database-failed, if it cannot be opened or is
+            not
+            a database. Every method raises database-failed if SQLite fails: the file is locked, read-only, on a full
+            disk,
+            damaged.
+        OSError: the folder or the file cannot be created.
     """
 
     def __init__(self, path: Path, host: str = "this host") -> None:
@@ -71,7 +73,7 @@ class Database:
 
     @contextmanager
     def transaction(self, wait: float = BUSY) -> Iterator[sqlite3.Connection]:
-        """Write: all or nothing, on disk when the block is left. Transactions inside it become part of it.
+        """Write: all or nothing, on disk when the block is left. Nested transactions become part of it.
 
         Arguments:
             wait: seconds to wait for other transactions, of this process and of others.
@@ -151,7 +153,7 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; the object is of no use afterwards."""
+        """Close the connection; the object cannot be used afterwards."""
         with self._lock:
             self._connection.close()
 

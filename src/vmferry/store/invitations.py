@@ -1,4 +1,4 @@
-"""Invitations to pair: only the hash of each secret is kept, each is good once and for ten minutes."""
+"""Invitations to pair: only the hash of each secret is stored; each is valid once and for ten minutes."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ LIFETIME = 600.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class RedeemedInvitation:
-    """One that was redeemed: who made it, and for whom the new peer may ask."""
+    """An invitation that was redeemed: who created it, and for whom the new peer may ask."""
 
     callers: tuple[str, ...]
     created_by: str
@@ -24,7 +24,7 @@ class Invitations:
     """The table `invitations`.
 
     Arguments:
-        clock: gives Unix time.
+        clock: returns Unix time.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
@@ -32,7 +32,7 @@ class Invitations:
         self._clock = clock
 
     def create(self, secret: bytes, callers: Sequence[str], created_by: str) -> float:
-        """Keep an invitation's secret (its hash).
+        """Store an invitation's secret (its hash).
 
         Returns:
             When it expires, as Unix time.
@@ -47,12 +47,12 @@ class Invitations:
         return expires
 
     def redeem(self, secret: bytes) -> RedeemedInvitation | None:
-        """Use an invitation up.
+        """Redeem an invitation.
 
-        Inside a `Database.transaction()` that fails it stays as it was.
+        If the surrounding `Database.transaction()` fails, the invitation is still valid.
 
         Returns:
-            The invitation, or None where the secret is wrong, used or too old.
+            The invitation; None if the secret is wrong, used or too old.
         """
         digest = _digest(secret)
         with self._database.transaction() as connection:

@@ -1,4 +1,4 @@
-"""Jobs and their journal: the truth about every move, written by the daemon and by the transfer processes."""
+"""Jobs and their journal: the record of every move, written by the daemon and by the transfer processes."""
 
 import json
 import sqlite3
@@ -29,11 +29,11 @@ class JournalStep:
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job as it stands. Times are Unix times.
+    """The state of a job. Times are Unix times.
 
     Arguments:
         peer: the other host's name.
-        reason: why it is in its state, for a person; None while nothing is to be said.
+        reason: why it is in its state, for a person; None if there is nothing to say.
         error: RFC 9457 problem of a job that failed or was cancelled.
         position: of a job that waits to leave this host, among those for the same destination, from 1; else None.
     """
@@ -129,7 +129,7 @@ class Jobs:
         """Return a job.
 
         Raises:
-            UsageError: there is none of that id (JOB_UNKNOWN).
+            UsageError: job-unknown.
         """
         found = self.find(job)
         if found is None:
@@ -150,7 +150,7 @@ class Jobs:
         return [row for row in self.active() if row.state is State.WAITING and row.role is Role.SOURCE]
 
     def active_for(self, vm: str) -> JobRow | None:
-        """Return the job that moves this VM now, in either direction; what another host only offers moves nothing."""
+        """Return the job that moves this VM now, in either direction; a mere offer of another host does not count."""
         offered = "role = 'destination' AND state = 'waiting'"
         row = self._database.row(f"{_SELECT} WHERE ended_at IS NULL AND vm = ? AND NOT ({offered})", (vm,))
         return _job(row) if row else None
@@ -226,7 +226,7 @@ class Jobs:
         return _step(row) if row else None
 
     def mark(self, job: str, state: State, reason: str | None, wait: float = BUSY) -> bool:
-        """Set a state that is not an end, such as in-doubt, and why; does nothing to a job that has ended.
+        """Set a state that is not an end, such as in-doubt, with its reason; a job that has ended is not changed.
 
         Arguments:
             wait: seconds to wait for others who write to the database.

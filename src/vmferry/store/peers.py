@@ -1,4 +1,4 @@
-"""The hosts that this one knows: those it is paired with, and those of the site that it has met."""
+"""The hosts that this host knows: those it is paired with, and those of the site that it has met."""
 
 import json
 import sqlite3
@@ -13,7 +13,7 @@ ANYBODY = "*"
 
 
 class PeerKind(StrEnum):
-    """How a host is known: paired, by the site's authority (identity/site.py), or by its domain's Kerberos."""
+    """How a host is known: by pairing, by the site's authority (identity/site.py), or by its domain's Kerberos."""
 
     PAIRED = "paired"
     SITE = "site"
@@ -52,13 +52,13 @@ class Peers:
         self.changes = 0
 
     def add(self, peer: Peer, local: str = "this host") -> None:
-        """Remember a host; one that shows the same certificate as before takes the place of its old entry.
+        """Store a host; one with the same certificate as before replaces its old entry.
 
         Arguments:
             local: this host's name, for the error.
 
         Raises:
-            UsageError: another host has that name (PEER_NAME_TAKEN).
+            UsageError: peer-name-taken; another host has that name.
         """
         with self._database.transaction() as connection:
             known = self.get(peer.name)
@@ -69,15 +69,15 @@ class Peers:
         self.changes += 1
 
     def meet(self, peer: Peer, local: str = "this host") -> Peer:
-        """Remember where a host of the site or of the domain is now, and which certificate it shows.
+        """Store the present address and certificate of a host of the site or of the domain.
 
-        A paired host stays one that is, if it shows the same certificate.
+        A paired host stays a paired host if it shows the same certificate.
 
         Arguments:
             local: this host's name, for the error.
 
         Raises:
-            UsageError: a paired host has that name (PEER_NAME_TAKEN).
+            UsageError: peer-name-taken; a paired host has that name.
         """
         with self._database.transaction() as connection:
             known = self.get(peer.name)
@@ -107,7 +107,7 @@ class Peers:
         return [_peer(row) for row in self._database.rows("SELECT * FROM peers ORDER BY name")]
 
     def remove(self, name: str) -> bool:
-        """Forget a host.
+        """Remove a host.
 
         Returns:
             Whether it was known.

@@ -1,4 +1,4 @@
-"""Settings that are changed while vmferryd runs: JSON values by key."""
+"""Settings that can be changed while vmferryd runs: JSON values by key."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Settings:
             )
 
     def host(self) -> HostSettings:
-        """Return the host's settings; of a new host, the defaults."""
+        """Return the host's settings; the defaults on a new host."""
         return HostSettings.model_validate(self.get(_HOST, {}))
 
     def sids(self) -> dict[str, str]:
@@ -41,15 +41,15 @@ class Settings:
         return dict(self.get(_SIDS, {}))
 
     def know_sids(self, sids: dict[str, str]) -> None:
-        """Make these the SIDs of the groups that the settings name."""
+        """Replace the SIDs of the groups that the settings name."""
         self.set(_SIDS, sids)
 
     @contextmanager
     def held(self) -> Iterator[HostSettings]:
-        """Return the host's settings, which nobody changes until the block is left."""
+        """Return the host's settings, and let no one change them until the block is left."""
         with self._database.transaction():
             yield self.host()
 
     def save(self, settings: HostSettings) -> None:
-        """Make these the host's settings; what is not said is the default of the release that reads it."""
+        """Save the host's settings; omitted keys take the defaults of the release that reads them."""
         self.set(_HOST, settings.model_dump(mode="json", exclude_defaults=True))

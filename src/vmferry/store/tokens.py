@@ -1,4 +1,4 @@
-"""API tokens: of each only the hash of its secret is kept."""
+"""API tokens: only the hash of each secret is stored."""
 
 import time
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class TokenRow:
     revoked_by: str | None = None
 
     def ended(self, now: float) -> bool:
-        """Return whether it is worth nothing any more."""
+        """Return whether it is no longer valid."""
         return self.revoked_at is not None or self.expires_at <= now
 
 
@@ -39,7 +39,7 @@ class Tokens:
     """The table `tokens`.
 
     Arguments:
-        clock: gives Unix time.
+        clock: returns Unix time.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
@@ -47,10 +47,10 @@ class Tokens:
         self.clock = clock
 
     def create(self, token: TokenRow) -> None:
-        """Keep a token.
+        """Store a token.
 
         Raises:
-            UsageError: one that has not ended has that name (API_TOKEN_NAME_TAKEN).
+            UsageError: api-token-name-taken; a valid token has that name.
         """
         now = self.clock()
         with self._database.transaction() as connection:
@@ -79,17 +79,17 @@ class Tokens:
         return _token(row) if row else None
 
     def all(self) -> list[TokenRow]:
-        """Return every token, the oldest first; those that have ended lately too."""
+        """Return every token, the oldest first, including those that ended recently."""
         return [_token(row) for row in self._database.rows("SELECT * FROM tokens ORDER BY created_at, id")]
 
     def revoke(self, word: str, by: str) -> TokenRow:
-        """End a token now; one that has ended stays as it is.
+        """Revoke a token now; one that has ended stays as it is.
 
         Arguments:
             word: its identifier or its name.
 
         Raises:
-            UsageError: there is none (API_TOKEN_UNKNOWN).
+            UsageError: api-token-unknown.
         """
         now = self.clock()
         with self._database.transaction() as connection:

@@ -1,6 +1,6 @@
-"""The files that a disk image is made of: backing files and data files, read from the images' headers.
+"""The files of a disk image: backing files and data files, read from the images' headers.
 
-Nothing is opened but for reading, no format is guessed where it is known, and no program is started: a header is
+Files are opened only for reading, a format is never guessed if it is known, and no program is started: a header is
 untrusted, and only names are taken from it (QEMU's docs/interop/qcow2.rst and qed_spec.rst).
 """
 
@@ -48,19 +48,19 @@ class Chain:
 
 
 def identity(path: str) -> Identity:
-    """Return device and inode of the file that a path leads to, links followed.
+    """Return device and inode of the file at a path, links followed.
 
     Raises:
-        OSError: it cannot be looked at.
+        OSError: the path cannot be examined.
     """
     status = Path(path).stat()
     return status.st_dev, status.st_ino
 
 
 def open_image(path: str) -> int | None:
-    """Open what a path leads to for reading, if it is a file or a block device; None: it is something else.
+    """Open a path for reading if it is a file or a block device; None for anything else.
 
-    To open other things (a FIFO, a watchdog's device) can do something.
+    To open other things (a FIFO, a watchdog device) can have an effect.
 
     Raises:
         OSError: it cannot be opened.
@@ -109,11 +109,11 @@ def below(path: str, format_: str | None) -> Chain:
 
 
 def resolve(name: str, image: str) -> list[str]:
-    """Return the local files that a backing file's name stands for; none for what is on the network.
+    """Return the local files that a backing file's name stands for; none for a file on the network.
 
     Arguments:
-        name: as the image says it: a path, a relative path, `file:PATH`, `json:{...}`.
-        image: the path of the image that says it.
+        name: as the image gives it: a path, a relative path, `file:PATH`, `json:{...}`.
+        image: the path of the image.
     """
     if name.startswith("json:"):
         try:
@@ -144,13 +144,13 @@ def _file_names(told: Any) -> Iterator[str]:
 
 
 def named(handle: int, format_: str | None) -> list[tuple[str, str | None]]:
-    """Return the names of the files right below an open image, each with its format where it is said.
+    """Return the names of the files directly below an open image, each with its format if it is given.
 
     Arguments:
-        format_: as of `below`.
+        format_: as in `below`.
 
     Raises:
-        ValueError: nothing is known here of images of that format.
+        ValueError: images of that format are not supported here.
     """
     if format_ in _PLAIN:
         return []

@@ -1,7 +1,7 @@
-"""How much of an image a copy takes: what it maps and is not zero, which is neither its size nor what its file holds.
+"""How much of an image a copy takes: the data that it maps and that is not zero, not its size or that of its file.
 
 Clusters that are mapped and hold only zeroes (preallocation=metadata) are not copied (transfer/disks/thin.py);
-compressed ones are copied as what they hold.
+compressed ones are copied uncompressed.
 """
 
 import errno
@@ -20,7 +20,7 @@ _FIXED = 4  # clusters of a new qcow2 image: header, refcount table and block, L
 
 
 class _Count:
-    """Adds data up, in whole granules."""
+    """Adds up data in whole granules."""
 
     def __init__(self) -> None:
         self.size = 0  # bytes
@@ -36,7 +36,7 @@ class _Count:
         self.end = max(self.end, last)
 
     def piece(self, piece: qcow2.Piece) -> None:
-        """Add what one table maps."""
+        """Add the data that one table maps."""
         self.compressed = self.compressed or piece.compressed
         self.end = piece.start + piece.unit * len(piece.flags)
         self.tables += 1 in piece.flags
@@ -75,7 +75,7 @@ def needed(path: str, format_: str, virtual_size: int, allocated: int, cluster: 
 
 
 def _counted(path: str, format_: str, count: _Count) -> bool:
-    """Add up what an image holds; returns whether all of it was looked at in time."""
+    """Add up the data of an image; return whether all of it was examined in time."""
     deadline = time.monotonic() + _LIMIT
     try:
         handle = safefiles.open_regular(path)
@@ -102,7 +102,7 @@ def _counted(path: str, format_: str, count: _Count) -> bool:
 
 
 def _solid(handle: int, deadline: float) -> Iterator[tuple[int, int]]:
-    """Return the parts of a file that are no holes: their beginnings and ends.
+    """Return the parts of a file that are not holes: their beginnings and ends.
 
     Raises:
         OSError: it takes too long (ETIMEDOUT).
@@ -126,7 +126,7 @@ def _hurry(deadline: float) -> None:
 
 
 def _solid_clusters(handle: int, bits: int, deadline: float) -> bytes | None:
-    """Return for each cluster of a file whether it is more than a hole; None: there are none, or far too many."""
+    """Return for each cluster of a file whether it is not a hole; None if there are none, or far too many."""
     status = os.fstat(handle)
     count = -(-status.st_size >> bits)
     if status.st_blocks * 512 >= status.st_size or count > _SOLID_MAX:

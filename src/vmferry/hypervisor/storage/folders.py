@@ -1,4 +1,4 @@
-"""Folders for disks: whether a file can be made in one, and whether QEMU's user can come to it."""
+"""Folders for disks: whether a file can be created in one, and whether QEMU's user can reach it."""
 
 import errno
 import grp
@@ -12,7 +12,7 @@ from vmferry import safefiles
 
 
 def probe(folder: int) -> tuple[bool, bool]:
-    """Return whether a file can be made in an open folder, and whether with O_DIRECT; the file never has a name."""
+    """Return whether a file can be created in an open folder, and whether with O_DIRECT; the file never has a name."""
     flags = os.O_TMPFILE | os.O_RDWR
     for more in (os.O_DIRECT, 0):
         try:
@@ -27,14 +27,14 @@ def probe(folder: int) -> tuple[bool, bool]:
 
 
 def inside(folder: int, places: Iterable[Path]) -> bool:
-    """Return whether an open folder is one of some places or below one, by where it really is."""
+    """Return whether an open folder is one of some folders or below one, by its real path."""
     real = Path(safefiles.real(folder))
     resolved = [place.resolve() for place in places]
     return any(real == place or place in real.parents for place in resolved)
 
 
 def passes(user: str, folder: Path) -> bool:
-    """Return whether a user may pass through a folder and all above it, by their permission bits."""
+    """Return whether a user may enter a folder and all above it, by their permission bits."""
     try:
         entry = pwd.getpwnam(user)
         groups = {entry.pw_gid, *(group.gr_gid for group in grp.getgrall() if user in group.gr_mem)}
@@ -56,7 +56,7 @@ def passes(user: str, folder: Path) -> bool:
 
 
 def uid(user: str) -> int:
-    """Return a user's number; root's where there is no such user."""
+    """Return a user's number; root's if there is no such user."""
     try:
         return pwd.getpwnam(user).pw_uid
     except KeyError:

@@ -1,7 +1,7 @@
-"""Whether anybody has a file open: this VM's QEMU, or someone else.
+"""Whether a file is open: by this VM's QEMU, or by someone else.
 
-vmferry may not look into processes of other users (packaging/systemd: no CAP_SYS_PTRACE), so it asks the kernel: by the
-locks that QEMU keeps on every image that it has open, and by a lease, which the kernel gives only to the sole opener.
+vmferry may not inspect processes of other users (packaging/systemd: no CAP_SYS_PTRACE), so it asks the kernel: through
+the locks that QEMU keeps on every open image, and through a lease, which the kernel grants only to the sole opener.
 """
 
 import errno
@@ -19,7 +19,7 @@ _FLOCK = struct.Struct("hhqqi4x")  # struct flock, x86_64 and arm64
 
 
 def has_open(vm: str, path: str) -> bool | None:
-    """Return whether the QEMU of a running VM has the very file open that a path leads to now.
+    """Return whether the QEMU of a running VM has the same file open that is at a path now.
 
     Arguments:
         vm: the VM's name.
@@ -43,7 +43,7 @@ def has_open(vm: str, path: str) -> bool | None:
 
 
 def is_locked(handle: int) -> bool | None:
-    """Return whether a QEMU, or one of its tools, has locked an image; None: the file system has no such locks."""
+    """Return whether a QEMU, or one of its tools, has locked an image; None if the file system has no such locks."""
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _LOCK_FIRST, _LOCK_COUNT, 0)
     try:
         answer = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, asked)
@@ -74,7 +74,7 @@ def is_alone(handle: int) -> bool | None:
 
 
 def openers(wanted: Identity) -> list[str]:
-    """Return the processes that have a file open, as far as they can be seen: `qemu-nbd (4711)`."""
+    """Return the processes that have a file open, as far as they are visible: `qemu-nbd (4711)`."""
     found = []
     for place in Path("/proc").iterdir():
         if place.name.isdigit() and int(place.name) != os.getpid() and _opened(wanted, int(place.name)):
@@ -87,7 +87,7 @@ def openers(wanted: Identity) -> list[str]:
 
 
 def _opened(wanted: Identity, pid: int | None) -> bool | None:
-    """Return whether a process has a file open; None: it may not be looked at, or has ended."""
+    """Return whether a process has a file open; None if it may not be inspected, or has ended."""
     if pid is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""Disk images: what one is, and making an empty one like it.
+"""Disk images: what one is, and how to create an empty one like it.
 
-No program is started for either: core/qcow2 reads what an image says of itself, and has the bytes of an empty one.
+No program is started for either: core/qcow2 reads an image's header, and has the bytes of an empty image.
 """
 
 import errno
@@ -45,15 +45,15 @@ class Image:
 
 
 def inspect(path: str, expected_format: str) -> Image:
-    """Describe an image, one in use by a running VM included.
+    """Describe an image, even one that a running VM uses.
 
     Arguments:
         path: absolute path of the file.
-        expected_format: what the VM's configuration calls it; never guessed from its content, which the guest writes.
+        expected_format: as in the VM's configuration; never guessed from the content, which the guest writes.
 
     Raises:
         OSError: the file cannot be read.
-        PreflightError: image-unreadable; it is no image of that format.
+        PreflightError: image-unreadable; it is not an image of that format.
     """
     handle = safefiles.open_regular(path)
     try:
@@ -63,7 +63,7 @@ def inspect(path: str, expected_format: str) -> Image:
 
 
 def describe(handle: int, expected_format: str, path: str) -> Image:
-    """Describe an image that is open.
+    """Describe an open image.
 
     Arguments:
         path: for the error.
@@ -126,7 +126,7 @@ def _create(handle: int, disk: Artifact) -> None:
 
 
 def trouble(error: Exception, disk: Artifact, path: str, *, host: str, vm: str) -> PreflightError:
-    """Return the error of a disk that could not be made or written, with the reason."""
+    """Return the error for a disk that could not be created or written, with the reason."""
     why = printable(str(error), 300)
     if isinstance(error, OSError):
         why = error.strerror or str(error)
@@ -140,8 +140,9 @@ def trouble(error: Exception, disk: Artifact, path: str, *, host: str, vm: str) 
 def hand_over(handle: int, disk: Artifact, qemu_user: str) -> None:
     """Set mode, owner and group of a disk's file to the original's, as far as another host may choose them.
 
-    Nobody but its owner and group may write, and these are root's or those of QEMU's user: libvirt gives QEMU the file
-    at start, whoever else it belonged to.
+    Only its owner and group may write, and these are root or QEMU's user and group: libvirt gives QEMU the file at
+    start,
+    whoever else it belonged to.
     """
     os.fchown(handle, _uid(disk.owner, qemu_user), _gid(disk.group, qemu_user))
     os.fchmod(handle, disk.mode & 0o664)

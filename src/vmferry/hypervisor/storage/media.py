@@ -1,7 +1,7 @@
-"""Read-only files that both hosts may have, such as CD images: whether one here may be used, and what it holds.
+"""Read-only files that both hosts may have, such as CD images: whether a local one may be used, and its digest.
 
-The source's word for a file's content is a claim. Each host computes a digest that is keyed with the job's key, which
-the destination makes for this one move: only who has the content can name it.
+What the source says about a file's content is a claim. Each host computes a digest that is keyed with the job's key,
+which the destination makes for this one move: only a host with the content can compute it.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ _PURPOSE = b"vmferry medium "
 
 
 def trouble(path: str, size: int, trusted: int) -> str | None:
-    """Return why a file of this host may not be used in place of one of that size; None: it may, if the content agrees.
+    """Return why a local file may not be used in place of one of that size; None if it may, once the content agrees.
 
     Arguments:
         path: absolute path, in a folder for disks.
         size: bytes, of the other host's file.
-        trusted: uid of the user that QEMU runs as; besides root nobody else may have a hand in the file.
+        trusted: uid of the user that QEMU runs as; besides root no one else may have write access.
     """
     try:
         status = os.lstat(path)

@@ -1,4 +1,4 @@
-"""Storage pools: what libvirt believes to be in a folder, after a move has put files there or taken them away."""
+"""Storage pools: let libvirt see files that a move has created in a folder or removed from it."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ _KINDS = ("dir", "fs", "netfs")
 
 
 def folder(pool: Any) -> str | None:
-    """Return the folder of a pool; None: it is no pool of files, or libvirt does not tell."""
+    """Return the folder of a pool; None if it is not a pool of files, or libvirt does not tell."""
     try:
         tree = xmltree.parse(pool.XMLDesc(0))
     except (libvirt.libvirtError, VmferryError):
@@ -26,11 +26,11 @@ def folder(pool: Any) -> str | None:
 
 
 def refresh(uri: str, host: str, files: Iterable[str]) -> None:
-    """Have the active pools look again that hold files; what goes wrong is no matter: libvirt will look some day.
+    """Refresh the active pools that hold files; errors are ignored, because libvirt refreshes them some day.
 
     Arguments:
         uri, host: of this host's libvirt.
-        files: absolute paths that came or went.
+        files: absolute paths of new or removed files.
     """
     folders = {os.path.realpath(Path(file).parent) for file in files}
     if not folders:
@@ -52,7 +52,7 @@ def _refresh(uri: str, host: str, folders: set[str]) -> None:
 
 
 def _refresh_one(pool: Any) -> None:
-    """Have a pool look again; one that is busy, or has just gone, is left alone."""
+    """Refresh a pool; one that is busy, or has just gone, is left alone."""
     try:
         pool.refresh(0)
     except libvirt.libvirtError:

@@ -1,7 +1,8 @@
-"""Proofs beside a VM's disks: a host that reads back what it has drawn itself sees the very same storage.
+"""Proofs beside a VM's disks: a host that reads back its own nonce sees the same storage.
 
 The destination draws a nonce for one move or check (agent/moves/nonces.py), the source writes it into a file beside
-each disk, the destination looks for it there. Only names that no disk may have are written and read (core/paths.py).
+each disk, and the destination looks for it there. Only names that no disk may have are written and read
+(core/paths.py).
 """
 
 import hmac
@@ -59,10 +60,10 @@ def remove(places: Iterable[str | None]) -> list[str]:
     """Remove what `write` wrote; may be repeated.
 
     Arguments:
-        places: the files; what has another kind of name is not touched.
+        places: the files; files with another kind of name are not touched.
 
     Returns:
-        What stays, each with the reason. What is not there is none.
+        The files that stay, each with the reason; none for files that do not exist.
     """
     left = []
     for place in places:
@@ -80,11 +81,11 @@ def remove(places: Iterable[str | None]) -> list[str]:
 
 
 def shows(disk: Artifact, nonce: str) -> bool:
-    """Return whether this host sees a disk of another host: the same file, beside what was drawn here.
+    """Return whether this host sees a disk of another host: the same file, with this host's nonce beside it.
 
     Arguments:
         disk: as the other host describes it.
-        nonce: that was drawn here for that host and VM, and for this one time.
+        nonce: drawn here for that host and VM, and for this one time.
     """
     try:
         folder, name = safefiles.split(disk.path)

@@ -1,4 +1,4 @@
-"""Files that both hosts see: whether one is another VM's, or another move's, on this host."""
+"""Files that both hosts see: whether another VM or another move uses one on this host."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,9 +15,9 @@ from vmferry.hypervisor.storage.chains import Identity
 def used(
     connection: Any, places: Sequence[DiskTarget], live_xml: str, uuid: str, made: Mapping[Identity, str]
 ) -> dict[str, str]:
-    """Return which files that a VM shares with its source are others' on this host: target -> whose.
+    """Return which files that a VM shares with its source are used by others on this host: target -> by whom.
 
-    Read-only in both VMs, or shareable in both, is no conflict.
+    Files that are read-only in both VMs, or shareable in both, do not conflict.
 
     Arguments:
         connection: to libvirt.
@@ -65,7 +65,7 @@ def _agree(one: DiskEntry, other: DiskEntry | None) -> bool:
 
 
 def _files(connection: Any, entry: DiskEntry) -> Iterator[tuple[Identity, bool]]:
-    """Return the files of a disk, and of each whether it is below another."""
+    """Return the files of a disk, and whether each of them is a backing file."""
     path = entry.path
     if path is None and entry.pool and entry.volume:
         try:

@@ -1,7 +1,7 @@
-"""Finds who else uses the files of a VM's disks, by what the files are (device and inode), not by their names.
+"""Find who else uses the files of a VM's disks, by device and inode, not by their names.
 
-All domains of this host's libvirt count: what runs, what is defined, what is saved, what is in a snapshot; with the
-files below their disks, and images in the same folders and in storage pools that are based on the files.
+All domains of this host's libvirt count: running, defined, saved, and in snapshots; with their backing files, and with
+images in the same folders and in storage pools that are based on the files.
 """
 
 import os
@@ -45,11 +45,11 @@ class _Found:
 
 
 def find(connection: Any, paths: Iterable[str], uuid: str) -> Surroundings:
-    """Return who uses files besides one VM.
+    """Return who uses files, other than one VM.
 
     Arguments:
         connection: to libvirt.
-        paths: of the files; one that is not there has no users.
+        paths: of the files; one that does not exist has no users.
         uuid: the VM whose own uses do not count.
 
     Raises:
@@ -81,7 +81,7 @@ def find(connection: Any, paths: Iterable[str], uuid: str) -> Surroundings:
 
 
 def _claims_of_domains(connection: Any, found: _Found, uuid: str) -> list[str]:
-    """Gather what other domains name; returns the paths that the VM itself names."""
+    """Collect the files that other domains name; return the paths that the VM itself names."""
     own: list[str] = []
     for domain in connection.listAllDomains():
         name = "?"
@@ -116,7 +116,7 @@ def configurations(domain: Any) -> Iterator[str]:
 
 
 def _claims(connection: Any, tree: Element, vm: str, unknown: list[str]) -> Iterator[_Claim]:
-    """Return the files that a configuration names, whatever for."""
+    """Return the files that a configuration names, for any purpose."""
     in_disks: set[str] = set()
     for entry in domainxml.disk_entries(tree):
         path = entry.path
@@ -134,7 +134,7 @@ def _claims(connection: Any, tree: Element, vm: str, unknown: list[str]) -> Iter
 
 
 def _paths(tree: Element) -> Iterator[tuple[Element, str]]:
-    """Return every absolute path in a configuration: whatever names a file may use it."""
+    """Return every absolute path in a configuration: any element that names a file may use it."""
     for element in tree.iter():
         for text in (element.text, *element.attrib.values()):
             if text and text.strip().startswith("/"):
@@ -142,7 +142,7 @@ def _paths(tree: Element) -> Iterator[tuple[Element, str]]:
 
 
 def _volume(connection: Any, pool: str, volume: str) -> str | None:
-    """Return a volume's path; also of a pool that is not active, where the pool says its folder."""
+    """Return a volume's path; also of an inactive pool, if the pool gives its folder."""
     try:
         found = connection.storagePoolLookupByName(pool)
     except libvirt.libvirtError:
@@ -155,7 +155,7 @@ def _volume(connection: Any, pool: str, volume: str) -> str | None:
 
 
 def _folders_of_pools(connection: Any, found: _Found) -> None:
-    """Add the folders of the storage pools: templates and clones that no VM names lie there."""
+    """Add the folders of the storage pools, which contain templates and clones that no VM names."""
     try:
         found_pools = connection.listAllStoragePools()
     except libvirt.libvirtError:
@@ -182,7 +182,7 @@ class _Look:
         self._chains: dict[tuple[Identity, str | None], chains.Chain] = {}
 
     def run(self, found: _Found, own: Iterable[str]) -> None:
-        """Look at everything that was found; `own` are the VM's files, on which nothing else here is based."""
+        """Look at everything that was found; `own` are the VM's files, on which no other file here is based."""
         for claim in found.claims:
             self._claim(claim)
         for path in own:
@@ -211,7 +211,7 @@ class _Look:
             self._add(file, claim.by, claim.name, f"a backing file of {claim.role}")
 
     def _add(self, path: str, by: By, name: str, role: str) -> Identity | None:
-        """Note who uses a file, if it is one of those; returns what it is, or None where there is none."""
+        """Note who uses a file, if it is one of those; return its identity, or None if it does not exist."""
         try:
             number = chains.identity(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -228,7 +228,7 @@ class _Look:
 
 
 def _images(folders: Iterable[str], known: set[Identity], unknown: list[str]) -> Iterator[str]:
-    """Return the files in folders that are not a known VM's: those were looked at as what their VMs call them."""
+    """Return the files in folders that do not belong to a known VM: those were examined in their VM's format."""
     count = 0
     for folder in folders:
         try:

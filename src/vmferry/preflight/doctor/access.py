@@ -1,4 +1,4 @@
-"""Who can reach the API's socket, and who can read what must stay secret."""
+"""Who can reach the API's socket, and who can read secrets."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Certificates: whether one can be used, and for how long yet. A host's own, and those of paired hosts."""
+"""Certificates of a host and of its paired hosts: whether one can be used, and for how long."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -12,11 +12,11 @@ SOON = timedelta(days=30)
 
 
 def dates(name: str, certificate: CertificateHealth, now: datetime, *, own: bool = True) -> Iterator[Finding]:
-    """Find what the dates of a certificate say.
+    """Check the dates of a certificate.
 
     Arguments:
         name: whose it is.
-        own: false: it is that of the other host of a pair.
+        own: False if it is the certificate of the other host of a pair.
     """
 
     def seen(what: str) -> tuple[str, str]:

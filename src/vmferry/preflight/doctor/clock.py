@@ -1,4 +1,4 @@
-"""Whether the host's clock follows others."""
+"""Whether the host's clock is synchronised."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""AppArmor and SELinux, which may keep QEMU from a move's sockets."""
+"""AppArmor and SELinux, which may deny QEMU the sockets of a move."""
 
 from collections.abc import Iterator
 

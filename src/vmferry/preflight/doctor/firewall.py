@@ -1,7 +1,7 @@
-"""Whether the host's own firewall (nftables) keeps other hosts out, as far as its rules can be followed.
+"""Whether the host's own firewall (nftables) drops connections of other hosts, as far as its rules can be evaluated.
 
-A rule that asks for what is not known of a stranger's packet (its source, a set, a rate) may match or not: a port
-counts as closed only when every way through the rules ends in a drop. iptables' own tables are not looked at.
+A rule that tests an unknown property of a packet (its source, a set, a rate) may match or not: a port counts as closed
+only if every path through the rules ends in a drop. The tables of iptables are not examined.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ class Packet:
 
     @property
     def version(self) -> int:
-        """4 or 6."""
+        """The IP version, 4 or 6."""
         return ip_address(self.address).version
 
 
@@ -50,7 +50,7 @@ class Rules:
                 self._rules.setdefault((rule["family"], rule["table"], rule["chain"]), []).append(rule)
 
     def drop(self, packet: Packet) -> bool:
-        """Return whether a packet is dropped whatever else is true of it."""
+        """Return whether a packet is dropped, whatever its unknown properties are."""
         for base in self._bases:
             chain = (base["family"], base["table"], base["name"])
             if base["family"] in _FAMILIES[packet.version]:
@@ -62,7 +62,7 @@ class Rules:
         return False
 
     def _follow(self, chain: tuple[str, str, str], packet: Packet, depth: int) -> set[str]:
-        """Return how a chain may end for a packet: accept, drop, or that it goes on."""
+        """Return how a chain may end for a packet: accept, drop, or continue."""
         ends: set[str] = set()
         if depth > _DEPTH:
             return {_ON}
@@ -94,7 +94,7 @@ class Rules:
 
 
 def _matches(expressions: Sequence[Mapping[str, Any]], packet: Packet) -> bool | None:
-    """Return whether a rule is for a packet; None: it depends on what is not known."""
+    """Return whether a rule matches a packet; None if that depends on unknown properties."""
     known: bool | None = True
     for expression in expressions:
         if "match" in expression:
@@ -116,7 +116,7 @@ def _match(match: Mapping[str, Any], packet: Packet) -> bool | None:
 
 
 def _value(left: Any, packet: Packet) -> str | int | None:
-    """Return what a rule asks of the packet; None: not known."""
+    """Return the value of the packet's property that a rule tests; None if unknown."""
     match left:
         case {"payload": {"protocol": "tcp" | "th", "field": "dport"}}:
             return packet.port

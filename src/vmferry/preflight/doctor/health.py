@@ -1,6 +1,6 @@
-"""What is looked at of a host, and of another one from its side.
+"""What is examined on a host, and on another host from its side.
 
-agent/doctor/facts.py and agent/doctor/doctor.py gather it; the checks judge it.
+agent/doctor/facts.py and agent/doctor/doctor.py collect it; the checks judge it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ from vmferry.core.policy.settings import HostSettings
 
 @dataclass(frozen=True, slots=True)
 class GuardedFile:
-    """A file or folder that must let some in and keep others out.
+    """A file or folder with permissions that matter.
 
     Arguments:
-        mode: its permission bits; None: it is not there.
+        mode: its permission bits; None if it does not exist.
         owner: user number.
     """
 
@@ -34,8 +34,8 @@ class CertificateHealth:
     """A host's certificate, as far as it could be read.
 
     Arguments:
-        path: where it is; empty for a paired host's.
-        trouble: why it, or its key, cannot be used.
+        path: of the file; empty for a paired host's.
+        trouble: why the certificate, or its key, cannot be used.
     """
 
     path: str
@@ -49,7 +49,7 @@ class NetworkLink:
     """A network interface.
 
     Arguments:
-        up: whether it is switched on and has a carrier.
+        up: whether it is enabled and has a carrier.
         mtu: bytes.
     """
 
@@ -127,17 +127,17 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Another host, as one that is paired with it meets it.
+    """Another host, as a host that is paired with it sees it.
 
     Arguments:
-        source: the one that looks.
-        destination: the other one's name.
+        source: the host that looks.
+        destination: the name of the other host.
         settings: the source's.
         mine: the source's own certificate.
         certificate: the destination's, as it was paired.
         now: by the source's clock.
-        trouble: why the destination does not answer; None: it does.
-        facts: what it says.
+        trouble: why the destination does not answer; None if it does.
+        facts: its answer.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""libvirt and QEMU: whether they answer, whether they are new enough, and what is known to lose data."""
+"""libvirt and QEMU: whether they answer, whether they are new enough, and which versions can lose data."""
 
 from collections.abc import Iterator
 

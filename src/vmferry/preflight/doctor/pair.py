@@ -1,4 +1,4 @@
-"""Two hosts beside each other: whether one gets an answer of the other, and what stands between them."""
+"""Two hosts together: whether one answers the other, and what their settings say."""
 
 from collections.abc import Iterator
 

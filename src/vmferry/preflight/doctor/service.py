@@ -1,4 +1,4 @@
-"""vmferryd and the transfer processes: whether something keeps the one and can start the others."""
+"""vmferryd and the transfer processes: whether something restarts vmferryd and can start the transfer processes."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ def _enabled(health: Health) -> Iterator[Finding]:
 
 
 def away(error: VmferryError) -> Finding:
-    """Find that vmferryd itself does not answer: nobody else could say so."""
+    """Return that vmferryd itself does not answer: nothing else could report it."""
     return Finding.blocks(error.code, (error.reason, ""), **error.fields)
 
 

@@ -1,4 +1,4 @@
-"""The host's disk folders: there, writable, open to QEMU, with space."""
+"""The host's disk folders: whether they exist, are writable, are open to QEMU and have space."""
 
 from collections.abc import Iterator
 

@@ -1,1 +1,1 @@
-"""Checks of the two hosts, and of what is between them."""
+"""Checks of the two hosts, and of the network between them."""

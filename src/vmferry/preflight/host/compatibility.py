@@ -1,4 +1,4 @@
-"""The two hosts beside each other: who they are, their clocks, their versions of vmferry."""
+"""The two hosts together: their identities, clocks, and versions of vmferry."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Pair:
 
 
 def of_case(check: Check[Pair]) -> Check[Case]:
-    """Make a check of two hosts one of a VM that is to move between them."""
+    """Turn a check of two hosts into a check of a move between them."""
     return Check(
         lambda case: check.find(Pair(case.vm.source, case.vm.host, case.destination.name, case.destination)),
         check.causes,
@@ -65,7 +65,7 @@ def _vmferry(pair: Pair) -> Iterator[Finding]:
 
 
 def confined(name: str, host: HostSnapshot, *, source: bool = True) -> Iterator[Finding]:
-    """Find what may keep QEMU on a host from a move's sockets."""
+    """Find what may deny QEMU on a host the sockets of a move."""
     for driver, code in (("apparmor", codes.APPARMOR_RULES), ("selinux", codes.SELINUX_UNTRIED)):
         if driver in host.confinement and not (driver == "apparmor" and host.confinement_rules):
             yield Finding.warns(code, (driver, "") if source else ("", driver), host=name)

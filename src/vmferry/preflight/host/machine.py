@@ -1,4 +1,4 @@
-"""Machine type, and the versions of QEMU and libvirt, the way back included."""
+"""Machine type, and the versions of QEMU and libvirt, also for the move back."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Memory, huge pages, and what else of a host a VM takes."""
+"""Memory, huge pages, and what else of a host a VM uses."""
 
 from collections.abc import Iterator
 

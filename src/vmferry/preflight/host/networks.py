@@ -1,4 +1,4 @@
-"""Networks and bridges: found by name on the destination, as the plan has mapped them."""
+"""Networks and bridges: found by name on the destination, as the plan maps them."""
 
 from collections.abc import Iterator
 
@@ -37,14 +37,14 @@ def _networks(case: Case) -> Iterator[Finding]:
 
 
 def _before(case: Case, name: str) -> str:
-    """Return what a network of the plan is called on the source, as --map-network takes it."""
+    """Return the name on the source of a network in the plan, as --map-network expects it."""
     mapped = [before for before, after in case.vm.options.map_networks.items() if after == name]
     known = networks(case.vm.live_xml)
     return next((before for before in mapped if before in known), name)
 
 
 def _bridges(xml: str) -> set[str]:
-    """Return the bridges that the VM names itself; a network's own bridge is that network's matter."""
+    """Return the bridges that the VM names itself; the bridge of a libvirt network belongs to that network."""
     sources = parse_domain(xml).findall("devices/interface[@type='bridge']/source")
     return {source.get("bridge", "") for source in sources}
 

@@ -1,4 +1,4 @@
-"""Whether the destination can be reached on its data ports, and whether large packets come through: by a try."""
+"""Whether the destination can be reached on its data ports, and whether large packets arrive, by a test."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

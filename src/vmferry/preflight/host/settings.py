@@ -1,6 +1,6 @@
-"""What the administrators of the two hosts have set: whether moves may be, how, and over which networks.
+"""The settings of the two hosts' administrators: whether moves are allowed, how, and over which networks.
 
-The rules are core/policy/settings.py's, which the hosts and their workers hold themselves to as well.
+The rules are in core/policy/settings.py; the hosts and their workers apply them too.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def _route(route: DataRoute) -> Iterator[Finding]:
 
 
 def _held(rule: Callable[[], object], seen: tuple[str, str]) -> Iterator[Finding]:
-    """Find what a rule raises."""
+    """Return what a rule raises as a finding."""
     try:
         rule()
     except PreflightError as error:

@@ -1,4 +1,4 @@
-"""What the move changes in the VM's configuration besides paths and networks that the user mapped."""
+"""What the move changes in the VM's configuration, besides paths and the networks that the user mapped."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Devices that are a host's own, and all else that the destination does not let VMs from elsewhere have."""
+"""Host devices, and all else that the destination does not allow in VMs from other hosts."""
 
 from collections.abc import Iterator
 
@@ -64,7 +64,7 @@ def _policy(case: Case) -> Iterator[Finding]:
 
 
 def _allowed(reasons: list[str], host: str) -> str:
-    """Return how the administrator can allow what was found, as far as a setting does; else nothing."""
+    """Return how the administrator can allow what was found, if a setting does; otherwise empty."""
     settings = {reason.setting: None for reason in reasons if isinstance(reason, Violation) and reason.setting}
     if not settings:
         return ""

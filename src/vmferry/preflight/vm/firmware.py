@@ -1,4 +1,4 @@
-"""What the VM starts from, the file with its UEFI variables, and its TPM."""
+"""What the VM boots from, the file with its UEFI variables, and its TPM."""
 
 from collections.abc import Iterator
 

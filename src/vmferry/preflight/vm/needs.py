@@ -1,4 +1,4 @@
-"""What the VM takes for granted of its host: libvirt finds what is missing only when the VM comes, or never."""
+"""What the VM needs of its host: libvirt notices what is missing only when the VM arrives, or never."""
 
 import shlex
 from collections.abc import Iterator

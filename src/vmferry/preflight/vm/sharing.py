@@ -1,4 +1,4 @@
-"""What the source's files are to others, and what of them a move would leave behind.
+"""Who else uses the source's files, and which of them a move would leave behind.
 
 Only the destination can tell which disks both hosts see; only the source knows who else uses their files.
 """
@@ -24,7 +24,7 @@ class Leaving:
         vm: with who else uses its files.
         plans: what the destination would do with each disk.
         options: of the move.
-        there: the destination's name.
+        destination: the destination's name.
     """
 
     vm: VmSnapshot
@@ -79,7 +79,7 @@ def _copied(case: Leaving, disk: Artifact, entry: DiskEntry) -> Iterator[Finding
 
 
 def _would_go(case: Leaving, entry: DiskEntry) -> bool:
-    """Return whether the file would be removed here, if nobody else uses it."""
+    """Return whether the file would be removed here, if no one else uses it."""
     return not case.options.keep_source_disks and (not entry.medium or case.options.remove_source_media)
 
 

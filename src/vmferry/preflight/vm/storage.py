@@ -1,4 +1,4 @@
-"""Where the disks go: shared or copied, and folder, policy, space, permissions and file system there."""
+"""Where the disks go: shared or copied; folder, policy, space, permissions and file system on the destination."""
 
 from collections.abc import Iterator
 

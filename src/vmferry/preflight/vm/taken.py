@@ -1,4 +1,4 @@
-"""Whether the VM's name or UUID is taken on the destination."""
+"""Whether the VM's name or UUID is already used on the destination."""
 
 from collections.abc import Iterator
 

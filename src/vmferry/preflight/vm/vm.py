@@ -1,4 +1,4 @@
-"""The VM by itself, as the source sees it: its state, jobs at work on it, snapshots, disks."""
+"""The VM by itself, as the source sees it: its state, jobs on it, snapshots, disks."""
 
 import shlex
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def _state(vm: VmSnapshot) -> Iterator[Finding]:
 
 
 def _to_run(vm: VmSnapshot) -> str:
-    """Return how a VM comes to run, by what it is now."""
+    """Return how to get a VM running, by its present state."""
 
     def command(*words: str) -> str:
         return f"`{shlex.join(['virsh', *words, vm.name])}`"
@@ -72,7 +72,7 @@ def _disks(vm: VmSnapshot) -> Iterator[Finding]:
 
 
 def _bitmaps(vm: VmSnapshot) -> Iterator[Finding]:
-    """Find what libvirt does not carry of the bitmaps in a VM's images."""
+    """Find the bitmaps in a VM's images that libvirt does not move."""
     for disk in vm.disks:
         held = vm.contents.get(disk.target)
         if held is None or disk.readonly or disk.idle:
@@ -92,7 +92,7 @@ _ALIAS_MAX = 255  # bytes
 
 
 def _definition(vm: VmSnapshot) -> Iterator[Finding]:
-    """Find what the VM's definition has and the running VM has not."""
+    """Find what is in the VM's definition, but not in the running VM."""
     for target, found in vm.later.items():
         seen = (f"{target} of the definition: {found.path}", "")
         names = {"vm": vm.name, "disk": target, "path": found.path, "host": vm.host}

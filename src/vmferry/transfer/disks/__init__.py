@@ -1,1 +1,1 @@
-"""Disks of a move: made at the destination, copied or compared, and removed at the source."""
+"""The disks of a move: created on the destination, copied or compared, and removed from the source."""

@@ -1,4 +1,4 @@
-"""The destination's half of using a medium that is here already: its own digest, held against the source's."""
+"""The destination's half of using a medium that is here already: its own digest, compared with the source's."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -37,14 +37,14 @@ class Comparison:
             threading.Thread(target=self._run, name="comparison", daemon=True).start()
 
     def claim(self, target: str, digest: str) -> None:
-        """Take the source's digest of a disk's file, once; one of another disk is passed over."""
+        """Take the source's digest of a disk's file, once; a digest of another disk is ignored."""
         with self._changed:
             if any(plan.target == target for plan in self._plans):
                 self._claims.setdefault(target, digest)
                 self._changed.notify_all()
 
     def stop(self) -> None:
-        """Return up what is not done."""
+        """Stop what is not done yet."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -61,7 +61,7 @@ class Comparison:
             self._heard(plan.target, error)
 
     def _why(self, plan: ArtifactPlan) -> str | None:
-        """Return why a file is not the one that the VM has."""
+        """Return why a file is not the one of the VM."""
         disk = self._disks[plan.target]
         why = media.trouble(plan.path, disk.size or 0, self._trusted)
         if why is not None:

@@ -52,7 +52,7 @@ class Made:
 
 
 def recorded(detail: dict[str, Any]) -> list[Made]:
-    """Return the files of a journal's step; those that another release has written otherwise are not known."""
+    """Return the files of a journal's step; records in an unknown form of another release are left out."""
     found = []
     for record in detail.get("files", []):
         if isinstance(record, dict):
@@ -62,10 +62,10 @@ def recorded(detail: dict[str, Any]) -> list[Made]:
 
 
 def remove(made: Iterable[Made]) -> list[str]:
-    """Remove what a job has made, under either of its names; may be repeated. Never raises.
+    """Remove the files that a job has created, under either of their names; may be repeated. Never raises.
 
     Returns:
-        What could not be removed, each with the reason.
+        The files that could not be removed, each with the reason.
     """
     left = []
     for one in made:
@@ -86,7 +86,7 @@ def remove(made: Iterable[Made]) -> list[str]:
 
 
 def occupied(made: Iterable[Made]) -> dict[str, int]:
-    """Return the bytes that a job's files take by now, by file system."""
+    """Return the bytes that a job's files occupy now, by file system."""
     found: dict[str, int] = {}
     for one in made:
         try:
@@ -190,12 +190,12 @@ class NewDisks:
         return target
 
     def found(self, target: str) -> None:
-        """Note that a file which was here already is the one that the VM has."""
+        """Note that a file that existed here already is the one of the VM."""
         with self._lock:
             self._missing.discard(target)
 
     def close(self) -> None:
-        """Let go of files that are not complete."""
+        """Close files that are not complete."""
         with self._lock:
             handles, self._handles = self._handles, {}
         for handle in handles.values():
@@ -251,7 +251,7 @@ class NewDisks:
             os.close(template)
 
     def _name(self, target: str, handle: int) -> None:
-        """Return a file its final name, and see to it that the name outlives a power cut."""
+        """Give a file its final name, durably."""
         with self._folder(target) as (inside, name):
             try:
                 safefiles.rename(inside, handle, self._made[target].draft, name)
@@ -261,7 +261,7 @@ class NewDisks:
 
     @contextmanager
     def _folder(self, target: str) -> Iterator[tuple[int, str]]:
-        """Open the folder of a disk, and hold it to this host's policy by where it really is."""
+        """Open the folder of a disk, and check it against this host's policy by its real path."""
         path = self._plans[target].path
         folder, name = safefiles.split(path)
         with safefiles.folder(folder) as inside:
@@ -286,7 +286,7 @@ class NewDisks:
         return most if disk.size is None else min(most, disk.size)
 
     def _check(self, disk: Artifact, handle: int) -> None:
-        """See that an image that came byte by byte is what was offered: its header is the source's to write."""
+        """Check that an image received byte by byte is what was offered: the source wrote its header."""
         image = images.describe(handle, disk.format, self._plans[disk.target].path)
         why = None
         if image.backing:

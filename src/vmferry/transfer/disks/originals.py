@@ -51,7 +51,7 @@ class Original:
 
     @property
     def identity(self) -> Identity:
-        """Which file it is."""
+        """The identity of the file."""
         return Identity(self.device, self.inode, self.born)
 
 
@@ -130,7 +130,7 @@ def remove(noted: Mapping[str, Any], ask: Callable[[list[str]], Surroundings], *
 
 
 def _answer(ask: Callable[[], Surroundings]) -> Surroundings:
-    """Ask until libvirt answers, for some time: it may just be restarted."""
+    """Ask until libvirt answers, for some time: it may just be restarting."""
     limit = time.monotonic() + _AWAY
     while True:
         try:
@@ -159,7 +159,7 @@ def _remove(original: Original) -> str | None:
 
 
 def _remove_now(original: Original) -> str | None:
-    """Remove one file and the link that led to it; returns why it has to stay.
+    """Remove one file and the link that led to it; return why it has to stay.
 
     Raises:
         OSError: the file system refuses.
@@ -213,7 +213,7 @@ def _wait_alone(handle: int) -> bool | None:
 
 
 def _candidates(offer: Offer, plans: Sequence[ArtifactPlan]) -> Iterator[str]:
-    """Return the disks whose files go from here with the VM."""
+    """Return the disks whose files are removed here when the VM has gone."""
     if offer.options.keep_source_disks:
         return
     copied = {plan.target for plan in plans if not plan.shared}
@@ -225,7 +225,7 @@ def _candidates(offer: Offer, plans: Sequence[ArtifactPlan]) -> Iterator[str]:
 
 
 def _media(offer: Offer, plans: Sequence[ArtifactPlan]) -> Iterator[str]:
-    """Return the paths of the media that stay here though the VM has a copy there."""
+    """Return the paths of the media that stay here although the VM has a copy there."""
     if offer.options.keep_source_disks or offer.options.remove_source_media:
         return
     copied = {plan.target for plan in plans if not plan.shared}

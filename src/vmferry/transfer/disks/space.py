@@ -1,4 +1,4 @@
-"""Watches the space that an incoming move takes: what the source says of its disks is not relied on."""
+"""Watches the space that an incoming move uses: the sizes that the source reports are not trusted."""
 
 import os
 import shutil
@@ -18,8 +18,8 @@ class SpaceGuard:
     """The space of one move's new disks.
 
     Arguments:
-        offer: with what the source says that they take, which is what was booked.
-        plans: where they are.
+        offer: with the sizes that the source reports, which were booked.
+        plans: the paths of the disks.
         host: this host's name, for the error.
     """
 
@@ -42,7 +42,7 @@ class SpaceGuard:
             self._booked[device] = self._booked.get(device, 0) + space
 
     def check(self) -> None:
-        """See that the move has not taken so much more than it booked that others would go short.
+        """Check that the move has not used so much more than it booked that others would run short.
 
         Raises:
             PreflightError: storage-full.

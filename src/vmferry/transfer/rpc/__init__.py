@@ -1,1 +1,1 @@
-"""The libvirt calls of a migration, read and judged message by message: the security boundary of an incoming move."""
+"""The libvirt calls of a migration, parsed and judged message by message: the security boundary of an incoming move."""

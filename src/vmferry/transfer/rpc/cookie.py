@@ -1,4 +1,4 @@
-"""Judges the cookie that one libvirt hands to the other in a migration: XML, ended by a NUL.
+"""Judges the cookie that one libvirt passes to the other in a migration: XML, ended by a NUL.
 
 Source for what libvirt puts there, and in which call: libvirt's src/qemu/qemu_migration_cookie.c and, for each call,
 the flags in qemu_migration.c. It is the same in libvirt 9.0 and 11.3.
@@ -29,7 +29,7 @@ _FEATURES = re.compile(r"lockstate|memory-hotplug|cpu-hotplug|allowReboot|block-
 
 
 class _BitmapName:
-    """What a bitmap of a disk may be called: QEMU and backup programs take any text."""
+    """The name of a disk's bitmap: QEMU and backup programs accept any text."""
 
     @staticmethod
     def fullmatch(value: str) -> bool:
@@ -41,7 +41,7 @@ _Rule = re.Pattern[str] | type[_BitmapName]
 
 
 class Call(Enum):
-    """Which call a cookie comes with."""
+    """The call that a cookie comes with."""
 
     PREPARE = "prepare"
     FINISH = "finish"
@@ -50,14 +50,14 @@ class Call(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the cookies of one migration may speak of.
+    """What the cookies of one migration may contain.
 
     Arguments:
         vm: the VM's name.
         uuid: the VM's UUID.
         targets: the VM's disks.
         mirrored: whether disks are copied.
-        topology: the attributes of <topology> in the granted CPU; None where there is none.
+        topology: the attributes of <topology> in the granted CPU; None if there is none.
     """
 
     vm: str
@@ -123,15 +123,16 @@ _SEVERAL = {
 
 
 def problems(cookie: bytes, call: Call, expected: Expected) -> list[str]:
-    """Return what in a cookie libvirt would not have put there in a move of ours, or has left out; none: all is well.
+    """Return what in a cookie does not belong to a move of ours, or is missing; none if all is well.
 
-    Only a cancelled Finish may come without a cookie. One with a <domain> is never well: libvirt sends it only for
-    VIR_MIGRATE_PERSIST_DEST, which we do not use.
+    Only a cancelled Finish may come without a cookie. A cookie with a <domain> is always wrong: libvirt sends it only
+    for
+    VIR_MIGRATE_PERSIST_DEST, which vmferry does not use.
 
     Arguments:
-        cookie: the bytes that came.
-        call: which call they came with.
-        expected: what they may speak of.
+        cookie: its bytes.
+        call: the call that it came with.
+        expected: what it may contain.
     """
     if not cookie:
         return [] if call is Call.CANCELLED else ["the cookie is missing"]
@@ -210,7 +211,7 @@ def _judge_element(element: Element, name: str) -> Iterator[str]:
 
 
 def _judge_cpu(element: Element, name: str) -> Iterator[str]:
-    """Hold the CPU's description to what libvirt writes, words and numbers; it names nothing of the host's."""
+    """Require words and numbers in the CPU's description, as libvirt writes it; it names nothing of the host."""
     vendor = element.get("vendor_id", "")  # any twelve letters
     words = [value for key, value in element.attrib.items() if key != "vendor_id"] + [(element.text or "").strip()]
     strange = not vendor.isprintable() or len(vendor) > 12 or not all(_WORD.fullmatch(word) for word in words)

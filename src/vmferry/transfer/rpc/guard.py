@@ -1,8 +1,8 @@
 """Lets a granted peer-to-peer migration, and nothing else, through to libvirtd.
 
-libvirtd's socket is as good as root: whoever may call it may run any command. So of all its procedures only
-those of a migration pass, in their order and one at a time, and the two that carry something are decoded and
-must say exactly what was granted. What crosses was captured from libvirt (tests/transfer/captures).
+Access to libvirtd's socket is equivalent to root. So of all its procedures only those of a migration pass, in their
+order and one at a time. The two that carry parameters are decoded and must contain exactly what was granted. The
+messages were captured from libvirt (tests/transfer/captures).
 """
 
 from collections import Counter
@@ -25,12 +25,12 @@ _CALLS_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Authorised:
-    """What one migration into this host may ask of its libvirt.
+    """What one migration into this host may request of its libvirt.
 
     Arguments:
         host: this host's name, for the error.
-        flags: exactly those that libvirt passes on of the ones that it was asked for.
-        bandwidth: MiB a second; 0: no such parameter.
+        flags: exactly those of the requested flags that libvirt passes on.
+        bandwidth: MiB per second; 0: no such parameter.
         channels: parallel memory streams; 0: no such parameter.
     """
 
@@ -64,7 +64,7 @@ class Authorised:
         )
 
     def parameters(self) -> list[Parameter]:
-        """Return the parameters of Prepare, the XML apart."""
+        """Return the parameters of Prepare, except the XML."""
         found = [Parameter("migrate_uri", ParameterType.STRING, self.memory_uri)]
         if self.bandwidth:
             found.append(Parameter("bandwidth", ParameterType.ULLONG, self.bandwidth))
@@ -76,7 +76,7 @@ class Authorised:
         return found
 
     def harmless(self) -> list[Parameter]:
-        """Return the parameters that Prepare may have besides: they are about how the source reads its disks.
+        """Return the parameters that Prepare may have besides: they concern how the source reads its disks.
 
         Without this one, libvirt from 10.9 on mirrors a raw image in full (measured: 11.3 with QEMU 10.0).
         """
@@ -84,7 +84,7 @@ class Authorised:
 
 
 class _Step(IntEnum):
-    """How far a migration's calls have come."""
+    """How far the calls of a migration have come."""
 
     NEW = 0
     AUTHENTICATED = 1
@@ -129,7 +129,7 @@ class Guard:
         """Judge a message from the source.
 
         Returns:
-            None: pass it on; else what to send back to the source instead of passing it on.
+            None: pass it on. Otherwise the message to send back to the source instead.
 
         Raises:
             AccessError: rpc-refused. Nothing of the message, and nothing after it, may reach libvirtd.
@@ -165,8 +165,7 @@ class Guard:
         """Judge a message from this host's libvirtd.
 
         Returns:
-            None: pass it on; else what to send back to libvirtd instead of passing it on, which may be
-                nothing.
+            None: pass it on. Otherwise the message to send back to libvirtd instead, which may be empty.
         """
         if message.raw == protocol.PING:
             return protocol.PONG
@@ -224,7 +223,7 @@ class Guard:
         self._judge_cookie(data, cookie.Call.PREPARE)
 
     def _judge_finish(self, reader: Reader) -> bool:
-        """Judge Finish; returns whether it is for a complete copy, not a cancelled one."""
+        """Judge Finish; return whether it is for a complete copy, not a cancelled one."""
         parameters, data = reader.parameters(), reader.opaque(COOKIE_MAX)
         self._judge_flags(reader.u32())
         cancelled = reader.i32()
@@ -241,9 +240,9 @@ class Guard:
             self._refuse(f"the flags are {flags:#x} instead of {self._granted.flags:#x}")
 
     def _judge_parameters(self, parameters: list[Parameter], granted: list[Parameter]) -> None:
-        """Hold the parameters to those that were granted, each as often, and one XML.
+        """Require the granted parameters, each as often as granted, and one XML.
 
-        Left out, libvirt would choose: a TCP port of its own, all disks.
+        If one were left out, libvirt would choose: a TCP port of its own, all disks.
         """
         xml = [parameter for parameter in parameters if parameter.name == "destination_xml"]
         self._same("the number of XML documents", 1, len(xml))
@@ -286,9 +285,9 @@ class Guard:
 
 
 class Watcher:
-    """Follows a migration's calls on the source, to know the moment when its libvirt lets go of the VM.
+    """Follows a migration's calls on the source, to know the moment when its libvirt gives up the VM.
 
-    `finish_wanted` is set once libvirt has called Finish for a complete copy, not for one that was cancelled.
+    `finish_wanted` is set once libvirt has called Finish for a complete copy, not for a cancelled one.
     """
 
     def __init__(self) -> None:
@@ -297,10 +296,10 @@ class Watcher:
         self.finish_wanted = False
 
     def see_call(self, message: RpcMessage) -> None:
-        """Look at a message from this host's libvirt.
+        """Inspect a message from this host's libvirt.
 
         Raises:
-            InternalError: protocol; it calls Finish in a way that we cannot read.
+            InternalError: protocol; it calls Finish in an unknown form.
         """
         if (message.program, message.type) != (protocol.REMOTE_PROGRAM, MessageType.CALL):
             return
@@ -321,7 +320,7 @@ class Watcher:
         """Judge a message from the destination before this host's libvirt gets it.
 
         Raises:
-            InternalError: protocol; it answers nothing that libvirt has asked, or sends the VM elsewhere.
+            InternalError: protocol; it answers no call of libvirt, or sends the VM elsewhere.
         """
         if message.raw == protocol.PONG:
             return
@@ -358,6 +357,6 @@ def _names(parameters: Counter[Parameter]) -> str:
 
 
 def _some(reasons: list[str]) -> str:
-    """Join the first few of what may be many."""
+    """Join the first few of possibly many."""
     more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
     return "; ".join(reasons[:3]) + more

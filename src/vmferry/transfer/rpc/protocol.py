@@ -1,4 +1,4 @@
-"""libvirt's remote protocol, seen from outside: messages and their headers. All numbers are big-endian.
+"""libvirt's remote protocol: messages and their headers. All numbers are big-endian.
 
 Source: libvirt's src/rpc/virnetprotocol.x, src/rpc/virkeepaliveprotocol.x, src/remote/remote_protocol.x.
 """
@@ -42,7 +42,7 @@ class KeepAlive(IntEnum):
 
 
 class MessageType(IntEnum):
-    """What a message is (virNetMessageType)."""
+    """The type of a message (virNetMessageType)."""
 
     CALL = 0
     REPLY = 1
@@ -50,7 +50,7 @@ class MessageType(IntEnum):
 
 
 class MessageStatus(IntEnum):
-    """How a call went (virNetMessageStatus)."""
+    """The status of a message (virNetMessageStatus)."""
 
     OK = 0
     ERROR = 1
@@ -58,7 +58,7 @@ class MessageStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RpcMessage:
-    """One message, whole, with its header read. `type` and `status` may be values that have no name above."""
+    """One whole message with its header parsed. `type` and `status` may be values without a name above."""
 
     raw: bytes
     program: int
@@ -70,7 +70,7 @@ class RpcMessage:
 
     @property
     def payload(self) -> bytes:
-        """What follows the header."""
+        """The bytes after the header."""
         return self.raw[HEADER_SIZE:]
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class RpcMessage:
 
 
 def read(raw: bytes) -> RpcMessage:
-    """Read the header of a message that is whole."""
+    """Parse the header of a whole message."""
     _length, program, version, procedure, kind, serial, status = _HEADER.unpack_from(raw)
     return RpcMessage(raw, program, version, procedure, kind, serial, status)
 
@@ -104,16 +104,16 @@ PONG = build(KEEPALIVE_PROGRAM, KeepAlive.PONG, MessageType.MESSAGE, 0)
 
 
 class Splitter:
-    """Cuts a byte stream into messages."""
+    """Splits a byte stream into messages."""
 
     def __init__(self) -> None:
         self._held = bytearray()
 
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[RpcMessage]:
-        """Take bytes in and give every message that they complete.
+        """Take bytes and return every message that they complete.
 
         Raises:
-            InternalError: protocol; a length that no message can have. The stream is of no use after that.
+            InternalError: protocol; a length that no message can have. The stream cannot be used after that.
         """
         self._held += data
         while len(self._held) >= 4:

@@ -1,7 +1,7 @@
-"""Carries the libvirt calls of a migration between libvirtd's unix socket and a stream, message by message.
+"""Relays the libvirt calls of a migration between libvirtd's unix socket and a stream, message by message.
 
-Each end looks at what passes: the destination lets through only what was granted (guard.py); the source holds the
-reply to Finish back until the commit is on record.
+Each end inspects the messages: the destination lets through only what was granted (guard.py); the source holds back the
+reply to Finish until the commit is in the journal.
 """
 
 import fcntl

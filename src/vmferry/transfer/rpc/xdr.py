@@ -1,7 +1,7 @@
 """XDR (RFC 4506) as far as a migration's libvirt calls use it: strict, and bounded before it allocates.
 
-Strict means: nothing is left over, padding is zero, strings are UTF-8 without NUL (libvirt, being C, would
-stop reading at one). So what is judged here is what libvirt will read.
+Strict means: no bytes are left over, padding is zero, strings are UTF-8 without NUL (libvirt, written in C, would stop
+reading at a NUL). So what is judged here is what libvirt will read.
 """
 
 import struct
@@ -22,7 +22,7 @@ PARAMETERS_MAX = 64
 
 
 class XdrError(ValueError):
-    """The bytes are not what they should be."""
+    """The bytes are not valid."""
 
 
 class ParameterType(IntEnum):
@@ -52,7 +52,7 @@ class Parameter:
 class Reader:
     """Reads values one after the other from a payload.
 
-    Every method raises XdrError when the bytes do not hold what is asked for.
+    Every method raises XdrError if the bytes do not contain the value.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -79,14 +79,14 @@ class Reader:
         return self._number(_U32)
 
     def fixed(self, count: int) -> bytes:
-        """Read opaque bytes of a known count."""
+        """Read opaque data of a known length."""
         taken = self._take(count)
         if self._take(-count % 4).strip(b"\0"):
             raise XdrError("its padding is not zero")
         return taken
 
     def opaque(self, limit: int) -> bytes:
-        """Read opaque bytes that say their count."""
+        """Read opaque data with its length."""
         count = self.u32()
         if count > limit:
             raise XdrError("a part of it is too long")
@@ -134,7 +134,7 @@ class Reader:
         return Parameter(name, kind, readers[kind]())
 
     def end(self) -> None:
-        """Check that nothing is left."""
+        """Require that no bytes are left."""
         if self._at != len(self._data):
             raise XdrError("it goes on after its end")
 
@@ -156,12 +156,12 @@ class Writer:
         return self
 
     def fixed(self, value: bytes) -> "Writer":
-        """Write opaque bytes of a known count."""
+        """Write opaque data of a known length."""
         self.data += value + bytes(-len(value) % 4)
         return self
 
     def opaque(self, value: bytes) -> "Writer":
-        """Write opaque bytes with their count."""
+        """Write opaque data with its length."""
         return self.u32(len(value)).fixed(value)
 
     def string(self, value: str) -> "Writer":
