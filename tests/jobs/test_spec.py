@@ -91,7 +91,7 @@ def test_a_deadline_counts_from_the_request() -> None:
     assert not timed.late
     over = timed.model_copy(update={"requested_at": time.time() - 91})
     assert over.late
-    error = over.lateness()
+    error = over.deadline_error()
     assert error.code.name == "deadline-passed"
     assert "web01 was not on kvm2 90 s after" in error.reason
     assert "web01 stays on kvm1" in error.remedy

@@ -52,7 +52,7 @@ class Spec(BaseModel):
         """Whether its deadline has passed."""
         return self.deadline is not None and time.time() > self.deadline
 
-    def lateness(self) -> VmferryError:
+    def deadline_error(self) -> VmferryError:
         """Give the error of a move that is given up at its deadline."""
         offer = self.offer
         return VmferryError(

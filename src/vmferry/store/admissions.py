@@ -43,7 +43,7 @@ class Admissions:
         with self._database.transaction() as connection:
             wanted, reason = self._judge(job, storage, limits, since)
             granted = reason is None
-            if granted and wanted.has_place(wanted.seen_at):
+            if granted and wanted.has_slot(wanted.seen_at):
                 return None  # the answer to the first question was lost
             until = wanted.seen_at + HOLD if granted else None
             if granted or since is None:
@@ -88,7 +88,7 @@ class Admissions:
         known = next((entry for entry in entries if entry.job == job), None)
         if known is not None:
             wanted = replace(known, seen_at=now)
-            return wanted, None if known.has_place(now) else refusal(entries, wanted, limits, now, self._host)
+            return wanted, None if known.has_slot(now) else refusal(entries, wanted, limits, now, self._host)
         wanted = QueueEntry(job, storage, since if since is not None else now, now)
         return wanted, refusal(entries, wanted, limits, now, self._host)
 

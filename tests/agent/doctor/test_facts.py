@@ -126,7 +126,7 @@ def test_the_firewall_may_be_closed_to_this_program(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(facts, "_output", lambda *_: ("", "nft: Operation not permitted (you must be root)"))
     health = seen(config).health()
     assert health.firewall is None
-    (said,) = [one for one in health.untold if one.startswith("firewall: ")]
+    (said,) = [one for one in health.unchecked if one.startswith("firewall: ")]
     assert "its unit has no CAP_NET_ADMIN" in said
     assert "must be root" not in said  # who reads it is
     monkeypatch.setattr(facts, "_output", lambda *_: ("not json", None))

@@ -229,7 +229,7 @@ def test_an_offer_to_a_full_host_is_authorised_and_waits(arrivals: Arrivals) -> 
     assert (caught.value.code, caught.value.fields["reason"]) == (codes.LIMIT_REACHED, full)
     assert [row.state for row in arrivals.jobs.list()] == [State.WAITING, State.WAITING]
     arrivals.release(first.job)
-    assert arrivals.hold(second.job).refusal == f"kvm2 has a free place, which goes to job {first.job}: " + (
+    assert arrivals.hold(second.job).refusal == f"kvm2 has a free slot, which goes to job {first.job}: " + (
         "it has waited for longer"
     )
     arrivals.abort(first.job, "cancelled")

@@ -61,7 +61,7 @@ def test_a_place_that_was_granted_and_not_taken_comes_free() -> None:
 def test_who_has_waited_longest_is_next() -> None:
     entries = [running("a"), waiting("b", 20), waiting("c", 10)]
     assert refused(entries, entries[1]) is None
-    assert refused(entries, entries[2]) == "kvm2 has a free place, which goes to job b: it has waited for longer"
+    assert refused(entries, entries[2]) == "kvm2 has a free slot, which goes to job b: it has waited for longer"
     gone = replace(entries[1], seen_at=NOW - AWAY - 1)
     assert refused([entries[0], gone, entries[2]], entries[2]) is None
 
@@ -111,7 +111,7 @@ class Fleet:
             rows[str(number)] = replace(known, seen_at=self.now, granted=True, expires_at=self.now + HOLD)
         elif since is None:
             rows[str(number)] = replace(known, seen_at=self.now)
-        self.most[host] = max(self.most[host], sum(entry.has_place(self.now) for entry in rows.values()))
+        self.most[host] = max(self.most[host], sum(entry.has_slot(self.now) for entry in rows.values()))
         return reason is None
 
     def release(self, host: int, number: int) -> None:

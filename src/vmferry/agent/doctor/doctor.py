@@ -61,7 +61,7 @@ class Diagnostician:
             qemu=version(host.qemu) if host else "",
             migration=health.settings.migration,
             findings=case.run(checks.OF_HEALTH, health),
-            untold=list(health.untold),
+            untold=list(health.unchecked),
         )
 
     def facts(self, request: FactsRequest) -> Facts:

@@ -71,8 +71,8 @@ class Look:
             host, at_risk, why = libvirt.result()
             rules, no_rules = firewall.result()
             synchronised = _synchronised()
-            untold = [] if no_rules is None else [f"firewall: {no_rules}"]
-            untold += ["clock: whether it follows a time server"] if synchronised is None else []
+            unchecked = [] if no_rules is None else [f"firewall: {no_rules}"]
+            unchecked += ["clock: whether it follows a time server"] if synchronised is None else []
             return Health(
                 name=config.name,
                 settings=self.settings.host(),
@@ -99,7 +99,7 @@ class Look:
                 synchronised=synchronised,
                 firewall=rules,
                 group_missing=None if config.group_id() is not None else config.group,
-                untold=untold,
+                unchecked=unchecked,
             )
 
     def _libvirt(self) -> tuple[HostSnapshot | None, Sequence[str], str]:

@@ -11,7 +11,14 @@ from vmferry.core import codes, jobkey
 from vmferry.core.errors import UsageError
 from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest, MeasuredRoute
 from vmferry.core.messages.offer import Address
-from vmferry.core.policy.settings import keeps_to, listening, require_enabled, require_encryption, require_network, ways
+from vmferry.core.policy.settings import (
+    keeps_to,
+    listening,
+    require_enabled,
+    require_encryption,
+    require_network,
+    routes_to,
+)
 from vmferry.identity import certificates, site
 from vmferry.identity.peer import PeerClient
 from vmferry.net import interfaces
@@ -106,5 +113,5 @@ class Bandwidths:
                 peer=peer.name,
             )
             theirs = [(address.host, address.port) for address in opening.addresses]
-            routes = ways(end.settings, end.addresses, theirs, end.name, peer.name)
+            routes = routes_to(end.settings, end.addresses, theirs, end.name, peer.name)
             return bandwidth.measure(routes, credentials, self.config.connections, self.quiet, end.name)

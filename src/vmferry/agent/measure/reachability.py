@@ -10,7 +10,7 @@ from vmferry.core import codes
 from vmferry.core.errors import PreflightError, VmferryError
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.probe import ProbeOpening, ProbeRequest
-from vmferry.core.policy.settings import keeps_to, listening, require_network, ways
+from vmferry.core.policy.settings import keeps_to, listening, require_network, routes_to
 from vmferry.identity.peer import PeerClient
 from vmferry.net import interfaces
 from vmferry.preflight import case, checks
@@ -77,7 +77,7 @@ def reach(client: PeerClient, end: End, there: str, quiet: Callable[[], bool] = 
     try:
         opening = client.probe(ProbeRequest(networks=keeps_to(end.settings, end.addresses)))
         theirs = [(address.host, address.port) for address in opening.addresses]
-        routes = ways(end.settings, end.addresses, theirs, end.name, there)
+        routes = routes_to(end.settings, end.addresses, theirs, end.name, there)
     except VmferryError as error:
         if error.code.name in (codes.MIGRATION_NETWORK_MISSING.name, codes.MIGRATION_NETWORK_NOT_COMMON.name):
             return []  # there is no way to try, as other checks have found

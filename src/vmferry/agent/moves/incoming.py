@@ -347,7 +347,7 @@ class Arrivals:
     def _unbooked(self, here: DestinationSnapshot, job: str | None) -> DestinationSnapshot:
         """Leave of what is free only what no other move has booked."""
         now = time.time()
-        others = [entry for entry in self.admissions.entries() if entry.job != job and entry.has_place(now)]
+        others = [entry for entry in self.admissions.entries() if entry.job != job and entry.has_slot(now)]
         incoming = [entry for entry in others if entry.memory or entry.space]
         memory = {entry.job: self.snapshots.resident(self.jobs.get(entry.job).vm) for entry in incoming}
         space = {entry.job: self._occupied(entry.job) for entry in incoming}

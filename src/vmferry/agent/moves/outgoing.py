@@ -86,7 +86,9 @@ class Moves:
             VmferryError: why it cannot be; nothing is changed on either host then.
         """
         requested_at = time.time()
-        warnings = self.prospects.foretell(vm, destination, options, caller, credential) if options.foretold else []
+        warnings = (
+            self.prospects.foretell(vm, destination, options, caller, credential) if options.needs_prediction else []
+        )
         entry = self.prospects.enter(vm, destination, options, caller, credential)
         peer = entry.peer
         end, found, findings = self.prospects.look(vm, options)
@@ -161,7 +163,7 @@ class Moves:
                 try:
                     work = self._agreed(job)
                     if work.late:
-                        raise work.lateness()
+                        raise work.deadline_error()
                     reason = self._refusal(row, storage=work.copies_storage) or self._begin_anew(row, work)
                 except UnreachableError as error:
                     reason = error.reason

@@ -96,7 +96,7 @@ class Prospects:
         if codes.MIGRATION_NETWORK_MISSING.name not in [finding.code for finding in findings]:
             findings += case.run(checks.OF_ROUTE, DataRoute(end, peer.name, report.addresses)) + reached.result()
         report = report.model_copy(update={"findings": ordered(findings)})
-        if predict or options.foretold:
+        if predict or options.needs_prediction:
             return self.forecasts.add(report, found, end, peer, client, options, began)
         return report
 

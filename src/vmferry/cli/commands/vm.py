@@ -219,7 +219,7 @@ def check(
     """
     options = _options(**rest)
     client = cli.client()
-    measured = predict or options.foretold
+    measured = predict or options.needs_prediction
 
     def ask(password: str | None) -> Report:
         with _checking(cli, client, name, destination, measured=measured):
@@ -270,11 +270,11 @@ def move(
     client = cli.client()
 
     def check_only(password: str | None) -> Report:
-        with _checking(cli, client, name, destination, measured=options.foretold):
+        with _checking(cli, client, name, destination, measured=options.needs_prediction):
             return client.check(name, destination, options, password=password)
 
     def begin(password: str | None) -> Job:
-        with _checking(cli, client, name, destination, measured=options.foretold):
+        with _checking(cli, client, name, destination, measured=options.needs_prediction):
             return client.move(name, destination, options, wait=not no_wait, password=password)
 
     if dry_run:

@@ -43,7 +43,7 @@ class MoveOptions(Value):
     full_space: bool = Field(default=False, description="book the disks' virtual size there, not what they hold now")
 
     @property
-    def foretold(self) -> bool:
+    def needs_prediction(self) -> bool:
         """Whether something is asked for that cannot be promised without a prediction."""
         return self.deadline is not None or self.max_downtime is not None
 

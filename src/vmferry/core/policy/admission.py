@@ -47,13 +47,13 @@ class QueueEntry:
     memory: int = 0
     space: Mapping[str, int] = field(default_factory=dict)
 
-    def has_place(self, now: float) -> bool:
+    def has_slot(self, now: float) -> bool:
         """Return whether it counts towards the limits."""
         return self.granted and (self.expires_at is None or now < self.expires_at)
 
-    def in_line(self, now: float) -> bool:
+    def is_queued(self, now: float) -> bool:
         """Return whether it waits for a slot."""
-        return not self.has_place(now) and now - self.seen_at <= AWAY
+        return not self.has_slot(now) and now - self.seen_at <= AWAY
 
 
 def refusal(entries: Iterable[QueueEntry], wanted: QueueEntry, limits: MoveLimits, now: float, host: str) -> str | None:
@@ -67,16 +67,16 @@ def refusal(entries: Iterable[QueueEntry], wanted: QueueEntry, limits: MoveLimit
         host: its name, for the sentence.
     """
     others = [entry for entry in entries if entry.job != wanted.job]
-    taken = [entry for entry in others if entry.has_place(now)]
+    taken = [entry for entry in others if entry.has_slot(now)]
     full = _full(taken, wanted, limits, host)
     if full is not None:
         return full
-    before = [entry for entry in others if entry.in_line(now) and _order(entry) < _order(wanted)]
+    before = [entry for entry in others if entry.is_queued(now) and _order(entry) < _order(wanted)]
     for entry in sorted(before, key=_order):
         if _full(taken, entry, limits, host) is None:
             taken.append(entry)
     if _full(taken, wanted, limits, host) is not None:
-        return f"{host} has a free place, which goes to job {taken[-1].job}: it has waited for longer"
+        return f"{host} has a free slot, which goes to job {taken[-1].job}: it has waited for longer"
     return None
 
 
@@ -86,7 +86,7 @@ def booked_memory(entries: Iterable[QueueEntry], present: Mapping[str, int], now
     Arguments:
         present: bytes of each job's VM that are in memory already, and so no longer free.
     """
-    return sum(max(0, entry.memory - present.get(entry.job, 0)) for entry in entries if entry.has_place(now))
+    return sum(max(0, entry.memory - present.get(entry.job, 0)) for entry in entries if entry.has_slot(now))
 
 
 def booked_space(entries: Iterable[QueueEntry], present: Mapping[str, Mapping[str, int]], now: float) -> dict[str, int]:
@@ -97,7 +97,7 @@ def booked_space(entries: Iterable[QueueEntry], present: Mapping[str, Mapping[st
     """
     booked: dict[str, int] = {}
     for entry in entries:
-        if entry.has_place(now):
+        if entry.has_slot(now):
             for system, size in entry.space.items():
                 left = max(0, size - present.get(entry.job, {}).get(system, 0))
                 booked[system] = booked.get(system, 0) + left

@@ -269,7 +269,7 @@ def keeps_to(settings: HostSettings, addresses: Sequence[Local]) -> list[str]:
     return [] if settings.any_network else reach(addresses, settings.networks)
 
 
-def ways(
+def routes_to(
     settings: HostSettings, addresses: Sequence[Local], theirs: Sequence[tuple[str, int]], source: str, host: str
 ) -> list[Route]:
     """Return the routes from this host to the destination's worker, the best first.

@@ -94,7 +94,7 @@ class Health:
         listeners: address and port of each TCP socket that listens.
         folders: those of vmferry.toml.
         group_missing: the group of vmferry.toml, if the host does not have it.
-        untold: what could not be looked at, and why.
+        unchecked: what could not be looked at, and why.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Health:
     synchronised: bool | None = None
     firewall: Sequence[Mapping[str, Any]] | None = None
     group_missing: str | None = None
-    untold: Sequence[str] = field(default=())
+    unchecked: Sequence[str] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)

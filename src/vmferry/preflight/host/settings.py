@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError
 from vmferry.core.messages.finding import Finding
-from vmferry.core.policy.settings import require_enabled, require_encryption, require_network, subnets, ways
+from vmferry.core.policy.settings import require_enabled, require_encryption, require_network, routes_to, subnets
 from vmferry.preflight.case import Check, DataRoute, End, FreeSlot
 
 
@@ -35,7 +35,7 @@ def _route(route: DataRoute) -> Iterator[Finding]:
     source = route.source
     theirs = [(address, 0) for address in route.addresses]  # the worker that would have the port does not run yet
     yield from _held(
-        lambda: ways(source.settings, source.addresses, theirs, source.name, route.destination),
+        lambda: routes_to(source.settings, source.addresses, theirs, source.name, route.destination),
         (subnets(source.settings), ", ".join(route.addresses)),
     )
 

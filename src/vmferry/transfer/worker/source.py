@@ -25,7 +25,7 @@ from vmferry.core.move.messages import (
     Medium,
 )
 from vmferry.core.move.phases import Verdict
-from vmferry.core.policy.settings import ways
+from vmferry.core.policy.settings import routes_to
 from vmferry.core.request import build
 from vmferry.hypervisor.activity import Activities
 from vmferry.hypervisor.migration import Migration, Statistics
@@ -155,7 +155,7 @@ class Source(Endpoint):
     def _connect(self) -> None:
         self._step(Phase.CONNECTING, **originals.note(self.offer, self.spec.grant.disks))
         theirs = [(address.host, address.port) for address in self.spec.addresses]
-        routes = ways(self.settings, interfaces.addresses(), theirs, self.config.name, self.spec.peer)
+        routes = routes_to(self.settings, interfaces.addresses(), theirs, self.config.name, self.spec.peer)
         limit = time.monotonic() + _CONNECT_LIMIT
         while True:
             try:
@@ -322,7 +322,7 @@ class Source(Endpoint):
 
     def _give_up(self) -> None:
         if self._decision.abort("its deadline has come"):
-            self.events.put(("trouble", self.spec.lateness()))
+            self.events.put(("trouble", self.spec.deadline_error()))
 
     # --- the verdict, and what follows from it ------------------------------------------------------------------
 
