@@ -100,13 +100,15 @@ def _advice(found: Prediction, options: MoveOptions, *, ends: bool) -> str:
 FORECAST = Check(
     _forecast,
     {
-        codes.DEADLINE_MISSED: "Measured: what the VM holds and how fast it writes, and how fast the way between the "
-        "hosts is; the deadline counts from the request.",
-        codes.WILL_NOT_CONVERGE: "The VM changes its memory about as fast as that can be sent, so that the rest never "
+        codes.DEADLINE_MISSED: "Based on measurements of the VM's data, its write rate and the bandwidth between the "
+        "hosts. The deadline counts "
+        "from the request.",
+        codes.WILL_NOT_CONVERGE: "The VM changes its memory about as fast as it can be sent, so the rest never "
         "becomes small enough for the pause.",
-        codes.DOWNTIME_EXCEEDED: "The pause is the sending of the last memory, and then the devices' state, the commit "
-        "and the resume, which no option shortens.",
-        codes.NOT_PREDICTED: "Nothing is measured while a move runs on either host, or where libvirt or the other host "
+        codes.DOWNTIME_EXCEEDED: "In the pause, the last memory and the state of the devices are sent, then come the "
+        "commit and the resume, which "
+        "no option shortens.",
+        codes.NOT_PREDICTED: "Nothing is measured while a move runs on either host, or if libvirt or the other host "
         "cannot measure.",
     },
 )

@@ -31,8 +31,8 @@ def _access(health: Health) -> Iterator[Finding]:
 ACCESS = Check(
     _access,
     {
-        codes.SOCKET_CLOSED: "Somebody changed the mode; members of the group `vmferry` then get no answer.",
-        codes.GROUP_MISSING: "systemd-sysusers did not run after vmferry was installed, or somebody removed the group.",
-        codes.STATE_OPEN: "The host's key and the keys of jobs are there: who has them can speak for the host.",
+        codes.SOCKET_CLOSED: "The mode was changed, so members of the group `vmferry` get no answer.",
+        codes.GROUP_MISSING: "systemd-sysusers did not run after vmferry was installed, or the group was removed.",
+        codes.STATE_OPEN: "The host's key and the keys of jobs are there: anyone who has them can act as the host.",
     },
 )

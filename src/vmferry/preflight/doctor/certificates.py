@@ -52,7 +52,7 @@ CERTIFICATES = Check(
     {
         codes.CERTIFICATE_UNUSABLE: "host.pem or host.key was changed, removed, or restored without the other.",
         codes.CERTIFICATE_EARLY: "A clock is far behind, or was when the certificate was made.",
-        codes.CERTIFICATE_EXPIRED: "vmferry's own certificates do not expire: somebody put another in its place.",
-        codes.CERTIFICATE_EXPIRES: "vmferry's own certificates do not expire: somebody put another in its place.",
+        codes.CERTIFICATE_EXPIRED: "vmferry's own certificates do not expire: this one was put in its place.",
+        codes.CERTIFICATE_EXPIRES: "vmferry's own certificates do not expire: this one was put in its place.",
     },
 )

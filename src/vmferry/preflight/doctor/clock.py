@@ -13,4 +13,4 @@ def _clock(health: Health) -> Iterator[Finding]:
         yield Finding.warns(codes.CLOCK_FREE, ("not synchronised", ""), host=health.name)
 
 
-CLOCK = Check(_clock, {codes.CLOCK_FREE: "The kernel was told by no time service that its clock is right."})
+CLOCK = Check(_clock, {codes.CLOCK_FREE: "No time service has told the kernel that its clock is right."})

@@ -186,5 +186,5 @@ def _closed(health: Health, local: Local, ports: list[int], judge: Any) -> Findi
 
 FIREWALL = Check(
     _firewall,
-    {codes.FIREWALL_DROPS: "An nftables rule or policy drops or rejects what comes from other hosts."},
+    {codes.FIREWALL_DROPS: "An nftables rule or policy drops or rejects connections from other hosts."},
 )

@@ -32,7 +32,7 @@ LIBVIRT_ANSWERS = Check(
     {
         codes.LIBVIRT_UNREACHABLE: "libvirtd (or virtqemud) is not running, or its socket is elsewhere.",
         codes.LIBVIRT_OLD: "An older libvirt lacks calls and flags that moves need.",
-        codes.QEMU_OLD: "Moves of an older QEMU were never tried.",
-        codes.EMULATED_WRITES: "QEMU below 9.0 keeps translated code that writes past the record of changed memory.",
+        codes.QEMU_OLD: "Moves with an older QEMU were never tested.",
+        codes.EMULATED_WRITES: "QEMU before 9.0 keeps translated code that bypasses the record of changed memory.",
     },
 )

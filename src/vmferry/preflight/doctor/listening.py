@@ -35,7 +35,7 @@ def _missing(health: Health, address: str, why: str) -> Finding:
 LISTENING = Check(
     _listening,
     {
-        codes.LISTENER_MISSING: "The address went to another host or interface after vmferryd had started, or "
+        codes.LISTENER_MISSING: "The address moved to another host or interface after vmferryd started, or "
         "vmferry.toml was changed since."
     },
 )

@@ -40,8 +40,8 @@ def _networks(health: Health) -> Iterator[Finding]:
 NETWORKS = Check(
     _networks,
     {
-        codes.MIGRATION_NETWORK_MISSING: "The host keeps to its listed networks, and its interface in them has another "
-        "address, or was never there.",
+        codes.MIGRATION_NETWORK_MISSING: "The host uses only its listed networks, and its interface in them has "
+        "another address, or never existed.",
         codes.NETWORK_EMPTY: "The list was made for another host, or an address is missing.",
         codes.LINK_DOWN: "The interface was switched off, or its cable or the port at its other end is dead.",
         codes.MTU_SMALL: "The interface was given a small MTU, perhaps for a tunnel inside a tunnel.",

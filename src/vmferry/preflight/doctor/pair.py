@@ -43,13 +43,13 @@ CERTIFICATE = Check(
 ANSWER = Check(
     _answer,
     {
-        codes.HOST_UNKNOWN: "The two were never paired, or one was told to forget the other.",
-        codes.VIEW_UNKNOWN: "The host that should say it does not answer, or may not answer for the user who asks.",
+        codes.HOST_UNKNOWN: "The two were never paired, or one was unpaired.",
+        codes.VIEW_UNKNOWN: "The other host does not answer, or does not answer this user.",
         codes.HOST_UNREACHABLE: "The host is down, vmferryd is stopped there, or TCP 6601 is closed.",
-        codes.NOT_PAIRED: "The pairing was undone on the other side only.",
-        codes.CERTIFICATE_CHANGED: "The host was set up anew, or another one has its address.",
+        codes.NOT_PAIRED: "The pairing was removed on the other host only.",
+        codes.CERTIFICATE_CHANGED: "The host was set up again, or another host has its address.",
     },
 )
 SETTINGS = Check(
-    _settings, {codes.ENCRYPTION_UNEQUAL: "The two administrators have decided differently; moves are encrypted."}
+    _settings, {codes.ENCRYPTION_UNEQUAL: "The two administrators have chosen differently; moves are encrypted."}
 )

@@ -32,14 +32,16 @@ def away(error: VmferryError) -> Finding:
 SERVICE = Check(
     _service,
     {
-        codes.DAEMON_UNREACHABLE: "vmferryd is stopped, or ends as soon as it starts: its log says why.",
-        codes.WORKERS_UNSTARTABLE: "Each move has a process of its own on both hosts, which systemd starts, or "
-        "vmferry-supervisor where there is no systemd.",
-        codes.START_HOOK_MISSING: "Between the switch of a move and its end, both hosts have the VM. libvirt asks this "
-        "hook before each start, also at a reboot: the copy that was handed over must not run beside the other.",
+        codes.DAEMON_UNREACHABLE: "vmferryd is stopped, or exits as soon as it starts; its log gives the reason.",
+        codes.WORKERS_UNSTARTABLE: "Each move has a process of its own on both hosts. systemd starts it, or "
+        "vmferry-supervisor if there is no "
+        "systemd.",
+        codes.START_HOOK_MISSING: "Between the switch of a move and its end, both hosts have the VM. libvirt runs "
+        "this hook before each start, "
+        "also at a reboot, so that the copy that was handed over cannot run beside the other.",
         codes.DAEMON_NOT_KEPT: "vmferryd was started by hand, or its unit is not enabled.",
     },
 )
 ENABLED = Check(
-    _enabled, {codes.MIGRATION_DISABLED: "Migration is off on a new host, and an administrator can switch it off."}
+    _enabled, {codes.MIGRATION_DISABLED: "Migration is disabled on a new host, and an administrator can disable it."}
 )

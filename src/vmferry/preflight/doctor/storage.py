@@ -36,8 +36,8 @@ STORAGE = Check(
     _storage,
     {
         codes.FOLDER_MISSING: "A file system is not mounted, or vmferry.toml names a folder of another host.",
-        codes.FOLDER_READ_ONLY: "The file system is mounted read-only, or its server lets nobody write.",
-        codes.FOLDER_FULL: "VMs, their snapshots or something else took the space.",
-        codes.FOLDER_CLOSED: "libvirt gives QEMU's user the file, but not the folders above it.",
+        codes.FOLDER_READ_ONLY: "The file system is mounted read-only, or its server does not allow writing.",
+        codes.FOLDER_FULL: "VMs, their snapshots or other files use the space.",
+        codes.FOLDER_CLOSED: "libvirt gives QEMU's user access to the file, but not to the folders above it.",
     },
 )

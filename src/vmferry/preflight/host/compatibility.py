@@ -79,18 +79,18 @@ def _confinement(pair: Pair) -> Iterator[Finding]:
 IDENTITY = Check(
     _identity,
     {
-        codes.SAME_HOST_UUID: "One host is a copy of the other, or its firmware gives every machine the same UUID.",
-        codes.SAME_HOSTNAME: "One host is a copy of the other, or was never named.",
+        codes.SAME_HOST_UUID: "One host is a clone of the other, or its firmware gives every machine the same UUID.",
+        codes.SAME_HOSTNAME: "One host is a clone of the other, or was never named.",
     },
 )
-CLOCK = Check(_clock, {codes.CLOCK_DIFFERS: "Certificates, logs and the guest's own clock follow the host's."})
+CLOCK = Check(_clock, {codes.CLOCK_DIFFERS: "Certificates, logs and the guest's clock depend on the host's clock."})
 VMFERRY = Check(
-    _vmferry, {codes.VMFERRY_DIFFERS: "The hosts agree on what both know, so that they can be updated one by one."}
+    _vmferry, {codes.VMFERRY_DIFFERS: "The hosts use what both of them know, so that they can be updated one by one."}
 )
 CONFINEMENT = Check(
     _confinement,
     {
-        codes.APPARMOR_RULES: "libvirt gives each QEMU a profile, and QEMU may open only what that names.",
-        codes.SELINUX_UNTRIED: "libvirt gives each QEMU a label, and QEMU may open only what the policy lets it.",
+        codes.APPARMOR_RULES: "libvirt gives each QEMU a profile, and QEMU may open only what the profile names.",
+        codes.SELINUX_UNTRIED: "libvirt gives each QEMU a label, and QEMU may open only what the policy allows.",
     },
 )

@@ -37,8 +37,9 @@ def _cpu(case: Case) -> Iterator[Finding]:
 CPU = Check(
     _cpu,
     {
-        codes.CPU_INCOMPATIBLE: "The guest uses instructions that the CPU there lacks, or that are switched off in its "
-        "firmware or by microcode.",
-        codes.CPU_NO_WAY_BACK: "host-model, host-passthrough and maximum mean another CPU on each host.",
+        codes.CPU_INCOMPATIBLE: "The guest uses instructions that the destination's CPU lacks, or that are disabled "
+        "in its firmware or by "
+        "microcode.",
+        codes.CPU_NO_WAY_BACK: "host-model, host-passthrough and maximum mean a different CPU on each host.",
     },
 )

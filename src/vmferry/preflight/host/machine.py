@@ -66,21 +66,27 @@ def _minor(number: int) -> int:
 
 MACHINE = Check(
     _machine,
-    {codes.MACHINE_UNKNOWN: "The VM was started by a newer QEMU, or by a distribution's own; its hardware is that."},
+    {
+        codes.MACHINE_UNKNOWN: "The VM was started by a newer QEMU, or by the QEMU of another distribution, and has "
+        "its hardware."
+    },
 )
 EMULATOR = Check(
     _emulator,
-    {codes.EMULATOR_OTHER: "Distributions put QEMU at different places, and a host runs none that it does not list."},
+    {
+        codes.EMULATOR_OTHER: "Distributions install QEMU at different paths, and a host runs only the programs that "
+        "it lists."
+    },
 )
 VERSIONS = Check(
     _versions,
     {
-        codes.QEMU_OLDER: "An older QEMU may not understand what a newer one sends of a device.",
-        codes.QEMU_NEWER: "Moves to a newer QEMU are tested by its makers; those back to an older one are not.",
+        codes.QEMU_OLDER: "An older QEMU may not understand the device state that a newer one sends.",
+        codes.QEMU_NEWER: "QEMU's developers test moves to a newer version, but not back to an older one.",
         codes.LIBVIRT_OLDER: "An older libvirt refuses what it does not know in a VM's configuration.",
     },
 )
 LETHAL = Check(
     _lethal,
-    {codes.EMULATED_WRITES: "QEMU below 9.0 keeps translated code that writes past the record of changed memory."},
+    {codes.EMULATED_WRITES: "QEMU before 9.0 keeps translated code that bypasses the record of changed memory."},
 )

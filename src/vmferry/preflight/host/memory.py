@@ -39,14 +39,15 @@ def _amounts(case: Case) -> Iterator[Finding]:
 MEMORY = Check(
     _memory,
     {
-        codes.MEMORY_SHORT: "The host's other VMs and programs leave less than the VM may take.",
-        codes.HUGE_PAGES_SHORT: "Huge pages are set aside beforehand, and those that are free are too few.",
+        codes.MEMORY_SHORT: "The host's other VMs and programs leave less than the VM may use.",
+        codes.HUGE_PAGES_SHORT: "Huge pages are reserved beforehand, and too few of them are free.",
     },
 )
 AMOUNTS = Check(
     _amounts,
     {
-        codes.AMOUNT_EXCESSIVE: "Each takes memory, threads or descriptors of the host when the VM starts, beside the "
-        "guest's memory; a host takes no VM from elsewhere with more of them than any guest has use for."
+        codes.AMOUNT_EXCESSIVE: "Each of them uses memory, threads or descriptors of the host when the VM starts, "
+        "besides the guest's memory. A "
+        "host accepts no VM with more of them than any guest needs."
     },
 )

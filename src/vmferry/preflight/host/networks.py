@@ -52,8 +52,8 @@ def _bridges(xml: str) -> set[str]:
 NETWORKS = Check(
     _networks,
     {
-        codes.NETWORK_MISSING: "Networks are found by name, and the destination has none of that name.",
+        codes.NETWORK_MISSING: "Networks are found by name, and the destination has none with that name.",
         codes.DEFINED_NETWORK: "An interface was attached or changed for the next start.",
-        codes.NETWORK_INACTIVE: "The network is defined there, but was not started (`virsh net-autostart`).",
+        codes.NETWORK_INACTIVE: "The network is defined there, but not started (`virsh net-autostart`).",
     },
 )

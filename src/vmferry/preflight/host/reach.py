@@ -65,10 +65,11 @@ REACH = Check(
     _reach,
     {
         codes.DATA_UNREACHABLE: "A firewall on either host or between them drops TCP 6610-6659, or the network "
-        "that the hosts share is broken there.",
-        codes.PROBE_UNTRIED: "All data ports are taken by moves, many hosts ask at once, moves fill the way, or "
-        "vmferry there is too old.",
-        codes.MTU_BLACK_HOLE: "An interface, switch or tunnel on the way has a smaller MTU than the hosts, and what "
-        "would tell them is dropped.",
+        "between the hosts is broken.",
+        codes.PROBE_UNTRIED: "Moves use all data ports, many hosts test at once, moves use the network, or vmferry "
+        "there is too old.",
+        codes.MTU_BLACK_HOLE: "An interface, switch or tunnel on the route has a smaller MTU than the hosts, and the "
+        "ICMP messages about it "
+        "are dropped.",
     },
 )

@@ -51,20 +51,24 @@ def _held(rule: Callable[[], object], seen: tuple[str, str]) -> Iterator[Finding
 HOST = Check(
     _host,
     {
-        codes.MIGRATION_DISABLED: "Migration is off on a new host, and an administrator can switch it off.",
-        codes.ENCRYPTION_DIFFERS: "A host decides for itself that nothing leaves it or comes to it in the clear.",
-        codes.MIGRATION_NETWORK_MISSING: "The host keeps to its listed networks, and its interface in them is down, "
-        "has another address, or was never there.",
+        codes.MIGRATION_DISABLED: "Migration is disabled on a new host, and an administrator can disable it.",
+        codes.ENCRYPTION_DIFFERS: "Each host decides for itself that no data leaves it or reaches it unencrypted.",
+        codes.MIGRATION_NETWORK_MISSING: "The host uses only its listed networks, and its interface in them is down, "
+        "has another address, or never "
+        "existed.",
     },
 )
 SLOT = Check(
     _slot,
-    {codes.LIMIT_REACHED: "A host takes part in so many moves at once as its administrator has set: two at first."},
+    {
+        codes.LIMIT_REACHED: "A host takes part in as many moves at once as its administrator has set; the default "
+        "is two."
+    },
 )
 ROUTE = Check(
     _route,
     {
-        codes.MIGRATION_NETWORK_NOT_COMMON: "The source keeps to its listed networks, and the destination lists others "
-        "or is in none of them."
+        codes.MIGRATION_NETWORK_NOT_COMMON: "The source uses only its listed networks, and the destination lists "
+        "others or is in none of them."
     },
 )

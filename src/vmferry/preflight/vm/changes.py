@@ -37,11 +37,12 @@ def _volumes(case: Case) -> Iterator[Finding]:
 CHAINS = Check(
     _chains,
     {
-        codes.CHAIN_CLOSED: "Both hosts see the disk's file, and the definition did not say where its chain ends: "
-        "libvirt then reads the header."
+        codes.CHAIN_CLOSED: "Both hosts see the disk's file, and the definition does not say where its backing chain "
+        "ends: libvirt then "
+        "reads the header."
     },
 )
 VOLUMES = Check(
     _volumes,
-    {codes.VOLUME_FILE: "Storage pools are each host's own: one of the same name can be another folder there."},
+    {codes.VOLUME_FILE: "Each host has its own storage pools: one with the same name can be another folder there."},
 )

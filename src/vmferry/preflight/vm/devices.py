@@ -70,7 +70,7 @@ def _allowed(reasons: list[str], host: str) -> str:
         return ""
     names = ", ".join(f"`{setting}`" for setting in settings)
     part = "" if all(isinstance(reason, Violation) and reason.setting for reason in reasons) else ", as far as it goes,"
-    return f"; or{part} add what is named to {names} in {host}'s vmferry.toml and start vmferryd there anew"
+    return f"; or{part} add what is named to {names} in {host}'s vmferry.toml and restart vmferryd there"
 
 
 def _sockets(case: Case) -> Iterator[Finding]:
@@ -87,20 +87,23 @@ def _libvirt(case: Case) -> Iterator[Finding]:
 
 
 BOUND = Check(
-    _bound, {codes.DEVICE_HOST_BOUND: "The device is in the source, and its state cannot be read out and sent."}
+    _bound, {codes.DEVICE_HOST_BOUND: "The device is part of the source host, and its state cannot be read and sent."}
 )
 POLICY = Check(
     _policy,
     {
-        codes.DEVICE_FORBIDDEN: "libvirt does as root what a VM's configuration says, so a host takes from others only "
-        "what it knows to be harmless, and files only in the folders of its vmferry.toml."
+        codes.DEVICE_FORBIDDEN: "libvirt carries out a VM's configuration as root. So a host accepts from others "
+        "only what it knows to be "
+        "harmless, and files only in the folders of its vmferry.toml."
     },
 )
 SOCKETS = Check(
     _sockets,
     {
-        codes.SOCKET_MOVED: "A socket that the VM's configuration names could be another VM's; libvirt's own are "
-        "named after the VM."
+        codes.SOCKET_MOVED: "A socket that the VM's configuration names could belong to another VM; libvirt names "
+        "its own after the VM."
     },
 )
-LIBVIRT = Check(_libvirt, {codes.LIBVIRT_REFUSED: "The destination's libvirt or QEMU lacks something that the VM has."})
+LIBVIRT = Check(
+    _libvirt, {codes.LIBVIRT_REFUSED: "The destination's libvirt or QEMU lacks something that the VM uses."}
+)

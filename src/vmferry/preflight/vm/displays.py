@@ -20,7 +20,7 @@ def _displays(case: Case) -> Iterator[Finding]:
 DISPLAYS = Check(
     _displays,
     {
-        codes.PORT_TAKEN: "The display has a fixed port (autoport='no'), which another VM or program has there.",
-        codes.LISTEN_ADDRESS: "The display listens on an address that is the source's own.",
+        codes.PORT_TAKEN: "The display has a fixed port (autoport='no'), and another VM or program uses it there.",
+        codes.LISTEN_ADDRESS: "The display listens on an address of the source.",
     },
 )

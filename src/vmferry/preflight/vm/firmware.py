@@ -49,21 +49,24 @@ def _tpm(case: Case) -> Iterator[Finding]:
 
 FILES = Check(
     _files,
-    {codes.FIRMWARE_MISSING: "UEFI firmware (also for secure boot) or a kernel is installed here and not there."},
+    {
+        codes.FIRMWARE_MISSING: "UEFI firmware (also for secure boot) or a kernel is installed on the source, but "
+        "not on the destination."
+    },
 )
 VARIABLES = Check(
     _variables,
     {
-        codes.VARIABLES_EXIST: "QEMU writes the variables into the file of that name: another VM's, or what was left "
-        "of this one.",
-        codes.VARIABLES_PLACE: "UEFI variables are in a file of that folder, which libvirt does not make.",
+        codes.VARIABLES_EXIST: "QEMU writes the variables to a file of that name: it belongs to another VM, or is "
+        "left over from this one.",
+        codes.VARIABLES_PLACE: "UEFI variables are stored in a file in that folder, which libvirt does not create.",
         codes.DEFINED_VARIABLES: "The definition was changed while the VM ran.",
     },
 )
 TPM = Check(
     _tpm,
     {
-        codes.TPM_MISSING: "An emulated TPM is a program beside QEMU, swtpm, which is not installed there.",
-        codes.TPM_STAYS: "libvirt then leaves a TPM's state where it is when the VM's definition is taken away.",
+        codes.TPM_MISSING: "An emulated TPM is a separate program, swtpm, which is not installed there.",
+        codes.TPM_STAYS: "libvirt then keeps a TPM's state when the VM's definition is removed.",
     },
 )

@@ -74,22 +74,23 @@ def _some(found: list[int]) -> str:
 
 
 CPUS = Check(
-    _cpus, {codes.CPUS_MISSING: "Processors are bound by their numbers (vcpupin, cpuset), and this host has fewer."}
+    _cpus,
+    {codes.CPUS_MISSING: "Processors are pinned by their numbers (vcpupin, cpuset), and the destination has fewer."},
 )
 NETWORK = Check(
     _network,
     {
-        codes.FILTER_MISSING: "Network filters (virsh nwfilter-list) are each host's own.",
-        codes.PORTGROUP_MISSING: "libvirt takes a network's own settings where the port group is not there.",
+        codes.FILTER_MISSING: "Each host has its own network filters (virsh nwfilter-list).",
+        codes.PORTGROUP_MISSING: "libvirt uses the settings of the network if the port group does not exist.",
         codes.INTERFACE_TAKEN: "The VM's network device has a name of its own (<target dev>), which is in use there.",
-        codes.MAC_TAKEN: "A VM was copied with its network cards.",
+        codes.MAC_TAKEN: "A VM was cloned with its network cards.",
     },
 )
 REST = Check(
     _rest,
     {
-        codes.CID_TAKEN: "Numbers of vsock are given once on a host.",
-        codes.NODE_MISSING: "A module of the kernel is not loaded there, or not built.",
+        codes.CID_TAKEN: "Each vsock CID can be used only once on a host.",
+        codes.NODE_MISSING: "A kernel module is not loaded there, or was not built.",
         codes.LABEL_MISSING: "The VM names the security driver that confines it (<seclabel model>).",
     },
 )

@@ -86,11 +86,12 @@ def _would_go(case: Leaving, entry: DiskEntry) -> bool:
 SHARING = Check(
     _sharing,
     {
-        codes.DISK_SHAREABLE: "VMs that write to one disk at the same time (a cluster's) need one disk.",
-        codes.DISK_USED: "A disk of another VM's definition, or a file on which another VM's disk is based, would be "
-        "missing here after the move, and would not change any more with the VM that has gone.",
-        codes.DISK_STAYS: "What somebody else uses, or may be using, is never removed.",
+        codes.DISK_SHAREABLE: "VMs that write to one disk at the same time (a cluster) need the same disk.",
+        codes.DISK_USED: "A disk of another VM's definition, or a backing file of another VM's disk, would be "
+        "missing on the source after "
+        "the move, and would no longer change with the VM that has left.",
+        codes.DISK_STAYS: "A file that others use, or may use, is never removed.",
         codes.DISK_SNAPSHOTS: "Snapshots inside an image (`qemu-img snapshot`) are not copied with its content.",
-        codes.DISK_LINK: "The file is what moves; links to it mean nothing on another host.",
+        codes.DISK_LINK: "Only the file moves; links to it mean nothing on another host.",
     },
 )

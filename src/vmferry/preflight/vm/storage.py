@@ -90,19 +90,22 @@ def _file_system(case: Case, disk: Artifact, target: DiskTarget, folder: str, ca
 STORAGE = Check(
     _storage,
     {
-        codes.DISK_PATH_UNUSABLE: "The path can be read in two ways, or its name is kept for vmferry's own files.",
+        codes.DISK_PATH_UNUSABLE: "The path is ambiguous, or its name is reserved for vmferry's own files.",
         codes.SHARED_DISK_USED: "Two VMs that write to one file, or one that reads what another writes, damage it.",
-        codes.DISK_NOT_SHARED: "Only the memory was to move, and the disk's file is not one that both hosts see.",
-        codes.STORAGE_PATH_MISSING: "A disk goes into the folder that it is in here, unless another is named.",
-        codes.STORAGE_PATH_FORBIDDEN: "A host takes disks only into the folders that its administrator has named.",
-        codes.STORAGE_READ_ONLY: "The file system is mounted read-only, or its server lets nobody write.",
-        codes.STORAGE_UNREACHABLE: "libvirt gives QEMU's user the file, but not the folders above it.",
-        codes.STORAGE_NOT_DIRECT: "cache=none and directsync pass by the page cache, which tmpfs and some FUSE and "
-        "network file systems do not allow.",
-        codes.STORAGE_FULL: "What the disks hold now, together, is more than the file system has free.",
-        codes.DISKS_COLLIDE: "Two files of one name, in two folders here, go into one folder there.",
-        codes.MEDIA_DIFFERS: "A read-only file that is there already is used if its content is the same and nobody but "
-        "root can change it; this one is another.",
-        codes.DISK_EXISTS: "Something has that name already: another VM's disk, or what an earlier copy left.",
+        codes.DISK_NOT_SHARED: "Only the memory was to move, and the hosts do not share the disk's file.",
+        codes.STORAGE_PATH_MISSING: "A disk goes into the same folder as on the source, unless another is named.",
+        codes.STORAGE_PATH_FORBIDDEN: "A host accepts disks only in the folders that its administrator has named.",
+        codes.STORAGE_READ_ONLY: "The file system is mounted read-only, or its server does not allow writing.",
+        codes.STORAGE_UNREACHABLE: "libvirt gives QEMU's user access to the file, but not to the folders above it.",
+        codes.STORAGE_NOT_DIRECT: "cache=none and directsync bypass the page cache, which tmpfs and some FUSE and "
+        "network file systems do not "
+        "allow.",
+        codes.STORAGE_FULL: "The present data of the disks together is larger than the free space of the file system.",
+        codes.DISKS_COLLIDE: "Two files with the same name, in two folders on the source, go into one folder on the "
+        "destination.",
+        codes.MEDIA_DIFFERS: "A read-only file that exists there already is used if its content is the same and only "
+        "root can change it; this "
+        "one is another file.",
+        codes.DISK_EXISTS: "The name is in use: by another VM's disk, or by a file that an earlier copy left.",
     },
 )

@@ -19,7 +19,7 @@ def _taken(case: Case) -> Iterator[Finding]:
 TAKEN = Check(
     _taken,
     {
-        codes.NAME_TAKEN: "A VM of that name is defined there: another one, or what is left of this one.",
-        codes.UUID_TAKEN: "A VM was copied with its UUID; libvirt knows VMs by it.",
+        codes.NAME_TAKEN: "A VM with that name is defined there: another one, or an old definition of this one.",
+        codes.UUID_TAKEN: "A VM was cloned with its UUID, by which libvirt identifies VMs.",
     },
 )

@@ -167,34 +167,36 @@ def _kept(vm: VmSnapshot, entry: DiskEntry | None) -> str:
 STATE = Check(
     _state,
     {
-        codes.VM_NOT_RUNNING: "Only a running VM can be moved, or one that somebody suspended (it stays so).",
-        codes.VM_BUSY: "One VM moves once at a time.",
-        codes.VM_IN_USE: "libvirt lets one job at a time change a VM: a backup, a dump, another migration.",
+        codes.VM_NOT_RUNNING: "Only a running VM can be moved, or one that was suspended (it stays suspended).",
+        codes.VM_BUSY: "A VM can have only one move at a time.",
+        codes.VM_IN_USE: "libvirt allows only one job at a time on a VM: a backup, a dump, another migration.",
         codes.DISK_BLOCK_JOB: "A disk is being copied, committed, pulled or backed up, as by `virsh blockcopy`.",
     },
 )
 SAVED = Check(
     _saved,
     {
-        codes.MANAGED_SAVE: "The VM was saved (`virsh managedsave`) and then started in another way than from that "
-        "image; started from it, it would go back to a memory that its disks do not match.",
-        codes.VM_SNAPSHOTS: "libvirt refuses to move a VM whose snapshots it would have to leave behind.",
+        codes.MANAGED_SAVE: "The VM was saved (`virsh managedsave`) and then started without that image. A start "
+        "from the image would "
+        "restore memory that does not match the disks.",
+        codes.VM_SNAPSHOTS: "libvirt refuses to move a VM with snapshots, because it would have to leave them behind.",
     },
 )
 DISKS = Check(
     _disks,
     {
-        codes.DISK_UNSUPPORTED: "The disk is no plain qcow2 or raw file: a block device, a network disk, a chain.",
+        codes.DISK_UNSUPPORTED: "The disk is not a plain qcow2 or raw file: a block device, a network disk, a "
+        "backing chain.",
         codes.DISK_FILE_MISSING: "The file was removed or renamed while the VM had it open, or its storage pool is "
         "stopped.",
-        codes.DISK_REPLACED: "Somebody put another file in its place, or moved it away and a new one came.",
+        codes.DISK_REPLACED: "Another file was put in its place, or it was moved away and a new one was created.",
     },
 )
 BITMAPS = Check(
     _bitmaps,
     {
-        codes.BITMAPS_LOST: "Backup programs keep bitmaps in images; libvirt carries those that record changes.",
-        codes.BITMAP_NAME: "QEMU takes 255 bytes, of which libvirt uses some for the disk.",
+        codes.BITMAPS_LOST: "Backup programs keep bitmaps in images; libvirt moves those that are enabled.",
+        codes.BITMAP_NAME: "QEMU allows 255 bytes, and libvirt uses some of them for the disk.",
     },
 )
 DEFINITION = Check(
@@ -202,11 +204,11 @@ DEFINITION = Check(
     {
         codes.DEFINED_DRIVE: "A medium was ejected or changed in the running VM only; the definition has the old one.",
         codes.DEFINED_DISK: "A disk was attached or changed for the next start (`virsh attach-disk --config`).",
-        codes.DEFINED_DISK_UNSUPPORTED: "A disk was attached for the next start that is no plain qcow2 or raw "
-        "file, or is not there.",
+        codes.DEFINED_DISK_UNSUPPORTED: "A disk was attached for the next start that is not a plain qcow2 or raw "
+        "file, or does not exist.",
     },
 )
 BLOCKED = Check(
     _blocked,
-    {codes.NOT_MIGRATABLE: "The VM has a setting with which libvirt or QEMU moves no VM while it runs."},
+    {codes.NOT_MIGRATABLE: "The VM has a setting that prevents libvirt or QEMU from moving it while it runs."},
 )
