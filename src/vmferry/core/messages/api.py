@@ -63,29 +63,29 @@ class Host(ApiAnswer):
     name: str
     version: str
     fingerprint: str = Field(description="SHA-256 of the host's certificate, hex")
-    address: str = Field(description="where other hosts reach it")
+    address: str = Field(description="address at which other hosts reach it")
     port: int
     encryption: str = Field(description="as in settings")
     authentication: str = Field(description="as in settings")
     performance: list[str] = Field(description="performance options that it can carry out")
     settings: HostSettings
-    disk_folders: list[str] = Field(description="where incoming VMs may have their disks")
+    disk_folders: list[str] = Field(description="folders in which incoming VMs may have their disks")
 
 
 class SettingsAnswer(ApiAnswer):
     """The settings after a request to change them."""
 
     settings: HostSettings
-    changed: bool = Field(description="false: they were so already")
-    notes: list[str] = Field(description="what whoever asked should know")
-    jobs: list[str] = Field(default=[], description="moves that go on although migration is disabled now")
+    changed: bool = Field(description="false: nothing was different")
+    notes: list[str] = Field(description="sentences for the caller")
+    jobs: list[str] = Field(default=[], description="moves that continue although migration is now disabled")
 
 
 class Applied(ApiAnswer):
     """What a file of settings changes, or would change."""
 
     changes: list[Difference]
-    applied: bool = Field(description="false: there was nothing to change, or it was a dry run")
+    applied: bool = Field(description="false: nothing to change, or a dry run")
     notes: list[str]
 
 
@@ -124,9 +124,9 @@ class PairedHost(ApiAnswer):
     address: str
     port: int
     fingerprint: str = Field(description="SHA-256 of its certificate, hex")
-    callers: list[str] = Field(description="for whom it may move VMs here; * is anybody it lets")
-    paired_at: datetime = Field(description="of a host of the site: when it was met first")
-    paired_by: str = Field(description="of a host of the site: who trusted its authority")
+    callers: list[str] = Field(description="users for whom it may move VMs here; * is any user that it accepts")
+    paired_at: datetime = Field(description="for a host of the site: when it was first met")
+    paired_by: str = Field(description="for a host of the site: who trusted its authority")
     known_by: Literal["pairing", "site", "domain"] = "pairing"
 
 
@@ -148,9 +148,9 @@ class PairRequest(ApiRequest):
 
     token: str = Field(max_length=1024, json_schema_extra=_TOKEN)
     address: Exact | None = Field(
-        default=None, max_length=300, description="HOST or HOST:PORT, where the token's own address is wrong"
+        default=None, max_length=300, description="HOST or HOST:PORT, if the address in the token is wrong"
     )
-    callers: Callers = Field(default=["*"], description="for whom the other host may move VMs here")
+    callers: Callers = Field(default=["*"], description="users for whom the other host may move VMs here")
 
 
 class PairingRequest(Message):
@@ -162,7 +162,7 @@ class PairingRequest(Message):
         default=None,
         max_length=255,
         pattern=r"^[A-Za-z0-9.:%_-]+$",
-        description="null: where the request comes from",
+        description="null: the address that the request comes from",
     )
     port: int = Field(ge=1, le=65535)
     certificate: Document = Field(max_length=8192, description="PEM")
@@ -178,10 +178,10 @@ class PairTest(ApiAnswer):
     """Whether two hosts can reach each other and accept each other."""
 
     host: str
-    ok: bool = Field(description="both ways work")
-    version: str | None = Field(description="of vmferry there")
-    there: Problem | None = Field(description="what is wrong with the way there")
-    back: Problem | None = Field(description="what is wrong with the way back, where the way there works")
+    ok: bool = Field(description="both directions work")
+    version: str | None = Field(description="of vmferry on the other host")
+    there: Problem | None = Field(description="problem in the direction to the other host")
+    back: Problem | None = Field(description="problem in the direction back, if the other direction works")
 
 
 class ReverseTest(Message):
@@ -202,8 +202,8 @@ class SetUp(ApiAnswer):
     """The result of `vmferry host setup`."""
 
     settings: HostSettings
-    changes: list[Difference] = Field(description="none: everything was so already")
-    hosts: list[PairTest] = Field(description="the hosts that were tried")
+    changes: list[Difference] = Field(description="empty: nothing was different")
+    hosts: list[PairTest] = Field(description="the hosts that were tested")
 
 
 class TokenRequest(ApiRequest):
@@ -211,14 +211,14 @@ class TokenRequest(ApiRequest):
 
     role: Literal["viewer", "operator", "administrator"]
     expires_in: int = Field(ge=60, le=366 * 86400, description="seconds; a year and a day at most")
-    name: Exact | None = Field(default=None, pattern=NAME, description="null: its identifier")
+    name: Exact | None = Field(default=None, pattern=NAME, description="null: the identifier of the token")
 
 
 class ApiToken(ApiAnswer):
     """A token, without its secret."""
 
     id: str
-    name: str = Field(description="the records call whoever uses it `token NAME`")
+    name: str = Field(description="records name its user as `token NAME`")
     role: str = Field(description="viewer, operator or administrator")
     state: Literal["valid", "expired", "revoked"]
     created_at: datetime
@@ -231,10 +231,10 @@ class ApiToken(ApiAnswer):
 class NewToken(ApiToken):
     """A token that was just created; its secret is shown once."""
 
-    token: str = Field(description="the secret word")
-    address: str = Field(description="where the host's API is")
+    token: str = Field(description="the secret")
+    address: str = Field(description="address of the host's API")
     port: int
-    fingerprint: str = Field(description="SHA-256 of the certificate by which a client knows the host, hex")
+    fingerprint: str = Field(description="SHA-256 of the certificate by which a client recognises the host, hex")
 
 
 class MoveRequest(MoveOptions):
@@ -243,9 +243,9 @@ class MoveRequest(MoveOptions):
     model_config = ConfigDict(extra="forbid")
 
     destination: Exact = Field(max_length=255, description="name of a paired host")
-    wait: bool = Field(default=True, description="wait for a place on both hosts; false: fail when there is none")
+    wait: bool = Field(default=True, description="wait for a free slot on both hosts; false: fail if there is none")
     password: SecretStr | None = Field(
-        default=None, max_length=1024, description="the caller's, where hosts use CredSSP; used once and thrown away"
+        default=None, max_length=1024, description="the caller's, if the hosts use CredSSP; used once and not stored"
     )
 
     def options(self) -> MoveOptions:
@@ -256,7 +256,7 @@ class MoveRequest(MoveOptions):
 class CheckRequest(MoveRequest):
     """A move to check."""
 
-    predict: bool = Field(default=False, description="measure VM and network, and foretell what the move would be like")
+    predict: bool = Field(default=False, description="measure VM and network, and predict the move")
 
 
 class Job(ApiAnswer):
@@ -274,16 +274,16 @@ class Job(ApiAnswer):
     position: int | None = Field(
         default=None, description="of a job that waits to leave this host: its place among those for that destination"
     )
-    phase: Phase = Field(description="the newest phase; of a job that has ended, the one in which it ended")
+    phase: Phase = Field(description="the newest phase; for a job that has ended, the phase in which it ended")
     reason: str | None = Field(description="why it is in that state")
     error: Problem | None
     summary: Summary | None
-    progress: Progress | None = Field(description="the newest that the transfer process told, while it runs")
+    progress: Progress | None = Field(description="the newest from the transfer process, while it runs")
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
     warnings: list[Finding] = Field(
-        default=[], description="what the checks warn of; only in the answer to the request that began the move"
+        default=[], description="warnings of the checks; only in the answer to the request that started the move"
     )
 
 
@@ -291,8 +291,8 @@ class JobLog(ApiAnswer):
     """The log of a job's transfer process on one host."""
 
     job: str
-    host: str = Field(description="the host that answers; the other one has a log of its own")
-    lines: list[str] = Field(description="the newest, the oldest of them first; none: there is no log, or no longer")
+    host: str = Field(description="the host that answers; the other host has its own log")
+    lines: list[str] = Field(description="the newest lines, oldest first; empty: there is no log, or not any more")
 
 
 class PhaseEvent(ApiAnswer):
@@ -327,13 +327,17 @@ class VerdictAnswer(Message):
     """What happens to a VM whose move broke: go, abort or undecided (host to host)."""
 
     verdict: KnownVerdict
-    suspended: bool = Field(default=False, description="whether a person had suspended the VM, which stays so")
+    suspended: bool = Field(
+        default=False, description="whether a person had suspended the VM, which then stays suspended"
+    )
 
 
 class GoRequest(Message):
     """That a VM is the destination's (host to host)."""
 
-    suspended: bool = Field(default=False, description="whether a person had suspended the VM, which stays so")
+    suspended: bool = Field(
+        default=False, description="whether a person had suspended the VM, which then stays suspended"
+    )
 
 
 class Outcome(Message):
@@ -341,14 +345,14 @@ class Outcome(Message):
 
     ended: bool
     problem: Values | None = None
-    reason: Line | None = Field(default=None, description="what it waits for; null: for nothing that is known")
+    reason: Line | None = Field(default=None, description="what it waits for; null: nothing is known")
 
 
 class AbortRequest(Message):
     """Why the source gave a move up (host to host)."""
 
     reason: Line
-    cancelled_by: Line = Field(default="", description="who cancelled it; empty: nobody did")
+    cancelled_by: Line = Field(default="", description="who cancelled it; empty: it was not cancelled")
 
 
 class PeerHello(Message):

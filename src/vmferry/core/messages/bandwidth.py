@@ -13,21 +13,17 @@ from vmferry.core.policy.networks import Subnet
 class BandwidthRequest(Message):
     """Source -> destination: receive data for a moment, as in a move with these options."""
 
-    certificate: Document = Field(
-        max_length=8192, description="PEM; what the source shows, made for this one measurement"
-    )
+    certificate: Document = Field(max_length=8192, description="PEM of the source, made for this one measurement")
     encryption: Encryption
-    networks: list[Subnet] = Field(
-        default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
-    )
+    networks: list[Subnet] = Field(default=[], max_length=1000, description="subnets that the source uses; empty: any")
 
 
 class BandwidthOpening(Message):
     """Destination -> source: where it listens for some seconds, and the keys for this one measurement."""
 
-    id: Exact = Field(description="names the measurement, as a job's identifier names a job")
-    key: Key = Field(repr=False, description="hex; who connects has to prove that they have it")
-    certificate: Document = Field(description="PEM; what the destination shows")
+    id: Exact = Field(description="identifier of the measurement")
+    key: Key = Field(repr=False, description="hex; the client proves that it has the key")
+    certificate: Document = Field(description="PEM of the destination")
     addresses: list[Address] = Field(max_length=ADDRESSES, description="the best first")
 
 

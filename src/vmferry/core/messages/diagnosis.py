@@ -18,12 +18,12 @@ class HostReport(Value):
     """The findings on one host."""
 
     name: Exact
-    vmferry: Line = Field(description="version; empty when it is not known")
-    libvirt: Line = Field(description="version; empty when it is not known")
-    qemu: Line = Field(description="version; empty when it is not known")
-    migration: bool | None = Field(description="whether VMs may come and go; null when it is not known")
+    vmferry: Line = Field(description="version; empty if unknown")
+    libvirt: Line = Field(description="version; empty if unknown")
+    qemu: Line = Field(description="version; empty if unknown")
+    migration: bool | None = Field(description="whether migration is enabled; null if unknown")
     findings: list[Finding] = Field(max_length=FINDINGS, description="those that block come first")
-    untold: list[Line] = Field(max_length=FINDINGS, description="what could not be looked at, and why")
+    untold: list[Line] = Field(max_length=FINDINGS, description="what could not be checked, and why")
 
 
 class PairReport(Value):
@@ -31,7 +31,9 @@ class PairReport(Value):
 
     source: Exact
     destination: Exact
-    findings: list[Finding] = Field(max_length=FINDINGS, description="those that block come first; none: all is well")
+    findings: list[Finding] = Field(
+        max_length=FINDINGS, description="those that block come first; empty if all is well"
+    )
 
 
 class Matrix(Value):
@@ -46,7 +48,7 @@ class DiagnosisRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hosts: list[str] = Field(max_length=HOSTS, description="names of paired hosts; none: all of them")
+    hosts: list[str] = Field(max_length=HOSTS, description="names of paired hosts; empty: all of them")
 
 
 class ViewRequest(Message):
@@ -66,9 +68,7 @@ class View(Message):
 class FactsRequest(Message):
     """Ask a paired host what a move to it would need (host to host)."""
 
-    networks: list[Subnet] = Field(
-        default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
-    )
+    networks: list[Subnet] = Field(default=[], max_length=1000, description="subnets that the source uses; empty: any")
 
 
 def _strict(encryption: Any) -> Any:
@@ -83,4 +83,4 @@ class Facts(Message):
     host: HostSnapshot
     encryption: Annotated[Protection, BeforeValidator(_strict)]
     addresses: list[Exact] = Field(max_length=ADDRESSES, description="where it would receive a move, the best first")
-    findings: list[Finding] = Field(max_length=FINDINGS, description="what its settings say against any move to it")
+    findings: list[Finding] = Field(max_length=FINDINGS, description="what in its settings prevents any move to it")

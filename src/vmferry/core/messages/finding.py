@@ -27,9 +27,9 @@ class Finding(Value):
 
     code: Line = Field(description="stable; the error code of a move that is refused for it")
     severity: Severity
-    detail: Line = Field(description="what is the matter, in one sentence")
-    source: Line = Field(description="what was seen on the source; empty where it does not matter")
-    destination: Line = Field(description="what was seen on the destination; empty where it does not matter")
+    detail: Line = Field(description="the fault, in one sentence")
+    source: Line = Field(description="what was seen on the source; empty if it does not matter")
+    destination: Line = Field(description="what was seen on the destination; empty if it does not matter")
     remedy: Line = Field(description="the command or setting that removes the cause")
     fields: Values = Field(description="what the sentences name")
 

@@ -26,7 +26,7 @@ class MoveOptions(Value):
     disk_paths: dict[Exact, Exact] = Field(default_factory=dict, description="target (vda) -> path on the destination")
     map_networks: dict[Exact, Exact] = Field(
         default_factory=dict,
-        description="network or bridge here -> network or bridge there; `none` leaves it unplugged",
+        description="network or bridge on the source -> on the destination; `none` leaves it disconnected",
     )
     performance: Performance = Performance.TCP
     encryption: Encryption = Encryption.REQUIRED
@@ -34,13 +34,17 @@ class MoveOptions(Value):
     max_downtime: float | None = Field(default=None, description="seconds the guest may pause, as asked of QEMU")
     auto_converge: bool = False
     deadline: float | None = Field(
-        default=None, gt=0, description="seconds after the request at which the move is given up, unless it is decided"
+        default=None,
+        gt=0,
+        description="seconds after the request after which the move is given up, unless it is decided",
     )
     keep_source_disks: bool = False
     remove_source_media: bool = Field(
         default=False, description="remove also read-only files and the media of removable drives from the source"
     )
-    full_space: bool = Field(default=False, description="book the disks' virtual size there, not what they hold now")
+    full_space: bool = Field(
+        default=False, description="book the disks' virtual size on the destination, not their present data"
+    )
 
     @property
     def needs_prediction(self) -> bool:
@@ -66,14 +70,16 @@ class Artifact(Value):
         default=False, description="only the definition has it, for the VM's next start: nobody writes it meanwhile"
     )
     needed: int | None = Field(
-        default=None, ge=0, description="bytes that a copy takes at first; null: not known, take `allocated`"
+        default=None, ge=0, description="bytes that a copy takes at first; null: unknown, use `allocated`"
     )
     create_options: dict[Exact, Exact] = Field(
-        default_factory=dict, description="options of qemu-img create for its like"
+        default_factory=dict, description="options of qemu-img create for a similar image"
     )
     nonce_file: Exact | None = Field(default=None, description="file beside the disk that proves that both see it")
-    nonce: Exact | None = Field(default=None, description="what is in that file; the destination has drawn it")
-    inode: int | None = Field(default=None, ge=0, description="number of the file, which both see; null: not told")
+    nonce: Exact | None = Field(default=None, description="content of that file, drawn by the destination")
+    inode: int | None = Field(
+        default=None, ge=0, description="inode of the file, the same on both hosts; null: unknown"
+    )
 
     @property
     def copied(self) -> int:
@@ -117,9 +123,7 @@ class Proposal(Message):
     kind: MoveKind = Field(
         default=MoveKind.LIVE, description="what moves, and how; each but the first is named in `requires`"
     )
-    networks: list[Subnet] = Field(
-        default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
-    )
+    networks: list[Subnet] = Field(default=[], max_length=1000, description="subnets that the source uses; empty: any")
 
     @property
     def disks(self) -> list[Artifact]:
@@ -152,7 +156,7 @@ class Offer(Proposal):
         default=2, ge=0, le=16, description="parallel memory streams (multifd); 0: one plain stream"
     )
     certificate: Document = Field(description="PEM of the source worker's certificate for this job")
-    place: bool = Field(default=True, description="whether it asks for a place at once; the source may have none")
+    place: bool = Field(default=True, description="whether it asks for a slot at once; the source may have none")
     audit_head: LogHead | None = Field(
         default=None, description="of the source's audit log, for the destination to keep"
     )
@@ -184,12 +188,14 @@ class Report(Message):
     source: Exact
     destination: Exact
     findings: list[Finding] = Field(max_length=FINDINGS, description="those that block come first")
-    disks: list[ArtifactPlan] = Field(max_length=DISKS, description="what would become of each disk")
-    addresses: list[Exact] = Field(max_length=ADDRESSES, description="where it would be received, the best first")
-    live_xml: Document = Field(description="XML with which the destination would start the VM")
+    disks: list[ArtifactPlan] = Field(max_length=DISKS, description="the plan of each disk")
+    addresses: list[Exact] = Field(
+        max_length=ADDRESSES, description="where the destination would listen, the best first"
+    )
+    live_xml: Document = Field(description="XML that would start the VM on the destination")
     persistent_xml: Document = Field(description="XML that the destination would define")
     prediction: Prediction | None = Field(
-        default=None, description="what the move would be like; null: nobody asked, or findings say why it is not known"
+        default=None, description="prediction of the move; null: not requested, or findings give the reason"
     )
 
 
@@ -197,21 +203,21 @@ class Grant(Message):
     """Destination -> source: the offer is authorised; nothing is made yet."""
 
     job_key: Key = Field(description="hex; everything later shows a proof of it")
-    live_xml: Document = Field(description="the XML the destination will let in, destination paths")
+    live_xml: Document = Field(description="the XML that the destination will accept, destination paths")
     persistent_xml: Document
     artifacts: list[ArtifactPlan] = Field(max_length=DISKS, description="what becomes of each, in the offer's order")
     certificate: Document = Field(description="PEM of the destination worker's certificate for this job")
     addresses: list[Exact] = Field(
         max_length=ADDRESSES, description="where the destination's worker will listen, the best first"
     )
-    refusal: Line | None = Field(default=None, description="why the move has to wait; null: it has a place here")
+    refusal: Line | None = Field(default=None, description="why the move has to wait; null: it has a slot")
     findings: list[Finding] = Field(
-        default_factory=list, max_length=FINDINGS, description="what the destination warns of"
+        default_factory=list, max_length=FINDINGS, description="warnings of the destination"
     )
     audit_head: LogHead | None = Field(
         default=None, description="of the destination's audit log, for the source to keep"
     )
-    socket_folder: Exact = Field(description="where both workers and QEMUs have this job's unix sockets")
+    socket_folder: Exact = Field(description="folder of this job's unix sockets, for both workers and QEMUs")
 
     @property
     def disks(self) -> list[ArtifactPlan]:
@@ -222,7 +228,7 @@ class Grant(Message):
 class Hold(Message):
     """Destination -> source: whether a move that waits has a place here, for some seconds."""
 
-    refusal: Line | None = Field(default=None, description="why not; null: it has one")
+    refusal: Line | None = Field(default=None, description="why there is no slot; null: there is one")
     admitted: bool = Field(default=False, description="it has been admitted, and the answer to that was lost")
     again: float = Field(default=AGAIN, description="seconds after which to ask again")
 

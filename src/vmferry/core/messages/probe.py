@@ -19,9 +19,7 @@ Side = Literal["source", "destination"]
 class ProbeRequest(Message):
     """Source -> destination: listen on a data port for a moment, as in a move."""
 
-    networks: list[Subnet] = Field(
-        default=[], max_length=1000, description="subnets that the source keeps to; none: it takes any"
-    )
+    networks: list[Subnet] = Field(default=[], max_length=1000, description="subnets that the source uses; empty: any")
 
 
 class ProbeOpening(Message):
@@ -29,8 +27,8 @@ class ProbeOpening(Message):
 
     addresses: list[Address] = Field(max_length=ADDRESSES, description="where it listens, the best first")
     secrets: list[Hex] = Field(max_length=ADDRESSES, description="hex; each admits one connection, once")
-    busy: bool = Field(default=False, description="moves run there now: what gets lost may be their doing")
-    answer: Hex = Field(description="hex; what the destination says to a secret, so that no other host is mistaken")
+    busy: bool = Field(default=False, description="moves run there now and may cause packet loss")
+    answer: Hex = Field(description="hex; the destination's answer to a secret, so that no other host is taken for it")
 
 
 class ProbedRoute(Value):
@@ -38,9 +36,9 @@ class ProbedRoute(Value):
 
     address: Exact = Field(description="of the destination")
     port: int
-    local: Exact = Field(default="", description="the source's own; empty: what the kernel took is not known")
-    error: Line | None = Field(default=None, description="why nobody answered there; null: the destination did")
+    local: Exact = Field(default="", description="the source's address; empty: the kernel's choice is unknown")
+    error: Line | None = Field(default=None, description="why nobody answered; null: the destination answered")
     stalled: list[Side] = Field(
-        default=[], description="whose large packets did not come through, though small ones did"
+        default=[], description="the sender whose large packets were lost, while small ones arrived"
     )
-    mtu: int = Field(default=0, description="bytes of a packet that the source's kernel sends on this way")
+    mtu: int = Field(default=0, description="bytes of a packet that the source's kernel sends on this route")

@@ -32,20 +32,20 @@ class SignIn(Message):
     authentication: Authentication
     name: Exact = Field(max_length=64, description="of the source")
     reach: Exact = Field(
-        max_length=300, description="where it is reached: ADDRESS:PORT, or :PORT at where it calls from"
+        max_length=300, description="its address: ADDRESS:PORT, or :PORT at the address that it calls from"
     )
-    certificate: Document = Field(max_length=16 << 10, description="PEM; which it shows from now on")
+    certificate: Document = Field(max_length=16 << 10, description="PEM; the source shows it from now on")
     proof: Base64 = Field(
         max_length=4096, description="base64; the TLS connection's channel binding, signed with its key"
     )
-    tokens: Tokens = Field(description="base64; what Kerberos makes of the tickets")
+    tokens: Tokens = Field(description="base64; Kerberos messages made from the tickets")
 
 
 class CredSspMessage(Message):
     """Source -> destination: one message of CredSSP; the first one names the host."""
 
-    session: Exact = Field(default="", max_length=64, description="as the first answer gave it")
-    begin: SignIn | None = Field(default=None, description="in the first: who the host is; without tickets")
+    session: Exact = Field(default="", max_length=64, description="from the first answer")
+    begin: SignIn | None = Field(default=None, description="in the first message: the host's sign-in, without tickets")
     token: Base64 = Field(description="base64")
 
 
@@ -53,7 +53,7 @@ class SignedIn(Message):
     """Destination -> source: the user that it recognised, and a secret that identifies the user in later requests."""
 
     name: Exact = Field(description="of the destination")
-    tokens: Tokens = Field(description="base64; Kerberos' answers, which show that it is the right host")
+    tokens: Tokens = Field(description="base64; the answers of Kerberos, which prove that it is the right host")
     caller: Exact = Field(description="NAME@REALM of the user")
     secret: Hex = Field(description="hex; for that user, from that host, for some minutes")
 
@@ -62,5 +62,5 @@ class CredSspAnswer(Message):
     """Destination -> source: the answer to one message of CredSSP."""
 
     session: Exact
-    token: Base64 = Field(description="base64; empty: there is no more to say")
-    done: SignedIn | None = Field(default=None, description="when all has been said")
+    token: Base64 = Field(description="base64; empty: the exchange is complete")
+    done: SignedIn | None = Field(default=None, description="when the exchange is complete")

@@ -18,7 +18,7 @@ class TrustRequest(ApiRequest):
     certificates: str = Field(
         max_length=256 << 10, description="PEM of one or more authorities", json_schema_extra=_PEM
     )
-    callers: Callers = Field(default=["*"], description="for whom their hosts may move VMs here")
+    callers: Callers = Field(default=["*"], description="users for whom their hosts may move VMs here")
     names: Callers = Field(default=["*"], description="patterns; a host's name must match one, as in *.kvm.example.org")
 
 
@@ -33,18 +33,20 @@ class Authority(ApiAnswer):
 class TrustAnswer(ApiAnswer):
     """The authorities that vouch for hosts of the site."""
 
-    authorities: list[Authority] = Field(description="none: only paired hosts are known")
-    callers: list[str] = Field(description="for whom their hosts may move VMs here; * is anybody they let")
+    authorities: list[Authority] = Field(description="empty: only paired hosts are known")
+    callers: list[str] = Field(
+        description="users for whom their hosts may move VMs here; * is any user that they accept"
+    )
     names: list[str] = Field(description="patterns; a host's name must match one")
     set_by: str | None
-    notes: list[str] = Field(description="what is still missing before hosts of the site accept this one")
+    notes: list[str] = Field(description="what is missing before hosts of the site accept this one")
 
 
 class CertificateNames(ApiRequest):
     """The names for a certificate."""
 
     names: list[Annotated[Exact, Field(min_length=1, max_length=253)]] = Field(
-        default=[], max_length=100, description="none: what the host is called"
+        default=[], max_length=100, description="empty: the host's own name"
     )
 
 
@@ -68,7 +70,7 @@ class CertificateInstall(ApiRequest):
 class HostCertificate(ApiAnswer):
     """The certificate of a host from its site's authority."""
 
-    name: str = Field(description="the one by which the hosts of the site call this one")
+    name: str = Field(description="the name that the hosts of the site use for this one")
     names: list[str]
     fingerprint: str = Field(description="SHA-256, hex")
     issuer: str

@@ -177,8 +177,7 @@ SAVED = Check(
     _saved,
     {
         codes.MANAGED_SAVE: "The VM was saved (`virsh managedsave`) and then started without that image. A start "
-        "from the image would "
-        "restore memory that does not match the disks.",
+        "from the image would restore memory that does not match the disks.",
         codes.VM_SNAPSHOTS: "libvirt refuses to move a VM with snapshots, because it would have to leave them behind.",
     },
 )
