@@ -12,17 +12,15 @@ It guarantees the same as the systemd units in packaging/:
   process, so it starts an adopted worker once more when it ends; if its job is over, the worker exits.
 - SIGTERM stops vmferryd and leaves the workers: restarting the supervisor must not interrupt a move.
 
-Requests are JSON lines on run_folder/supervisor.sock: {"do": "start", "job": JOB} and {"do": "status"}.
+Requests are lines on run_folder/supervisor.sock (jobs/supervision.py).
 """
 
 import argparse
 import asyncio
 import contextlib
 import fcntl
-import json
 import logging
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -30,8 +28,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from vmferry.jobs import supervision
+from vmferry.jobs.supervision import (
+    ChildState,
+    ChildStatus,
+    Refused,
+    StartRequest,
+    SupervisorAnswer,
+    SupervisorStatus,
+)
 from vmferry.net import localsockets
 
 FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds before a process is restarted; doubled each time it fails
@@ -40,7 +46,6 @@ PATIENCE = 10.0  # seconds within which vmferryd must stop
 LOG_LIMIT = 10 << 20  # bytes of a log before it is rotated
 LOG_DAYS = 30
 
-_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _log = logging.getLogger("vmferry-supervisor")
 
 
@@ -57,7 +62,7 @@ class Child:
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, logs: Path, *, forever: bool) -> None:
         self.name = name
-        self.state = "waiting"  # waiting (for its restart), running, stopping, ended
+        self.state = ChildState.WAITING
         self.pid: int | None = None
         self.starts = 0
         self.ended = asyncio.Event()
@@ -90,16 +95,16 @@ class Child:
 
     def stop(self) -> None:
         """Stop the process for good, with SIGTERM and later SIGKILL. `ended` is set when it has ended."""
-        if self.state == "running":
-            self.state = "stopping"
+        if self.state is ChildState.RUNNING:
+            self.state = ChildState.STOPPING
             self._signal(signal.SIGTERM)
             self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._signal, signal.SIGKILL)
-        elif self.state == "waiting":
+        elif self.state is ChildState.WAITING:
             self._end()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> ChildStatus:
         """Return its part of the answer to `status`."""
-        return {"state": self.state, "pid": self.pid, "starts": self.starts}
+        return ChildStatus(self.state, self.pid, self.starts)
 
     def _launch(self, lock: int) -> None:
         os.ftruncate(lock, 0)
@@ -141,7 +146,7 @@ class Child:
         self._pidfd = os.pidfd_open(pid)
         self.pid = pid
         self._since = time.monotonic()
-        self.state = "running"
+        self.state = ChildState.RUNNING
         asyncio.get_running_loop().add_reader(self._pidfd, self._exited)
 
     def _exited(self) -> None:
@@ -152,7 +157,7 @@ class Child:
         self.pid = None
         if time.monotonic() - self._since > STEADY:
             self._delay = FIRST_DELAY
-        if self.state == "stopping" or (status == 0 and not self._forever):
+        if self.state is ChildState.STOPPING or (status == 0 and not self._forever):
             self._end()
         else:
             self._again()
@@ -162,7 +167,7 @@ class Child:
             signal.pidfd_send_signal(self._pidfd, number)
 
     def _again(self) -> None:
-        self.state = "waiting"
+        self.state = ChildState.WAITING
         self._timer = asyncio.get_running_loop().call_later(self._delay, self.start)
         self._delay = min(2 * self._delay, LAST_DELAY)
 
@@ -170,7 +175,7 @@ class Child:
         if self._timer:
             self._timer.cancel()
         self._file.unlink(missing_ok=True)
-        self.state = "ended"
+        self.state = ChildState.ENDED
         self.ended.set()
 
 
@@ -224,7 +229,7 @@ class Supervisor:
 
     def _start(self, job: str) -> Child:
         child = self._workers.get(job)
-        if child is None or child.state == "ended":
+        if child is None or child.state is ChildState.ENDED:
             name = f"vmferry-transfer@{job}"
             child = Child(name, [*self._worker, job], self._folder, self._logs, forever=False)
             self._workers[job] = child
@@ -242,7 +247,7 @@ class Supervisor:
         try:
             localsockets.require(writer.get_extra_info("socket"), (os.geteuid(),), str(self._socket))
             while line := await reader.readline():
-                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+                writer.write(supervision.write(self._answer(line)))
                 await writer.drain()
         except PermissionError as error:
             _log.warning("a caller was refused: %s", error)
@@ -251,18 +256,15 @@ class Supervisor:
         finally:
             writer.close()
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _answer(self, line: bytes) -> SupervisorAnswer:
         try:
-            request = json.loads(line)
-            match request:
-                case {"do": "start", "job": str(job)} if _JOB.fullmatch(job):
-                    return {"ok": True, **self._start(job).describe()}
-                case {"do": "status"}:
-                    jobs = {job: child.describe() for job, child in self._workers.items()}
-                    return {"ok": True, "vmferryd": self._daemon.describe(), "workers": jobs}
-        except (ValueError, RecursionError):
-            pass
-        return {"ok": False, "error": 'expected {"do": "start", "job": JOB} or {"do": "status"}'}
+            request = supervision.read(line)
+        except ValueError:
+            return Refused()
+        if isinstance(request, StartRequest):
+            return self._start(request.job).describe()
+        workers = {job: child.describe() for job, child in self._workers.items()}
+        return SupervisorStatus(self._daemon.describe(), workers)
 
 
 def _start_time(pid: int) -> str:

@@ -19,7 +19,7 @@ from vmferry.config import Config
 from vmferry.core.errors import UnreachableError, VmferryError
 from vmferry.jobs import control
 from vmferry.jobs.control import ControlServer
-from vmferry.jobs.requests import CancelRequest, Heard, WorkerAnswer, WorkerRequest
+from vmferry.jobs.requests import CancelRequest, RequestTaken, WorkerAnswer, WorkerRequest
 from vmferry.supervisor import Supervisor
 
 JOB = "0123456789ab"
@@ -98,7 +98,7 @@ def test_a_worker_hears_its_own_user_alone(config: Config) -> None:
 
     def hear(request: WorkerRequest) -> WorkerAnswer:
         heard.append(request)
-        return Heard(ended=True)
+        return RequestTaken(ended=True)
 
     place = control.path(config.run_folder, JOB)
     server = ControlServer(place, hear)

@@ -14,8 +14,8 @@ from vmferry.jobs import control
 from vmferry.jobs.requests import (
     AddressesRequest,
     CancelRequest,
-    Heard,
     Listening,
+    RequestTaken,
     WorkerAnswer,
     WorkerReport,
     WorkerRequest,
@@ -37,8 +37,8 @@ def handle(request: WorkerRequest) -> WorkerAnswer:
         case AddressesRequest():
             return Listening(addresses=[LISTENS])
         case Go(suspended=True):
-            return Heard(ended=True)
-    return Heard()
+            return RequestTaken(ended=True)
+    return RequestTaken()
 
 
 def spoken(run_folder: Path, line: bytes) -> bytes:
@@ -66,7 +66,7 @@ def test_a_call_is_answered_or_refused(run_folder: Path) -> None:
 
 
 def test_addresses_that_are_none_are_no_answer(run_folder: Path) -> None:
-    server = control.ControlServer(control.path(run_folder, "j1"), lambda _request: Heard())
+    server = control.ControlServer(control.path(run_folder, "j1"), lambda _request: RequestTaken())
     try:
         with pytest.raises(InternalError, match="addresses"):
             control.addresses(run_folder, "j1", timeout=10)

@@ -24,6 +24,7 @@ from vmferry.core.auditlog.chain import Verification
 from vmferry.core.auditlog.record import AuditRecord
 from vmferry.core.errors import Code, Exit, VmferryError
 from vmferry.core.job import Progress
+from vmferry.core.message import Named
 from vmferry.core.messages.api import (
     ApiToken,
     Applied,
@@ -42,7 +43,7 @@ from vmferry.core.messages.diagnosis import HostReport, Matrix
 from vmferry.core.messages.offer import Report
 from vmferry.core.messages.siteapi import CertificateRequest, HostCertificate, TrustAnswer
 from vmferry.core.messages.vm import VmDetail, VmSummary
-from vmferry.core.move import phases
+from vmferry.core.move import messages, phases
 from vmferry.preflight.case import Check
 from vmferry.preflight.checks import (
     OF_FORECAST,
@@ -183,10 +184,23 @@ def values() -> str:
     return "\n".join(parts)
 
 
+def protocol() -> str:
+    """Return the phases of a move, and what its workers say to each other."""
+    parts = [phases.drawing(), "### What the workers say to each other\n"]
+    for sender, kinds in messages.KINDS.items():
+        parts.append(f"| the {sender.value} says | properties | meaning |\n|---|---|---|")
+        for kind in kinds.values():
+            own = {name: field for name, field in kind.model_fields.items() if name not in Named.model_fields}
+            fields = [f"`{name}`: {_cell(field.description or '')}" for name, field in own.items()]
+            parts.append(f"| `{kind.do}` | {'; '.join(fields)} | {_cell(kind.__doc__ or '')} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
 PAGES = {
     "checks.md": found,
     "commands.md": commands,
-    "design.md": phases.drawing,
+    "design.md": protocol,
     "doctor.md": diagnosed,
     "errors.md": errors,
     "json.md": values,

@@ -56,13 +56,13 @@ class Listening(Message):
     addresses: list[Address]
 
 
-class Heard(Message):
+class RequestTaken(Message):
     """A worker has heard what it was told."""
 
     ended: StrictBool = Field(default=False, description="whether its job has ended by now")
 
 
-WorkerAnswer = Listening | Heard
+WorkerAnswer = Listening | RequestTaken
 WorkerReport = Phase | Progress
 """What a worker tells those who watch: the phase that begins, or how far it is."""
 

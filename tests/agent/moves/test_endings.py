@@ -16,7 +16,7 @@ from vmferry.core.errors import CancelledError, InternalError, UsageError
 from vmferry.core.job import Phase, Role, State
 from vmferry.core.messages.offer import Caller
 from vmferry.jobs.control import ControlServer, path
-from vmferry.jobs.requests import CancelRequest, Heard, WorkerAnswer, WorkerRequest
+from vmferry.jobs.requests import CancelRequest, RequestTaken, WorkerAnswer, WorkerRequest
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 
@@ -42,7 +42,7 @@ class Worker:
         if self.ends:
             error = CancelledError(codes.CANCELLED, job=self._job, caller="root", vm="web01", host="kvm1")
             self._jobs.end(self._job, State.CANCELLED, error.problem(), None)
-        return Heard()
+        return RequestTaken()
 
 
 class Launcher:

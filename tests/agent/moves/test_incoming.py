@@ -24,7 +24,7 @@ from vmferry.core.policy.admission import HOLD
 from vmferry.core.policy.networks import Local, Network
 from vmferry.core.policy.settings import HostSettings, Protection
 from vmferry.jobs import control, spec
-from vmferry.jobs.requests import Heard, WorkerAnswer, WorkerRequest
+from vmferry.jobs.requests import RequestTaken, WorkerAnswer, WorkerRequest
 from vmferry.net import interfaces
 from vmferry.store.admissions import Admissions
 from vmferry.store.database import Database
@@ -512,7 +512,7 @@ def test_a_worker_that_has_yet_to_listen_hears_that_the_move_is_given_up(arrival
 
     def handle(request: WorkerRequest) -> WorkerAnswer:
         heard.put(request)
-        return Heard(ended=True)
+        return RequestTaken(ended=True)
 
     launcher: Any = Worker(lambda: None)
     thread = threading.Thread(target=replace(arrivals, launcher=launcher).abort, args=(made.job, "enough"))

@@ -14,7 +14,7 @@ from vmferry.core.errors import InternalError, UsageError
 from vmferry.core.job import Role, State
 from vmferry.core.messages.offer import Caller
 from vmferry.jobs.control import ControlServer, path
-from vmferry.jobs.requests import CancelRequest, Heard, WorkerAnswer, WorkerRequest
+from vmferry.jobs.requests import CancelRequest, RequestTaken, WorkerAnswer, WorkerRequest
 from vmferry.store.database import Database
 from vmferry.store.jobs import Jobs
 
@@ -44,7 +44,7 @@ class Host:
 
     def hear(self, request: WorkerRequest) -> WorkerAnswer:
         self.heard.append(request)
-        return Heard()
+        return RequestTaken()
 
     def trouble(self) -> str | None:
         return None

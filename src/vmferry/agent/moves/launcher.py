@@ -1,6 +1,5 @@
 """Starts transfer processes, in a place of their own: what ends vmferryd must not end them."""
 
-import json
 import os
 import subprocess
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import InternalError
 from vmferry.core.message import load
+from vmferry.jobs import supervision
+from vmferry.jobs.supervision import StartRequest, StatusRequest, SupervisorRequest
 from vmferry.net import localsockets
 
 LIMIT = 10.0  # seconds
@@ -42,7 +43,7 @@ class Launcher:
             if self.config.launcher == "systemd":
                 state = _systemctl("show", "--property=LoadState", "--value", "vmferry-transfer@doctor.service")
                 return None if state == "loaded" else f"systemd says of vmferry-transfer@.service: {state}"
-            self._ask({"do": "status"})
+            self._ask(StatusRequest())
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             asked = "systemd" if self.config.launcher == "systemd" else "vmferry-supervisor"
             return f"{asked} does not answer ({error})"
@@ -54,10 +55,10 @@ class Launcher:
             if self.config.launcher == "systemd":
                 state = _systemctl("is-enabled", "vmferryd.service")
                 return None if state.startswith(("enabled", "static", "alias")) else f"its unit is {state or 'unknown'}"
-            kept = self._ask({"do": "status"}).get("vmferryd")
+            kept = supervision.is_kept(self._ask(StatusRequest()), os.getpid())
         except (OSError, ValueError, subprocess.SubprocessError):
             return None  # `trouble` tells
-        if isinstance(kept, dict) and kept.get("pid") != os.getpid():
+        if not kept:
             return "vmferry-supervisor keeps another vmferryd than the one that answers"
         return None
 
@@ -74,12 +75,12 @@ class Launcher:
             raise ValueError(done.stderr.strip() or f"systemctl ended with {done.returncode}")
 
     def _supervisor(self, job: str) -> None:
-        self._ask({"do": "start", "job": job})
+        self._ask(StartRequest(job))
 
-    def _ask(self, request: dict[str, str]) -> dict[str, Any]:
+    def _ask(self, request: SupervisorRequest) -> dict[str, Any]:
         with localsockets.dial(str(self.config.run_folder / "supervisor.sock"), os.geteuid(), LIMIT) as connection:
             connection.settimeout(LIMIT)
-            connection.sendall(json.dumps(request).encode() + b"\n")
+            connection.sendall(supervision.write(request))
             with connection.makefile("rb") as lines:
                 answer = load(lines.readline(64 << 10) or b"{}")
         if not isinstance(answer, dict) or not answer.get("ok"):

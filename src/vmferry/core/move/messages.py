@@ -12,6 +12,7 @@ A session that ends so is one that broke: before the commit the move is given up
 over the daemons.
 """
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args, overload
 
 from pydantic import Field, StrictBool, StringConstraints
@@ -24,6 +25,17 @@ from vmferry.core.text import printable
 
 Part = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[A-Za-z0-9+/=]*$")]
 """A piece of a text in base64: what is shown to people is one printable line on its way here, and a text is not."""
+
+
+class StreamKind(StrEnum):
+    """What a stream of the session carries, from the source to the destination; RPC goes both ways."""
+
+    RPC = "rpc"  # libvirt's calls and their answers
+    MEMORY = "memory"  # QEMU's migration stream
+    DISK = "disk"  # QEMU's NBD mirror of a disk
+    FILE = "file"  # a file that nobody writes
+    PROBE = "probe"  # bytes of a measurement, outside of a move
+
 
 OPTIONAL = "optional"
 _SHOWN = 100  # characters of a name that nobody knows
@@ -48,7 +60,7 @@ class Abort(WorkerMessage):
 
     do = "abort"
     why: Line = Field(default="", description="the reason")
-    cancelled_by: Line = Field(default="", description="who cancelled it; empty: nobody did")
+    cancelled_by: Line = Field(default="", description="who cancelled it; empty if nobody did")
 
 
 class Medium(WorkerMessage):
@@ -63,7 +75,9 @@ class Define(WorkerMessage):
     """How the VM is defined by now, where that was changed while it was copied."""
 
     do = "define"
-    xml: tuple[Part, ...] | None = Field(description="the definition in base64, in pieces; null: it has none any more")
+    xml: tuple[Part, ...] | None = Field(
+        description="the definition in base64, in pieces; null if it has none any more"
+    )
     autostart: StrictBool = Field(default=False, description="whether the VM starts with its host")
 
 
@@ -141,7 +155,7 @@ class NotRedefined(WorkerMessage):
 FromSource = Go | Abort | Medium | Define | Bye
 FromDestination = FileReady | Finished | Went | Defined | Stuck | Failed | Cancel | Redefined | NotRedefined
 
-_KINDS: dict[Role, dict[str, type[WorkerMessage]]] = {
+KINDS: dict[Role, dict[str, type[WorkerMessage]]] = {
     Role.SOURCE: {kind.do: kind for kind in get_args(FromSource)},
     Role.DESTINATION: {kind.do: kind for kind in get_args(FromDestination)},
 }
@@ -180,7 +194,7 @@ def read(said: dict[str, Any], sender: Role, host: str) -> Any:
         InternalError: protocol; it is no message of that end.
     """
     name = said.get("do")
-    kind = _KINDS[sender].get(name) if isinstance(name, str) else None
+    kind = KINDS[sender].get(name) if isinstance(name, str) else None
     if kind is not None:
         return message.read(kind, said, host)
     if isinstance(name, str) and said.get(OPTIONAL) is True:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError
 from vmferry.core.messages.bandwidth import MeasuredRoute
+from vmferry.core.move.messages import StreamKind
 from vmferry.core.policy.networks import Local, Route
 from vmferry.transfer.session.connect import SessionListener, connect
 from vmferry.transfer.session.session import Credentials, Stream
@@ -96,7 +97,7 @@ def measure(
     session.on_message(lambda _message: None)
     session.on_broken(lost.append)
     try:
-        stream = session.open("probe")
+        stream = session.open(StreamKind.PROBE)
         pump = _Pump(stream)
         pump.start()
         seen = [(0.0, 0)]  # when how much had arrived: each time that it was more

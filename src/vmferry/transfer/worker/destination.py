@@ -26,6 +26,7 @@ from vmferry.core.move.messages import (
     Finished,
     Go,
     Medium,
+    StreamKind,
     Stuck,
 )
 from vmferry.core.move.phases import Recovery, Verdict
@@ -36,7 +37,7 @@ from vmferry.hypervisor.vigil import Vigil
 from vmferry.jobs import requests
 from vmferry.jobs.decision import COMMIT_LIMIT, resolved, suspended
 from vmferry.jobs.persist import tried, why
-from vmferry.jobs.requests import AddressesRequest, CancelRequest, Heard, Listening, WorkerAnswer, WorkerRequest
+from vmferry.jobs.requests import AddressesRequest, CancelRequest, Listening, RequestTaken, WorkerAnswer, WorkerRequest
 from vmferry.net import interfaces
 from vmferry.net.localsockets import dial
 from vmferry.store.jobs import JournalStep
@@ -145,14 +146,14 @@ class Destination(Endpoint):
                 if self.session is None and self._listener is not None:
                     self._listener.close()  # wakes a worker that still waits for the source to connect
                 self._ended.wait(12.0)
-                return Heard(ended=self._ended.is_set())
+                return RequestTaken(ended=self._ended.is_set())
             case CancelRequest(force=True):
                 self._give_up(request.caller)
             case CancelRequest():
                 self.say(Cancel(caller=request.caller))
             case _:
                 raise requests.cannot(request.do)
-        return Heard()
+        return RequestTaken()
 
     def summary(self) -> Summary:
         """Say how it went."""
@@ -223,18 +224,19 @@ class Destination(Endpoint):
     def _take(self, kind: str, stream: Stream) -> None:
         """Connect a stream that the source opened to its end here."""
         try:
-            if kind in ("rpc", "memory", "disk"):
+            if kind in (StreamKind.RPC, StreamKind.MEMORY, StreamKind.DISK):
                 self._disks.require_whole()
-            if kind == "rpc":
-                self._take_rpc(stream)
-            elif kind == "memory":
-                Relay(stream, dial(self.sockets.memory, self.qemu_uid()))
-            elif kind == "disk":
-                Relay(stream, dial(self.sockets.disk, self.qemu_uid()))
-            elif kind == "file":
-                threading.Thread(target=self._take_file, args=(stream,), name="file", daemon=True).start()
-            else:
-                stream.reset(f"there is no kind {kind}")
+            match kind:
+                case StreamKind.RPC:
+                    self._take_rpc(stream)
+                case StreamKind.MEMORY:
+                    Relay(stream, dial(self.sockets.memory, self.qemu_uid()))
+                case StreamKind.DISK:
+                    Relay(stream, dial(self.sockets.disk, self.qemu_uid()))
+                case StreamKind.FILE:
+                    threading.Thread(target=self._take_file, args=(stream,), name="file", daemon=True).start()
+                case _:
+                    stream.reset(f"there is no kind {kind}")
         except OSError as error:
             stream.reset(str(error))  # QEMU or libvirtd went away, and libvirt's call says why
         except Exception as error:

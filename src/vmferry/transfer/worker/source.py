@@ -23,6 +23,7 @@ from vmferry.core.move.messages import (
     FromSource,
     Go,
     Medium,
+    StreamKind,
 )
 from vmferry.core.move.phases import Verdict
 from vmferry.core.policy.settings import routes_to
@@ -33,7 +34,7 @@ from vmferry.hypervisor.storage import media, proofs
 from vmferry.jobs import requests, startlock
 from vmferry.jobs.decision import Decision, suspended
 from vmferry.jobs.persist import tried, why
-from vmferry.jobs.requests import CancelRequest, Heard, WorkerAnswer, WorkerRequest
+from vmferry.jobs.requests import CancelRequest, RequestTaken, WorkerAnswer, WorkerRequest
 from vmferry.net import interfaces
 from vmferry.store.jobs import JournalStep
 from vmferry.transfer.disks import files, originals
@@ -83,7 +84,7 @@ class Source(Endpoint):
             lambda: self.peer().go(self.job, self.proof(), suspended=self._suspended),
         )
         self._meter = Meter()
-        self._streams: dict[str, list[Stream]] = {"memory": [], "disk": [], "file": []}
+        self._streams: dict[StreamKind, list[Stream]] = {kind: [] for kind in StreamKind}
 
     @property
     def _decision(self) -> Decision:
@@ -129,7 +130,7 @@ class Source(Endpoint):
         if not isinstance(request, CancelRequest):
             raise requests.cannot(request.do)
         self._cancel(request.caller)
-        return Heard()
+        return RequestTaken()
 
     def summary(self) -> Summary:
         """Return how it went."""
@@ -140,8 +141,8 @@ class Source(Endpoint):
             total_time=time.time() - self.spec.requested_at,
             downtime=went - stopped if went and stopped and not self._suspended else None,
             wire_bytes=self.session.sent if self.session else 0,
-            memory_bytes=carried["memory"],
-            disk_bytes=carried["disk"] + carried["file"],
+            memory_bytes=carried[StreamKind.MEMORY],
+            disk_bytes=carried[StreamKind.DISK] + carried[StreamKind.FILE],
             overhead_before=self._first_byte_at - self.spec.requested_at if self._first_byte_at else None,
             overhead_after=time.monotonic() - went if went else None,
             connections=self.session.connections if self.session else [],
@@ -199,7 +200,7 @@ class Source(Endpoint):
             if plan.copied_by is CopiedBy.PRESENT:
                 self._show_medium(disks[plan.target])
             else:
-                files.send(self._open("file"), plan.target, disks[plan.target].path)
+                files.send(self._open(StreamKind.FILE), plan.target, disks[plan.target].path)
             self._wait_for(FileReady)
 
     def _show_medium(self, disk: Artifact) -> None:
@@ -227,8 +228,8 @@ class Source(Endpoint):
         self._doors = Doors(self.sockets, self.qemu_uid())
         self._doors.open(
             rpc=self._take_rpc,
-            memory=lambda connection: Relay(self._open("memory"), connection),
-            disk=lambda connection: ThinRelay(self._open("disk"), connection),
+            memory=lambda connection: Relay(self._open(StreamKind.MEMORY), connection),
+            disk=lambda connection: ThinRelay(self._open(StreamKind.DISK), connection),
         )
         self._migration = Migration(self.config.libvirt_uri, self.config.name, self._request, self.offer.vm)
         self._commit.migration = self._migration
@@ -254,7 +255,7 @@ class Source(Endpoint):
 
     def _take_rpc(self, connection: Any) -> None:
         assert self.session is not None
-        relay = CommittingRelay(self.session.open("rpc"), connection)
+        relay = CommittingRelay(self.session.open(StreamKind.RPC), connection)
         said = seal.FINISHED in self.session.features
         relay.on_commit = self._finish_called
         relay.on_reply = lambda reply: self._commit.pass_on(reply, said=said)
@@ -391,7 +392,7 @@ class Source(Endpoint):
         decision, mark = Decision(self.journal, verdict), self.folder / "commit"
         return Commit(decision, self.domains, self._lock, self.offer.uuid, mark, self.doubt)
 
-    def _open(self, kind: str) -> Stream:
+    def _open(self, kind: StreamKind) -> Stream:
         assert self.session is not None
         stream = self.session.open(kind)
         self._streams[kind].append(stream)
@@ -420,4 +421,5 @@ class Source(Endpoint):
         assert self.session is not None
         stats = self._migration.statistics() if self._migration else Statistics()
         sent = {kind: sum(stream.sent for stream in streams) for kind, streams in self._streams.items()}
-        self.report(**self._meter.read(stats, self.session.sent, sent["disk"] + sent["file"], sent["memory"]))
+        disk = sent[StreamKind.DISK] + sent[StreamKind.FILE]
+        self.report(**self._meter.read(stats, self.session.sent, disk, sent[StreamKind.MEMORY]))
