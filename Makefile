@@ -1,5 +1,5 @@
 # `make` alone is `make check`: what is run before each commit; no root. As root on a fresh Debian 12: make demo, make test.
-.PHONY: check setup setup-check demo test lint unit unit-all lab-test format campaign bench faults fuzz fuzz-setup clean
+.PHONY: check check-3.13 check-3.14 setup setup-check demo test lint unit unit-all lab-test format campaign bench faults fuzz fuzz-setup clean
 PYTHON = .venv/bin/python
 UNIT = not lab and not campaign
 PARALLEL = -n 2 --dist loadfile
@@ -35,6 +35,13 @@ unit: setup-check
 # All unit tests, with their coverage; below the floor in pyproject.toml it fails.
 unit-all: setup-check
 	$(PYTHON) -m pytest $(PARALLEL) -m "$(UNIT) and not quiet" --cov --cov-report=term:skip-covered
+
+# The unit tests of make check on newer Pythons, those of Debian 13 and of the release after it. Root.
+check-3.13:
+	tools/check-python trixie
+
+check-3.14:
+	tools/check-python forky
 
 lab-test: setup
 	$(PYTHON) -m pytest $(PARALLEL) -m "lab and not campaign and not quiet"
