@@ -29,8 +29,9 @@ format: setup-check
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
+# Four at a time also on two cores: a good part of what these tests take is waiting.
 unit: setup-check
-	$(PYTHON) -m pytest -q $(PARALLEL) -m "$(UNIT) and not slow and not quiet"
+	$(PYTHON) -m pytest -q -n 4 --dist loadfile -m "$(UNIT) and not slow and not quiet"
 
 # All unit tests, with their coverage; below the floor in pyproject.toml it fails.
 unit-all: setup-check
