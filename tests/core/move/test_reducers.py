@@ -139,9 +139,9 @@ def test_a_reply_passes_on_the_destinations_word_alone(genuine: bool) -> None:
 
 
 def test_a_cancel_is_too_late_from_the_commit_on() -> None:
-    for verdict, said in ((Verdict.COMMITTING, [do.RefuseCancel()]), (Verdict.GO, [do.RefuseCancel()])):
-        state = source_state.SourceState(phase=Phase.COMMITTING, verdict=verdict, locked=True, said=True)
-        assert source.step(state, events.CancelAsked(model.CANCELLED))[1] == said
+    for verdict, phase in ((Verdict.COMMITTING, Phase.COMMITTING), (Verdict.GO, Phase.GOING)):
+        state = source_state.SourceState(phase=phase, verdict=verdict, locked=True, said=True)
+        assert source.step(state, events.CancelAsked(model.CANCELLED)) == (state, [do.RefuseCancel()])
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["by its reason", "by events"])

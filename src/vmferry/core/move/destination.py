@@ -144,7 +144,8 @@ def _next(state: DestinationState) -> do.Action | None:
         return do.AskVerdict() if state.asking else None
     if state.verdict is Verdict.ABORT:
         return _undo(state)
-    return _let_run(state) if state.ran is None else _settle(state, ran=state.ran)
+    ran = state.ran if state.own else state.ran or False
+    return _let_run(state) if ran is None else _settle(state, ran=ran)
 
 
 def _receive(state: DestinationState) -> do.Action | None:
@@ -314,7 +315,7 @@ def _answered(state: DestinationState, event: on.Event) -> DestinationState:
         case _, on.ActionDone() if action == work and work is not None:
             return _did(free, work)
         case do.LookAtVm(), on.VmSeen():
-            return _seen(free, event.presence)
+            return _seen(replace(free, tries=state.tries), event.presence)
     return state
 
 
@@ -323,7 +324,7 @@ def _seen(state: DestinationState, presence: Presence) -> DestinationState:
         return replace(state, ran=True)
     gone = state.gone + 1 if presence in _GONE else 0
     busy = state.busy + (presence is Presence.BUSY)
-    ran = False if gone > 1 or not state.own else None
+    ran = False if gone > 1 else None
     return replace(state, seen=presence, gone=gone, busy=busy, ran=ran)
 
 

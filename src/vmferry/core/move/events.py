@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from vmferry.core.errors import VmferryError
 from vmferry.core.messages.vm import Ending, Presence
 from vmferry.core.move.actions import Action
+from vmferry.core.move.messages import FromDestination, FromSource
 
 # --- answers to actions ----------------------------------------------------------------------------------------------
 
@@ -116,7 +117,7 @@ class DeadlineCame:
 
 @dataclass(frozen=True, slots=True)
 class TimePassed:
-    """Half a second of nothing has passed."""
+    """Nothing has happened for as long as it was waited for."""
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------
@@ -214,6 +215,23 @@ class EndHeard:
 
     error: VmferryError | None
 
+
+# --- what a worker's main thread waits for ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHeard:
+    """A message of the other end's worker has come, or the same word by way of the daemons."""
+
+    message: FromSource | FromDestination
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """The verdict `go` has been written down and sent, while the main thread waited."""
+
+
+WorkerEvent = TimePassed | LinkBroken | SomethingFailed | MessageHeard | Handed
 
 Event = (
     ActionDone

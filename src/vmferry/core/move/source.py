@@ -125,7 +125,7 @@ def _answered(state: SourceState, event: on.Event) -> SourceState:
         case _, on.ActionDone() if action == work and work is not None:
             return _did(free, work)
         case do.LookAtVm(), on.VmSeen():
-            return _seen(free, event.presence)
+            return _seen(replace(free, tries=state.tries), event.presence)
         case do.FindOut(), on.CommitFound():
             return replace(free, found=judge(event), looks=state.looks + 1)
         case do.TellDaemonGo(), on.Answered() if event.ended:
@@ -228,12 +228,12 @@ def _not_after(state: SourceState, event: on.ActionNotNow) -> tuple[SourceState,
             return replace(state, told=False), []
         case do.SayBye() | do.TellDaemonAbort():
             return _did(state, event.action), []
-        case do.Destroy():
-            return replace(state, seen=None), []  # libvirt ended it at the same moment: look again
+        case do.Destroy():  # libvirt ended it at the same moment, as a rule
+            return _again(replace(state, seen=None), on.ActionNotNow(do.LookAtVm(again=True), event.error))
         case do.Suspend() | do.Resume() | do.LookAtVm() if event.error.code is codes.NOT_THIS_VM:
             return replace(state, stands=Presence.PAUSED), []
         case do.TellDaemonGo():
-            state = replace(state, may_bar=True)
+            return replace(state, may_bar=True), []
         case do.Forget():
             state = replace(state, refusals=state.refusals + (not isinstance(event.error, UnreachableError)))
             if state.refusals >= _REFUSALS:

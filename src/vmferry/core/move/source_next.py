@@ -1,7 +1,7 @@
 """What the source of a move does next: the first thing that the facts in its state lack (source.py)."""
 
 from vmferry.core import codes
-from vmferry.core.errors import CancelledError, VmferryError
+from vmferry.core.errors import CancelledError, InternalError, VmferryError
 from vmferry.core.job import Phase, State
 from vmferry.core.messages.vm import Presence
 from vmferry.core.move import actions as do
@@ -59,6 +59,8 @@ def _commit(state: SourceState) -> do.Action | None:
 
 
 def _hand_over(state: SourceState) -> do.Action | None:
+    if state.phase not in (Phase.GOING, Phase.SETTLING):
+        return do.Journal(Phase.GOING, suspended=state.suspended)
     if state.said is None:
         return do.SayGo(suspended=state.suspended) if state.read or state.off else _end_here(state)
     if not state.ended:
@@ -117,13 +119,13 @@ def _finish(state: SourceState, how: State, error: VmferryError | None) -> do.Ac
 
 
 def _undo(state: SourceState) -> do.Action | None:
-    assert state.error is not None
+    error = state.error or InternalError(codes.INTERNAL, why="nothing says why the move is given up")
     if state.migrating and not state.stopped:
         return do.StopMigration()
     if state.unsure and state.phase is not Phase.UNDOING:
-        return do.Journal(Phase.UNDOING, why=state.error.reason)
+        return do.Journal(Phase.UNDOING, why=error.reason)
     if state.told is None:
-        return do.SayAbort(state.error)
+        return do.SayAbort(error)
     if not state.closed:
         return do.Disconnect()
     if state.stands is None:
@@ -131,11 +133,10 @@ def _undo(state: SourceState) -> do.Action | None:
     if not state.unlocked:
         return do.LiftLock()
     if not state.told and not state.reached:
-        return do.TellDaemonAbort(state.error)
+        return do.TellDaemonAbort(error)
     if not state.proofs:
         return do.RemoveProofs()
-    cancelled = isinstance(state.error, CancelledError)
-    return do.EndJob(State.CANCELLED if cancelled else State.FAILED, state.error)
+    return do.EndJob(State.CANCELLED if isinstance(error, CancelledError) else State.FAILED, error)
 
 
 def _keep_running(state: SourceState) -> do.Action:
