@@ -149,6 +149,9 @@ def test_a_word_that_a_newer_release_has_is_named() -> None:
 def test_words_of_a_newer_release_that_do_no_harm_are_taken() -> None:
     seen = {"code": "new", "detail": "", "source": "", "destination": "", "remedy": "", "fields": {}}
     assert finding.Finding.model_validate(seen | {"severity": "hints"}).severity is Severity.WARNS
+    known = {"name": "ann", "host": "kvm1"}
+    assert offer.Caller.model_validate(known | {"method": "unix"}).method is offer.CallerMethod.UNIX
+    assert offer.Caller.model_validate(known | {"method": "browser"}).method == "browser"
     told = message.read(api.VerdictAnswer, {"verdict": "postponed"}, "kvm2")
     assert told.verdict is api.KnownVerdict.UNDECIDED
     with pytest.raises(VmferryError, match="verdict 7"):

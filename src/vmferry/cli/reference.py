@@ -282,6 +282,8 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def _kind(annotation: Any) -> str:
     origin, parts = get_origin(annotation), get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        return _kind(parts[0])
     if origin in (Union, types.UnionType):
         return " or ".join("null" if part is type(None) else _kind(part) for part in parts)
     if origin is list:

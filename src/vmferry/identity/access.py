@@ -11,7 +11,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.ad.pac import LogonInfo
 from vmferry.core.errors import AccessError, UsageError
-from vmferry.core.messages.offer import Caller
+from vmferry.core.messages.offer import Caller, CallerMethod
 from vmferry.core.policy.settings import HostSettings
 from vmferry.store.peers import ANYBODY, Peer
 
@@ -55,7 +55,7 @@ def login(config: Config, user: UnixUser, settings: HostSettings | None = None) 
         AccessError: they have none (NOT_ALLOWED).
     """
     settings = settings or HostSettings()
-    caller = Caller(name=user_name(user.uid), host=config.name, method="unix")
+    caller = Caller(name=user_name(user.uid), host=config.name, method=CallerMethod.UNIX)
     group = config.group_id()
     if user.uid == 0 or is_among(settings.administrators, caller.name, user):
         return Login(caller, UserRole.ADMINISTRATOR)
@@ -82,7 +82,7 @@ def domain_login(
     Raises:
         AccessError: they have none (NOT_ALLOWED).
     """
-    caller = Caller(name=principal, host=config.name, method="kerberos")
+    caller = Caller(name=principal, host=config.name, method=CallerMethod.KERBEROS)
     known = known_as(principal, logon)
     roles = (
         (UserRole.ADMINISTRATOR, settings.administrators),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from vmferry.core import codes
 from vmferry.core.errors import AccessError
-from vmferry.core.messages.offer import Caller
+from vmferry.core.messages.offer import Caller, CallerMethod
 from vmferry.identity.access import Login, UserRole
 from vmferry.store.tokens import TokenRow, Tokens
 
@@ -81,7 +81,7 @@ def caller(name: str, host: str) -> Caller:
         name: the token's.
         host: this host's name.
     """
-    return Caller(name=f"token {name}", host=host, method="token")
+    return Caller(name=f"token {name}", host=host, method=CallerMethod.TOKEN)
 
 
 def login(name: str, role: str, host: str) -> Login:

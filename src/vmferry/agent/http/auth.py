@@ -18,7 +18,7 @@ from vmferry.agent.settings import HostControl
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.job import Role as End
-from vmferry.core.messages.offer import Caller
+from vmferry.core.messages.offer import Caller, CallerMethod
 from vmferry.identity import limits, site, tokens
 from vmferry.identity.access import UnixUser, UserRole, domain_login, login, require
 from vmferry.identity.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
@@ -155,7 +155,7 @@ def known(request: Request, agent: ThisAgent, reach: _Reach = "") -> Peer:
         peer = None
     if peer is None:
         raise AccessError(codes.NOT_PAIRED, host=agent.services.config.name)
-    request.state.caller = Caller(name=peer.name, host=peer.name, method="certificate")
+    request.state.caller = Caller(name=peer.name, host=peer.name, method=CallerMethod.CERTIFICATE)
     return peer
 
 

@@ -13,7 +13,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, VmferryError
 from vmferry.core.hostport import host_port
-from vmferry.core.messages.offer import Caller, MoveOptions
+from vmferry.core.messages.offer import Caller, CallerMethod, MoveOptions
 from vmferry.core.messages.signin import Service
 from vmferry.core.policy.settings import Authentication, HostSettings
 from vmferry.identity import kerberos, signin
@@ -133,7 +133,7 @@ class Entrance:
         name = self.config.name
         if self.config.forbid_credssp:
             raise AccessError(codes.CREDSSP_FORBIDDEN, host=name)
-        if caller.method != "unix":
+        if caller.method != CallerMethod.UNIX:
             raise AccessError(codes.CREDSSP_NOT_SIGNED_IN, caller=caller.name, host=name, destination=destination)
         user = self._principal(settings, caller, destination)
         if not isinstance(credential, Password):
@@ -155,7 +155,7 @@ class Entrance:
         trusts.
         DOMAIN\user does not say which in Kerberos' words: such a user has to be named, too.
         """
-        if caller.method == "unix":
+        if caller.method == CallerMethod.UNIX:
             named = settings.principals.get(caller.name)
             if named is not None:
                 return named if "@" in named else f"{named}@{self.keys.account().realm}"

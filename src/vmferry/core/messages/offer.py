@@ -1,5 +1,7 @@
 """What the source offers, what the destination answers: the values that cross between two hosts before a move."""
 
+from enum import StrEnum
+
 from pydantic import Field
 
 from vmferry.core.auditlog.chain import LogHead
@@ -91,12 +93,25 @@ class Artifact(Value):
         return max(self.virtual_size, self.copied) if full else self.copied
 
 
+class CallerMethod(StrEnum):
+    """How somebody was authenticated."""
+
+    UNIX = "unix"
+    TOKEN = "token"  # noqa: S105 -- a kind of credential, not one
+    KERBEROS = "kerberos"
+    CREDSSP = "credssp"
+    CERTIFICATE = "certificate"
+
+
 class Caller(Value):
     """For whom a host acts."""
 
     name: Exact
     host: Exact
-    method: Exact = Field(description="how they were authenticated on their first host: unix, certificate, ...")
+    method: CallerMethod | Exact = Field(
+        union_mode="left_to_right",
+        description="how they were authenticated on their first host; a later release may have another word for it",
+    )
 
 
 class Proposal(Message):

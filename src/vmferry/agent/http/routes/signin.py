@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 
 from vmferry.agent.http.auth import Anybody, ThisAgent
 from vmferry.agent.http.routes.peer import PeerRoute
-from vmferry.core.messages.offer import Caller
+from vmferry.core.messages.offer import Caller, CallerMethod
 from vmferry.core.messages.signin import CredSspAnswer, CredSspMessage, SignedIn, SignIn
 
 router = APIRouter(tags=["peer"], route_class=PeerRoute)
@@ -14,7 +14,7 @@ router = APIRouter(tags=["peer"], route_class=PeerRoute)
 def sign_in(asked: SignIn, request: Request, origin: Anybody, agent: ThisAgent) -> SignedIn:
     """Say for whom a host acts, by tickets that the domain gave it for this one."""
     answer = agent.services.sign_ins.take(asked, origin.address, origin.binding)
-    request.state.caller = Caller(name=answer.caller, host=asked.name, method="kerberos")
+    request.state.caller = Caller(name=answer.caller, host=asked.name, method=CallerMethod.KERBEROS)
     return answer
 
 
@@ -23,5 +23,5 @@ def sign_in_with_password(asked: CredSspMessage, request: Request, origin: Anybo
     """Say for whom a host acts, by their password; each request carries one message of CredSSP."""
     answer = agent.services.credssp.step(asked, origin.address, origin.binding)
     if answer.done is not None:
-        request.state.caller = Caller(name=answer.done.caller, host=answer.done.name, method="credssp")
+        request.state.caller = Caller(name=answer.done.caller, host=answer.done.name, method=CallerMethod.CREDSSP)
     return answer

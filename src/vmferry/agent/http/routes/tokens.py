@@ -9,7 +9,7 @@ from vmferry.agent.http.auth import May, ThisAgent
 from vmferry.core import codes
 from vmferry.core.errors import AccessError
 from vmferry.core.messages.api import ApiToken, NewToken, TokenRequest
-from vmferry.core.messages.offer import Caller
+from vmferry.core.messages.offer import Caller, CallerMethod
 from vmferry.core.redaction import token_identifier
 from vmferry.identity import tokens
 from vmferry.identity.access import UserRole
@@ -29,7 +29,7 @@ def list_tokens(caller: Administrator, agent: ThisAgent) -> list[ApiToken]:
 def create_token(request: TokenRequest, caller: Administrator, agent: ThisAgent) -> NewToken:
     """Make a token: shown only here. Not with a token: a stolen one must not outlive its end."""
     config, store = agent.services.config, agent.services.stores.tokens
-    if caller.method == "token":
+    if caller.method == CallerMethod.TOKEN:
         raise AccessError(codes.API_TOKEN_BY_TOKEN, host=config.name, caller=caller.name)
     row, word = tokens.issue(store, request.name, UserRole[request.role.upper()], request.expires_in, caller.name)
     made = views.token(row, store.clock())
