@@ -99,5 +99,5 @@ class SessionListener:
 
 
 def _name(route: Route) -> str:
-    place = f"{route.host} port {route.port}"
-    return f"{place} from {route.local.address}" if route.local else place
+    target = f"{route.host} port {route.port}"
+    return f"{target} from {route.local.address}" if route.local else target

@@ -95,7 +95,7 @@ class WireAcceptor:
         while (connection := self._listener.accept()) is not None:
             self._begin(connection, origin(connection.peer[0]))
 
-    def _begin(self, connection: TransportConnection, place: str) -> None:
+    def _begin(self, connection: TransportConnection, caller: str) -> None:
         thread = threading.Thread(target=self._take, args=(connection,), name="handshake", daemon=True)
         with self._lock:
             if self._closed or len(self._evicted) >= _AT_ONCE:
@@ -103,7 +103,7 @@ class WireAcceptor:
                 return
             if len(self._handshakes) >= _AT_ONCE:
                 self._evict(gives_way((one, where) for one, (_, where) in self._handshakes.items()))
-            self._handshakes[thread] = connection, place
+            self._handshakes[thread] = connection, caller
             thread.start()
 
     def _evict(self, thread: threading.Thread) -> None:
@@ -155,12 +155,12 @@ class WireAcceptor:
         hello = established.hello
         begun = self._begun.setdefault(hello.session, {})
         first = next(iter(begun.values()), established).hello
-        place = (hello.direction, hello.index)
+        slot = (hello.direction, hello.index)
         alike = (hello.forward, hello.back, hello.versions) == (first.forward, first.back, first.versions)
-        if place in begun or not alike or hello.index >= getattr(hello, hello.direction):
+        if slot in begun or not alike or hello.index >= getattr(hello, hello.direction):
             established.carrier.close()
             raise broken("a connection does not go with the others of its session")
-        begun[place] = established
+        begun[slot] = established
         if len(begun) == hello.forward + hello.back:
             del self._begun[hello.session]
             self._ready.put(list(begun.values()))

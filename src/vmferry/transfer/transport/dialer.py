@@ -41,10 +41,10 @@ class Dialer:
         """
         session = secrets.token_hex(16)
         made: list[Established] = []
-        places: list[tuple[Literal["forward", "back"], int]] = [("forward", index) for index in range(forward)]
-        places += [("back", index) for index in range(back)]
+        slots: list[tuple[Literal["forward", "back"], int]] = [("forward", index) for index in range(forward)]
+        slots += [("back", index) for index in range(back)]
         try:
-            for direction, index in places:
+            for direction, index in slots:
                 said = Hello(
                     versions=list(hello.VERSIONS),
                     features=list(self._features),

@@ -54,7 +54,7 @@ def dial(connection: TransportConnection, credentials: Credentials, said: Hello,
         _read(Welcome, _message(connection))
         round_trip = time.monotonic() - asked_at
         control_key = seal.key(credentials, said.session)
-        carrier = Carrier(connection, _label(connection, said, dialled=True), frames.rules(answer.features))
+        carrier = Carrier(connection, _label(connection, said, dialed=True), frames.rules(answer.features))
         carrier.epoch = said.epoch
         return Established(carrier, said, answer, round_trip, control_key)
     except BaseException as error:
@@ -83,7 +83,7 @@ def accept(
         connection.secure(seconds)
         said, answer = welcome(connection, credentials, features)
         control_key = seal.key(credentials, said.session)
-        carrier = Carrier(connection, _label(connection, said, dialled=False), frames.rules(answer.features))
+        carrier = Carrier(connection, _label(connection, said, dialed=False), frames.rules(answer.features))
         carrier.epoch = said.epoch
         return Established(carrier, said, answer, 0.0, control_key)
     except BaseException:
@@ -149,8 +149,8 @@ def _parts(credentials: Credentials) -> tuple[str, str, str, str]:
     return credentials.key, credentials.job, credentials.source_fingerprint, credentials.destination_fingerprint
 
 
-def _label(connection: TransportConnection, said: Hello, *, dialled: bool) -> Label:
-    ends = (connection.local, connection.peer) if dialled else (connection.peer, connection.local)
+def _label(connection: TransportConnection, said: Hello, *, dialed: bool) -> Label:
+    ends = (connection.local, connection.peer) if dialed else (connection.peer, connection.local)
     return Label(
         source=ends[0][0],
         destination=ends[1][0],
