@@ -4,6 +4,7 @@ import threading
 from contextlib import suppress
 
 import pytest
+from tests.transfer.double import Wire
 from tests.transfer.wire import HERE, LIMIT, Heard, Streams, credentials, listening, sessions
 
 from vmferry.core import jobkey
@@ -11,7 +12,10 @@ from vmferry.core.errors import AccessError, InternalError
 from vmferry.core.policy.networks import Local, Route
 from vmferry.transfer.session import connections as module
 from vmferry.transfer.session.connect import SessionListener
+from vmferry.transfer.session.keepalive import broadcast
+from vmferry.transfer.session.sender import Sender
 from vmferry.transfer.session.session import Session
+from vmferry.transfer.transport import frames
 from vmferry.transfer.transport.base import Transport
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -215,6 +219,28 @@ def test_the_end_is_told_to_who_asks_later(transport: Transport | None) -> None:
         again = Heard()
         destination.on_broken(again)
         assert stream_heard.all == []
+
+
+def test_why_a_session_was_ended_stays_known_if_the_peer_hangs_up_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer heard the reason and hung up before this end had ended, which then took that for the reason."""
+    with sessions(transport=Wire()) as (source, destination):
+        hung_up = Heard()
+        source.on_broken(hung_up)
+
+        def tell_and_wait(sender: Sender, data: bytes) -> None:
+            broadcast(sender, data)
+            hung_up.wait()
+            assert destination._over.wait(LIMIT)
+
+        def refuse(_message: object) -> None:
+            raise frames.broken("that is no message")
+
+        monkeypatch.setattr("vmferry.transfer.session.session.broadcast", tell_and_wait)
+        heard = Heard()
+        destination.on_broken(heard)
+        destination.on_message(refuse)
+        source.send({"do": "x"})
+        assert "that is no message" in str(heard.wait()[0])
 
 
 # --- who gets in ----------------------------------------------------------------------------------------------------

@@ -287,15 +287,17 @@ class Session:
         with self._lock:
             if self._over.is_set():
                 return
-            self._why = reason
+            self._why = self._why or reason
             self._over.set()
             self._changed.notify_all()
         self._connections.end()
-        self._demux.broke(ConnectionAbortedError(reason))
+        self._demux.broke(ConnectionAbortedError(self._why))
         self._opened.put(None)
 
     def _refuse(self, reason: str) -> None:
         """End the session because of what the peer sent, and tell it why."""
+        with self._lock:
+            self._why = self._why or reason  # a peer that hears it may hang up before this end has done so
         self._send_reason(reason)
         self._break(reason)
 
