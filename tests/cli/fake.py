@@ -104,7 +104,7 @@ TOKEN = ApiToken(
 
 
 def failed(error: VmferryError, state: State = State.FAILED) -> Job:
-    """Give a job that this error has ended."""
+    """Return a job that this error has ended."""
     problem = Problem.model_validate(error.problem())
     return JOB.model_copy(
         update={
@@ -118,7 +118,7 @@ def failed(error: VmferryError, state: State = State.FAILED) -> Job:
 
 
 def _many(count: int) -> list[Job]:
-    """Make more jobs, as a terminal is to show them."""
+    """Add jobs for tables on a terminal."""
     progress = copying(42, 3.0)
     rows = [
         {"id": f"{number:x}e3b7a9c4f2d", "phase": Phase.COPYING_FILES, "progress": progress} for number in range(count)
@@ -127,7 +127,7 @@ def _many(count: int) -> list[Job]:
 
 
 def copying(percent: float, elapsed: float) -> Progress:
-    """Give progress of a copy of 3 GiB."""
+    """Return progress of a copy of 3 GiB."""
     done = round((3 << 30) * percent / 100)
     return Progress(
         phase=Phase.COPYING,
@@ -145,7 +145,7 @@ def copying(percent: float, elapsed: float) -> Progress:
 
 
 def well(name: str) -> HostReport:
-    """Give the report of a host where nothing is wrong."""
+    """Return the report of a host where nothing is wrong."""
     known = {"vmferry": "0.1.0", "libvirt": "9.0.0", "qemu": "7.2.22"}
     return HostReport(name=name, **known, migration=True, findings=[], untold=[])
 

@@ -121,13 +121,13 @@ def restart_libvirt(host: LabHost) -> None:
     wait(lambda: host.run("virsh", "-q", "uri", check=False).returncode == 0, 30.0, "libvirtd to be back")
 
 
-def refusals(host: LabHost, there: str, call: str, times: int) -> list[str]:
-    """Call a paired host as vmferryd does, several times in a row; gives the codes of its refusals.
+def refusals(host: LabHost, peer: str, call: str, times: int) -> list[str]:
+    """Call a paired host as vmferryd does, several times in a row; return the codes of its refusals.
 
     Arguments:
         call: of `client`, a PeerClient.
     """
-    return host.run(sys.executable, "-c", _CALL.format(call=call), there, str(times)).stdout.split()
+    return host.run(sys.executable, "-c", _CALL.format(call=call), peer, str(times)).stdout.split()
 
 
 _CALL = """\

@@ -97,7 +97,7 @@ class Pair:
             self.observer.wait_ticking(host.name, guest.number, LIMIT)
 
     def check(self, guest: Guest, host: LabHost) -> None:
-        """See that a guest runs on a host with its memory and its disk as it left them."""
+        """Assert that a guest runs on a host with its memory and its disk as it left them."""
         self.observer.wait_ticking(host.name, guest.number, LIMIT)
         tick = self.observer.verify(guest.number)
         assert tick.memory_errors == 0
@@ -106,14 +106,14 @@ class Pair:
         assert numbers == sorted(numbers), "the guest was started anew"
 
     def assert_only_on(self, guest: Guest, host: LabHost) -> None:
-        """See that a guest runs on one host, and that the other has nothing of it."""
+        """Assert that a guest runs on one host, and that the other has nothing of it."""
         other = self.two if host.name == self.one.name else self.one
         assert state(host, guest.name) == "running"
         assert state(other, guest.name) == "absent"
         assert leftovers(other) == []
 
     def wait_end(self, host: LabHost, job: str, timeout: float = END_LIMIT) -> dict[str, Any]:
-        """Wait until a job has ended on a host, its daemon restarted or not; gives the job."""
+        """Wait until a job has ended on a host, its daemon restarted or not; return the job."""
 
         def look() -> dict[str, Any] | None:
             try:
@@ -126,7 +126,7 @@ class Pair:
 
 
 def vmferry(host: LabHost, *arguments: str, timeout: float = 180.0) -> Any:
-    """Run vmferry on a host; gives what it prints as JSON.
+    """Run vmferry on a host; return what it prints as JSON.
 
     Raises:
         Failed: it failed.
@@ -149,7 +149,7 @@ def _problem(text: str) -> dict[str, Any]:
 
 
 def begin(host: LabHost, vm: str, destination: str, *options: str) -> str:
-    """Start a move and do not wait; gives the job's identifier."""
+    """Start a move and do not wait; return the job's identifier."""
     done = host.run("vmferry", "vm", "move", vm, destination, "--detach", *options, check=False)
     if done.returncode:
         raise Failed(done.returncode, {}, done.stderr)
@@ -191,20 +191,20 @@ def wait_phase(host: LabHost, job: str, *phases: str, timeout: float = LIMIT) ->
 
 
 def processes(host: Machine, pattern: str) -> list[int]:
-    """Give the processes in a host (as the machine numbers them) whose command line contains a text."""
+    """Return the processes in a host (as the machine numbers them) whose command line contains a text."""
     namespace = os.readlink(f"/proc/{host.pid}/ns/pid")
     found = []
-    for place in Path("/proc").iterdir():
-        if not place.name.isdigit():
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
             continue
         try:
-            if os.readlink(place / "ns" / "pid") != namespace:
+            if os.readlink(folder / "ns" / "pid") != namespace:
                 continue
-            line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
         except OSError:
             continue
         if pattern in line:
-            found.append(int(place.name))
+            found.append(int(folder.name))
     return found
 
 
@@ -217,7 +217,7 @@ def kill(host: Machine, pattern: str) -> None:
 
 
 def leftovers(host: LabHost) -> list[str]:
-    """Give what a move may have left on a host: VMs, disks, nonce files, sockets, QEMUs, workers."""
+    """Return what a move may have left on a host: VMs, disks, nonce files, sockets, QEMUs, workers."""
     found = [f"VM {name}" for name in host.run("virsh", "-q", "list", "--all", "--name").stdout.splitlines() if name]
     found += [f"file {file.name}" for file in host.images.iterdir()]
     found += [f"UEFI variables {name}" for name in _lines(host, "ls /var/lib/libvirt/qemu/nvram 2>/dev/null")]

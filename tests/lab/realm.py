@@ -26,7 +26,7 @@ def dc(lab: Lab) -> Controller:
 
 
 def as_person(lab: Lab, person: str, machine: LabHost, *words: str) -> Any:
-    """Run vmferry on a machine with somebody's ticket; gives what it prints as JSON.
+    """Run vmferry on a machine with somebody's ticket; return what it prints as JSON.
 
     Raises:
         Failed: it failed.
@@ -50,7 +50,7 @@ def said(done: "subprocess.CompletedProcess[str]") -> Any:
 
 
 def ask(pair: Pair, person: str, source: LabHost, *words: str, at: LabHost | None = None) -> Any:
-    """Ask a host for something with a person's ticket, from another machine; gives what it prints as JSON.
+    """Ask a host for something with a person's ticket, from another machine; return what it prints as JSON.
 
     Raises:
         Failed: it failed.
@@ -68,17 +68,17 @@ def move(pair: Pair, source: LabHost, *options: str, person: str = "operator") -
 
 
 @contextmanager
-def refused(code: str, *mends: str, exit_code: Exit = Exit.ACCESS) -> "Iterator[pytest.ExceptionInfo[Failed]]":
-    """See that something is refused with a code, and that the message names the mend."""
+def refused(code: str, *remedies: str, exit_code: Exit = Exit.ACCESS) -> "Iterator[pytest.ExceptionInfo[Failed]]":
+    """Assert that something is refused with a code, and that the message names the remedy."""
     with pytest.raises(Failed) as caught:
         yield caught
     problem = caught.value.problem
     assert (problem.get("code"), caught.value.code) == (code, exit_code), caught.value
-    for mend in mends:
-        assert mend in problem["remedy"], problem["remedy"]
+    for remedy in remedies:
+        assert remedy in problem["remedy"], problem["remedy"]
 
 
-def mend(pair: Pair, caught: "pytest.ExceptionInfo[Failed]") -> None:
+def follow_remedy(pair: Pair, caught: "pytest.ExceptionInfo[Failed]") -> None:
     """Do, as the domain's administrator, exactly what an error says: its command that allows delegation."""
     commands = re.findall("`(vmferry delegation (?:grant|register) [^`]*)`", caught.value.problem["remedy"])
     with dc(pair.lab).ticket("administrator", pair.one) as variables:

@@ -28,7 +28,7 @@ def other(pair: Pair, host: LabHost) -> LabHost:
 
 
 def move(pair: Pair, guest: Guest, source: LabHost, *options: str, storage: bool = True) -> str:
-    """Move a guest to the other host, and wait until both hosts say that it is done; gives the job."""
+    """Move a guest to the other host, and wait until both hosts say that it is done; return the job."""
     destination = other(pair, source)
     job = begin(source, guest.name, destination.name, *(["--include-storage"] if storage else []), *options)
     for host in (source, destination):
@@ -52,7 +52,7 @@ def wait_clean(host: LabHost) -> None:
 
 
 def check_only_on(pair: Pair, guest: Guest, host: LabHost) -> None:
-    """See that a guest runs whole on one host, and that the other has nothing of it."""
+    """Assert that a guest runs whole on one host, and that the other has nothing of it."""
     pair.check(guest, host)
     wait_clean(other(pair, host))
     pair.assert_only_on(guest, host)
@@ -60,14 +60,14 @@ def check_only_on(pair: Pair, guest: Guest, host: LabHost) -> None:
 
 
 def check_filled(guest: Guest, host: LabHost) -> None:
-    """See that the disks in their first folder hold what they were filled with."""
+    """Assert that the disks in their first folder hold what they were filled with."""
     for disk in guest.disks:
         if not disk.empty:
             check_content(host, disk, disk.path(guest.name))
 
 
 def holdings(host: LabHost) -> dict[str, Any]:
-    """Give what a host has: its VMs, their definitions and states, and its files."""
+    """Return what a host has: its VMs, their definitions and states, and its files."""
     names = host.run("virsh", "-q", "list", "--all", "--name").stdout.strip().splitlines()
     small = host.run("ls", "-A", "/run/small").stdout.split()
     return {

@@ -146,25 +146,25 @@ class Tap:
                 for sock in (client, server):
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 said: dict[str, str] = {}
-                for one, two, way in ((client, server, ">"), (server, client, "<")):
-                    self._start(self._pump, one, two, way, said)
+                for one, two, direction in ((client, server, ">"), (server, client, "<")):
+                    self._start(self._pump, one, two, direction, said)
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _pump(self, one: socket.socket, two: socket.socket, way: str, said: dict[str, str]) -> None:
+    def _pump(self, one: socket.socket, two: socket.socket, direction: str, said: dict[str, str]) -> None:
         try:
-            for number in range(2 if way == ">" else 3):
+            for number in range(2 if direction == ">" else 3):
                 head = exactly(one, hello.HEAD)
                 body = exactly(one, hello.length(head))
-                if way == ">" and number == 0:
+                if direction == ">" and number == 0:
                     said["direction"] = json.loads(body)["direction"]
                 two.sendall(head + body)
-            if (said["direction"] == "forward") == (way == ">"):
+            if (said["direction"] == "forward") == (direction == ">"):
                 while True:
-                    self._frame(one, two, way)
+                    self._frame(one, two, direction)
             while data := one.recv(65536):
                 two.sendall(data)
         except _Cut:
@@ -175,12 +175,12 @@ class Tap:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _frame(self, one: socket.socket, two: socket.socket, way: str) -> None:
+    def _frame(self, one: socket.socket, two: socket.socket, direction: str) -> None:
         head = exactly(one, frames.HEADER.size)
         stream, kind, _, offset, length, _ = frames.parse(head)
         payload = exactly(one, length)
         with self._lock:
-            names = self._names(way, stream, frames.Type(kind), offset, payload)
+            names = self._names(direction, stream, frames.Type(kind), offset, payload)
             self.events += names
             hit = self._at in names and not self.acted.is_set()
             if hit and self._before:
@@ -208,15 +208,15 @@ class Tap:
             time.sleep(0.001)
         time.sleep(0.02)
 
-    def _names(self, way: str, stream: int, kind: frames.Type, offset: int, payload: bytes) -> list[str]:
+    def _names(self, direction: str, stream: int, kind: frames.Type, offset: int, payload: bytes) -> list[str]:
         names = []
-        if self._finishing and f"{kind.name}{way}" not in self.events:
-            names.append(f"{kind.name}{way}")
+        if self._finishing and f"{kind.name}{direction}" not in self.events:
+            names.append(f"{kind.name}{direction}")
         if kind is frames.Type.OPEN and frames.opening_of(payload)[0] == "rpc":
             self._rpc_streams.add(stream)
         if kind is not frames.Type.DATA or (stream != frames.CONTROL and stream not in self._rpc_streams):
             return names
-        assembly = self._streams.setdefault((stream, way), _Assembly())
+        assembly = self._streams.setdefault((stream, direction), _Assembly())
         data = assembly.feed(offset, payload)
         if stream == frames.CONTROL:
             assembly.control += data
@@ -224,11 +224,11 @@ class Tap:
                 size = int.from_bytes(assembly.control[:4], "big")
                 if len(assembly.control) < 4 + size + seal.SIZE:
                     break
-                names.append(f"control{way}{json.loads(bytes(assembly.control[4 : 4 + size])).get('do')}")
+                names.append(f"control{direction}{json.loads(bytes(assembly.control[4 : 4 + size])).get('do')}")
                 del assembly.control[: 4 + size + seal.SIZE]
             return names
         for message in assembly.splitter.feed(data):
-            names.append(f"rpc{way}{message.procedure}")
+            names.append(f"rpc{direction}{message.procedure}")
             self._finishing |= names[-1] == "rpc>306"
         return names
 

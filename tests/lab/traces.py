@@ -11,28 +11,28 @@ NOTHING: dict[str, list[str]] = {"namespaces": [], "mounts": [], "files": [], "p
 
 
 def belongings(lab: Lab) -> dict[str, list[str]]:
-    """Give all that a lab may have on the machine."""
+    """Return all that a lab may have on the machine."""
     layout = lab.layout
     mine = (f"/vmferry-lab/{layout.name}/", f"vmf-{layout.name}-")
     found: dict[str, list[str]] = {
         "namespaces": [name for name in network.namespaces() if name.startswith(mine[1])],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if any(one in line for one in mine)],
-        "files": [str(place) for place in (layout.state, layout.run) if place.exists()],
+        "files": [str(folder) for folder in (layout.state, layout.run) if folder.exists()],
         "processes": [],
     }
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit() and int(place.name) != os.getpid():
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
             try:
-                seen = (place / "cmdline").read_bytes().decode("utf-8", "replace") + (place / "mounts").read_text()
+                seen = (folder / "cmdline").read_bytes().decode("utf-8", "replace") + (folder / "mounts").read_text()
             except OSError:
                 continue
             if f"/vmferry-lab/{layout.name}/" in seen:
-                found["processes"].append(place.name)
+                found["processes"].append(folder.name)
     return found
 
 
 def machine() -> dict[str, object]:
-    """Give what the lab has to leave alone: the machine's libvirt, Samba, Kerberos, interfaces and names."""
+    """Return what the lab has to leave alone: the machine's libvirt, Samba, Kerberos, interfaces and names."""
     folders = [
         "/etc/libvirt",
         "/etc/vmferry",

@@ -25,7 +25,7 @@ def test_list_shows_how_far_each_is(vmferry: Run, daemon: FakeClient) -> None:
 
 
 def jobs(*said: str) -> list[Job]:
-    """Make jobs, the oldest first: "ID VM STATE" each."""
+    """Create jobs, oldest first; each is "ID VM STATE"."""
     made = []
     for number, words in enumerate(said):
         id_, vm, state = words.split()

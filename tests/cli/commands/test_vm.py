@@ -277,7 +277,7 @@ MEASURED = Measured(memory=4 << 30, used=1 << 30, dirty_rate=10 << 20, busy=0.5,
         ),
     ],
 )
-def test_check_foretells(vmferry: Run, daemon: FakeClient, measured: Measured, words: str) -> None:
+def test_check_predicts(vmferry: Run, daemon: FakeClient, measured: Measured, words: str) -> None:
     daemon.prediction = predict(measured, Wish())
     code, _, err = vmferry("vm", "check", "web01", "kvm2", "--predict")
     assert code == 0

@@ -23,7 +23,7 @@ def changes(daemon: FakeClient) -> list[tuple[object, ...]]:
 
 @pytest.fixture
 def alone(daemon: FakeClient, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
-    """Give a daemon that trusts no authority, and no terminal."""
+    """Return a daemon that trusts no authority, and no terminal."""
     daemon.trusting = False
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     return daemon
@@ -106,8 +106,8 @@ def test_questions_come_in_their_order_and_return_keeps_everything(
         "Moves at once [2]",
     ]
     asked += ["Moves of storage at once [2]", "Enable migration (yes, no) [yes]", "Hosts [kvm2]: "]
-    places = [err.index(question) for question in asked]
-    assert places == sorted(places)
+    positions = [err.index(question) for question in asked]
+    assert positions == sorted(positions)
     assert "This host is in 10.20.0.0/24 (eth1)." in " ".join(err.split())
     assert changes(daemon) == [("try_host", "kvm2")]
 

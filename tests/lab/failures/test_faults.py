@@ -20,7 +20,7 @@ _DAEMON = "bin/vmferryd"
 
 
 def descendants(pid: int) -> list[int]:
-    """Give a process and all its children's children."""
+    """Return a process and all its children's children."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
@@ -40,8 +40,8 @@ def migration_link_down(host: LabHost) -> None:
     network.set_link(host.lab, host.name, "migration", up=False)
 
 
-def fails_and_succeeds_then(pair: Pair, job: str, guest: Guest, mend: Callable[[], None] | None = None) -> None:
-    """See that a move ended on both hosts with a reason, the VM whole on the source alone; then make the move again."""
+def fails_and_succeeds_then(pair: Pair, job: str, guest: Guest, repair: Callable[[], None] | None = None) -> None:
+    """Assert that a move ended on both hosts with a reason and the VM only on the source; then make the move again."""
     for host in pair.hosts:
         ended = pair.wait_end(host, job)
         assert ended["state"] == "failed", ended
@@ -54,8 +54,8 @@ def fails_and_succeeds_then(pair: Pair, job: str, guest: Guest, mend: Callable[[
     check_filled(guest, pair.one)
     assert [line for line in leftovers(pair.one) if ".vmferry-" in line or "socket" in line] == []
     slow(pair, None)
-    if mend:
-        mend()
+    if repair:
+        repair()
     move(pair, guest, pair.one)
     check_only_on(pair, guest, pair.two)
     check_filled(guest, pair.two)
@@ -103,10 +103,10 @@ def test_the_migration_link_goes_down(pair: Pair, side: str) -> None:
     host = pair.one if side == "source" else pair.two
     migration_link_down(host)
 
-    def mend() -> None:
+    def repair() -> None:
         network.set_link(pair.lab.layout, host.name, "migration", up=True)
 
-    fails_and_succeeds_then(pair, job, SLOW_GUEST, mend)
+    fails_and_succeeds_then(pair, job, SLOW_GUEST, repair)
 
 
 def test_the_destinations_disk_fills_up(pair: Pair) -> None:
@@ -137,12 +137,12 @@ def test_the_whole_destination_goes_off_the_network(pair: Pair) -> None:
         network.set_link(pair.lab.layout, "kvm2", link, up=False)
     ended = pair.wait_end(pair.one, job)
     assert ended["state"] == "failed"
-    way = f"{layout.migration('kvm1')} -> {layout.migration('kvm2')}"
-    assert (ended["summary"]["interface"], way in ended["summary"]["connections"][0]) == ("mig", True)
+    addresses = f"{layout.migration('kvm1')} -> {layout.migration('kvm2')}"
+    assert (ended["summary"]["interface"], addresses in ended["summary"]["connections"][0]) == ("mig", True)
     wait(lambda: state(pair.one, SLOW_GUEST.name) == "running", 5.0, "the VM to run on")
 
-    def mend() -> None:
+    def repair() -> None:
         for link in ("management", "migration"):
             network.set_link(pair.lab.layout, "kvm2", link, up=True)
 
-    fails_and_succeeds_then(pair, job, SLOW_GUEST, mend)
+    fails_and_succeeds_then(pair, job, SLOW_GUEST, repair)

@@ -63,13 +63,13 @@ def pair(paired: Pair) -> Iterator[Pair]:
 
 @pytest.fixture(autouse=True)
 def _gone(pair: Pair) -> Iterator[None]:
-    """See that a check is silent when the test has taken its fault away."""
+    """Assert that a check is silent when the test has taken its fault away."""
     yield
     assert found(pair) == {}
 
 
 def found(pair: Pair, *options: str, vm: str = GUEST.name) -> dict[str, str]:
-    """Give the codes that a check finds, each with its severity, and see that the exit code is theirs."""
+    """Return the codes that a check finds, each with its severity, and see that the exit code is theirs."""
     words = ["vmferry", "--output", "json", "vm", "check", vm, "kvm2", "--include-storage", *options]
     done = pair.one.run(*words, check=False)
     assert done.stdout, done.stderr
@@ -86,7 +86,7 @@ def xml(pair: Pair, devices: str = "", more: str = "") -> str:
 
 
 def off(pair: Pair, devices: str = "", more: str = "") -> dict[str, str]:
-    """Give what a check finds of a VM that is only defined, with these elements in its XML."""
+    """Return what a check finds of a VM that is only defined, with these elements in its XML."""
     pair.one.run("virsh", "define", "/dev/stdin", text=xml(pair, devices, more))
     try:
         codes = found(pair, vm=OFF)

@@ -85,7 +85,7 @@ def test_both_hosts_have_their_part_of_a_move_on_record(pair: Pair) -> None:
 
 
 def broken(host: LabHost, *options: str) -> str:
-    """Have the audit log of a host verified, which is not as it was written; gives what is said."""
+    """Have the audit log of a host verified, which is not as it was written; return what is said."""
     with pytest.raises(Failed) as raised:
         vmferry(host, "audit", "verify", *options)
     assert (raised.value.code, raised.value.problem["code"]) == (Exit.ACCESS, "audit-log-broken")

@@ -98,7 +98,7 @@ def samba(lab: Lab, *words: str) -> str:
 
 
 def targets(lab: Lab, account: str = "kvm1$") -> set[str]:
-    """Give what an account may delegate to, as Samba's tool says."""
+    """Return what an account may delegate to, as Samba's tool says."""
     lines = samba(lab, "delegation", "show", account).splitlines()
     return {line.partition(": ")[2] for line in lines if line.startswith("msDS-AllowedToDelegateTo: ")}
 
@@ -108,7 +108,7 @@ def any_protocol(lab: Lab, account: str = "kvm1$") -> bool:
 
 
 def delegation(lab: Lab, *words: str, person: str = "administrator", host: str = "kvm1") -> Any:
-    """Run `vmferry delegation` with somebody's ticket; gives its JSON.
+    """Run `vmferry delegation` with somebody's ticket; return its JSON.
 
     Raises:
         Failed: it failed.
@@ -212,8 +212,8 @@ def let_write(lab: Lab, person: str, host: str) -> None:
     sid = next(
         line.partition(": ")[2] for line in samba(lab, "user", "show", person).splitlines() if "objectSid" in line
     )
-    place = f"CN={host.upper()},CN=Computers,{BASE}"
-    samba(lab, "dsacl", "set", f"--objectdn={place}", f"--sddl=(A;;WP;;;{sid})", "-H", SAM)
+    account = f"CN={host.upper()},CN=Computers,{BASE}"
+    samba(lab, "dsacl", "set", f"--objectdn={account}", f"--sddl=(A;;WP;;;{sid})", "-H", SAM)
 
 
 def test_who_may_write_and_lacks_the_privilege_is_told_so(lab: Lab) -> None:
@@ -227,7 +227,7 @@ def test_who_may_write_and_lacks_the_privilege_is_told_so(lab: Lab) -> None:
 
 
 def steps(lab: Lab, user: str, *, person: str = "viewer", host: str = "kvm1") -> dict[str, str]:
-    """Verify kvm1 to kvm2; gives the code of each step, or its state where there is none."""
+    """Verify kvm1 to kvm2; return the code of each step, or its state where there is none."""
     machine = lab.host(host)
     with dc(lab).ticket(person, machine) as variables:
         words = ("delegation", "verify", "kvm1", "kvm2", "--as", user, "--storage")
@@ -293,11 +293,11 @@ def test_protected_by_a_group_in_the_group_or_by_the_primary_group(lab: Lab) -> 
 
 
 def names(lab: Lab, account: str) -> set[str]:
-    """Give an account's service names, as Samba's tool says."""
+    """Return an account's service names, as Samba's tool says."""
     return {line.strip() for line in samba(lab, "spn", "list", account).splitlines() if line.startswith("\t")}
 
 
-def test_service_names_that_are_missing_or_elsewhere_are_mended(lab: Lab) -> None:
+def test_service_names_that_are_missing_or_elsewhere_are_repaired(lab: Lab) -> None:
     delegation(lab, "grant", "kvm1", "kvm2")
     one, two = names(lab, "kvm1$"), names(lab, "kvm2$")
     for gone in (f"{ESCAPED}/{FULL}", f"{domain.MIGRATION}/{FULL}", f"cifs/{FULL}"):
@@ -335,7 +335,7 @@ def test_a_duplicate_is_taken_from_the_other(lab: Lab) -> None:
 
 
 def acting(lab: Lab, account: str = "kvm2$") -> str:
-    """Give who may act for others at a host, as Samba's tool says."""
+    """Return who may act for others at a host, as Samba's tool says."""
     return samba(lab, "delegation", "show", account).partition("Principals that may delegate")[2]
 
 
@@ -473,7 +473,7 @@ def begin_anew(lab: Lab) -> None:
 
 
 def authority(lab: Lab) -> str:
-    """Give kvm1's copy of the certificate that vouches for the controller."""
+    """Return kvm1's copy of the certificate that vouches for the controller."""
     made = dc(lab).home / "samba-lib/private/tls/ca.pem"
     wait(made.exists, LIMIT, "Samba's certificate")
     copy = lab.host("kvm1").home / "ca.pem"

@@ -33,7 +33,7 @@ GUEST = Guest(busy=8, rate=1, disks=(GuestDisk(size=128, filled=8),))
 
 
 def unsynchronised() -> list[str]:
-    """Give the code that every host here has, where the machine's clock follows no time server (adjtimex(2))."""
+    """Return the code that every host here has, where the machine's clock follows no time server (adjtimex(2))."""
     follows = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(256)) != 5
     return [] if follows else ["clock-unsynchronised"]
 
@@ -46,7 +46,7 @@ def doctor(host: LabHost, *others: str) -> tuple[int, Any]:
 
 
 def found(report: dict[str, Any]) -> list[str]:
-    """Give the codes of a report but the one about the machine's clock, and see that the sentences are whole."""
+    """Return the codes of a report but the one about the machine's clock, and see that the sentences are whole."""
     assert all("{" not in finding["detail"] + finding["remedy"] for finding in report["findings"])
     return [finding["code"] for finding in report["findings"] if finding["code"] not in unsynchronised()]
 
@@ -56,12 +56,12 @@ def blocked(report: dict[str, Any]) -> list[str]:
 
 
 def ways(matrix: dict[str, Any]) -> dict[str, list[str]]:
-    """Give what is found on each way between two hosts."""
+    """Return what is found on each way between two hosts."""
     return {f"{pair['source']} {pair['destination']}": found(pair) for pair in matrix["pairs"]}
 
 
 def checked(pair: Pair) -> list[str]:
-    """Check a move of the guest to the second host; gives the codes."""
+    """Check a move of the guest to the second host; return the codes."""
     words = ["vm", "check", GUEST.name, "kvm2", "--include-storage"]
     done = pair.one.run("vmferry", "--output", "json", *words, check=False)
     assert done.stdout, done.stderr

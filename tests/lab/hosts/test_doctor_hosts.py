@@ -112,13 +112,13 @@ def test_three_hosts(three: Lab) -> None:
     one, two, last = three.hosts
 
     def faulty() -> dict[str, list[str]]:
-        """Give what is found on the ways of the matrix that are not in order."""
+        """Return what is found on the routes of the matrix that are not in order."""
         code, matrix = doctor(one, "--all")
         assert [report["name"] for report in matrix["hosts"]] == ["kvm1", "kvm2", "kvm3"]
         seen = ways(matrix)
         assert len(seen) == 6
         assert code == (Exit.PREFLIGHT if any(seen.values()) else Exit.DONE)
-        return {way: codes for way, codes in seen.items() if codes}
+        return {route: codes for route, codes in seen.items() if codes}
 
     assert faulty() == {"kvm2 kvm3": ["host-unknown"], "kvm3 kvm2": ["host-unknown"]}
     join(last, two)

@@ -189,9 +189,11 @@ def test_delegation_that_the_destination_allows(lab: Lab, samba: str) -> None:
 
 
 def kept(lab: Lab) -> dict[str, bytes]:
-    """Give what must stay as it is: passwords, keytabs, and what each machine knows of the others."""
+    """Return what must stay as it is: passwords, keytabs, and what each machine knows of the others."""
     names = ("krb5.keytab", "krb5.conf", "hosts", "resolv.conf", "wanted.json", "passwords/*")
-    files = [file for place in ("kvm1", "kvm2", "dc") for name in names for file in lab.layout.home(place).glob(name)]
+    files = [
+        file for machine in ("kvm1", "kvm2", "dc") for name in names for file in lab.layout.home(machine).glob(name)
+    ]
     return {str(file): file.read_bytes() + str(file.stat().st_mtime_ns).encode() for file in files}
 
 
@@ -226,8 +228,8 @@ def test_secrets_are_each_labs_own_and_roots_alone(domains: dict[str, Lab]) -> N
     assert len({content[:60] for content in secret}) == len(secret)
     for lab in domains.values():
         assert dc(lab).passwords.stat().st_mode & 0o777 == 0o700
-        places = [*dc(lab).passwords.iterdir(), dc(lab).home / "samba-lib/private/sam.ldb"]
-        assert {file.stat().st_mode & 0o777 for file in places} == {0o600}
+        files = [*dc(lab).passwords.iterdir(), dc(lab).home / "samba-lib/private/sam.ldb"]
+        assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
 
 def test_the_command_line(domains: dict[str, Lab]) -> None:

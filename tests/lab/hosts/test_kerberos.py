@@ -12,7 +12,7 @@ import pytest
 from tests.lab.conftest import NAME
 from tests.lab.faults import restart_daemon
 from tests.lab.harness import Pair, vmferry, wait
-from tests.lab.realm import GUEST, MOVE, ask, dc, mend, move, refused, said
+from tests.lab.realm import GUEST, MOVE, ask, dc, follow_remedy, move, refused, said
 
 from vmferry.core.ad import keytab
 from vmferry.core.errors import Exit
@@ -115,13 +115,13 @@ def test_an_operator_moves_a_vm_there_and_back_from_her_workstation(pair: Pair) 
     with refused("delegation-absent", "vmferry delegation grant kvm1 kvm2") as caught:
         ask(pair, "operator", pair.one, *MOVE, "kvm2", "--include-storage")
     pair.assert_only_on(GUEST, pair.one)
-    mend(pair, caught)
+    follow_remedy(pair, caught)
     move(pair, pair.one)
     job = vmferry(pair.two, "job", "list")[0]
     assert (job["caller"]["name"], job["role"]) == (OPERATOR, "destination")
     with refused("delegation-absent", "vmferry delegation grant kvm2 kvm1") as caught:
         ask(pair, "operator", pair.two, *MOVE, "kvm1", "--include-storage")
-    mend(pair, caught)
+    follow_remedy(pair, caught)
     move(pair, pair.two)
     job = vmferry(pair.one, "job", "list")[0]["id"]
     offer = next(one for one in vmferry(pair.one, "audit", "list", "--job", job) if one["action"] == "offer_vm")
@@ -138,7 +138,7 @@ def test_a_move_with_storage_takes_both_services(pair: Pair, given: str, missing
         ask(pair, "operator", pair.one, *MOVE, "kvm2", "--include-storage")
     assert f"`{missing}`" in caught.value.problem["detail"]
     assert vmferry(pair.two, "job", "list") == [] or vmferry(pair.two, "job", "list")[0]["state"] != "running"
-    mend(pair, caught)
+    follow_remedy(pair, caught)
     assert ask(pair, "operator", pair.one, "vm", "check", GUEST.name, "kvm2", "--include-storage")["findings"] == []
 
 
@@ -152,7 +152,7 @@ def test_kerberos_only_is_enough_for_her_ticket_and_not_for_the_socket(pair: Pai
     with refused("delegation-kerberos-only", "vmferry delegation grant kvm1 kvm2") as caught:
         vmferry(pair.one, *check)
     assert ask(pair, "operator", pair.one, *check)["findings"] == []
-    mend(pair, caught)
+    follow_remedy(pair, caught)
     assert vmferry(pair.one, *check)["findings"] == []
     vmferry(pair.one, "host", "set", "--principal=")
 
@@ -213,7 +213,7 @@ def test_a_service_name_that_is_not_registered(pair: Pair) -> None:
         dc(pair.lab).run("samba-tool", "spn", "delete", f"{name}/kvm2.{domain.NAME}", "kvm2$")
     with refused("service-name-missing", "vmferry delegation register") as caught:
         ask(pair, "operator", pair.one, *check)
-    mend(pair, caught)
+    follow_remedy(pair, caught)
     assert ask(pair, "operator", pair.one, *check)["findings"] == []
 
 

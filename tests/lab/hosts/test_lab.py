@@ -61,7 +61,7 @@ def started(lab: Lab) -> subprocess.Popen[bytes]:
 @pytest.mark.parametrize("reached", ["a namespace", "a process", "a host"])
 def test_a_start_that_is_cut_off_is_taken_up_or_taken_away(spare: Lab, reached: str) -> None:
     layout = spare.layout
-    place = {
+    cut = {
         "a namespace": lambda: layout.namespace("kvm1") in network.namespaces(),
         "a process": lambda: network.hosts(layout) and belongings(spare)["processes"],
         "a host": lambda: layout.pid_file("kvm1").exists(),
@@ -69,7 +69,7 @@ def test_a_start_that_is_cut_off_is_taken_up_or_taken_away(spare: Lab, reached: 
     for then in (spare.down, spare.up):
         command = started(spare)
         try:
-            wait(place, LIMIT, f"{reached} of the lab")
+            wait(cut, LIMIT, f"{reached} of the lab")
         finally:
             command.kill()
             command.wait()
@@ -140,7 +140,7 @@ with socket.create_server((sys.argv[1], 5001)) as server:
 
 
 def sending(pair: Pair, address: str) -> float:
-    """Send 4 MiB from the first host to an address of the second; gives the seconds it took."""
+    """Send 4 MiB from the first host to an address of the second; return the seconds it took."""
     with subprocess.Popen(pair.two.command("python3", "-c", _RECEIVE, address), stdout=subprocess.PIPE) as receiver:
         assert receiver.stdout is not None
         assert receiver.stdout.readline() == b"ready\n"

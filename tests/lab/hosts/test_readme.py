@@ -56,8 +56,8 @@ def test_only_lines_that_are_run_are_there(page: Path) -> None:
 
 
 def test_no_line_is_run_that_is_nowhere() -> None:
-    there = {*command_lines(README), *command_lines(TUTORIAL)}
-    assert {*ELSEWHERE, *TRY, *LOOK, *USE, *HELP} - there == set()
+    lines = {*command_lines(README), *command_lines(TUTORIAL)}
+    assert {*ELSEWHERE, *TRY, *LOOK, *USE, *HELP} - lines == set()
 
 
 TRY = (
@@ -135,12 +135,12 @@ def test_try_it(lab: Lab) -> None:
     assert "web01 runs on kvm2." in lab_line(move)
     assert "web01" in lab_line(arrived)
     assert "done" in lab_line(jobs)
-    for host, way, last in zip(lab.hosts, ("to kvm2", "from kvm1"), ("committing", "finishing"), strict=True):
+    for host, route, last in zip(lab.hosts, ("to kvm2", "from kvm1"), ("committing", "finishing"), strict=True):
         (file,) = (host.home / "vmferry" / "log").glob("vmferry-transfer@*.log")
         said = file.read_text()  # what journalctl shows on a real host
         for phase in ("connecting", "copying", last, "going", "settling"):
-            assert re.search(rf"INFO .*: job [0-9a-f]{{12}}, web01 {way}: {phase}, \d+ bytes carried\n", said), said
-        assert re.search(rf"INFO .*, web01 {way}: ended, done\n", said), said
+            assert re.search(rf"INFO .*: job [0-9a-f]{{12}}, web01 {route}: {phase}, \d+ bytes carried\n", said), said
+        assert re.search(rf"INFO .*, web01 {route}: ended, done\n", said), said
         assert "WARNING" not in said
     lab_line(add)
     assert sorted(lab.host("kvm2").vms()) == ["db01", "web01"]

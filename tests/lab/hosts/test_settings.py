@@ -25,14 +25,14 @@ CONTROL = 2 << 20  # bytes that two daemons may well exchange about a move; its 
 
 
 def attempt(pair: Pair) -> dict[str, Any]:
-    """Move the guest from the first host to the second; gives the job."""
+    """Move the guest from the first host to the second; return the job."""
     moved = vmferry(pair.one, "vm", "move", GUEST.name, pair.two.name, "--include-storage")
     assert isinstance(moved, dict)
     return moved
 
 
 def refused(pair: Pair) -> dict[str, Any]:
-    """See that the move fails and the guest runs on; gives the problem."""
+    """Assert that the move fails and the guest runs on; return the problem."""
     with pytest.raises(Failed) as raised:
         attempt(pair)
     check_only_on(pair, GUEST, pair.one)
@@ -40,7 +40,7 @@ def refused(pair: Pair) -> dict[str, Any]:
 
 
 def forbidden(pair: Pair) -> dict[str, Any]:
-    """See that a check finds one thing in the way, and that the move is refused for it; gives the problem."""
+    """Assert that a check finds one thing in the way, and that the move is refused for it; return the problem."""
     words = ["vm", "check", GUEST.name, pair.two.name, "--include-storage"]
     checked = pair.one.run("vmferry", "--output", "json", *words, check=False)
     (finding,) = told(json.loads(checked.stdout))
@@ -57,8 +57,8 @@ def only(host: LabHost, *networks: tuple[str, int]) -> None:
 
 
 def carried(host: LabHost, interface: str) -> int:
-    """Give the bytes that an interface of a host has sent and received."""
-    names = [f"/sys/class/net/{interface}/statistics/{way}_bytes" for way in ("rx", "tx")]
+    """Return the bytes that an interface of a host has sent and received."""
+    names = [f"/sys/class/net/{interface}/statistics/{direction}_bytes" for direction in ("rx", "tx")]
     return sum(int(text) for text in host.run("cat", *names).stdout.split())
 
 

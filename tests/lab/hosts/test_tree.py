@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def trees(cache: Path) -> list[Path]:
-    return [place for place in cache.iterdir() if place.is_dir() and not place.suffix]
+    return [folder for folder in cache.iterdir() if folder.is_dir() and not folder.suffix]
 
 
 def test_a_mirror_that_does_not_answer(cache: Path) -> None:
@@ -53,16 +53,16 @@ def test_a_disk_that_is_too_full(cache: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def at_work(cache: Path) -> list[str]:
-    """Give the processes that have to do with a cache, this one apart."""
+    """Return the processes that have to do with a cache, this one apart."""
     found = []
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit() and int(place.name) != os.getpid():
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
             try:
-                seen = (place / "cmdline").read_bytes().decode("utf-8", "replace") + os.readlink(place / "cwd")
+                seen = (folder / "cmdline").read_bytes().decode("utf-8", "replace") + os.readlink(folder / "cwd")
             except OSError:
                 continue
             if str(cache) in seen:
-                found.append(f"{place.name} {seen}")
+                found.append(f"{folder.name} {seen}")
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from tests.lab.conftest import NAME
 from tests.lab.harness import Failed, Pair, vmferry
-from tests.lab.realm import GUEST, MOVE, as_person, dc, mend, refused, said
+from tests.lab.realm import GUEST, MOVE, as_person, dc, follow_remedy, refused, said
 
 from vmferry.lab import domain
 from vmferry.lab.controller import Controller
@@ -33,7 +33,7 @@ def pair() -> Iterator[Pair]:
 
 
 def partner(pair: Pair) -> Controller:
-    """Give the controller of the other domain."""
+    """Return the controller of the other domain."""
     return Controller.of(pair.lab.layout, domain.TRUSTED)
 
 
@@ -52,7 +52,7 @@ def test_a_user_of_the_other_domain_moves_a_vm_with_her_ticket(pair: Pair) -> No
             vmferry(host, "host", "set", f"--operator=@{sid}")
         with refused("delegation-absent", "vmferry delegation grant kvm1 kvm2") as absent:
             said(pair.two.run(*command, check=False))
-        mend(pair, absent)
+        follow_remedy(pair, absent)
         assert said(pair.two.run(*command, check=False))["state"] == "done"
     pair.assert_only_on(GUEST, pair.two)
     pair.check(GUEST, pair.two)

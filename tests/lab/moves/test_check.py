@@ -35,7 +35,7 @@ def check(pair: Pair, *options: str, storage: bool = True) -> tuple[int, dict[st
 
 
 def found(pair: Pair, *options: str, storage: bool = True) -> list[str]:
-    """Give the codes that a check finds, and see that the exit code is theirs."""
+    """Return the codes that a check finds, and see that the exit code is theirs."""
     code, report = check(pair, *options, storage=storage)
     blocks = any(finding["severity"] == "blocks" for finding in report["findings"])
     assert code == (Exit.PREFLIGHT if blocks else Exit.DONE)
@@ -128,7 +128,7 @@ def test_a_name_that_is_taken(pair: Pair) -> None:
     assert found(pair) == ["name-taken"]
 
 
-def test_a_bridge_that_is_missing_and_what_mends_it(pair: Pair) -> None:
+def test_a_bridge_that_is_missing_and_its_remedy(pair: Pair) -> None:
     pair.start(GUEST)
     with renamed_bridge(pair.two):
         code, report = check(pair)

@@ -133,14 +133,14 @@ class _Forger(Tap):
         super().__init__(pair.one, pair.two, "none", before=True, action=lambda: False)
         self._back: socket.socket | None = None
 
-    def _frame(self, one: socket.socket, two: socket.socket, way: str) -> None:
+    def _frame(self, one: socket.socket, two: socket.socket, direction: str) -> None:
         head = exactly(one, frames.HEADER.size)
         stream, kind, _, offset, length, _ = frames.parse(head)
         payload = exactly(one, length)
         with self._lock:
-            names = self._names(way, stream, frames.Type(kind), offset, payload)
+            names = self._names(direction, stream, frames.Type(kind), offset, payload)
             self.events += names
-            if way == "<":
+            if direction == "<":
                 self._back = two
             elif self.acted.is_set():
                 return  # the acknowledgement of bytes that were never sent would be noticed

@@ -137,8 +137,8 @@ def test_carries_every_kind_of_disk_and_keeps_holes(pair: Pair) -> None:
     check_only_on(pair, guest, pair.two)
     check_filled(guest, pair.two)
     for file in files:
-        there = allocated(pair.two.images / file)
-        assert there == pytest.approx(before[file], rel=0.1) or there < before[file], file
+        copied = allocated(pair.two.images / file)
+        assert copied == pytest.approx(before[file], rel=0.1) or copied < before[file], file
     filled = sum(disk.filled for disk in DISKS) << 20
     assert vmferry(pair.one, "job", "show", job)["summary"]["disk_bytes"] < 1.2 * filled
 

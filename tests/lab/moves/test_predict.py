@@ -26,7 +26,7 @@ def codes(report: dict[str, Any]) -> list[str]:
     return [finding["code"] for finding in report["findings"]]
 
 
-def test_a_quiet_vm_converges_about_as_foretold(pair: Pair) -> None:
+def test_a_quiet_vm_converges_about_as_predicted(pair: Pair) -> None:
     pair.start(QUIET)
     slow(pair, "200mbit")
     report = check(pair, "--predict")

@@ -109,9 +109,9 @@ def test_two_hosts_at_their_limits_send_to_each_other(pair: Pair) -> None:
         limit(host, 1)
     pair.start(SECOND, pair.one)
     pair.start(THIRD, pair.two)
-    there = begin(pair.one, SECOND.name, "kvm2", "--include-storage")
+    forth = begin(pair.one, SECOND.name, "kvm2", "--include-storage")
     back = begin(pair.two, THIRD.name, "kvm1", "--include-storage")
-    all_done(pair, there, back)
+    all_done(pair, forth, back)
     for guest, host in ((SECOND, pair.two), (THIRD, pair.one)):
         pair.check(guest, host)
 

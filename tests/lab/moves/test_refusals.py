@@ -23,14 +23,14 @@ _TAKEN = "<domain type='qemu'><name>web01</name><memory unit='MiB'>64</memory><o
 
 @contextmanager
 def unchanged(pair: Pair) -> Iterator[None]:
-    """See that both hosts hold afterwards what they held before; a worker started early may be ending."""
+    """Assert that both hosts hold afterwards what they held before; a worker started early may be ending."""
     before = [holdings(host) for host in pair.hosts]
     yield
     wait(lambda: [holdings(host) for host in pair.hosts] == before, 15.0, f"the hosts to be as before: {before}")
 
 
 def refused(pair: Pair, vm: str, destination: str, *options: str) -> dict[str, Any]:
-    """Ask for a move that must be refused before anything is made; gives the problem."""
+    """Ask for a move that must be refused before anything is made; return the problem."""
     with unchanged(pair), pytest.raises(Failed) as raised:
         vmferry(pair.one, "vm", "move", vm, destination, *options)
     problem = raised.value.problem
@@ -41,7 +41,7 @@ def refused(pair: Pair, vm: str, destination: str, *options: str) -> dict[str, A
 def expect(
     problem: dict[str, Any], code: str, exit_code: Exit, reason: tuple[str, ...], remedy: tuple[str, ...]
 ) -> None:
-    """See that a problem has its code, and that its two sentences name what they must."""
+    """Assert that a problem has its code, and that its two sentences name what they must."""
     assert (problem["code"], problem["exit_code"]) == (code, exit_code)
     assert [word for word in reason if word not in problem["detail"]] == [], problem["detail"]
     assert [word for word in remedy if word not in problem["remedy"]] == [], problem["remedy"]

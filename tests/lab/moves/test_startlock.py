@@ -21,7 +21,7 @@ _GUEST = Guest(memory=128, busy=8, rate=1, disks=())
 
 def _silenced(pair: Pair, stack: ExitStack) -> str:
     """Move, and have the destination fall silent as `go` is on its way: nothing starts its worker again until `stack`
-    is left; gives the job."""
+    is left; return the job."""
     one, two = pair.hosts
 
     def action() -> bool:
@@ -73,9 +73,9 @@ def test_the_copy_that_was_handed_over_is_not_started(pair: Pair) -> None:
 
 
 def test_a_hook_that_is_missing_or_not_executable(pair: Pair) -> None:
-    place = str(startlock.HOOK)
-    text = pair.two.run("cat", place).stdout
-    for fault in (f"chmod 644 {place}", f"rm {place}", f"echo changed >> {place}"):
+    hook = str(startlock.HOOK)
+    text = pair.two.run("cat", hook).stdout
+    for fault in (f"chmod 644 {hook}", f"rm {hook}", f"echo changed >> {hook}"):
         pair.two.run("sh", "-c", fault)
         code, report = doctor(pair.two)
         assert (code, found(report)) == (Exit.DONE, ["start-hook-missing"])
@@ -83,7 +83,7 @@ def test_a_hook_that_is_missing_or_not_executable(pair: Pair) -> None:
         pair.two.run("sh", "-c", said.split("`")[1])  # the way out, as it is written
         restart_libvirt(pair.two)
         assert found(doctor(pair.two)[1]) == []
-        assert pair.two.run("cat", place).stdout == text
+        assert pair.two.run("cat", hook).stdout == text
 
 
 def test_the_copy_that_is_not_handed_over_yet_is_not_resumed(pair: Pair) -> None:
@@ -114,8 +114,8 @@ def test_the_copy_that_is_not_handed_over_yet_is_not_resumed(pair: Pair) -> None
     pair.listen_again()  # the copy ran for a moment, as was made to happen here
 
 
-@pytest.mark.parametrize("way", ["--keep", "--give-up"])
-def test_a_move_whose_destination_is_gone_for_good_is_settled_by_hand(pair: Pair, way: str) -> None:
+@pytest.mark.parametrize("choice", ["--keep", "--give-up"])
+def test_a_move_whose_destination_is_gone_for_good_is_settled_by_hand(pair: Pair, choice: str) -> None:
     one, two = pair.hosts
     pair.start(_GUEST)
     with ExitStack() as stack:
@@ -124,13 +124,13 @@ def test_a_move_whose_destination_is_gone_for_good_is_settled_by_hand(pair: Pair
         assert (shown["presence"], shown["answers"]) == ("off", False)
         assert (shown["keep"]["refusal"], shown["give_up"]["refusal"]) == (None, None)
         with pytest.raises(Failed) as caught:
-            vmferry(one, "job", "resolve", job, way)
+            vmferry(one, "job", "resolve", job, choice)
         assert caught.value.problem["code"] == "confirmation-needed"
-        settled = vmferry(one, "job", "resolve", job, way, "--yes")
+        settled = vmferry(one, "job", "resolve", job, choice, "--yes")
         assert (settled["state"], settled["error"]["code"]) == ("failed", "settled-by-hand")
         assert list(startlock.locks(one.home / "vmferry")) == []
         two.run("virsh", "destroy", _GUEST.name)  # gone for good, as was said
-        if way == "--keep":
+        if choice == "--keep":
             one.run("virsh", "start", _GUEST.name)
             pair.observer.wait_ticking("kvm1")
         else:

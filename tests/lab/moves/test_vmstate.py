@@ -1,4 +1,4 @@
-"""What libvirt knows of a VM besides its running configuration: found, mended as the finding says, kept by a move."""
+"""What libvirt knows of a VM besides its running configuration: found, fixed as the finding says, kept by a move."""
 
 import json
 import re
@@ -79,7 +79,7 @@ def look(pair: Pair, *options: str) -> dict[str, dict[str, Any]]:
 
 
 def follow(pair: Pair, *codes: str) -> None:
-    """See that a check finds these and nothing else, and carry the commands out that the findings name."""
+    """Assert that a check finds these and nothing else, and carry the commands out that the findings name."""
     found = look(pair)
     assert set(found) == set(codes)
     for finding in found.values():
@@ -88,7 +88,7 @@ def follow(pair: Pair, *codes: str) -> None:
             assert not done.returncode, (command, done.stderr)
 
 
-def mended(pair: Pair, *codes: str) -> None:
+def remedied(pair: Pair, *codes: str) -> None:
     """Follow what a check finds, and see that it finds nothing any more."""
     follow(pair, *codes)
     assert look(pair) == {}
@@ -101,7 +101,7 @@ def running(pair: Pair, devices: str) -> Iterator[None]:
     yield
 
 
-def test_what_keeps_a_vm_is_mended_by_the_commands_that_the_findings_name(pair: Pair) -> None:
+def test_what_keeps_a_vm_is_remedied_by_the_commands_that_the_findings_name(pair: Pair) -> None:
     one = pair.one
     image(one, ROOT)
     image(one, ISO, "raw", "1M")
@@ -114,10 +114,10 @@ def test_what_keeps_a_vm_is_mended_by_the_commands_that_the_findings_name(pair: 
 
         virsh(one, "managedsave", VM)
         virsh(one, "create", "/dev/stdin", text=virsh(one, "dumpxml", "--inactive", VM))
-        mended(pair, "vm-has-saved-state")
+        remedied(pair, "vm-has-saved-state")
 
         virsh(one, "blockcopy", VM, "vda", f"{FOLDER}/copy.qcow2", "--transient-job")
-        mended(pair, "disk-has-block-job")
+        remedied(pair, "disk-has-block-job")
 
         virsh(one, "checkpoint-create-as", VM, "first")
         found = look(pair)
@@ -126,19 +126,19 @@ def test_what_keeps_a_vm_is_mended_by_the_commands_that_the_findings_name(pair: 
         assert look(pair) == {}
 
         virsh(one, "destroy", VM)
-        mended(pair, "vm-not-running")
+        remedied(pair, "vm-not-running")
         virsh(one, "destroy", VM)
 
         virsh(one, "start", VM)
         one.run("rm", ISO)
         follow(pair, "disk-file-missing", "device-forbidden")
-        mended(pair, "definition-drive-differs")
+        remedied(pair, "definition-drive-differs")
 
         image(one, OTHER)
         virsh(one, "attach-disk", VM, OTHER, "vdb", "--subdriver", "qcow2", "--config")
-        mended(pair, "definition-disk-differs")
+        remedied(pair, "definition-disk-differs")
         virsh(one, "attach-disk", VM, f"{FOLDER}/gone.qcow2", "vdb", "--subdriver", "qcow2", "--config")
-        mended(pair, "definition-disk-unsupported", "device-forbidden")
+        remedied(pair, "definition-disk-unsupported", "device-forbidden")
         virsh(one, "attach-interface", VM, "bridge", "br9", "--config")
         assert set(look(pair)) == {"definition-network-missing"}
         assert look(pair, "--map-network", "br9=br0") == {}
