@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vmferry.agent.http import auth
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import UsageError, VmferryError
@@ -14,6 +13,7 @@ from vmferry.core.options import Performance
 from vmferry.core.policy.networks import Network
 from vmferry.core.policy.restrictions import Restriction
 from vmferry.core.policy.settings import HostSettings, Protection, SettingsChange
+from vmferry.identity import access
 from vmferry.identity.access import Login, UnixUser, UserRole
 from vmferry.store.database import Database
 from vmferry.store.settings import Settings
@@ -109,7 +109,7 @@ def test_who_moves_vms_may_see_the_settings_and_not_change_them(kvm1: "Node", mo
     def operator(config: Config, user: UnixUser, settings: HostSettings) -> Login:
         return Login(Caller(name="ann", host=config.name, method="unix"), UserRole.OPERATOR)
 
-    monkeypatch.setattr(auth, "login", operator)
+    monkeypatch.setattr(access, "login", operator)
     assert kvm1.client.settings() == HostSettings()
     assert kvm1.client.networks() == []
     for attempt in (

@@ -19,7 +19,7 @@ from vmferry.agent.auditlog.log import Trail
 from vmferry.agent.daemon import Daemon
 from vmferry.agent.http.app import document
 from vmferry.agent.moves.launcher import Launcher
-from vmferry.agent.peers.site_hosts import Neighbours
+from vmferry.agent.peers.site_hosts import SiteHosts
 from vmferry.agent.services import Services, Stores
 from vmferry.config import Config
 from vmferry.core import redaction
@@ -114,7 +114,7 @@ def compose(config: Config) -> Services:
     inventory = Inventory(config.libvirt_uri, config.name)
     launcher = Launcher(config)
     snapshots = Snapshots(config)
-    neighbours = Neighbours(config, stores.peers)
+    site_hosts = SiteHosts(config, stores.peers)
     quiet = Quiet(config.name, stores.jobs)
     reach = functools.partial(reachability.reach, quiet=quiet)
     bandwidths = Bandwidths(config, stores.settings, quiet, identity.fingerprint)
@@ -130,7 +130,7 @@ def compose(config: Config) -> Services:
         snapshots=snapshots,
         fingerprint=identity.fingerprint,
         forecasts=Forecaster(bandwidths, Activities(config.libvirt_uri, config.name).measure),
-        find=neighbours.find,
+        find=site_hosts.find,
         sign_in=entrance.enter,
         reach=reach,
     )

@@ -17,7 +17,7 @@ from tests.agent.test_peer import offer, proof
 
 from vmferry.agent.auditlog import log as trail_module
 from vmferry.agent.auditlog.log import Trail
-from vmferry.agent.http import audit, auth
+from vmferry.agent.http import audit
 from vmferry.agent.http.app import document
 from vmferry.client import Client
 from vmferry.config import Config
@@ -27,7 +27,9 @@ from vmferry.core.errors import AccessError, PreflightError, UsageError, Vmferry
 from vmferry.core.messages.api import TokenRequest
 from vmferry.core.messages.offer import Caller, MoveOptions
 from vmferry.core.policy.settings import HostSettings
+from vmferry.identity import access
 from vmferry.identity.access import Login, UnixUser, UserRole
+from vmferry.identity.origin import LocalUser
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Node
@@ -115,14 +117,14 @@ def test_whoever_may_not_is_named(kvm1: "Node", monkeypatch: pytest.MonkeyPatch)
     def nobody(config: Config, user: UnixUser, settings: HostSettings) -> Login:
         raise AccessError(codes.NOT_ALLOWED, host="kvm1", caller="x", action="use vmferry", role="viewer")
 
-    monkeypatch.setattr(auth, "login", viewer)
+    monkeypatch.setattr(access, "login", viewer)
     with pytest.raises(VmferryError):
         kvm1.client.move("web01", "kvm2")
     with pytest.raises(VmferryError) as caught:
         kvm1.client.audit()
     assert caught.value.code is codes.NOT_ALLOWED
     assert "role administrator" in caught.value.remedy
-    monkeypatch.setattr(auth, "login", nobody)
+    monkeypatch.setattr(access, "login", nobody)
     with pytest.raises(VmferryError):
         kvm1.client.enable()
     first, second = lines(kvm1)
@@ -206,7 +208,12 @@ def test_what_was_never_answered_is_recorded(tmp_path: Path) -> None:
         raise AssertionError
 
     trail = Trail(tmp_path / "audit.log")
-    scope = {"type": "http", "method": "POST", "raw_path": b"/x", "state": {"origin": UnixUser(0, frozenset())}}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "raw_path": b"/x",
+        "state": {"origin": LocalUser(UnixUser(0, frozenset()))},
+    }
     with pytest.raises(RuntimeError):
         asyncio.run(audit.Audit(broken, trail, "kvm1")(scope, unused, unsent))
     (line,) = trail.read()

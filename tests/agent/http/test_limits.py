@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.agent.test_peer import offer, proposal
 
-from vmferry.agent.http import auth
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.messages.offer import Caller
 from vmferry.core.policy.restrictions import Restriction
 from vmferry.core.policy.settings import HostSettings, SettingsChange
-from vmferry.identity import limits
+from vmferry.identity import access, limits
 from vmferry.identity.access import Login, UnixUser, UserRole
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(config: Config, user: UnixUser, settings: HostSettings) -> Login:
         return Login(Caller(name="nobody", host=config.name, method="unix"), UserRole.OPERATOR)
 
-    monkeypatch.setattr(auth, "login", nobody)
+    monkeypatch.setattr(access, "login", nobody)
 
 
 def test_source_holds_her_to_her_vms(kvm1: "Node", request: pytest.FixtureRequest) -> None:

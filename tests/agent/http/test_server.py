@@ -25,6 +25,7 @@ from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.core.messages.api import TokenRequest
 from vmferry.core.messages.diagnosis import FactsRequest
 from vmferry.identity import certificates
+from vmferry.identity.origin import Audience
 from vmferry.identity.peer import ALPN, PeerClient
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ def test_hosts_and_users_have_a_share(nodes: "Callable[[str], Node]", monkeypatc
 def test_dripping_a_body_wins_no_time(
     nodes: "Callable[[str], Node]", monkeypatch: pytest.MonkeyPatch, pause: float
 ) -> None:
-    monkeypatch.setattr(gate, "STRANGER_TIME", 0.5)
+    monkeypatch.setitem(gate.BODIES, Audience.STRANGERS, (gate.STRANGER_LIMIT, 0.5))
     monkeypatch.setattr(serving, "LINGER", 0.5)
     kvm1 = nodes("kvm1")
     with connect(kvm1, context()) as secure:

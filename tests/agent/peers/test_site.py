@@ -16,7 +16,7 @@ from tests.agent.test_peer import KEY, offer
 from tests.authority import BOTH, DAY, Authority
 
 from vmferry.agent.peers import site_hosts
-from vmferry.agent.peers.site_hosts import Neighbours
+from vmferry.agent.peers.site_hosts import SiteHosts
 from vmferry.client import Client
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import Code, VmferryError
@@ -55,7 +55,7 @@ def join(node: "Node", authority: Authority, *names: str, trusted: Authority | N
 
 
 def find(node: "Node", other: "Node", name: str = "localhost") -> Peer:
-    return Neighbours(node.config, node.stores.peers).find(f"{name}:{other.config.port}")
+    return SiteHosts(node.config, node.stores.peers).find(f"{name}:{other.config.port}")
 
 
 def test_from_request_to_certificate(kvm1: "Node", authority: Authority) -> None:
@@ -92,7 +92,7 @@ def test_hosts_of_the_site_know_each_other_without_pairing(kvm1: "Node", kvm2: "
     assert (listed.name, listed.known_by, listed.paired_by) == ("kvm2.test", "site", "root")
     (back,) = kvm2.client.hosts()  # it learnt where to ask back
     assert (back.name, back.address, back.port) == ("kvm1.test", "127.0.0.1", kvm1.config.port)
-    assert Neighbours(kvm1.config, kvm1.stores.peers).find("kvm2.test") == peer  # by its name, where it was met
+    assert SiteHosts(kvm1.config, kvm1.stores.peers).find("kvm2.test") == peer  # by its name, where it was met
 
 
 def test_a_host_that_has_moved_is_found_by_its_name(
@@ -103,9 +103,9 @@ def test_a_host_that_has_moved_is_found_by_its_name(
     met = find(kvm1, kvm2)
     assert met.name == "localhost"
     kvm1.stores.peers.meet(replace(met, address="127.0.0.1", port=1))
-    refused(codes.HOST_UNREACHABLE, lambda: Neighbours(kvm1.config, kvm1.stores.peers).find("localhost"))
+    refused(codes.HOST_UNREACHABLE, lambda: SiteHosts(kvm1.config, kvm1.stores.peers).find("localhost"))
     monkeypatch.setattr(site_hosts, "PORT", kvm2.config.port)
-    assert Neighbours(kvm1.config, kvm1.stores.peers).find("localhost") == met
+    assert SiteHosts(kvm1.config, kvm1.stores.peers).find("localhost") == met
     kvm2.client.set_trust(TrustRequest(certificates=authority.pem))
     assert kvm2.client.hosts() == []  # known again when it is met
 

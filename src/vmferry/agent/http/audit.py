@@ -3,7 +3,6 @@
 agent/auditlog/log.py has the file.
 """
 
-import hashlib
 import json
 import time
 from collections import Counter
@@ -25,10 +24,10 @@ from vmferry.core.auditlog.record import (
     told,
     told_path,
 )
+from vmferry.core.messages.offer import Caller
 from vmferry.core.redaction import redacted_path
 from vmferry.core.text import printable
-from vmferry.identity.access import UnixUser, user_name
-from vmferry.identity.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
+from vmferry.identity.origin import Origin
 
 HARMLESS = ("GET", "HEAD", "OPTIONS")
 QUESTIONS = frozenset(  # that take a body and change nothing, or only keep a place for some seconds, once a second
@@ -175,24 +174,10 @@ class _Exchange:
 
 
 def _who(state: dict[str, Any]) -> dict[str, Any]:
-    """Say who asked: as the routes found out (agent/http/auth.py), else as far as the listener knew."""
+    """Return who asked: as the routes found out (agent/http/auth.py), else as far as the listener knew."""
     origin: Origin = state["origin"]
-    address = "unix" if isinstance(origin, UnixUser) else origin.address
-    caller = state.get("caller")
-    if caller is not None:
-        role = state.get("role")
-        return {"caller": caller.name, "method": caller.method, "role": role and str(role), "address": address}
-    match origin:
-        case UnixUser():
-            return {"caller": user_name(origin.uid), "method": "unix", "address": address}
-        case TokenUser():
-            return {"caller": f"token {origin.name}", "method": "token", "address": address}
-        case DomainUser():
-            return {"caller": origin.ticket.principal, "method": "kerberos", "address": address}
-        case CertifiedHost():
-            return {"caller": f"SHA-256 {origin.fingerprint}", "method": "certificate", "address": address}
-        case SiteHost():
-            shown = hashlib.sha256(origin.certificate).hexdigest()
-            return {"caller": f"SHA-256 {shown}", "method": "certificate", "address": address}
-        case Stranger():
-            return {"caller": None, "method": "none", "address": address}
+    caller: Caller | None = state.get("caller")
+    if caller is None:
+        return {"caller": origin.name, "method": origin.method, "address": origin.address}
+    role = state.get("role")
+    return {"caller": caller.name, "method": caller.method, "role": role and str(role), "address": origin.address}

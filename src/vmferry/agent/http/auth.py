@@ -12,16 +12,16 @@ from vmferry.agent.moves.queue import Queue
 from vmferry.agent.moves.resolutions import Resolutions
 from vmferry.agent.peers.pairing import Pairing
 from vmferry.agent.peers.site import Site
-from vmferry.agent.peers.site_hosts import Neighbours
+from vmferry.agent.peers.site_hosts import SiteHosts
 from vmferry.agent.services import Services
 from vmferry.agent.settings import HostControl
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.job import Role as End
 from vmferry.core.messages.offer import Caller, CallerMethod
-from vmferry.identity import limits, site, tokens
-from vmferry.identity.access import UnixUser, UserRole, domain_login, login, require
-from vmferry.identity.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
+from vmferry.identity import limits, site
+from vmferry.identity.access import UserRole, require
+from vmferry.identity.origin import Origin, Policy, Stranger
 from vmferry.identity.peer import PROOF_HEADER, PROOF_PURPOSE
 from vmferry.identity.vouched import REACH_HEADER
 from vmferry.jobs import spec
@@ -44,17 +44,16 @@ class Agent:
 
 
 def agent(request: Request) -> Agent:
-    """Give the parts of this daemon."""
-    found = request.app.state.agent
-    assert isinstance(found, Agent)
+    """Return the parts of this daemon."""
+    found: Agent = request.app.state.agent
     return found
 
 
 ThisAgent = Annotated[Agent, Depends(agent)]
 
 
-class May:
-    """Lets a person through who has a role, and says who they are.
+class Require:
+    """Requires a role of a person, and returns who they are.
 
     Arguments:
         action: what they want to do, as in "is not allowed to ...".
@@ -65,32 +64,25 @@ class May:
         self._action = action
 
     def __call__(self, request: Request, agent: ThisAgent) -> Caller:
-        """Say who calls, or refuse them (NOT_ALLOWED)."""
+        """Return who calls, or refuse them (NOT_ALLOWED)."""
         origin: Origin = request.state.origin
-        if isinstance(origin, TokenUser):
-            found = tokens.login(origin.name, origin.role, agent.services.config.name)
-        elif isinstance(origin, DomainUser):
-            found = domain_login(
-                agent.services.config,
-                origin.ticket.principal,
-                origin.ticket.logon,
-                agent.services.stores.settings.host(),
-                agent.services.stores.settings.sids(),
-            )
-        elif isinstance(origin, UnixUser):
-            found = login(agent.services.config, origin, agent.services.stores.settings.host())
-        else:
-            raise AccessError(codes.NOT_AUTHENTICATED, host=agent.services.config.name)
+        found = origin.login(_policy(agent))
         request.state.caller, request.state.role = found.caller, found.role  # agent/http/audit.py reads them
         require(agent.services.config, found, self._role, self._action)
         return found.caller
 
 
+def _policy(agent: Agent) -> Policy:
+    settings = agent.services.stores.settings
+    return Policy(agent.services.config, settings.host(), settings.sids)
+
+
 class Limits:
-    """Holds who calls to the VMs and destinations that they are limited to; their role has been looked at (May)."""
+    """Holds a person to the VMs and destinations that they are limited to; their role has been checked (Require)."""
 
     def __init__(self, request: Request, agent: ThisAgent) -> None:
         self._state = request.state
+        self._agent = agent
         self._services = agent.services
 
     def administrator(self, action: str) -> Caller:
@@ -114,45 +106,40 @@ class Limits:
         """Let a move through, or refuse it (OPERATOR_RESTRICTED)."""
         if self._state.role is UserRole.ADMINISTRATOR:
             return
-        settings, origin, caller = self._services.stores.settings.host(), self._state.origin, self._state.caller
-        principal = None
-        if isinstance(origin, TokenUser):
-            is_caller = limits.of_token(caller.name)
-        elif isinstance(origin, DomainUser):
-            sids = self._services.stores.settings.sids()
-            is_caller = limits.of_domain(origin.ticket.principal, origin.ticket.logon, sids)
-        else:
-            is_caller = limits.of_unix(origin, caller.name)
-            principal = settings.principals.get(caller.name)
-        limits.require_allowed(settings, self._services.config.name, caller, is_caller, vm, destination, principal)
+        origin: Origin = self._state.origin
+        caller: Caller = self._state.caller
+        policy = _policy(self._agent)
+        limits.require_allowed(
+            policy.settings,
+            self._services.config.name,
+            caller,
+            origin.is_caller(caller, policy),
+            vm,
+            destination,
+            origin.principal(caller, policy),
+        )
 
 
 Limited = Annotated[Limits, Depends(Limits)]
 
 
 def credential(request: Request) -> Any:
-    """Give the credential with which this host may act for who calls; None: they showed no ticket."""
+    """Return the credential with which this host may act for the caller; None if they showed no ticket."""
     origin: Origin = request.state.origin
-    return origin.ticket.credential if isinstance(origin, DomainUser) else None
+    return origin.credential
 
 
 Credential = Annotated[Any, Depends(credential)]
-Viewer = Annotated[Caller, Depends(May(UserRole.VIEWER, "see what is on it"))]
+Viewer = Annotated[Caller, Depends(Require(UserRole.VIEWER, "see what is on it"))]
 
 
 _Reach = Annotated[str, Header(alias=REACH_HEADER, max_length=300, description="of hosts of a site: where they are")]
 
 
 def known(request: Request, agent: ThisAgent, reach: _Reach = "") -> Peer:
-    """Give the host that calls; it may have been unpaired since its connection was made."""
+    """Return the host that calls; it may have been unpaired since its connection was made."""
     origin: Origin = request.state.origin
-    peer: Peer | None
-    if isinstance(origin, SiteHost):
-        peer = Neighbours(agent.services.config, agent.services.stores.peers).admit(origin, reach)
-    elif isinstance(origin, CertifiedHost):
-        peer = agent.services.stores.peers.by_fingerprint(origin.fingerprint)
-    else:
-        peer = None
+    peer = origin.host(SiteHosts(agent.services.config, agent.services.stores.peers), reach)
     if peer is None:
         raise AccessError(codes.NOT_PAIRED, host=agent.services.config.name)
     request.state.caller = Caller(name=peer.name, host=peer.name, method=CallerMethod.CERTIFICATE)
@@ -162,9 +149,10 @@ def known(request: Request, agent: ThisAgent, reach: _Reach = "") -> Peer:
 def stranger(request: Request, agent: ThisAgent) -> Stranger:
     """Return who calls without a certificate or a name, for the paths that are for them alone."""
     origin: Origin = request.state.origin
-    if not isinstance(origin, Stranger):
+    found = origin.stranger()
+    if found is None:
         raise AccessError(codes.NOT_AUTHENTICATED, host=agent.services.config.name)
-    return origin
+    return found
 
 
 Anybody = Annotated[Stranger, Depends(stranger)]

@@ -4,8 +4,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
-from collections.abc import AsyncIterator
-from hashlib import sha256
+from collections.abc import AsyncIterator, Sequence
 from weakref import WeakValueDictionary
 
 from starlette.concurrency import run_in_threadpool
@@ -16,9 +15,8 @@ from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.core.text import printable
 from vmferry.identity import tokens
-from vmferry.identity.access import UnixUser
 from vmferry.identity.kerberos import HostKeys
-from vmferry.identity.origin import CertifiedHost, DomainUser, Origin, SiteHost, Stranger, TokenUser
+from vmferry.identity.origin import Audience, DomainUser, Origin, Stranger, TokenUser
 from vmferry.store.tokens import Tokens
 
 API = "/api/v1"
@@ -28,6 +26,11 @@ STRANGER_LIMIT = 16 << 10
 TICKETS_LIMIT = 256 << 10  # two tickets, each with a thousand groups in it
 BODY_TIME = 60.0  # seconds for a whole body
 STRANGER_TIME = 15.0  # seconds for the whole body of somebody who is not known
+BODIES = {
+    Audience.PEOPLE: (PERSON_LIMIT, BODY_TIME),
+    Audience.HOSTS: (BODY_LIMIT, BODY_TIME),
+    Audience.STRANGERS: (STRANGER_LIMIT, STRANGER_TIME),
+}
 HOST_AT_WORK = 16  # requests of one host that are answered at the same time; the others wait
 HOSTS_AT_WORK = 48  # of all hosts; far less than there are threads (agent/http/server.py), so that people are heard
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -63,7 +66,7 @@ class Gate:
             self._require_same_site(scope)
             origin = scope["state"]["origin"] = await self._known(scope, request)
             self._require(origin, request)
-            if isinstance(origin, TokenUser | DomainUser):
+            if origin.proved_by_request:
                 scope["state"]["vouch"]()
         except VmferryError as refusal:
             answer = problems.response(refusal)
@@ -72,14 +75,11 @@ class Gate:
                 answer.headers.append("WWW-Authenticate", "Negotiate")  # RFC 4559, 4
             await answer(scope, receive, send)
             return
-        limit, seconds = PERSON_LIMIT, BODY_TIME
-        if isinstance(origin, CertifiedHost | SiteHost):
-            limit = BODY_LIMIT
-        if isinstance(origin, Stranger):
-            seconds = STRANGER_TIME
-            limit = TICKETS_LIMIT if request in _SIGN_INS else STRANGER_LIMIT
-        if isinstance(origin, DomainUser):
-            send = _answering(send, origin.ticket.answer)
+        limit, seconds = BODIES[origin.audience]
+        if request in _SIGN_INS:
+            limit = TICKETS_LIMIT
+        if origin.headers:
+            send = _answering(send, origin.headers)
         async with self._turn(origin, request):
             # problems.py has logged and answered what went wrong; the framework raises it once more.
             with contextlib.suppress(Exception):
@@ -88,11 +88,10 @@ class Gate:
     @contextlib.asynccontextmanager
     async def _turn(self, origin: Origin, request: tuple[str, str]) -> AsyncIterator[None]:
         """Have a host wait while as many of its requests are at work as may be: each takes a thread for some time."""
-        if not isinstance(origin, CertifiedHost | SiteHost) or request == _HELLO:
+        if origin.audience is not Audience.HOSTS or request == _HELLO:
             yield
             return
-        who = origin.fingerprint if isinstance(origin, CertifiedHost) else sha256(origin.certificate).hexdigest()
-        turn = self._turns.setdefault(who, asyncio.Semaphore(HOST_AT_WORK))
+        turn = self._turns.setdefault(origin.share, asyncio.Semaphore(HOST_AT_WORK))
         async with turn, self._hosts:
             yield
 
@@ -116,18 +115,19 @@ class Gate:
                 raise AccessError(codes.CROSS_SITE, host=self._host, why=f"{name}: {printable(value, 200)}")
 
     async def _known(self, scope: Scope, request: tuple[str, str]) -> Origin:
-        """Say who calls: a stranger who shows a token is one no more.
+        """Return who calls: a stranger who shows a token or a ticket is none any more.
 
         Raises:
             AccessError: the token is wrong, or has ended.
         """
         origin: Origin = scope["state"]["origin"]
         shown = [value for name, value in scope["headers"] if name == b"authorization"]
-        if not isinstance(origin, Stranger) or not shown or request in (_PAIRING, *_SIGN_INS):
+        stranger = origin.stranger()
+        if stranger is None or not shown or request in (_PAIRING, *_SIGN_INS):
             return origin
         scheme, _, word = shown[0].decode("latin-1").partition(" ")
         if scheme.lower() == "negotiate" and len(shown) == 1:
-            return await run_in_threadpool(self._ticket, origin, word.strip())
+            return await run_in_threadpool(self._ticket, stranger, word.strip())
         if request == _VERSION:
             return origin
         if scheme.lower() != "bearer" or len(shown) > 1:
@@ -137,7 +137,7 @@ class Gate:
         tokens.alive(row, self._tokens.clock(), self._host)
         return TokenUser(row.name, row.role, origin.address)
 
-    def _ticket(self, origin: Stranger, word: str) -> DomainUser:
+    def _ticket(self, stranger: Stranger, word: str) -> DomainUser:
         """Accept a ticket (RFC 4559).
 
         Raises:
@@ -147,32 +147,31 @@ class Gate:
             token = base64.b64decode(word, validate=True)
         except binascii.Error as error:
             raise AccessError(codes.TICKET_REFUSED, host=self._host, why="it is not base64") from error
-        return DomainUser(self._keys.accept(token, origin.binding, acting=True), origin.address)
+        return DomainUser(self._keys.accept(token, stranger.binding, acting=True), stranger.address)
 
     def _require(self, origin: Origin, request: tuple[str, str]) -> None:
-        """See that this caller can come to that path.
+        """Require that this caller can reach that path.
 
         Raises:
             AccessError: they cannot.
         """
         for_hosts = request[1].startswith(f"{API}/peer/")
-        match origin:
-            case UnixUser() | TokenUser() | DomainUser() if not for_hosts and request not in (_PAIRING, *_SIGN_INS):
+        match origin.audience:
+            case Audience.PEOPLE if not for_hosts and request not in (_PAIRING, *_SIGN_INS):
                 return
-            case CertifiedHost() | SiteHost() if for_hosts:
+            case Audience.HOSTS if for_hosts:
                 return
-            case Stranger() if request in _OPEN:
+            case Audience.STRANGERS if request in _OPEN:
                 return
         raise AccessError(codes.NOT_PAIRED if for_hosts else codes.NOT_AUTHENTICATED, host=self._host)
 
 
-def _answering(send: Send, answer: bytes) -> Send:
-    """Add Kerberos' answer to a response, by which the client knows that this is the right host."""
-    header = (b"www-authenticate", b"Negotiate " + base64.b64encode(answer))
+def _answering(send: Send, headers: Sequence[tuple[bytes, bytes]]) -> Send:
+    """Add headers to a response."""
 
     async def answering(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), header]}
+            message = {**message, "headers": [*message.get("headers", []), *headers]}
         await send(message)
 
     return answering

@@ -29,7 +29,7 @@ from vmferry.agent.http.tls import Contexts, SiteContext
 from vmferry.config import Config
 from vmferry.core.crowd import gives_way, origin
 from vmferry.identity.access import UnixUser
-from vmferry.identity.origin import CertifiedHost, Origin, SiteHost, Stranger
+from vmferry.identity.origin import Audience, CertifiedHost, LocalUser, Origin, SiteHost, Stranger
 from vmferry.net import localsockets
 
 HANDSHAKE_TIME = 5.0  # seconds, for the hello and again for the handshake
@@ -220,7 +220,7 @@ class Server:
     async def _serve_unix(self, sock: socket.socket) -> None:
         user = _unix_user(sock)
         await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: Connection(self._uvicorn, self._state, lambda _: self._admit(user)), sock
+            lambda: Connection(self._uvicorn, self._state, lambda _: self._admit(LocalUser(user))), sock
         )
 
     # --- HTTPS ------------------------------------------------------------------------------------------
@@ -245,13 +245,13 @@ class Server:
         """Make room for a connection among those of its kind."""
         held: list[tuple[Connection, str]] = []
         for one in sorted(self._connections(), key=lambda one: one.began):
-            if one.origin is not None and _kind(one.origin) == _kind(new):
-                held.append((one, "" if isinstance(one.origin, UnixUser) else origin(one.origin.address)))
-        if isinstance(new, Stranger):
+            if one.origin is not None and one.origin.share == new.share:
+                held.append((one, origin(one.origin.address)))
+        if new.audience is Audience.STRANGERS:
             self._make_room([one for one in held if not one[0].vouched], STRANGERS)
             self._make_room([one for one in held if one[0].vouched], KNOWN)
         else:
-            self._make_room(held, USER if isinstance(new, UnixUser) else PEER)
+            self._make_room(held, PEER if new.audience is Audience.HOSTS else USER)
         return new
 
     def _make_room(self, held: list[tuple[Connection, str]], limit: int) -> None:
@@ -305,18 +305,6 @@ def _cut(transport: asyncio.Transport) -> None:
     """Close a connection at once, unless it is closed: asyncio's TLS has nothing to abort then."""
     if not transport.is_closing():
         transport.abort()
-
-
-def _kind(caller: Origin) -> str:
-    """Return with whom a connection shares its places."""
-    match caller:
-        case CertifiedHost():
-            return caller.fingerprint
-        case SiteHost():
-            return hashlib.sha256(caller.certificate).hexdigest()
-        case UnixUser():
-            return f"user {caller.uid}"
-    return type(caller).__name__
 
 
 def _tls_client(transport: asyncio.Transport) -> Origin:

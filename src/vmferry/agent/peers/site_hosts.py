@@ -19,7 +19,7 @@ PORT = 6601  # where a host is unless something else is said
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class SiteHosts:
     """Finds hosts of the site and lets them in. Every method blocks and may raise a VmferryError.
 
     Arguments:
@@ -54,8 +54,12 @@ class Neighbours:
         client.hello()
         return self._met(trusted, site.check(client.shown, name), address, port)
 
+    def by_fingerprint(self, fingerprint: str) -> Peer | None:
+        """Return the paired host that has a certificate; None if there is none."""
+        return self.peers.by_fingerprint(fingerprint)
+
     def admit(self, origin: SiteHost, reach: str) -> Peer:
-        """Say which host of the site calls.
+        """Return the host of the site that calls.
 
         Arguments:
             reach: where it says that it is reached, ADDRESS:PORT; without an address, where it calls from.

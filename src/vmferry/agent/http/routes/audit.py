@@ -6,14 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from vmferry.agent.auditlog import crosscheck
-from vmferry.agent.http.auth import May, ThisAgent
+from vmferry.agent.http.auth import Require, ThisAgent
 from vmferry.core.auditlog.chain import Verification
 from vmferry.core.auditlog.record import AuditRecord
 from vmferry.core.messages.offer import Caller
 from vmferry.identity.access import UserRole
 
 router = APIRouter(tags=["audit"])
-Auditor = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "read its audit log"))]
+Auditor = Annotated[Caller, Depends(Require(UserRole.ADMINISTRATOR, "read its audit log"))]
 _YEARS = 10 * 365 * 86400.0
 
 

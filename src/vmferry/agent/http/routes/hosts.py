@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends, Query, Response
 
 import vmferry
 from vmferry.agent.http import views
-from vmferry.agent.http.auth import Anybody, May, ThisAgent, Viewer
+from vmferry.agent.http.auth import Anybody, Require, ThisAgent, Viewer
 from vmferry.agent.peers.connectivity import try_pair
-from vmferry.agent.peers.site_hosts import Neighbours
+from vmferry.agent.peers.site_hosts import SiteHosts
 from vmferry.core.messages.api import (
     Host,
     Invitation,
@@ -27,9 +27,9 @@ from vmferry.identity.access import UserRole
 from vmferry.store.peers import PeerKind
 
 router = APIRouter(tags=["hosts"])
-Tester = Annotated[Caller, Depends(May(UserRole.OPERATOR, "try its ways to other hosts"))]
+Tester = Annotated[Caller, Depends(Require(UserRole.OPERATOR, "try its ways to other hosts"))]
 Force = Annotated[bool, Query(description="ending what has not ended, whatever the other host does")]
-Pairer = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "pair hosts"))]
+Pairer = Annotated[Caller, Depends(Require(UserRole.ADMINISTRATOR, "pair hosts"))]
 
 
 @router.get("/version")
@@ -88,7 +88,7 @@ def try_host(name: str, caller: Tester, agent: ThisAgent) -> PairTest:
     config, peers = agent.services.config, agent.services.stores.peers
     peer = peers.get(name)
     if peer is None or peer.kind is PeerKind.SITE:
-        peer = Neighbours(config, peers).find(name)
+        peer = SiteHosts(config, peers).find(name)
     return try_pair(config, peer)
 
 

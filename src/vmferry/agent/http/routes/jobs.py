@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from vmferry.agent.http import views
-from vmferry.agent.http.auth import JobId, Limited, May, ThisAgent, Viewer
+from vmferry.agent.http.auth import JobId, Limited, Require, ThisAgent, Viewer
 from vmferry.agent.moves import joblog
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
@@ -20,8 +20,8 @@ from vmferry.identity.access import UserRole
 
 router = APIRouter(tags=["jobs"])
 Force = Annotated[bool, Query(description="whatever the other host does; takes an administrator")]
-Administrator = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "settle jobs by hand"))]
-Canceller = Annotated[Caller, Depends(May(UserRole.OPERATOR, "cancel jobs"))]
+Administrator = Annotated[Caller, Depends(Require(UserRole.ADMINISTRATOR, "settle jobs by hand"))]
+Canceller = Annotated[Caller, Depends(Require(UserRole.OPERATOR, "cancel jobs"))]
 
 log = logging.getLogger("vmferry.agent")
 

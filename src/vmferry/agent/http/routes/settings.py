@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from vmferry.agent.http.auth import May, ThisAgent, Viewer
+from vmferry.agent.http.auth import Require, ThisAgent, Viewer
 from vmferry.core.messages.api import (
     DisableRequest,
     LocalAddress,
@@ -19,7 +19,7 @@ from vmferry.core.policy.settings import HostSettings, SettingsChange
 from vmferry.identity.access import UserRole
 
 router = APIRouter(prefix="/host", tags=["settings"])
-Administrator = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "change its settings"))]
+Administrator = Annotated[Caller, Depends(Require(UserRole.ADMINISTRATOR, "change its settings"))]
 
 
 @router.get("/settings")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from vmferry.agent.http.auth import May, ThisAgent, Viewer
+from vmferry.agent.http.auth import Require, ThisAgent, Viewer
 from vmferry.core.messages.offer import Caller
 from vmferry.core.messages.siteapi import (
     CertificateInstall,
@@ -17,7 +17,7 @@ from vmferry.core.messages.siteapi import (
 from vmferry.identity.access import UserRole
 
 router = APIRouter(prefix="/host", tags=["site"])
-Administrator = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "change whom it trusts"))]
+Administrator = Annotated[Caller, Depends(Require(UserRole.ADMINISTRATOR, "change whom it trusts"))]
 
 
 @router.get("/trust")

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from vmferry.agent.http import views
-from vmferry.agent.http.auth import May, ThisAgent
+from vmferry.agent.http.auth import Require, ThisAgent
 from vmferry.core import codes
 from vmferry.core.errors import AccessError
 from vmferry.core.messages.api import ApiToken, NewToken, TokenRequest
@@ -15,7 +15,7 @@ from vmferry.identity import tokens
 from vmferry.identity.access import UserRole
 
 router = APIRouter(prefix="/tokens", tags=["tokens"])
-Administrator = Annotated[Caller, Depends(May(UserRole.ADMINISTRATOR, "manage its tokens"))]
+Administrator = Annotated[Caller, Depends(Require(UserRole.ADMINISTRATOR, "manage its tokens"))]
 
 
 @router.get("")

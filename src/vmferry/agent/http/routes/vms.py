@@ -7,7 +7,7 @@ from anyio import from_thread
 from fastapi import APIRouter, Depends, Response
 
 from vmferry.agent.http import views
-from vmferry.agent.http.auth import Credential, Limited, May, ThisAgent, Viewer
+from vmferry.agent.http.auth import Credential, Limited, Require, ThisAgent, Viewer
 from vmferry.agent.peers.outgoing_signin import Password
 from vmferry.core.messages.api import CheckRequest, Job, MoveRequest
 from vmferry.core.messages.offer import Caller, Report
@@ -15,7 +15,7 @@ from vmferry.core.messages.vm import VmDetail, VmSummary
 from vmferry.identity.access import UserRole
 
 router = APIRouter(tags=["vms"])
-Mover = Annotated[Caller, Depends(May(UserRole.OPERATOR, "move VMs"))]
+Mover = Annotated[Caller, Depends(Require(UserRole.OPERATOR, "move VMs"))]
 
 log = logging.getLogger("vmferry.agent")
 
