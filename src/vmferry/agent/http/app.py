@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from vmferry.agent.http import problems
+from vmferry.agent.http import actions, problems
 from vmferry.agent.http.audit import Audit
 from vmferry.agent.http.auth import Agent
 from vmferry.agent.http.gate import API, OPEN_PATHS, Gate
@@ -79,7 +79,8 @@ def _routes(host: str) -> FastAPI:
 
 
 def _operation(route: APIRoute) -> str:
-    return route.name
+    named = actions.of(route.endpoint)
+    return named.name if named else route.name
 
 
 def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:

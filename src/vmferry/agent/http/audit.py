@@ -13,7 +13,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmferry.agent.auditlog.log import Trail
-from vmferry.agent.http import problems
+from vmferry.agent.http import actions, problems
 from vmferry.core.auditlog.record import (
     LONGEST,
     AuditRecord,
@@ -30,19 +30,6 @@ from vmferry.core.text import printable
 from vmferry.identity.origin import Origin
 
 HARMLESS = ("GET", "HEAD", "OPTIONS")
-QUESTIONS = frozenset(  # that take a body and change nothing, or only keep a place for some seconds, once a second
-    {
-        "check_vm",
-        "examine_hosts",
-        "check_offer",
-        "listen_for_peer",
-        "tell_facts",
-        "tell_view",
-        "hold_place",
-        "try_settings",
-    }
-    | {"release_place", "greet_back", "draw_challenge"}
-)
 STRANGERS = 60  # records a minute of refused strangers: anybody could fill the disk with them
 HOST = 600  # records a minute of one host: a move leaves some ten
 _MINUTE = 60.0
@@ -85,21 +72,21 @@ class Audit:
         if who["method"] == "certificate" and self._too_many(str(who["caller"]), HOST):
             return
         parameters = scope.get("path_params", {})
-        endpoint = scope.get("endpoint")
-        if endpoint is not None and endpoint.__name__ in QUESTIONS and exchange.result == "ok":
+        action = actions.of(scope.get("endpoint"))
+        if action is not None and action.question and exchange.result == "ok":
             return
         job = parameters.get("job") or exchange.job or values.get("job")
-        offers = endpoint is not None and endpoint.__name__ == "offer_vm" and "caller" in scope["state"]
+        has_head = action is not None and action.carries_head and "caller" in scope["state"]
         record = AuditRecord(
             at=datetime.fromtimestamp(self._clock(), UTC),
             host=self._host,
-            action=endpoint.__name__ if endpoint else None,
+            action=action.name if action else None,
             request=printable(f"{scope['method']} {redacted_path(scope['raw_path'].decode('latin-1'))}", LONGEST),
             on_behalf_of=on_behalf_of(values),
             on_behalf_method=on_behalf_method(values),
             job=printable(str(job), LONGEST) if job else None,
             about=told_path(parameters) | told(values),
-            peer_head=peer_head(values, str(who["caller"])) if offers else None,
+            peer_head=peer_head(values, str(who["caller"])) if has_head else None,
             result=exchange.result,
             status=exchange.status,
             left_out=self._left_out,

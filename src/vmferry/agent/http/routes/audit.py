@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from vmferry.agent.auditlog import crosscheck
+from vmferry.agent.http.actions import action
 from vmferry.agent.http.auth import Require, ThisAgent
 from vmferry.core.auditlog.chain import Verification
 from vmferry.core.auditlog.record import AuditRecord
@@ -18,6 +19,7 @@ _YEARS = 10 * 365 * 86400.0
 
 
 @router.get("/audit")
+@action("list_audit")
 def list_audit(
     caller: Auditor,
     agent: ThisAgent,
@@ -30,6 +32,7 @@ def list_audit(
 
 
 @router.get("/audit/verification")
+@action("verify_audit")
 def verify_audit(
     caller: Auditor,
     agent: ThisAgent,

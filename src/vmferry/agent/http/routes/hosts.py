@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 import vmferry
 from vmferry.agent.http import views
+from vmferry.agent.http.actions import action
 from vmferry.agent.http.auth import Anybody, Require, ThisAgent, Viewer
 from vmferry.agent.peers.connectivity import try_pair
 from vmferry.agent.peers.site_hosts import SiteHosts
@@ -33,12 +34,14 @@ Pairer = Annotated[Caller, Depends(Require(UserRole.ADMINISTRATOR, "pair hosts")
 
 
 @router.get("/version")
+@action("show_version")
 def show_version() -> Version:
     """Say what answers here. Open to strangers."""
     return Version()
 
 
 @router.get("/host")
+@action("show_host")
 def show_host(caller: Viewer, agent: ThisAgent) -> Host:
     """Show this host."""
     config = agent.services.config
@@ -58,12 +61,14 @@ def show_host(caller: Viewer, agent: ThisAgent) -> Host:
 
 
 @router.get("/hosts")
+@action("list_hosts")
 def list_hosts(caller: Viewer, agent: ThisAgent) -> list[PairedHost]:
     """List the hosts that this one is paired with."""
     return [views.peer(peer) for peer in agent.services.stores.peers.all()]
 
 
 @router.post("/hosts", status_code=201)
+@action("pair_host")
 def pair_host(request: PairRequest, caller: Pairer, agent: ThisAgent, response: Response) -> PairedHost:
     """Pair with the host that made a token."""
     peer = agent.pairing.join(request.token, request.address, request.callers, caller.name)
@@ -72,6 +77,7 @@ def pair_host(request: PairRequest, caller: Pairer, agent: ThisAgent, response: 
 
 
 @router.delete("/hosts/{name}", status_code=204)
+@action("unpair_host")
 def unpair_host(name: str, caller: Pairer, agent: ThisAgent, force: Force = False) -> None:
     """Forget a paired host, and tell it if it answers.
 
@@ -83,6 +89,7 @@ def unpair_host(name: str, caller: Pairer, agent: ThisAgent, force: Force = Fals
 
 
 @router.post("/hosts/{name}/test")
+@action("try_host")
 def try_host(name: str, caller: Tester, agent: ThisAgent) -> PairTest:
     """Try whether a host that is paired, or of the site, answers and accepts this one, and the other way about."""
     config, peers = agent.services.config, agent.services.stores.peers
@@ -93,12 +100,14 @@ def try_host(name: str, caller: Tester, agent: ThisAgent) -> PairTest:
 
 
 @router.post("/pairing/invitations", status_code=201)
+@action("invite_host")
 def invite_host(request: InvitationRequest, caller: Pairer, agent: ThisAgent) -> Invitation:
     """Make a pairing token: good once, for ten minutes, and shown only here."""
     return agent.pairing.invite(request.callers, caller.name)
 
 
 @router.post("/pairing")
+@action("accept_host")
 def accept_host(body: PairingRequest, origin: Anybody, agent: ThisAgent) -> PairingAnswer:
     """Redeem a pairing token. Open to strangers: the secret is what admits them."""
     return agent.pairing.accept(body, origin.address)

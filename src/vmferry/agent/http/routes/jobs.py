@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from vmferry.agent.http import views
+from vmferry.agent.http.actions import action
 from vmferry.agent.http.auth import JobId, Limited, Require, ThisAgent, Viewer
 from vmferry.agent.moves import joblog
 from vmferry.core import codes
@@ -27,6 +28,7 @@ log = logging.getLogger("vmferry.agent")
 
 
 @router.get("/jobs")
+@action("list_jobs")
 def list_jobs(caller: Viewer, agent: ThisAgent) -> list[Job]:
     """List the jobs, the oldest first."""
     host = agent.services.config.name
@@ -35,6 +37,7 @@ def list_jobs(caller: Viewer, agent: ThisAgent) -> list[Job]:
 
 
 @router.get("/jobs/{job}")
+@action("show_job")
 def show_job(job: JobId, caller: Viewer, agent: ThisAgent) -> Job:
     """Show a job."""
     row = agent.services.stores.jobs.get(job)
@@ -42,6 +45,7 @@ def show_job(job: JobId, caller: Viewer, agent: ThisAgent) -> Job:
 
 
 @router.get("/jobs/{job}/log")
+@action("show_job_log")
 def show_job_log(job: JobId, caller: Viewer, agent: ThisAgent) -> JobLog:
     """Show what this host's transfer process of a job has logged."""
     config = agent.services.config
@@ -54,6 +58,7 @@ class _EventStream(StreamingResponse):
 
 
 @router.get("/jobs/{job}/events", response_class=_EventStream)
+@action("follow_job")
 async def follow_job(
     job: JobId,
     caller: Viewer,
@@ -75,6 +80,7 @@ async def follow_job(
 
 
 @router.post("/jobs/{job}/cancel", status_code=202)
+@action("cancel_job")
 def cancel_job(job: JobId, caller: Canceller, limits: Limited, agent: ThisAgent, force: Force = False) -> Job:
     """Ask a job to end; before its commit the VM then runs on at the source.
 
@@ -92,12 +98,14 @@ def cancel_job(job: JobId, caller: Canceller, limits: Limited, agent: ThisAgent,
 
 
 @router.get("/jobs/{job}/resolution")
+@action("show_resolution")
 def show_resolution(job: JobId, caller: Administrator, agent: ThisAgent) -> Resolution:
     """Show both ways to settle a move whose other host is gone for good, and what is against each."""
     return agent.resolutions.look(job)
 
 
 @router.post("/jobs/{job}/resolution")
+@action("resolve_job")
 def resolve_job(request: ResolveRequest, job: JobId, caller: Administrator, agent: ThisAgent) -> Job:
     """Settle a move whose other host is gone for good: the VM is this host's, or the other one's."""
     row = agent.services.stores.jobs.get(job)

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from vmferry.agent.http import views
+from vmferry.agent.http.actions import action
 from vmferry.agent.http.auth import Require, ThisAgent
 from vmferry.core import codes
 from vmferry.core.errors import AccessError
@@ -19,6 +20,7 @@ Administrator = Annotated[Caller, Depends(Require(UserRole.ADMINISTRATOR, "manag
 
 
 @router.get("")
+@action("list_tokens")
 def list_tokens(caller: Administrator, agent: ThisAgent) -> list[ApiToken]:
     """List the tokens; those that have ended, for thirty days."""
     now = agent.services.stores.tokens.clock()
@@ -26,6 +28,7 @@ def list_tokens(caller: Administrator, agent: ThisAgent) -> list[ApiToken]:
 
 
 @router.post("", status_code=201)
+@action("create_token")
 def create_token(request: TokenRequest, caller: Administrator, agent: ThisAgent) -> NewToken:
     """Make a token: shown only here. Not with a token: a stolen one must not outlive its end."""
     config, store = agent.services.config, agent.services.stores.tokens
@@ -43,6 +46,7 @@ def create_token(request: TokenRequest, caller: Administrator, agent: ThisAgent)
 
 
 @router.delete("/{token}", status_code=204)
+@action("revoke_token")
 def revoke_token(token: str, caller: Administrator, agent: ThisAgent) -> None:
     """End a token, by its identifier or its name, from the next request on.
 

@@ -7,6 +7,7 @@ from anyio import from_thread
 from fastapi import APIRouter, Depends, Response
 
 from vmferry.agent.http import views
+from vmferry.agent.http.actions import action
 from vmferry.agent.http.auth import Credential, Limited, Require, ThisAgent, Viewer
 from vmferry.agent.peers.outgoing_signin import Password
 from vmferry.core.messages.api import CheckRequest, Job, MoveRequest
@@ -21,18 +22,21 @@ log = logging.getLogger("vmferry.agent")
 
 
 @router.get("/vms")
+@action("list_vms")
 def list_vms(caller: Viewer, agent: ThisAgent) -> list[VmSummary]:
     """List the VMs."""
     return agent.services.inventory.vms()
 
 
 @router.get("/vms/{name}")
+@action("show_vm")
 def show_vm(name: str, caller: Viewer, agent: ThisAgent) -> VmDetail:
     """Show a VM."""
     return agent.services.inventory.vm(name)
 
 
 @router.post("/vms/{name}/check")
+@action("check_vm", question=True)
 def check_vm(
     name: str, request: CheckRequest, caller: Mover, limits: Limited, credential: Credential, agent: ThisAgent
 ) -> Report:
@@ -50,6 +54,7 @@ def check_vm(
 
 
 @router.post("/vms/{name}/move", status_code=202)
+@action("move_vm")
 def move_vm(
     name: str,
     request: MoveRequest,
