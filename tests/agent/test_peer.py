@@ -194,21 +194,13 @@ def test_job_of_another_host_does_not_exist(paired: tuple["Node", "Node"]) -> No
 
 
 def test_host_that_is_unpaired_meanwhile(paired: tuple["Node", "Node"]) -> None:
-    import http.client
-    import json
-    from contextlib import closing
-
     kvm1, kvm2 = paired
-    peer = kvm1.peer(kvm2)
-    with closing(http.client.HTTPConnection("127.0.0.1")) as connection:
-        connection.sock = peer._connect()
-        connection.request("GET", "/api/v1/peer/hello")
-        first = connection.getresponse()
-        assert (first.status, json.loads(first.read())["name"]) == (200, "kvm2")
+    with kvm1.peer(kvm2)._connect() as connection:
+        assert connection.request("GET", "/peer/hello")["name"] == "kvm2"
         kvm2.stores.peers.remove("kvm1")
-        connection.request("GET", "/api/v1/peer/hello")
-        second = connection.getresponse()
-        assert (second.status, json.loads(second.read())["code"]) == (403, "not-paired")
+        with pytest.raises(VmferryError) as caught:
+            connection.request("GET", "/peer/hello")
+        assert caught.value.code is codes.NOT_PAIRED
 
 
 def test_paired_host_has_the_peer_api_only(paired: tuple["Node", "Node"]) -> None:

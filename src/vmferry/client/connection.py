@@ -12,13 +12,14 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from vmferry.client.ticket import Ticket
-from vmferry.client.tls import Pinned, certified
+from vmferry.client.tls import certified, pinned
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
+from vmferry.core.hostport import bracketed
 from vmferry.core.message import load
 from vmferry.core.redaction import redacted_path
-from vmferry.net import localsockets
+from vmferry.net import localsockets, tls
 
 TIMEOUT = httpx2.Timeout(60.0, connect=5.0)  # seconds; a move is answered once the destination has admitted it
 
@@ -57,8 +58,8 @@ class ApiConnection:
 
     @classmethod
     def local(cls, config: Config) -> Self:
-        """Return a client of this host's daemon."""
-        unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # saves the time to load the system's authorities
+        """Speak to this host's daemon."""
+        unused = tls.client()  # spares the search for the system's authorities
         transport = httpx2.HTTPTransport(uds=str(config.socket), verify=unused)
         made = cls(transport, "http://vmferryd", str(config.socket))
         made._http.event_hooks = {"request": [_watch_connect]}
@@ -85,10 +86,9 @@ class ApiConnection:
             AccessError: raised by the methods: the host shows another certificate (SERVER_CERTIFICATE).
             ssl.SSLError: the authorities are not certificates.
         """
-        context = Pinned(fingerprint) if fingerprint is not None else certified(authorities or "")
-        host = f"[{address}]" if ":" in address else address
+        context = pinned(fingerprint) if fingerprint is not None else certified(authorities or "")
         transport = httpx2.HTTPTransport(verify=context)
-        return cls(transport, f"https://{host}:{port}", f"{address} port {port}", token)
+        return cls(transport, f"https://{bracketed(address)}:{port}", f"{address} port {port}", token)
 
     @classmethod
     def with_ticket(cls, address: str, port: int) -> Self:
@@ -99,9 +99,8 @@ class ApiConnection:
             UnreachableError: host-unreachable.
         """
         ticket = Ticket(address, port)
-        host = f"[{address}]" if ":" in address else address
-        transport = httpx2.HTTPTransport(verify=Pinned(ticket.fingerprint))
-        return cls(transport, f"https://{host}:{port}", f"{address} port {port}", auth=ticket)
+        transport = httpx2.HTTPTransport(verify=pinned(ticket.fingerprint))
+        return cls(transport, f"https://{bracketed(address)}:{port}", f"{address} port {port}", auth=ticket)
 
     def __enter__(self) -> Self:
         return self

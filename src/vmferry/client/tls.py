@@ -4,28 +4,16 @@ import hashlib
 import hmac
 import socket
 import ssl
-from typing import Any, Self
+from typing import Any
 
 from vmferry.core.messages.api import PINNED
+from vmferry.net import tls
 
 
-class Pinned(ssl.SSLContext):
-    """Accepts one certificate, whoever signed it and whatever it says.
+class _Pinned(ssl.SSLContext):
+    """Accepts one certificate; it is compared before anything is sent."""
 
-    Arguments:
-        fingerprint: SHA-256 of the certificate's DER form, hex.
-    """
-
-    _fingerprint: str
-
-    def __new__(cls, fingerprint: str) -> Self:
-        """Make one; SSLContext is made where others are begun."""
-        made = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-        made._fingerprint = fingerprint.lower()
-        made.minimum_version = ssl.TLSVersion.TLSv1_3
-        made.check_hostname = False
-        made.verify_mode = ssl.CERT_NONE  # the fingerprint is compared instead, before anything is sent
-        return made
+    fingerprint: str
 
     def wrap_socket(self, sock: socket.socket, *rest: Any, **more: Any) -> ssl.SSLSocket:
         """Connect, and look at the certificate.
@@ -36,12 +24,23 @@ class Pinned(ssl.SSLContext):
         # The server name asks for the host's own certificate, where it has one of a site's authority besides.
         made = super().wrap_socket(sock, *rest, **more | {"server_hostname": PINNED})
         shown = hashlib.sha256(made.getpeercert(binary_form=True) or b"").hexdigest()
-        if not hmac.compare_digest(shown, self._fingerprint):
+        if not hmac.compare_digest(shown, self.fingerprint):
             made.close()
             error = ssl.SSLCertVerificationError("another certificate")
             error.verify_message = f"its SHA-256 is {shown}"
             raise error
         return made
+
+
+def pinned(fingerprint: str) -> ssl.SSLContext:
+    """Accept one certificate, whoever signed it and whatever it says.
+
+    Arguments:
+        fingerprint: SHA-256 of the certificate's DER form, hex.
+    """
+    made = tls.client_of(_Pinned)
+    made.fingerprint = fingerprint.lower()
+    return made
 
 
 def certified(authorities: str) -> ssl.SSLContext:
@@ -53,11 +52,7 @@ def certified(authorities: str) -> ssl.SSLContext:
     Raises:
         ssl.SSLError: that is no certificate.
     """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.minimum_version = ssl.TLSVersion.TLSv1_3
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an authority need not be a root
-    made.load_verify_locations(cadata=authorities)
-    return made
+    return tls.client(authorities)
 
 
 def seen(host: str, port: int, seconds: float) -> tuple[bytes, str]:
@@ -72,13 +67,9 @@ def seen(host: str, port: int, seconds: float) -> tuple[bytes, str]:
     Raises:
         OSError: the host does not answer, or not by TLS.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
     with (
         socket.create_connection((host, port), seconds) as plain,
-        context.wrap_socket(plain, server_hostname=PINNED) as secure,
+        tls.client().wrap_socket(plain, server_hostname=PINNED) as secure,
     ):
         shown = secure.getpeercert(binary_form=True) or b""
     return shown, hashlib.sha256(shown).hexdigest()

@@ -6,6 +6,11 @@ from vmferry.core.errors import UsageError
 _DIGITS = 5  # of a port
 
 
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port: an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
 def host_port(text: str, default: int) -> tuple[str, int]:
     """Parse HOST, HOST:PORT or [HOST]:PORT.
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from vmferry.config import Config
+from vmferry.net import tls
 
 _PROOF = b"vmferry certificate proof\0"  # so that a signature for this serves for nothing else
 NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # RFC 5280, 4.1.2.5: no expiry
@@ -121,7 +122,7 @@ def checked(pem: str) -> str:
     certificate = parsed(pem.encode("ascii"))
     plain = certificate.public_bytes(serialization.Encoding.PEM).decode()
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=plain)
+        tls.client(plain)
     except ssl.SSLError as error:
         raise ValueError(str(error)) from error
     return plain
@@ -140,7 +141,7 @@ def validity(pem: str) -> tuple[datetime, datetime]:
 def trouble(certificate_file: Path, key_file: Path) -> str | None:
     """Say why a certificate and a key cannot be used together; None: they can."""
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_file, key_file)
+        tls.server().load_cert_chain(certificate_file, key_file)
     except ssl.SSLError as error:
         return f"{certificate_file.name} and {key_file.name} do not belong together ({error.reason or error})"
     except OSError as error:

@@ -2,20 +2,17 @@
 
 import base64
 import hashlib
-import http.client
-import json
 import secrets
 import ssl
 import struct
 from dataclasses import dataclass
 
 from vmferry.core import codes, message
-from vmferry.core.errors import AccessError, UnreachableError, UsageError, VmferryError
+from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.hostport import host_port
 from vmferry.core.messages.api import PINNED, PairingAnswer, PairingRequest
-from vmferry.identity.peer import CONNECT_TIMEOUT, READ_TIMEOUT
-from vmferry.net.deadline import deadline
-from vmferry.net.dial import dial
+from vmferry.net import https, tls
+from vmferry.net.https import HostConnection
 
 PREFIX = "vmf1-"
 _SECRET = 16  # bytes
@@ -95,41 +92,13 @@ def redeem(token: Token, request: PairingRequest) -> tuple[PairingAnswer, str]:
         AccessError: somebody else answers there (TOKEN_CERTIFICATE).
         VmferryError: what the host answered.
     """
-    connection = http.client.HTTPConnection(token.address, token.port)
     try:
-        secure = _connect(token)
-        connection.sock = secure
-        der = secure.getpeercert(binary_form=True)
-        if der is None or hashlib.sha256(der).hexdigest() != token.fingerprint:
-            raise AccessError(codes.TOKEN_CERTIFICATE, address=f"{token.address} port {token.port}")
-        with deadline(secure):
-            body = json.dumps(request.wire())
-            connection.request("POST", "/api/v1/pairing", body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            answer = message.load(response.read(_LARGEST))
-        if response.status >= 400:
-            raise VmferryError.from_problem(answer)
+        # Nothing is verified but the fingerprint, before anything is sent.
+        with HostConnection(token.address, token.port, tls.client(), PINNED, largest=_LARGEST) as connection:
+            der = connection.certificate
+            if hashlib.sha256(der).hexdigest() != token.fingerprint:
+                raise AccessError(codes.TOKEN_CERTIFICATE, address=f"{token.address} port {token.port}")
+            answer = connection.request("POST", "/pairing", request.wire())
         return message.read(PairingAnswer, answer, request.name), ssl.DER_cert_to_PEM_cert(der)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        address = f"{token.address} port {token.port}"
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnreachableError(
-            codes.HOST_UNREACHABLE, host=token.address, address=address, why=why or type(error).__name__
-        ) from error
-    finally:
-        connection.close()
-
-
-def _connect(token: Token) -> ssl.SSLSocket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # the fingerprint is compared instead, before anything is sent
-    plain = dial(token.address, token.port, CONNECT_TIMEOUT)
-    try:
-        secure = context.wrap_socket(plain, server_hostname=PINNED)
-    except BaseException:
-        plain.close()
-        raise
-    secure.settimeout(READ_TIMEOUT)
-    return secure
+    except https.FAILURES as error:
+        raise https.unreachable(token.address, token.address, token.port, error) from error

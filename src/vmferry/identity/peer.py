@@ -4,8 +4,6 @@ HTTPS; each side accepts the other's paired certificate only, or one of the site
 """
 
 import hashlib
-import http.client
-import json
 import ssl
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -13,7 +11,7 @@ from urllib.parse import quote
 from vmferry.config import Config
 from vmferry.core import codes, message
 from vmferry.core.auditlog.chain import HeadsKept
-from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
+from vmferry.core.errors import AccessError, InternalError, UnreachableError
 from vmferry.core.message import Kind as Said
 from vmferry.core.messages.api import GoRequest, Outcome, PeerHello, ReverseTest, VerdictAnswer
 from vmferry.core.messages.bandwidth import BandwidthOpening, BandwidthRequest
@@ -21,16 +19,13 @@ from vmferry.core.messages.diagnosis import Facts, FactsRequest, View, ViewReque
 from vmferry.core.messages.offer import Admission, Challenge, ChallengeRequest, Grant, Hold, Offer, Proposal, Report
 from vmferry.core.messages.probe import ProbeOpening, ProbeRequest
 from vmferry.core.messages.signin import PASS_HEADER
-from vmferry.net.deadline import deadline
-from vmferry.net.dial import dial
+from vmferry.net import https, tls
+from vmferry.net.https import READ_TIMEOUT, HostConnection
 from vmferry.store.peers import Peer, PeerKind
 
 ALPN = "vmferry-peer/1"  # said in the ClientHello, so that only paired hosts are asked for a certificate
 PROOF_HEADER = "VMFerry-Job-Proof"
 PROOF_PURPOSE = "control"
-CONNECT_TIMEOUT = 5.0  # seconds
-READ_TIMEOUT = 15.0
-LARGEST = 4 << 20  # bytes of an answer
 
 
 class PeerClient:
@@ -149,79 +144,45 @@ class PeerClient:
                 host of the site: its certificate or ours is not right (SITE_...).
             VmferryError: what the host answered.
         """
-        headers = {"Content-Type": "application/json", **self._bond.headers}
+        headers = dict(self._bond.headers)
         if proof is not None:
             headers[PROOF_HEADER] = proof
         if secret:
             headers[PASS_HEADER] = secret
-        data = None if body is None else json.dumps(body).encode()
         try:
-            return self._exchange(method, path, data, headers)
-        except _ClosedError as error:
+            with self._connect() as connection:
+                return connection.request(method, path, body, headers)
+        except https.ClosedError as error:
             # A host that does not know our certificate closes just so (TLS 1.3 has the client finish first),
             # and so does one that is stopping. A question that does no harm twice tells them apart.
             if path == "/peer/hello":
                 raise self._bond.stranger() from error
             self.hello()
             raise self._unreachable(error) from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except https.FAILURES as error:
             raise self._unreachable(error) from error
 
-    def _exchange(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> dict[str, Any]:
-        connection = http.client.HTTPConnection(self._peer.address, self._peer.port)
+    def _connect(self) -> HostConnection:
         try:
-            secure = connection.sock = self._connect()
-            with deadline(secure):
-                try:
-                    connection.request(method, f"/api/v1{path}", data, headers)
-                    response = connection.getresponse()
-                except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLError) as error:
-                    raise _ClosedError("it closed the connection without an answer") from error
-                text = response.read(LARGEST + 1)
-        finally:
-            connection.close()
-        if len(text) > LARGEST:
-            raise ValueError("its answer is too long")
-        answer = message.load(text) if text else {}
-        if not isinstance(answer, dict):
-            raise ValueError("its answer is not an object")
-        if response.status >= 400:
-            raise VmferryError.from_problem(answer)
-        return answer
-
-    def _connect(self) -> ssl.SSLSocket:
-        context = self._bond.context()
-        plain = dial(self._peer.address, self._peer.port, CONNECT_TIMEOUT)
-        try:
-            secure = context.wrap_socket(plain, server_hostname=self._bond.server_name)
+            made = HostConnection(
+                self._peer.address,
+                self._peer.port,
+                self._bond.context(),
+                self._bond.server_name,
+                timeout=self._read_timeout,
+            )
         except ssl.SSLCertVerificationError as error:
-            plain.close()
             raise self._bond.refusal(error) from error
-        except BaseException:
-            plain.close()
-            raise
-        secure.settimeout(self._read_timeout)
         try:
-            self.shown = secure.getpeercert(binary_form=True) or b""
-            self._bond.check(self.shown, secure.selected_alpn_protocol())
+            self.shown = made.certificate
+            self._bond.check(self.shown, made.protocol)
         except BaseException:
-            secure.close()
+            made.close()
             raise
-        return secure
+        return made
 
-    def _unreachable(self, error: Exception) -> VmferryError:
-        address = f"{self._peer.address} port {self._peer.port}"
-        if isinstance(error, TimeoutError):
-            why = "no answer in time"
-        elif isinstance(error, OSError):
-            why = error.strerror or str(error)
-        else:
-            why = str(error) or type(error).__name__
-        return UnreachableError(codes.HOST_UNREACHABLE, host=self._peer.name, address=address, why=why)
-
-
-class _ClosedError(Exception):
-    """The host took the connection and closed it without an answer."""
+    def _unreachable(self, error: Exception) -> UnreachableError:
+        return https.unreachable(self._peer.name, self._peer.address, self._peer.port, error)
 
 
 class Bond(Protocol):
@@ -265,12 +226,7 @@ class _Paired:
         self.headers: dict[str, str] = {}
 
     def context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.check_hostname = False  # the certificate itself is the name
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.load_verify_locations(cadata=self._peer.certificate)
+        context = tls.client(self._peer.certificate, names=False)  # the certificate itself is the name
         try:
             context.load_cert_chain(self._config.state_folder / "host.pem", self._config.state_folder / "host.key")
         except OSError as error:

@@ -5,8 +5,6 @@ host's own. Nothing that the other host answers is heard before that.
 """
 
 import base64
-import http.client
-import json
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,21 +14,21 @@ from typing import Any
 from vmferry.config import Config
 from vmferry.core import codes, message
 from vmferry.core.ad.delegation import SERVICES as SERVICES
-from vmferry.core.errors import AccessError, UnreachableError, VmferryError
+from vmferry.core.errors import AccessError
+from vmferry.core.hostport import bracketed
 from vmferry.core.message import Kind, Message
 from vmferry.core.messages.api import PINNED
 from vmferry.core.messages.signin import CredSspAnswer, CredSspMessage, Service, SignedIn, SignIn
 from vmferry.core.policy.settings import Authentication
 from vmferry.identity import certificates, kerberos
-from vmferry.net.deadline import deadline
-from vmferry.net.dial import dial
+from vmferry.net import https, tls
+from vmferry.net.https import HostConnection
 
-CONNECT, ANSWER = 5.0, 15.0  # seconds
 LARGEST = 256 << 10  # bytes of an answer
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SignInHost:
     """Where a host is, and by which name the domain knows it."""
 
     name: str
@@ -39,7 +37,7 @@ class Place:
 
 
 def sign_in(
-    config: Config, place: Place, certificate: str, credential: Any, user: str, services: Sequence[Service]
+    config: Config, host: SignInHost, certificate: str, credential: Any, user: str, services: Sequence[Service]
 ) -> tuple[SignedIn, str]:
     """Sign in at a host for a user.
 
@@ -57,23 +55,23 @@ def sign_in(
         AccessError: delegation-refused, ticket-..., or what the host answered.
         UsageError: service-unknown.
     """
-    with _reaching(place), _connect(place) as secure:
-        shown = secure.getpeercert(binary_form=True) or b""
+    with _connect(host) as connection:
+        shown = connection.certificate
         bound = kerberos.binding(shown)
         begun = {
-            service: kerberos.initiate(credential, SERVICES[service], place.name, bound, source=config.name, user=user)
+            service: kerberos.initiate(credential, SERVICES[service], host.name, bound, source=config.name, user=user)
             for service in services
         }
         request = _request(config, Authentication.KERBEROS, certificate, bound)
         tokens = {service: base64.b64encode(one.token).decode() for service, one in begun.items()}
-        answer = _ask(SignedIn, secure, place, "/signin", request.model_copy(update={"tokens": tokens}), config)
+        answer = _ask(SignedIn, connection, "/signin", request.model_copy(update={"tokens": tokens}), config)
     for service, one in begun.items():
-        one.finish(base64.b64decode(answer.tokens.get(service, "")), place.name)
+        one.finish(base64.b64decode(answer.tokens.get(service, "")), host.name)
     return answer, ssl.DER_cert_to_PEM_cert(shown)
 
 
 def sign_in_with_password(
-    config: Config, place: Place, certificate: str, password: str, user: str
+    config: Config, host: SignInHost, certificate: str, password: str, user: str
 ) -> tuple[SignedIn, str]:
     """Sign in at a host for a user by CredSSP; their password goes there.
 
@@ -86,30 +84,29 @@ def sign_in_with_password(
     """
     from vmferry.identity import credssp
 
-    with _reaching(place), _connect(place) as secure:
-        shown = secure.getpeercert(binary_form=True) or b""
+    with _connect(host) as connection:
+        shown = connection.certificate
         bound = kerberos.binding(shown)
-        initiator = credssp.Initiator(user, password, place.name, bound, config.name)
+        initiator = credssp.Initiator(user, password, host.name, bound, config.name)
         said = initiator.step()
         step = CredSspMessage(begin=_request(config, Authentication.CREDSSP, certificate, bound), token="")
         for _ in range(credssp.STEPS):
             step = step.model_copy(update={"token": base64.b64encode(said or b"").decode()})
-            answer = _ask(CredSspAnswer, secure, place, "/signin/credssp", step, config)
+            answer = _ask(CredSspAnswer, connection, "/signin/credssp", step, config)
             heard = base64.b64decode(answer.token)
             said = initiator.step(heard) if heard and not initiator.complete else said
             if answer.done is not None and initiator.complete:
                 return answer.done, ssl.DER_cert_to_PEM_cert(shown)
             step = CredSspMessage(session=answer.session, token="")
-    raise AccessError(codes.CREDSSP_REFUSED, user=user, host=place.name, source=config.name, why="it did not end")
+    raise AccessError(codes.CREDSSP_REFUSED, user=user, host=host.name, source=config.name, why="it did not end")
 
 
 def _request(config: Config, authentication: Authentication, certificate: str, bound: bytes) -> SignIn:
     """Say who this host is, which what comes with it vouches for."""
-    here = config.set_address or ""
     return SignIn(
         authentication=authentication,
         name=config.name,
-        reach=f"{f'[{here}]' if ':' in here else here}:{config.port}",
+        reach=f"{bracketed(config.set_address or '')}:{config.port}",
         certificate=certificate,
         proof=base64.b64encode(certificates.prove(config.state_folder / "host.key", bound)).decode(),
         tokens={},
@@ -117,43 +114,15 @@ def _request(config: Config, authentication: Authentication, certificate: str, b
 
 
 @contextmanager
-def _reaching(place: Place) -> Iterator[None]:
-    """Say what keeps a host from being reached."""
-    try:
-        yield
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        where = f"{place.address} port {place.port}"
-        raise UnreachableError(codes.HOST_UNREACHABLE, host=place.name, address=where, why=why) from error
-
-
-def _connect(place: Place) -> ssl.SSLSocket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # Kerberos vouches for it
-    plain = dial(place.address, place.port, CONNECT)
+def _connect(host: SignInHost) -> Iterator[HostConnection]:
+    """Connect to a host whose certificate Kerberos vouches for, and say what keeps it from being reached."""
     try:
         # The server name asks for the host's own certificate, where it has one of a site's authority besides.
-        secure = context.wrap_socket(plain, server_hostname=PINNED)
-    except BaseException:
-        plain.close()
-        raise
-    secure.settimeout(ANSWER)
-    return secure
+        with HostConnection(host.address, host.port, tls.client(), PINNED, largest=LARGEST) as connection:
+            yield connection
+    except https.FAILURES as error:
+        raise https.unreachable(host.name, host.address, host.port, error) from error
 
 
-def _ask(kind: type[Kind], secure: ssl.SSLSocket, place: Place, path: str, request: Message, config: Config) -> Kind:
-    connection = http.client.HTTPConnection(place.address, place.port)
-    connection.sock = secure
-    body = json.dumps(request.wire()).encode()
-    with deadline(secure):
-        connection.request("POST", f"/api/v1{path}", body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        text = response.read(LARGEST + 1)
-    if len(text) > LARGEST:
-        raise ValueError("its answer is too long")
-    answer = message.load(text)
-    if response.status >= 400:
-        raise VmferryError.from_problem(answer)
-    return message.read(kind, answer, config.name)
+def _ask(kind: type[Kind], connection: HostConnection, path: str, request: Message, config: Config) -> Kind:
+    return message.read(kind, connection.request("POST", path, request.wire()), config.name)

@@ -25,6 +25,7 @@ from vmferry.core import codes
 from vmferry.core.errors import AccessError, Code, UsageError
 from vmferry.identity import certificates
 from vmferry.identity.certificates import write
+from vmferry.net.tls import Context
 from vmferry.store.peers import Peer, PeerKind
 
 ALPN = "vmferry-site/1"  # said in the ClientHello, so that the host shows the right certificate and asks for one
@@ -292,31 +293,17 @@ def request(key_file: Path, names: Sequence[str]) -> str:
     return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def context(
-    trusted: Trust,
-    chain: Path,
-    key_file: Path,
-    *,
-    server: bool,
-    kind: type[ssl.SSLContext] = ssl.SSLContext,
-) -> ssl.SSLContext:
-    """Make the context of one side between hosts of the site: each shows its certificate, each verifies the other's.
+def prepare(made: Context, chain: Path, key_file: Path) -> Context:
+    """Let one side of a connection between hosts of the site show its certificate, and return it.
 
     Arguments:
+        made: a context that trusts the site's authorities.
         chain: file of this host's certificate and the intermediate ones.
         key_file: file of its key.
-        kind: the class of the context.
 
     Raises:
         OSError: a file cannot be read; ssl.SSLError, one of them, where it is not what it should be.
     """
-    made = kind(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
-    made.minimum_version = ssl.TLSVersion.TLSv1_3
-    made.verify_mode = ssl.CERT_REQUIRED
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an authority need not be a root
-    made.load_verify_locations(cadata=trusted.authorities)
     made.load_cert_chain(chain, key_file)
     made.set_alpn_protocols([ALPN])
-    if server:
-        made.num_tickets = 0  # a resumed session would not be verified anew
     return made

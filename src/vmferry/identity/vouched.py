@@ -5,7 +5,9 @@ import ssl
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, InternalError
+from vmferry.core.hostport import bracketed
 from vmferry.identity import site
+from vmferry.net import tls
 from vmferry.store.peers import Peer
 
 REACH_HEADER = "VMFerry-Reach"  # where the calling host is reached: ADDRESS:PORT, or :PORT at where it calls from
@@ -17,9 +19,8 @@ class Vouched:
     def __init__(self, config: Config, peer: Peer) -> None:
         self._config = config
         self._peer = peer
-        here = config.set_address or ""
         self.server_name: str | None = peer.name
-        self.headers = {REACH_HEADER: f"{f'[{here}]' if ':' in here else here}:{config.port}"}
+        self.headers = {REACH_HEADER: f"{bracketed(config.set_address or '')}:{config.port}"}
 
     def context(self) -> ssl.SSLContext:
         """Make the TLS context of a call.
@@ -33,7 +34,7 @@ class Vouched:
         site.own(self._config)
         chain, key = site.chain_file(self._config), self._config.state_folder / "host.key"
         try:
-            return site.context(trusted, chain, key, server=False)
+            return site.prepare(tls.client(trusted.authorities), chain, key)
         except OSError as error:
             raise InternalError(codes.INTERNAL, why=f"this host's certificate cannot be used ({error})") from error
 

@@ -14,7 +14,7 @@ from vmferry.core.messages.offer import Caller, MoveOptions
 from vmferry.core.messages.signin import SignedIn
 from vmferry.core.policy.settings import Authentication, HostSettings
 from vmferry.identity import certificates
-from vmferry.identity.signin import Place
+from vmferry.identity.signin import SignInHost
 from vmferry.store.database import Database
 from vmferry.store.peers import Peer, PeerKind, Peers
 from vmferry.store.settings import Settings
@@ -45,7 +45,7 @@ class World:
     def impersonate(self, principal: str) -> str:
         return f"for {principal}"
 
-    def sign_in(self, config: Config, place: Place, *asked: Any) -> tuple[SignedIn, str]:
+    def sign_in(self, config: Config, place: SignInHost, *asked: Any) -> tuple[SignedIn, str]:
         self.asked = [place, *asked]
         return SignedIn(name="kvm2", tokens={}, caller=asked[2], secret="5ec3e7"), THEIRS
 
@@ -74,7 +74,7 @@ def test_without_keys_hosts_take_each_others_word(world: World) -> None:
 
 def test_a_ticket_is_used_as_it_is(world: World) -> None:
     entry = world.enter(user("ann@LAB.TEST", "kerberos"), "hers", storage=True)
-    assert world.asked == [Place("kvm2", "kvm2", 6601), "MINE", "hers", "ann@LAB.TEST", ("migration", "storage")]
+    assert world.asked == [SignInHost("kvm2", "kvm2", 6601), "MINE", "hers", "ann@LAB.TEST", ("migration", "storage")]
     assert entry.secret == "5ec3e7"
     assert entry.caller == user("ann@LAB.TEST", "kerberos")
     assert (entry.peer.kind, entry.peer.fingerprint) == (PeerKind.DOMAIN, certificates.fingerprint(THEIRS))
@@ -84,7 +84,7 @@ def test_a_ticket_is_used_as_it_is(world: World) -> None:
 def test_a_known_host_is_sought_where_it_was(world: World) -> None:
     world.peers.add(Peer("kvm2", "10.0.0.2", 7000, THEIRS, certificates.fingerprint(THEIRS), ("*",), 0.0, "root"))
     assert world.enter(user("ann@LAB.TEST", "kerberos"), "hers").peer.kind is PeerKind.PAIRED
-    assert world.asked[0] == Place("kvm2", "10.0.0.2", 7000)
+    assert world.asked[0] == SignInHost("kvm2", "10.0.0.2", 7000)
     assert world.asked[-1] == ("migration",)
 
 

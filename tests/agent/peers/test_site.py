@@ -27,6 +27,7 @@ from vmferry.core.policy.settings import HostSettings
 from vmferry.identity import site
 from vmferry.identity.certificates import write
 from vmferry.identity.peer import PeerClient
+from vmferry.net import tls
 from vmferry.store.peers import Peer, PeerKind
 
 if TYPE_CHECKING:
@@ -246,26 +247,17 @@ def test_one_that_takes_no_part(kvm1: "Node", kvm2: "Node", authority: Authority
 
 
 def test_trust_that_is_taken_back_counts_on_open_connections(kvm1: "Node", kvm2: "Node", authority: Authority) -> None:
-    import http.client
-    from contextlib import closing
-
     for node in (kvm1, kvm2):
         join(node, authority)
     client = PeerClient(kvm1.config, find(kvm1, kvm2))
     client._peer = client._bond._peer = Peer(**{**_fields(client._peer), "name": "localhost"})  # type: ignore[attr-defined]
     client._bond.server_name = "localhost"
-    with closing(http.client.HTTPConnection("127.0.0.1")) as connection:
-        connection.sock = client._connect()
-        connection.request("GET", "/api/v1/peer/hello")
-        first = connection.getresponse()
-        assert (first.status, first.read() != b"") == (200, True)
+    with client._connect() as connection:
+        assert connection.request("GET", "/peer/hello")["name"] == "kvm2"
         kvm2.client.set_trust(TrustRequest(certificates=Authority().pem))
-        connection.request("GET", "/api/v1/peer/hello")
-        second = connection.getresponse()
-        assert (second.status, second.read() != b"") == (403, True)
+        refused(codes.NOT_PAIRED, lambda: connection.request("GET", "/peer/hello"))
         kvm2.client.remove_trust()
-        connection.request("GET", "/api/v1/peer/hello")
-        assert connection.getresponse().status == 403
+        refused(codes.NOT_PAIRED, lambda: connection.request("GET", "/peer/hello"))
     assert kvm2.client.hosts() == []
 
 
@@ -401,7 +393,7 @@ def test_files_that_are_damaged_keep_no_daemon_from_starting(
     trusted = site.trust(kvm1.config)
     assert trusted is not None
     with pytest.raises(ssl.SSLError):
-        site.context(trusted, site.chain_file(kvm1.config), kvm1.identity.key_file, server=True)
+        site.prepare(tls.server(trusted.authorities), site.chain_file(kvm1.config), kvm1.identity.key_file)
 
 
 def test_who_may_change_it(kvm1: "Node", authority: Authority) -> None:

@@ -11,6 +11,7 @@ from vmferry.core.messages.api import PINNED
 from vmferry.identity import kerberos, site
 from vmferry.identity.certificates import Identity
 from vmferry.identity.peer import ALPN
+from vmferry.net import tls
 from vmferry.store.peers import PeerKind, Peers
 
 log = logging.getLogger("vmferry.agent")
@@ -64,24 +65,18 @@ class Contexts:
         return self._pinned if hello.server_name == PINNED else self._public
 
     def _paired(self) -> ssl.SSLContext:
-        made = self._context(ALPN, self._identity.certificate_file)
-        made.verify_mode = ssl.CERT_REQUIRED
-        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         certificates = "".join(peer.certificate for peer in self._peers.all() if peer.kind is not PeerKind.SITE)
-        if certificates:
-            made.load_verify_locations(cadata=certificates)
-        return made
+        return self._context(ALPN, self._identity.certificate_file, certificates)
 
     def _vouched(self) -> ssl.SSLContext | None:
         trusted, chain = site.trust(self._config), site.chain_file(self._config)
         if trusted is None or not chain.exists():
             return None
         try:
-            made = site.context(trusted, chain, self._identity.key_file, server=True, kind=SiteContext)
+            made = site.prepare(tls.server_of(SiteContext, trusted.authorities), chain, self._identity.key_file)
         except OSError as error:
             log.error("hosts of the site cannot be served: %s cannot be used (%s)", chain, error)
             return None
-        assert isinstance(made, SiteContext)
         made.trust = trusted.digest
         return made
 
@@ -93,13 +88,11 @@ class Contexts:
             log.error("%s cannot be used: %s", chain, error)
             return self._pinned
 
-    def _context(self, protocol: str, certificate: Path) -> ssl.SSLContext:
-        context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
+    def _context(self, protocol: str, certificate: Path, clients: str | None = None) -> ServerContext:
+        context = tls.server_of(ServerContext, clients)
         context.load_cert_chain(certificate, self._identity.key_file)
         context.binding = kerberos.binding(ssl.PEM_cert_to_DER_cert(_first(certificate.read_text())))
         context.set_alpn_protocols([protocol])
-        context.num_tickets = 0  # a resumed session would not be checked against the pairings of today
         return context
 
 

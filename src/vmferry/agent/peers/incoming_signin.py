@@ -14,7 +14,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.ad.pac import DelegationInfo, LogonInfo
 from vmferry.core.errors import AccessError, UsageError
-from vmferry.core.hostport import host_port
+from vmferry.core.hostport import bracketed, host_port
 from vmferry.core.messages.offer import Proposal
 from vmferry.core.messages.signin import Service, SignedIn, SignIn
 from vmferry.core.policy.settings import Authentication
@@ -225,7 +225,7 @@ class SignIns:
                 raise self._wrong(request, "the certificate that it names is not its own")
         except (ValueError, binascii.Error) as error:
             raise UsageError(codes.BAD_REQUEST, detail=f"its certificate or proof is unusable ({error})") from error
-        here = f"[{address}]" if ":" in address else address
+        here = bracketed(address)
         reach = request.reach
         where, port = host_port(here + reach if reach.startswith(":") else reach or here, PORT)
         known = self.peers.get(request.name)

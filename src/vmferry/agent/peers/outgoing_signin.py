@@ -19,7 +19,7 @@ from vmferry.core.policy.settings import Authentication, HostSettings
 from vmferry.identity import kerberos, signin
 from vmferry.identity.certificates import fingerprint
 from vmferry.identity.kerberos import HostKeys
-from vmferry.identity.signin import Place
+from vmferry.identity.signin import SignInHost
 from vmferry.store.peers import Peer, PeerKind, Peers
 from vmferry.store.settings import Settings
 
@@ -140,12 +140,12 @@ class Entrance:
             raise AccessError(codes.PASSWORD_NEEDED, user=user, host=destination)
         return user, credential.text
 
-    def _place(self, destination: str) -> Place:
+    def _place(self, destination: str) -> SignInHost:
         known = self.peers.get(destination)
         if known is not None:
-            return Place(known.name, known.address, known.port)
+            return SignInHost(known.name, known.address, known.port)
         name, port = host_port(destination, PORT)
-        return Place(name, name, port)
+        return SignInHost(name, name, port)
 
     def _principal(self, settings: HostSettings, caller: Caller, destination: str) -> str:
         r"""Say who a user of this host is in the domain.

@@ -16,6 +16,7 @@ from vmferry.core.messages.siteapi import Authority, CertificateRequest, HostCer
 from vmferry.identity import certificates, site
 from vmferry.identity.certificates import Identity, write
 from vmferry.identity.site import Certificate, Trust
+from vmferry.net import tls
 from vmferry.store.peers import PeerKind
 
 log = logging.getLogger("vmferry.agent")
@@ -165,7 +166,10 @@ class Site:
             file = file.with_name("site.pem.new")
             write(file, chain)
         try:
-            client, server = (site.context(trusted, file, self._identity.key_file, server=end) for end in (False, True))
+            client, server = (
+                site.prepare(made(trusted.authorities), file, self._identity.key_file)
+                for made in (tls.client, tls.server)
+            )
             found = certificates.parsed_all(file.read_bytes())[0]
             name = site.check(found.public_bytes(serialization.Encoding.DER), self._config.name).name
             _shake(client, server, name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UnreachableError, UsageError
-from vmferry.core.hostport import host_port
+from vmferry.core.hostport import bracketed, host_port
 from vmferry.core.redaction import is_secret, redacted
 from vmferry.identity import site
 from vmferry.identity.origin import SiteHost
@@ -68,7 +68,7 @@ class SiteHosts:
         if trusted is None or trusted.digest != origin.trust:  # changed since the connection was made
             raise AccessError(codes.NOT_PAIRED, host=self.config.name)
         found = site.check(origin.certificate, origin.address)
-        here = f"[{origin.address}]" if ":" in origin.address else origin.address
+        here = bracketed(origin.address)
         address, port = host_port(here + reach if reach.startswith(":") else reach or here, PORT)
         return self._met(trusted, found, address, port)
 

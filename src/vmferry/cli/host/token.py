@@ -9,6 +9,7 @@ from vmferry.cli.terminal.output import moment, show_list, show_secret
 from vmferry.cli.terminal.units import parse_span, parsed
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
+from vmferry.core.hostport import bracketed
 from vmferry.core.messages.api import TokenRequest
 from vmferry.core.redaction import token_identifier
 
@@ -50,7 +51,7 @@ def create(cli: CommandLine, role: str, expires_in: float, name: str | None) -> 
         first = error.errors()[0]
         raise UsageError(codes.BAD_REQUEST, detail=f"{first['loc'][0]}: {first['msg']}") from error
     made = cli.client().create_token(request)
-    address = f"[{made.address}]" if ":" in made.address else made.address
+    address = bracketed(made.address)
     port = "" if made.port == 6601 else f":{made.port}"
     cli.message(
         f"Valid until {moment(made.expires_at)}. Where it is to be used, run this command, which asks for it:\n"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from vmferry.core import codes
 from vmferry.core.errors import AccessError
+from vmferry.net import tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +43,9 @@ def context(credentials: Credentials, *, server: bool) -> ssl.SSLContext:
     Raises:
         ssl.SSLError: a certificate or the key is none.
     """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
-    made.minimum_version = ssl.TLSVersion.TLSv1_3
-    made.check_hostname = False
-    made.verify_mode = ssl.CERT_REQUIRED
     # The peer's certificate is the trust anchor itself, whether or not it says that it may sign others.
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    made.load_verify_locations(cadata=credentials.peer_certificate)
-    if server:
-        # Tickets would go the wrong way on a one-way connection, and lie there unread: a close would become a reset.
-        made.num_tickets = 0
+    peer = credentials.peer_certificate
+    made = tls.server(peer) if server else tls.client(peer, names=False)
     _load(made, credentials)
     return made
 
