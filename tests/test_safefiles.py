@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -195,3 +196,45 @@ def test_a_number_that_is_used_again_is_another_file(tmp_path: Path) -> None:
             (tmp_path / "disk").unlink()
         safefiles.sync(folder)
         assert safefiles.real(folder) == str(tmp_path)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "one"
+    (tmp_path / "one.part").symlink_to(tmp_path / "elsewhere")  # of a write that was cut off, or of somebody else
+    synced: list[str] = []
+    sync = os.fsync
+
+    def watched(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    safefiles.write(path, "first")
+    assert path.read_text() == "first"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert synced == [str(tmp_path / "one.part"), str(tmp_path)]
+    assert not (tmp_path / "elsewhere").exists()
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        safefiles.write(path, "second")
+    assert path.read_text() == "first"
+
+
+def test_files_are_put_in_place_by_one_function() -> None:
+    """Another one would forget to sync the folder."""
+    source = Path(safefiles.__file__).parent
+    others = {
+        str(path.relative_to(source))
+        for path in source.rglob("*.py")
+        if re.search(r'with_(name|suffix)\(.*\.(new|part)"', path.read_text())
+    }
+    assert others == {
+        "agent/peers/site.py",  # a file to try a certificate with
+        "lab/image.py",
+        "lab/tree.py",
+        "safefiles.py",
+    }

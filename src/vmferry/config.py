@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
+from vmferry.core.message import fault
 from vmferry.core.messages.api import NAME
 
 DEFAULT_PATH = Path("/etc/vmferry/vmferry.toml")
@@ -249,9 +250,7 @@ def load(path: Path | None = None) -> Config:
     try:
         return Config(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(codes.CONFIG_INVALID, path=str(file), why=f"{where}: {first['msg']}") from error
+        raise UsageError(codes.CONFIG_INVALID, path=str(file), why=fault(error)) from error
 
 
 def reference() -> str:

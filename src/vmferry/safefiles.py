@@ -178,6 +178,35 @@ def remove(folder: int, name: str, made: Identity) -> bool:
     return True
 
 
+def write(path: Path, text: str) -> None:
+    """Put a whole file (mode 0600) in the place of what was there; on disk when this returns.
+
+    Whoever reads it finds the old content or the new one, whole, also after a power failure. The folder must be one
+    that nobody else writes to.
+
+    Raises:
+        OSError: it cannot be written; what was there is there still.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_path(path.parent)
+
+
+def sync_path(folder: Path) -> None:
+    """Have the names in a folder that nobody else writes to outlive a power failure."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sync(folder: int) -> None:
     """Have the names in a folder outlive a power cut."""
     handle = os.open(f"/proc/self/fd/{folder}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

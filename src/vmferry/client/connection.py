@@ -17,7 +17,7 @@ from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, InternalError, UnreachableError, VmferryError
 from vmferry.core.hostport import bracketed
-from vmferry.core.message import load
+from vmferry.core.message import fault, load
 from vmferry.core.redaction import redacted_path
 from vmferry.net import localsockets, tls
 
@@ -149,9 +149,8 @@ class ApiConnection:
         try:
             return kind.model_validate(value)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in (kind.__name__, *first["loc"]))
-            raise self._strange(f"with data that cannot be read ({where}: {first['msg']})") from error
+            why = f"{kind.__name__} {fault(error)}"
+            raise self._strange(f"with data that cannot be read ({why})") from error
 
     def _strange(self, what: str) -> InternalError:
         return InternalError(codes.INTERNAL, why=f"{self._address} answered {what}, which vmferryd does not do")

@@ -11,8 +11,8 @@ Two hosts need not have the same release. Therefore:
 
 import json
 from base64 import b64decode
-from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -161,11 +161,17 @@ def read(kind: type[Kind], value: Any, host: str) -> Kind:
         raise InternalError(codes.PROTOCOL, why=f"{kind.__name__} {fault(error)}") from error
 
 
-def fault(error: ValidationError) -> str:
-    """Return what is wrong with a message first, without the value: that may be a secret."""
+class _Invalid(Protocol):
+    """An error of pydantic's, or of FastAPI's."""
+
+    def errors(self) -> Sequence[Any]: ...
+
+
+def fault(error: _Invalid) -> str:
+    """Return which field is wrong first and what is wrong with it, without the value: that may be a secret."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}"
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
 def unknown(errors: Iterable[Any]) -> str | None:

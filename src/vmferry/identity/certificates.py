@@ -1,7 +1,6 @@
 """Self-signed certificates: a host is known by the fingerprint of its own, by nothing else."""
 
 import hashlib
-import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from vmferry import safefiles
 from vmferry.config import Config
 from vmferry.net import tls
 
@@ -157,8 +157,8 @@ def host_identity(config: Config) -> Identity:
         config.state_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         certificate, key = create(config.name)
         # The certificate comes last: where it is, the key is whole.
-        write(key_file, key)
-        write(certificate_file, certificate)
+        safefiles.write(key_file, key)
+        safefiles.write(certificate_file, certificate)
     certificate = certificate_file.read_text("ascii")
     return Identity(
         name=config.name,
@@ -167,18 +167,6 @@ def host_identity(config: Config) -> Identity:
         certificate_file=certificate_file,
         key_file=key_file,
     )
-
-
-def write(path: Path, text: str) -> None:
-    """Put a whole file in place, for the owner only, and on disk."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def prove(key: Path, data: bytes) -> bytes:

@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pydantic import BaseModel, ConfigDict
 
+from vmferry import safefiles
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, Code, UsageError
 from vmferry.identity import certificates
-from vmferry.identity.certificates import write
 from vmferry.net.tls import Context
 from vmferry.store.peers import Peer, PeerKind
 
@@ -110,7 +110,7 @@ def set_trust(config: Config, wanted: Trust | None) -> None:
     if wanted is None:
         _trust_file(config).unlink(missing_ok=True)
     else:
-        write(_trust_file(config), wanted.model_dump_json())
+        safefiles.write(_trust_file(config), wanted.model_dump_json())
 
 
 def _trust_file(config: Config) -> Path:

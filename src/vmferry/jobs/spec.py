@@ -10,6 +10,7 @@ from typing import IO
 
 from pydantic import BaseModel, ConfigDict
 
+from vmferry import safefiles
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, VmferryError
 from vmferry.core.job import Role, folder_name
@@ -74,9 +75,9 @@ def save(state_folder: Path, spec: Spec) -> None:
     """Write the spec and the job key, each whole or not at all."""
     place = folder(state_folder, spec.job)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(place / "key", spec.grant.job_key)
-    _write(place / "ends", f"{spec.source_fingerprint} {spec.destination_fingerprint}")
-    _write(place / "spec.json", spec.model_dump_json())
+    safefiles.write(place / "key", spec.grant.job_key)
+    safefiles.write(place / "ends", f"{spec.source_fingerprint} {spec.destination_fingerprint}")
+    safefiles.write(place / "spec.json", spec.model_dump_json())
 
 
 def size(state_folder: Path, job: str) -> int:
@@ -213,13 +214,3 @@ def prune(state_folder: Path, before: float) -> None:
         kept = any((place.parent / name).exists() for name in ("spec.json", _LEFT))
         if not kept and place.stat().st_mtime < before:
             forget(state_folder, place.parent.name, key=True)
-
-
-def _write(place: Path, text: str) -> None:
-    draft = place.with_suffix(".new")
-    handle = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(place)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from vmferry import safefiles
 from vmferry.core import codes
 from vmferry.core.errors import InternalError
 from vmferry.core.text import printable
@@ -79,7 +80,7 @@ class StartLock:
             if not self._draft.exists():
                 self.prepare()
             self._draft.rename(self.path)
-            self._sync()
+            safefiles.sync_path(self.folder)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -89,7 +90,7 @@ class StartLock:
             self._draft.unlink(missing_ok=True)
             if self.held:
                 self.path.unlink()
-                self._sync()
+                safefiles.sync_path(self.folder)
         except OSError as error:
             log.warning("%s cannot be removed yet, so libvirt refuses to start the VM: %s", self.path, error)
 
@@ -102,13 +103,6 @@ class StartLock:
         except OSError:
             return None
         return lines[1] if len(lines) == 2 else None
-
-    def _sync(self) -> None:
-        handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
     def _failed(self, error: OSError) -> InternalError:
         why = error.strerror or str(error)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from vmferry import safefiles
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError
 from vmferry.lab import domain, layout, network, root
@@ -177,7 +177,7 @@ class Controller(Machine):
         for file in (*(self.passwords / person.name for person in self.domain.people), self._trust):
             if not file.exists():
                 # An upper-case letter, a lower-case letter, a digit and a mark, which the domain requires.
-                _write_secret(file, f"Aa1-{secrets.token_urlsafe(24)}\n")
+                safefiles.write(file, f"Aa1-{secrets.token_urlsafe(24)}\n")
         level = f"ad dc functional level = {self._level}\n" if self.release != _OLD else ""
         (self.home / "samba-etc" / "smb.conf").write_text(
             _SAMBA.format(host=self.name.upper(), domain=self.domain, level=level)
@@ -232,15 +232,6 @@ class Controller(Machine):
             ],
         }
         return json.dumps(wanted, indent=2)
-
-
-def _write_secret(file: Path, text: str) -> None:
-    """Write a file that only its owner can read at any time."""
-    draft = file.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:  # noqa: PTH123
-        opened.write(text)
-    draft.rename(file)
 
 
 _FOLDERS = {

@@ -25,9 +25,9 @@ from vmferry.core.messages.api import KnownVerdict, TokenRequest
 from vmferry.core.messages.siteapi import TrustRequest
 from vmferry.core.policy.settings import HostSettings
 from vmferry.identity import site
-from vmferry.identity.certificates import write
 from vmferry.identity.peer import PeerClient
 from vmferry.net import tls
+from vmferry.safefiles import write
 from vmferry.store.peers import Peer, PeerKind
 
 if TYPE_CHECKING:

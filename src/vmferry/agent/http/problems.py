@@ -2,8 +2,6 @@
 
 import logging
 import secrets
-from collections.abc import Sequence
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -41,7 +39,7 @@ def install(app: FastAPI, host: str) -> None:
         needed = message.unknown(error.errors()) if request.url.path.startswith(HOST_TO_HOST) else None
         if needed is not None:
             return response(PreflightError(codes.RELEASE_OLDER, host=host, what=needed))
-        return response(UsageError(codes.BAD_REQUEST, detail=_sentence(error.errors())))
+        return response(UsageError(codes.BAD_REQUEST, detail=message.fault(error)))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -71,10 +69,3 @@ def _allowed(request: Request) -> list[str]:
     paths = request.app.openapi()["paths"].items()
     alike = (operations for path, operations in paths if compile_path(path)[0].match(request.url.path))
     return sorted({method.upper() for operations in alike for method in operations})
-
-
-def _sentence(errors: Sequence[Any]) -> str:
-    """Name the first wrong field and what is wrong with it; never its value, which may be a secret."""
-    first = errors[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
-    return f"{where}: {first['msg']}" if where else str(first["msg"])

@@ -1,13 +1,13 @@
 """Nonces by which a source shows that both hosts see the same storage: drawn here, each for one time."""
 
 import json
-import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from vmferry import safefiles
 from vmferry.core.messages.offer import Artifact
 from vmferry.hypervisor.storage import proofs
 
@@ -92,13 +92,4 @@ def _prefix(job: str) -> str:
 
 def _note(record: Path, places: list[str]) -> None:
     record.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
-    handle = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        json.dump(places, file)
-        file.flush()
-        os.fsync(file.fileno())
-    folder = os.open(record.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    safefiles.write(record, json.dumps(places))

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 from cryptography.hazmat.primitives import hashes, serialization
 
+from vmferry import safefiles
 from vmferry.agent.services import Stores
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.messages.siteapi import Authority, CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
 from vmferry.identity import certificates, site
-from vmferry.identity.certificates import Identity, write
+from vmferry.identity.certificates import Identity
 from vmferry.identity.site import Certificate, Trust
 from vmferry.net import tls
 from vmferry.store.peers import PeerKind
@@ -132,7 +133,7 @@ class Site:
         trusted = site.trust(self._config)
         if trusted is not None:
             self._prove(trusted, chain)
-        write(site.chain_file(self._config), chain)
+        safefiles.write(site.chain_file(self._config), chain)
         self._changed()
         log.info("%s installed the certificate %s of %s", by, found.fingerprint, found.issuer)
         return _shown(found)
@@ -164,7 +165,7 @@ class Site:
         file = site.chain_file(self._config)
         if chain is not None:
             file = file.with_name("site.pem.new")
-            write(file, chain)
+            safefiles.write(file, chain)
         try:
             client, server = (
                 site.prepare(made(trusted.authorities), file, self._identity.key_file)

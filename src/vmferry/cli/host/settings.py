@@ -16,6 +16,7 @@ from vmferry.cli.terminal.output import show
 from vmferry.cli.terminal.units import parsed
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
+from vmferry.core.message import fault
 from vmferry.core.messages.api import Applied, SettingsAnswer
 from vmferry.core.options import Performance
 from vmferry.core.policy.settings import (
@@ -197,9 +198,7 @@ def _read(file: str) -> SettingsFile:
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
         return SettingsFile.model_validate(tomllib.loads(text))
     except ValidationError as error:
-        first = error.errors()[0]
-        why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-        raise UsageError(codes.SETTINGS_FILE, path=file, why=why) from error
+        raise UsageError(codes.SETTINGS_FILE, path=file, why=fault(error)) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         why = (isinstance(error, OSError) and error.strerror) or str(error)
         raise UsageError(codes.SETTINGS_FILE, path=file, why=why) from error

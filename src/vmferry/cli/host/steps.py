@@ -17,6 +17,7 @@ from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, PreflightError, UsageError
 from vmferry.core.hostport import host_port
+from vmferry.core.message import fault
 from vmferry.core.messages.api import PairedHost, PairTest
 from vmferry.core.messages.siteapi import TrustRequest
 from vmferry.core.policy.networks import Local, Network, choose
@@ -204,9 +205,7 @@ class Steps:
         try:
             change = SettingsChange(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            detail = f"{' '.join(str(part) for part in first['loc'])}: {first['msg']}"
-            raise UsageError(codes.BAD_REQUEST, detail=detail) from error
+            raise UsageError(codes.BAD_REQUEST, detail=fault(error)) from error
         if self._later:
             answer = self._client.try_settings(SettingsChange(**self._pending | values))
             self._pending |= values  # it was not refused

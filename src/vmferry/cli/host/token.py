@@ -10,6 +10,7 @@ from vmferry.cli.terminal.units import parse_span, parsed
 from vmferry.core import codes
 from vmferry.core.errors import UsageError
 from vmferry.core.hostport import bracketed
+from vmferry.core.message import fault
 from vmferry.core.messages.api import TokenRequest
 from vmferry.core.redaction import token_identifier
 
@@ -48,8 +49,7 @@ def create(cli: CommandLine, role: str, expires_in: float, name: str | None) -> 
     try:
         request = TokenRequest.model_validate({"role": role, "expires_in": int(expires_in), "name": name})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(codes.BAD_REQUEST, detail=f"{first['loc'][0]}: {first['msg']}") from error
+        raise UsageError(codes.BAD_REQUEST, detail=fault(error)) from error
     made = cli.client().create_token(request)
     address = bracketed(made.address)
     port = "" if made.port == 6601 else f":{made.port}"

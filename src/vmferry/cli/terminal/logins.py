@@ -19,9 +19,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vmferry import safefiles
 from vmferry.client import Client
 from vmferry.core import codes
 from vmferry.core.errors import AccessError
+from vmferry.core.message import fault
 
 
 class SavedLogin(BaseModel):
@@ -81,8 +83,7 @@ def load() -> dict[str, SavedLogin]:
     except OSError as error:
         raise _wrong(error.strerror or str(error)) from error
     except ValidationError as error:
-        first = error.errors()[0]  # its message does not contain the value, which may be a secret
-        raise _wrong(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+        raise _wrong(fault(error)) from error
     except ValueError as error:
         raise _wrong(str(error)) from error
 
@@ -100,14 +101,9 @@ def save(logins: dict[str, SavedLogin]) -> None:
         lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
         tables.append("\n".join([f"[{json.dumps(name)}]", *lines]) + "\n")
     file = path()
-    part = file.with_name(f"{file.name}.part")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            opened.write("\n".join(tables))
-        part.replace(file)
+        safefiles.write(file, "\n".join(tables))
     except OSError as error:
         raise _wrong(error.strerror or str(error)) from error
 

@@ -5,7 +5,6 @@ newer one as it judged the first. What it does not take over is kept in a file a
 """
 
 import base64
-import os
 import shlex
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from vmferry import safefiles
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import UsageError, VmferryError
@@ -221,7 +221,7 @@ def _keep(state_folder: Path, work: Spec, newer: Definition, why: str) -> str:
     path = folder / f"{work.job}.xml"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        _write(path, newer.xml)
+        safefiles.write(path, newer.xml)
     except OSError as error:
         where = f"it could not be kept ({error.strerror})"
     else:
@@ -230,12 +230,3 @@ def _keep(state_folder: Path, work: Spec, newer: Definition, why: str) -> str:
     return (
         f"the definition of {vm} was changed while it was copied, and {peer} has the older one ({why}): {where}{start}"
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that only root may read: a definition can hold passwords."""
-    handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
