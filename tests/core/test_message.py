@@ -29,7 +29,7 @@ def _messages() -> list[type[Message]]:
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Message) and kind not in (Message, WorkerMessage)
     }
-    return sorted(found, key=lambda kind: kind.__name__)
+    return sorted(found, key=lambda kind: (kind.__name__, kind.__module__))
 
 
 MESSAGES = _messages()
@@ -52,7 +52,9 @@ def _inner(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _inner(part)
 
 
-MODELS = sorted(set().union(*(_models(kind, set()) for kind in MESSAGES)), key=lambda kind: kind.__name__)
+MODELS = sorted(
+    set().union(*(_models(kind, set()) for kind in MESSAGES)), key=lambda kind: (kind.__name__, kind.__module__)
+)
 
 
 def _sample(annotation: Any, text: str) -> Any:
