@@ -21,7 +21,6 @@ _ALLOWED = {
     "transfer/worker/commit.py::Commit": _RUN,
     "jobs/control.py::ControlServer": _RUN,
     "transfer/worker/definition.py::_keep": _STATE,
-    "transfer/worker/definition.py::_write": _STATE,
     "transfer/worker/endpoint.py::Endpoint": _RUN,
     "transfer/worker/main.py::_alone": _STATE,
     "transfer/disks/originals.py::_identity": "only told which file it is (O_PATH)",
