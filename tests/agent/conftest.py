@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.store.steps import walk
 
-from vmferry.agent.auditlog.log import Trail
+from vmferry.agent.auditlog.log import AuditLog
 from vmferry.agent.daemon import Daemon
 from vmferry.agent.http import server
-from vmferry.agent.peers.credssp import CredSsps
+from vmferry.agent.peers.credssp import CredSspSignIns
 from vmferry.agent.peers.incoming_signin import SignIns
 from vmferry.agent.services import Services, Stores
 from vmferry.client import Client
@@ -80,7 +80,7 @@ WARNING = Finding.warns(codes.SAME_HOSTNAME, ("kvm", "kvm"), source="kvm1", host
 if TYPE_CHECKING:
     from tests.agent.world import World
 
-    from vmferry.agent.moves.outgoing import Moves
+    from vmferry.agent.moves.outgoing import OutgoingMoves
 
 
 def report(vm: str) -> Report:
@@ -295,7 +295,7 @@ class Node:
             self.made.reports.clear()  # queues belong to one loop
             self._stop = asyncio.Event()
             made = self.made
-            self.trail = Trail(self.config.audit_log)  # a daemon that starts knows nothing of its log but the file
+            self.trail = AuditLog(self.config.audit_log)  # a daemon that starts knows nothing of its log but the file
             keys = HostKeys(self.config.keytab, self.config.name)
             sign_ins = SignIns(self.config, self.stores.peers, self.stores.settings, keys, self.stores.jobs)
             services = Services(
@@ -312,7 +312,7 @@ class Node:
                 probes=made,
                 bandwidths=made,
                 sign_ins=sign_ins,
-                credssp=CredSsps(sign_ins),
+                credssp=CredSspSignIns(sign_ins),
                 keys=keys,
                 domains=_no_domains,
                 group_sid=lambda group: {"@ops@LAB.TEST": "S-1-5-21-1-2-3-1200"}[group],
@@ -439,7 +439,7 @@ def world(tmp_path: Path) -> "World":
 
 
 @pytest.fixture
-def moves(tmp_path: Path, world: "World") -> "Iterator[Moves]":
+def moves(tmp_path: Path, world: "World") -> "Iterator[OutgoingMoves]":
     """What moves that VM."""
     from tests.agent.world import of
 

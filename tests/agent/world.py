@@ -43,8 +43,8 @@ from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
 
 pytest.importorskip("libvirt")
-from vmferry.agent.moves.outgoing import Moves
-from vmferry.agent.moves.precheck import Prospects
+from vmferry.agent.moves.outgoing import OutgoingMoves
+from vmferry.agent.moves.precheck import Precheck
 
 ANN = Caller(name="ann", host="kvm1", method="unix")
 KVM2 = Peer("kvm2", "10.91.0.2", 6601, "PEM", "f2", ("*",), 0.0, "root")
@@ -166,7 +166,7 @@ class World:
 
 
 @contextmanager
-def of(folder: Path, world: World) -> Iterator[Moves]:
+def of(folder: Path, world: World) -> Iterator[OutgoingMoves]:
     """Give what moves the VM of a world, which begins with nothing else."""
     addresses = [Local("10.91.0.1", 24, "mgmt"), Local("10.92.0.1", 24, "mig")]
     config = Config(name="kvm1", state_folder=folder, run_folder=folder / "run")
@@ -179,7 +179,7 @@ def of(folder: Path, world: World) -> Iterator[Moves]:
         settings = Settings(database)
         settings.save(ON)
         jobs, admissions = Jobs(database, "kvm1"), Admissions(database, "kvm1")
-        prospects = Prospects(
+        prospects = Precheck(
             config=config,
             jobs=jobs,
             admissions=admissions,
@@ -192,14 +192,14 @@ def of(folder: Path, world: World) -> Iterator[Moves]:
             client=lambda _config, _peer: made,
             reach=world.reach,
         )
-        yield Moves(config, jobs, admissions, settings, launcher=made, prospects=prospects)
+        yield OutgoingMoves(config, jobs, admissions, settings, launcher=made, prospects=prospects)
 
 
-def found(moves: Moves, options: MoveOptions | None = None) -> list[str]:
+def found(moves: OutgoingMoves, options: MoveOptions | None = None) -> list[str]:
     return [finding.code for finding in moves.prospects.check("web01", "kvm2", options or MoveOptions(), ANN).findings]
 
 
-def another(moves: Moves, job: str, *, storage: bool = True) -> str:
+def another(moves: OutgoingMoves, job: str, *, storage: bool = True) -> str:
     """Let this host take part in one more move."""
     moves.jobs.create(job, Role.DESTINATION, f"vm-{job}", "kvm3", ANN, {})
     assert moves.admissions.ask(job, storage=storage, limits=MoveLimits(moves=9, storage=9)) is None

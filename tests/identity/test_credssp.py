@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, VmferryError
-from vmferry.identity.credssp import STEPS, Acceptor
+from vmferry.identity.credssp import STEPS, CredSspAcceptor
 
 pytest.importorskip("spnego")
 pytest.importorskip("krb5")
@@ -22,12 +22,12 @@ class Keys:
         return object()
 
 
-def acceptor() -> Acceptor:
+def acceptor() -> CredSspAcceptor:
     keys: Any = Keys()
-    return Acceptor(keys, "kvm2", b"tls-server-end-point:x")
+    return CredSspAcceptor(keys, "kvm2", b"tls-server-end-point:x")
 
 
-def feed(one: Acceptor, tokens: list[bytes]) -> None:
+def feed(one: CredSspAcceptor, tokens: list[bytes]) -> None:
     """Send tokens until one is refused; whatever comes, it is not complete, and only our own errors come of it."""
     for token in tokens[:STEPS]:
         try:
@@ -46,7 +46,7 @@ def test_what_is_no_tls(tokens: list[bytes]) -> None:
 class Client:
     """Speaks the TLS inside CredSSP's messages, and anything inside that."""
 
-    def __init__(self, one: Acceptor) -> None:
+    def __init__(self, one: CredSspAcceptor) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -17,7 +17,7 @@ from vmferry.identity.origin import (
     DomainUser,
     LocalUser,
     Origin,
-    Policy,
+    RolePolicy,
     SiteHost,
     Stranger,
     TokenUser,
@@ -56,8 +56,8 @@ class Known:
         return PEER
 
 
-def policy(tmp_path: Path, **settings: Any) -> Policy:
-    return Policy(Config(name="kvm1", state_folder=tmp_path), HostSettings(**settings), dict)
+def policy(tmp_path: Path, **settings: Any) -> RolePolicy:
+    return RolePolicy(Config(name="kvm1", state_folder=tmp_path), HostSettings(**settings), dict)
 
 
 @pytest.mark.parametrize(("origin", "audience", "name", "method", "address"), KINDS, ids=IDS)

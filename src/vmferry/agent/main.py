@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vmferry import config as configuration
-from vmferry.agent.auditlog.log import Trail
+from vmferry.agent.auditlog.log import AuditLog
 from vmferry.agent.daemon import Daemon
 from vmferry.agent.http.app import document
 from vmferry.agent.moves.launcher import Launcher
@@ -79,19 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compose(config: Config) -> Services:
     """Put the parts of this host together."""
     # libvirt is needed to serve, but not to print documents.
-    from vmferry.agent.doctor.doctor import Diagnostician
-    from vmferry.agent.doctor.facts import Look
+    from vmferry.agent.doctor.doctor import Doctor
+    from vmferry.agent.doctor.facts import HostFacts
     from vmferry.agent.measure import reachability
     from vmferry.agent.measure.bandwidth import Bandwidths
-    from vmferry.agent.measure.lock import Quiet
-    from vmferry.agent.moves.incoming import Arrivals
-    from vmferry.agent.moves.outgoing import Moves
-    from vmferry.agent.moves.precheck import Prospects
+    from vmferry.agent.measure.lock import MeasurementLock
+    from vmferry.agent.moves.incoming import IncomingMoves
+    from vmferry.agent.moves.outgoing import OutgoingMoves
+    from vmferry.agent.moves.precheck import Precheck
     from vmferry.agent.moves.prediction import Forecaster
-    from vmferry.agent.peers.credssp import CredSsps
+    from vmferry.agent.peers.credssp import CredSspSignIns
     from vmferry.agent.peers.domain import Domain
     from vmferry.agent.peers.incoming_signin import SignIns
-    from vmferry.agent.peers.outgoing_signin import Entrance
+    from vmferry.agent.peers.outgoing_signin import OutgoingSignIn
     from vmferry.hypervisor.activity import Activities
     from vmferry.hypervisor.domains import Domains
     from vmferry.hypervisor.inventory import Inventory
@@ -115,12 +115,12 @@ def compose(config: Config) -> Services:
     launcher = Launcher(config)
     snapshots = Snapshots(config)
     site_hosts = SiteHosts(config, stores.peers)
-    quiet = Quiet(config.name, stores.jobs)
+    quiet = MeasurementLock(config.name, stores.jobs)
     reach = functools.partial(reachability.reach, quiet=quiet)
     bandwidths = Bandwidths(config, stores.settings, quiet, identity.fingerprint)
-    trail = Trail(config.audit_log)
-    entrance = Entrance(config, identity.certificate, stores.peers, stores.settings, keys, explain=domain.explain)
-    prospects = Prospects(
+    trail = AuditLog(config.audit_log)
+    entrance = OutgoingSignIn(config, identity.certificate, stores.peers, stores.settings, keys, explain=domain.explain)
+    prospects = Precheck(
         config=config,
         jobs=stores.jobs,
         admissions=stores.admissions,
@@ -134,7 +134,7 @@ def compose(config: Config) -> Services:
         sign_in=entrance.enter,
         reach=reach,
     )
-    outgoing = Moves(
+    outgoing = OutgoingMoves(
         config=config,
         jobs=stores.jobs,
         admissions=stores.admissions,
@@ -143,7 +143,7 @@ def compose(config: Config) -> Services:
         prospects=prospects,
         trail=trail,
     )
-    incoming = Arrivals(
+    incoming = IncomingMoves(
         config=config,
         jobs=stores.jobs,
         admissions=stores.admissions,
@@ -153,11 +153,11 @@ def compose(config: Config) -> Services:
         launcher=launcher,
         fingerprint=identity.fingerprint,
     )
-    doctor = Diagnostician(
+    doctor = Doctor(
         config=config,
         peers=stores.peers,
         settings=stores.settings,
-        look=Look(config, stores.settings, snapshots, launcher),
+        look=HostFacts(config, stores.settings, snapshots, launcher),
         reach=reach,
     )
     sign_ins = SignIns(config, stores.peers, stores.settings, keys, stores.jobs)
@@ -172,10 +172,10 @@ def compose(config: Config) -> Services:
         launcher=launcher,
         watch=watch,
         doctor=doctor,
-        probes=reachability.Listeners(config, stores.settings, quiet),
+        probes=reachability.ReachabilityTests(config, stores.settings, quiet),
         bandwidths=bandwidths,
         sign_ins=sign_ins,
-        credssp=CredSsps(sign_ins),
+        credssp=CredSspSignIns(sign_ins),
         keys=keys,
         group_sid=domain.sid,
         domains=functools.partial(Domains, config.libvirt_uri, config.name),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vmferry.agent.auditlog.log import Trail
+from vmferry.agent.auditlog.log import AuditLog
 from vmferry.config import Config
 from vmferry.core.identifiers import VmIdentity
 from vmferry.core.messages.api import Outcome, VerdictAnswer
@@ -28,7 +28,7 @@ from vmferry.core.messages.probe import ProbeOpening, ProbeRequest
 from vmferry.core.messages.signin import CredSspAnswer, CredSspMessage, SignedIn, SignIn
 from vmferry.core.messages.use import Surroundings
 from vmferry.core.messages.vm import VmDetail, VmSummary
-from vmferry.identity.certificates import Identity
+from vmferry.identity.certificates import HostIdentity
 from vmferry.identity.kerberos import HostKeys
 from vmferry.jobs.requests import WorkerReport
 from vmferry.store.admissions import Admissions
@@ -40,7 +40,7 @@ from vmferry.store.settings import Settings
 from vmferry.store.tokens import Tokens
 
 
-class Preview(Protocol):
+class PrecheckService(Protocol):
     """Looks at moves before they begin. Blocks, and may raise any VmferryError."""
 
     def check(
@@ -57,7 +57,7 @@ class Preview(Protocol):
         ...
 
 
-class Outgoing(Protocol):
+class OutgoingMovesService(Protocol):
     """Moves that leave this host. Every method blocks and may raise any VmferryError.
 
     The API has checked that the caller may move VMs on this host; the rest is the implementation's.
@@ -93,7 +93,7 @@ class Outgoing(Protocol):
         ...
 
 
-class Incoming(Protocol):
+class IncomingMovesService(Protocol):
     """Moves that come to this host. Every method blocks and may raise any VmferryError.
 
     The API has checked the peer's certificate, and its callers (offer) or the proof of the job key (others).
@@ -144,7 +144,7 @@ class Incoming(Protocol):
         ...
 
 
-class Inventory(Protocol):
+class InventoryService(Protocol):
     """The VMs of this host. Every method blocks."""
 
     def vms(self) -> list[VmSummary]:
@@ -156,7 +156,7 @@ class Inventory(Protocol):
         ...
 
 
-class Domains(Protocol):
+class DomainsService(Protocol):
     """The VMs of this host, as a job needs them (hypervisor/domains.py). Every method blocks."""
 
     def presence(self, uuid: str) -> str:
@@ -188,7 +188,7 @@ class Domains(Protocol):
         ...
 
 
-class Launcher(Protocol):
+class LauncherService(Protocol):
     """Starts transfer processes."""
 
     def start(self, job: str) -> None:
@@ -196,7 +196,7 @@ class Launcher(Protocol):
         ...
 
 
-class Doctor(Protocol):
+class DoctorService(Protocol):
     """Examines hosts. Every method blocks; what is wrong is a finding, not an error."""
 
     def examine(self) -> HostReport:
@@ -216,7 +216,7 @@ class Doctor(Protocol):
         ...
 
 
-class Probes(Protocol):
+class ReachabilityService(Protocol):
     """Lets paired hosts try whether they reach this one."""
 
     def listen(self, request: ProbeRequest, peer: Peer) -> ProbeOpening:
@@ -224,7 +224,7 @@ class Probes(Protocol):
         ...
 
 
-class SignIns(Protocol):
+class SignInService(Protocol):
     """Lets hosts in for users, where the domain vouches for both. Every method blocks and may raise a VmferryError."""
 
     def take(self, request: SignIn, address: str, bound: bytes) -> SignedIn:
@@ -240,7 +240,7 @@ class SignIns(Protocol):
         ...
 
 
-class CredSsp(Protocol):
+class CredSspService(Protocol):
     """Lets hosts in for users by their passwords. Every method blocks and may raise a VmferryError."""
 
     def step(self, asked: CredSspMessage, address: str, bound: bytes) -> CredSspAnswer:
@@ -248,7 +248,7 @@ class CredSsp(Protocol):
         ...
 
 
-class Bandwidths(Protocol):
+class BandwidthService(Protocol):
     """Lets paired hosts measure the way here."""
 
     def open(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:
@@ -278,20 +278,20 @@ class Services:
     """All that the API needs of this host."""
 
     config: Config
-    identity: Identity
+    identity: HostIdentity
     stores: Stores
-    inventory: Inventory
-    preview: Preview
-    outgoing: Outgoing
-    incoming: Incoming
-    launcher: Launcher
+    inventory: InventoryService
+    preview: PrecheckService
+    outgoing: OutgoingMovesService
+    incoming: IncomingMovesService
+    launcher: LauncherService
     watch: Watch
-    doctor: Doctor
-    probes: Probes
-    bandwidths: Bandwidths
-    sign_ins: SignIns
-    credssp: CredSsp
+    doctor: DoctorService
+    probes: ReachabilityService
+    bandwidths: BandwidthService
+    sign_ins: SignInService
+    credssp: CredSspService
     keys: HostKeys
     group_sid: Callable[[str], str]
-    domains: Callable[[], Domains]
-    trail: Trail
+    domains: Callable[[], DomainsService]
+    trail: AuditLog

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from vmferry.agent.services import Outgoing, Stores
+from vmferry.agent.services import OutgoingMovesService, Stores
 from vmferry.core import codes
 from vmferry.core.errors import UsageError, VmferryError
 from vmferry.core.messages.api import (
@@ -43,7 +43,7 @@ class HostControl:
         self,
         host: str,
         stores: Stores,
-        outgoing: Outgoing,
+        outgoing: OutgoingMovesService,
         changed: Callable[[], None] = lambda: None,
         addresses: Callable[[], Sequence[Local]] = interfaces.addresses,
         *,

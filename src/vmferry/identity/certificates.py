@@ -23,7 +23,7 @@ NEVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # RFC 5280, 4.1.2.5: no 
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class HostIdentity:
     """A host, as its peers know it.
 
     Arguments:
@@ -149,7 +149,7 @@ def trouble(certificate_file: Path, key_file: Path) -> str | None:
     return None
 
 
-def host_identity(config: Config) -> Identity:
+def host_identity(config: Config) -> HostIdentity:
     """Give this host's identity, made when it is asked for the first time."""
     certificate_file = config.state_folder / "host.pem"
     key_file = config.state_folder / "host.key"
@@ -160,7 +160,7 @@ def host_identity(config: Config) -> Identity:
         safefiles.write(key_file, key)
         safefiles.write(certificate_file, certificate)
     certificate = certificate_file.read_text("ascii")
-    return Identity(
+    return HostIdentity(
         name=config.name,
         certificate=certificate,
         fingerprint=fingerprint(certificate),

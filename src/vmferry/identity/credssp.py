@@ -65,7 +65,7 @@ class Initiator:
             return made
 
 
-class Acceptor:
+class CredSspAcceptor:
     """The destination's side.
 
     Arguments:

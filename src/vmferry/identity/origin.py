@@ -46,7 +46,7 @@ class KnownHosts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RolePolicy:
     """What decides on a person's role and limits.
 
     Arguments:
@@ -98,7 +98,7 @@ class Origin(ABC):
         """Return this caller if nothing is known of them; None if something is."""
         return None
 
-    def login(self, policy: Policy) -> Login:
+    def login(self, policy: RolePolicy) -> Login:
         """Return who a person is and which role they have.
 
         Raises:
@@ -106,7 +106,7 @@ class Origin(ABC):
         """
         raise AccessError(codes.NOT_AUTHENTICATED, host=policy.config.name)
 
-    def is_caller(self, caller: Caller, policy: Policy) -> IsCaller:
+    def is_caller(self, caller: Caller, policy: RolePolicy) -> IsCaller:
         """Return the test whether a name in the settings names this person.
 
         Arguments:
@@ -117,7 +117,7 @@ class Origin(ABC):
         """
         raise AccessError(codes.NOT_AUTHENTICATED, host=policy.config.name)
 
-    def principal(self, caller: Caller, policy: Policy) -> str | None:
+    def principal(self, caller: Caller, policy: RolePolicy) -> str | None:
         """Return as whom of the domain the settings let this person move VMs; None if they do not say."""
         return None
 
@@ -150,13 +150,13 @@ class LocalUser(Origin):
     def share(self) -> str:
         return f"user {self.user.uid}"
 
-    def login(self, policy: Policy) -> Login:
+    def login(self, policy: RolePolicy) -> Login:
         return access.login(policy.config, self.user, policy.settings)
 
-    def is_caller(self, caller: Caller, policy: Policy) -> IsCaller:
+    def is_caller(self, caller: Caller, policy: RolePolicy) -> IsCaller:
         return limits.of_unix(self.user, caller.name)
 
-    def principal(self, caller: Caller, policy: Policy) -> str | None:
+    def principal(self, caller: Caller, policy: RolePolicy) -> str | None:
         return policy.settings.principals.get(caller.name)
 
 
@@ -260,12 +260,12 @@ class DomainUser(Origin):
     def credential(self) -> Any:
         return self.ticket.credential
 
-    def login(self, policy: Policy) -> Login:
+    def login(self, policy: RolePolicy) -> Login:
         return access.domain_login(
             policy.config, self.ticket.principal, self.ticket.logon, policy.settings, policy.sids()
         )
 
-    def is_caller(self, caller: Caller, policy: Policy) -> IsCaller:
+    def is_caller(self, caller: Caller, policy: RolePolicy) -> IsCaller:
         return limits.of_domain(self.ticket.principal, self.ticket.logon, policy.sids())
 
 
@@ -289,8 +289,8 @@ class TokenUser(Origin):
     def name(self) -> str:
         return f"token {self.token}"
 
-    def login(self, policy: Policy) -> Login:
+    def login(self, policy: RolePolicy) -> Login:
         return tokens.login(self.token, self.role, policy.config.name)
 
-    def is_caller(self, caller: Caller, policy: Policy) -> IsCaller:
+    def is_caller(self, caller: Caller, policy: RolePolicy) -> IsCaller:
         return limits.of_token(caller.name)

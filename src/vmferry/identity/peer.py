@@ -185,7 +185,7 @@ class PeerClient:
         return https.unreachable(self._peer.name, self._peer.address, self._peer.port, error)
 
 
-class Bond(Protocol):
+class PeerTls(Protocol):
     """How two hosts know each other, as the one that calls sees to it."""
 
     server_name: str | None
@@ -208,15 +208,15 @@ class Bond(Protocol):
         ...
 
 
-def _bond(config: Config, peer: Peer) -> Bond:
+def _bond(config: Config, peer: Peer) -> PeerTls:
     if peer.kind is not PeerKind.SITE:
-        return _Paired(config, peer)
+        return _PairedTls(config, peer)
     from vmferry.identity import vouched  # the worker of a paired host starts sooner without it
 
-    return vouched.Vouched(config, peer)
+    return vouched.SiteTls(config, peer)
 
 
-class _Paired:
+class _PairedTls:
     """Paired hosts: each accepts exactly the certificate that was exchanged (see `Bond`)."""
 
     def __init__(self, config: Config, peer: Peer) -> None:

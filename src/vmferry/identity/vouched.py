@@ -13,7 +13,7 @@ from vmferry.store.peers import Peer
 REACH_HEADER = "VMFerry-Reach"  # where the calling host is reached: ADDRESS:PORT, or :PORT at where it calls from
 
 
-class Vouched:
+class SiteTls:
     """Hosts of one site (see `Bond` in identity/peer.py)."""
 
     def __init__(self, config: Config, peer: Peer) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.agent.http.test_audit import record
 
-from vmferry.agent.auditlog.log import Trail
+from vmferry.agent.auditlog.log import AuditLog
 from vmferry.core.auditlog import chain
 from vmferry.core.auditlog.chain import LogFault
 
@@ -26,12 +26,12 @@ def rotate(path: Path) -> None:
 
 def test_the_chain_goes_on_through_rotations_and_restarts(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    trail = Trail(path)
+    trail = AuditLog(path)
     for number in range(3):
         trail.append(record(number))
         rotate(path)
         if number % 2:
-            trail = Trail(path)
+            trail = AuditLog(path)
     assert trail.verify()[0].head.number == 3
     trail.append(record(5))
     seen, _ = trail.verify()
@@ -47,7 +47,7 @@ def test_the_chain_goes_on_through_rotations_and_restarts(tmp_path: Path) -> Non
 
 def test_what_is_changed_while_the_daemon_runs_and_after_shows(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    trail = Trail(path)
+    trail = AuditLog(path)
     for number in range(3):
         trail.append(record(number))
     lines = path.read_bytes().splitlines(keepends=True)
@@ -60,7 +60,7 @@ def test_what_is_changed_while_the_daemon_runs_and_after_shows(tmp_path: Path) -
 
 def test_lines_cut_off_at_the_front_are_no_rotation(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    trail = Trail(path)
+    trail = AuditLog(path)
     for number in range(6):
         trail.append(record(number))
         if number == 2:
@@ -68,14 +68,14 @@ def test_lines_cut_off_at_the_front_are_no_rotation(tmp_path: Path) -> None:
     path.with_name("audit.log.1").unlink()  # as rotation does
     assert (trail.verify()[0].first, trail.verify()[0].broken) == (4, None)
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
-    broken = Trail(path).verify()[0].broken
+    broken = AuditLog(path).verify()[0].broken
     assert broken is not None
     assert (broken.kind, broken.file, broken.line, broken.number) == (LogFault.REMOVED, "audit.log", 1, 5)
 
 
 def test_a_packed_file_that_is_damaged_shows(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    trail = Trail(path)
+    trail = AuditLog(path)
     trail.append(record(1))
     trail.append(record(2))
     packed = gzip.compress(path.read_bytes())
@@ -91,7 +91,7 @@ def test_a_record_that_could_not_be_written_does_not_break_the_chain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "audit.log"
-    trail = Trail(path)
+    trail = AuditLog(path)
     trail.append(record(1))
     write = os.write
     with monkeypatch.context() as full:
@@ -106,10 +106,10 @@ def test_a_record_that_could_not_be_written_does_not_break_the_chain(
 
 def test_half_a_record_that_a_loss_of_power_left_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    Trail(path).append(record(1))
+    AuditLog(path).append(record(1))
     with path.open("ab") as file:
         file.write(b'{"number":2,"prev')
-    trail = Trail(path)
+    trail = AuditLog(path)
     trail.append(record(2))
     seen, digests = trail.verify([1, 2, 3])
     assert (seen.records, seen.broken, sorted(digests)) == (2, None, [1, 2])
@@ -117,7 +117,7 @@ def test_half_a_record_that_a_loss_of_power_left_is_cut_off(tmp_path: Path) -> N
 
 
 def test_records_of_many_threads_are_one_chain(tmp_path: Path) -> None:
-    trail = Trail(tmp_path / "audit.log")
+    trail = AuditLog(tmp_path / "audit.log")
 
     def write() -> None:
         for _ in range(50):
@@ -133,6 +133,6 @@ def test_records_of_many_threads_are_one_chain(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_has_a_head(tmp_path: Path) -> None:
-    trail = Trail(tmp_path / "log" / "audit.log")
+    trail = AuditLog(tmp_path / "log" / "audit.log")
     assert trail.head() == chain.START
     assert trail.verify()[0].records == 0

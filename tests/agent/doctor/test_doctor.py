@@ -27,9 +27,9 @@ from vmferry.store.peers import Peer, Peers
 from vmferry.store.settings import Settings
 
 pytest.importorskip("libvirt")
-from vmferry.agent.doctor.doctor import Diagnostician
+from vmferry.agent.doctor.doctor import Doctor
 from vmferry.agent.measure import reachability
-from vmferry.agent.measure.reachability import Listeners
+from vmferry.agent.measure.reachability import ReachabilityTests
 from vmferry.config import Config
 from vmferry.preflight.doctor.health import CertificateHealth
 
@@ -106,7 +106,7 @@ def world() -> World:
 
 
 @pytest.fixture
-def doctor(tmp_path: Any, world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diagnostician]:
+def doctor(tmp_path: Any, world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doctor]:
     monkeypatch.setattr(interfaces, "addresses", lambda: [Local("10.92.0.1", 24, "mig")])
     config = Config(name="kvm1", state_folder=tmp_path, run_folder=tmp_path / "run")
     with Database(config.database) as database:
@@ -115,10 +115,10 @@ def doctor(tmp_path: Any, world: World, monkeypatch: pytest.MonkeyPatch) -> Iter
         for name in ("kvm2", "kvm3"):
             peers.add(peer(name, create(name)[0]))
         made: Any = world
-        yield Diagnostician(config, peers, settings, made, world.client, world.reach)
+        yield Doctor(config, peers, settings, made, world.client, world.reach)
 
 
-def meet(doctor: Diagnostician) -> PairReport:
+def meet(doctor: Doctor) -> PairReport:
     return doctor.view(["kvm2"]).pairs[0]
 
 
@@ -126,7 +126,7 @@ def found(pair: PairReport) -> list[str]:
     return [finding.code for finding in pair.findings]
 
 
-def test_this_host(doctor: Diagnostician, world: World) -> None:
+def test_this_host(doctor: Doctor, world: World) -> None:
     said = doctor.examine()
     assert (said.name, said.libvirt, said.qemu, said.migration) == ("kvm1", "9.0.0", "7.2.22", True)
     assert (said.findings, said.untold) == ([], [])
@@ -135,7 +135,7 @@ def test_this_host(doctor: Diagnostician, world: World) -> None:
     assert (said.libvirt, [finding.code for finding in said.findings]) == ("", ["libvirt-unreachable"])
 
 
-def test_what_others_are_told(doctor: Diagnostician) -> None:
+def test_what_others_are_told(doctor: Doctor) -> None:
     facts = doctor.facts(FactsRequest(networks=["10.92.0.0/24"]))
     assert (facts.addresses, facts.findings) == (["10.92.0.1"], [])
     assert facts.host.clock > THERE.clock  # the time of the answer, not of the snapshot
@@ -163,7 +163,7 @@ def with_clock(facts: Facts, seconds: float) -> Facts:
     ],
 )
 def test_what_stands_between_two_hosts(
-    doctor: Diagnostician, world: World, facts: Facts | VmferryError, expected: list[str]
+    doctor: Doctor, world: World, facts: Facts | VmferryError, expected: list[str]
 ) -> None:
     world.facts_of["kvm2"] = with_clock(facts, 0) if isinstance(facts, Facts) else facts
     assert found(meet(doctor)) == expected
@@ -171,12 +171,12 @@ def test_what_stands_between_two_hosts(
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, []), (-60, ["clock-differs"]), (60, ["clock-differs"])])
-def test_a_clock_that_is_off(doctor: Diagnostician, world: World, seconds: float, expected: list[str]) -> None:
+def test_a_clock_that_is_off(doctor: Doctor, world: World, seconds: float, expected: list[str]) -> None:
     world.facts_of["kvm2"] = with_clock(FACTS, seconds)
     assert found(meet(doctor)) == expected
 
 
-def test_what_the_settings_of_either_host_forbid(doctor: Diagnostician, world: World) -> None:
+def test_what_the_settings_of_either_host_forbid(doctor: Doctor, world: World) -> None:
     world.facts_of["kvm2"] = with_clock(FACTS, 0)
     doctor.settings.save(
         HostSettings(migration=False, any_network=False, networks=[Network(subnet="10.92.0.0/30", priority=1)])
@@ -187,14 +187,14 @@ def test_what_the_settings_of_either_host_forbid(doctor: Diagnostician, world: W
     assert found(meet(doctor)) == ["migration-disabled", "migration-network-not-common"]
 
 
-def test_a_certificate_of_the_other_host_that_has_expired(doctor: Diagnostician, world: World) -> None:
+def test_a_certificate_of_the_other_host_that_has_expired(doctor: Doctor, world: World) -> None:
     doctor.peers.remove("kvm2")
     doctor.peers.add(peer("kvm2", expired("kvm2")[0]))
     world.facts_of["kvm2"] = AccessError(codes.CERTIFICATE_CHANGED, host="kvm2")
     assert found(meet(doctor)) == ["certificate-expired"]
 
 
-def test_every_way_is_told_by_the_host_that_it_begins_at(doctor: Diagnostician, world: World) -> None:
+def test_every_way_is_told_by_the_host_that_it_begins_at(doctor: Doctor, world: World) -> None:
     for name in ("kvm2", "kvm3"):
         world.facts_of[name] = with_clock(FACTS, 0)
     world.reached = [STALLED]
@@ -226,14 +226,14 @@ def test_every_way_is_told_by_the_host_that_it_begins_at(doctor: Diagnostician, 
     assert ("kvm2", ViewRequest(hosts=["kvm1", "kvm3"], caller=ANN)) in world.asked
 
 
-def test_a_host_that_leaves_one_out(doctor: Diagnostician, world: World) -> None:
+def test_a_host_that_leaves_one_out(doctor: Doctor, world: World) -> None:
     world.views["kvm2"] = View(report=report("another"), pairs=[])
     matrix = doctor.diagnose(["kvm2", "kvm1", "kvm2"], ANN)
     assert [host.name for host in matrix.hosts] == ["kvm1", "kvm2"]
     assert found(matrix.pairs[1]) == ["view-unknown"]
 
 
-def test_a_host_that_this_one_does_not_know(doctor: Diagnostician) -> None:
+def test_a_host_that_this_one_does_not_know(doctor: Doctor) -> None:
     with pytest.raises(UsageError) as caught:
         doctor.diagnose(["kvm9"], ANN)
     assert caught.value.code is codes.HOST_UNKNOWN
@@ -244,16 +244,16 @@ def test_a_host_that_this_one_does_not_know(doctor: Diagnostician) -> None:
 
 
 @pytest.fixture
-def listeners(doctor: Diagnostician, monkeypatch: pytest.MonkeyPatch) -> Listeners:
+def listeners(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> ReachabilityTests:
     monkeypatch.setattr(interfaces, "addresses", lambda: [Local("127.0.0.1", 8, "lo")])
     config = doctor.config.model_copy(update={"advertise": "127.0.0.1", "data_ports": (16610, 16619)})
-    return Listeners(config, doctor.settings, lambda: True)
+    return ReachabilityTests(config, doctor.settings, lambda: True)
 
 
 class Asked:
     """The other host's daemon, called directly."""
 
-    def __init__(self, listeners: Listeners | VmferryError) -> None:
+    def __init__(self, listeners: ReachabilityTests | VmferryError) -> None:
         self._listeners = listeners
 
     def probe(self, request: ProbeRequest) -> ProbeOpening:
@@ -266,13 +266,13 @@ def reach(asked: Any, settings: HostSettings = ON) -> list[Finding]:
     return reachability.reach(asked, End("kvm1", settings, interfaces.addresses(), Encryption.REQUIRED, True), "kvm2")
 
 
-def test_a_way_that_carries_everything(listeners: Listeners) -> None:
+def test_a_way_that_carries_everything(listeners: ReachabilityTests) -> None:
     assert reach(Asked(listeners)) == []
 
 
 @pytest.mark.parametrize("here", [True, False])
 def test_where_moves_fill_the_way_what_is_lost_tells_nothing(
-    listeners: Listeners, monkeypatch: pytest.MonkeyPatch, here: bool
+    listeners: ReachabilityTests, monkeypatch: pytest.MonkeyPatch, here: bool
 ) -> None:
     lost = [ProbedRoute(address="127.0.0.1", port=16610, error="timed out")]
     monkeypatch.setattr("vmferry.transfer.measure.reachability.reach", lambda *_: lost)
@@ -284,7 +284,7 @@ def test_where_moves_fill_the_way_what_is_lost_tells_nothing(
     assert (finding.code, finding.severity) == ("data-port-untried", "warns")
 
 
-def test_a_try_that_cannot_be_made_is_told_and_blocks_nothing(listeners: Listeners) -> None:
+def test_a_try_that_cannot_be_made_is_told_and_blocks_nothing(listeners: ReachabilityTests) -> None:
     full = InternalError(codes.PORTS_TAKEN, first=6610, last=6659, addresses="x", why="in use")
     older = UsageError(codes.NOT_FOUND, path="/peer/probes")
     for error in (full, older):
@@ -296,14 +296,14 @@ def test_a_try_that_cannot_be_made_is_told_and_blocks_nothing(listeners: Listene
     assert "Too many hosts" in untried.detail
 
 
-def test_hosts_without_a_common_network_try_nothing(listeners: Listeners) -> None:
+def test_hosts_without_a_common_network_try_nothing(listeners: ReachabilityTests) -> None:
     only = HostSettings(migration=True, any_network=False, networks=[Network(subnet="10.95.0.0/24")])
     assert reach(Asked(listeners), only) == []
     listeners.settings.save(only)
     assert reach(Asked(listeners)) == []
 
 
-def test_a_place_is_free_again_when_a_listener_has_ended(listeners: Listeners) -> None:
+def test_a_place_is_free_again_when_a_listener_has_ended(listeners: ReachabilityTests) -> None:
     listeners.listen(ProbeRequest(), peer("kvm1", create("kvm1")[0]))
     taken = [listeners.places.acquire(blocking=False) for _ in range(reachability.AT_ONCE)]
     assert taken.count(True) == reachability.AT_ONCE - 1

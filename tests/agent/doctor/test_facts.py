@@ -17,7 +17,7 @@ from vmferry.identity.certificates import NEVER, host_identity
 
 pytest.importorskip("libvirt")
 from vmferry.agent.doctor import facts
-from vmferry.agent.doctor.facts import Look
+from vmferry.agent.doctor.facts import HostFacts
 from vmferry.preflight.doctor.health import NetworkLink
 
 
@@ -58,9 +58,9 @@ def config(tmp_path: Path) -> Config:
     return found
 
 
-def seen(config: Config, parts: Parts | None = None) -> Look:
+def seen(config: Config, parts: Parts | None = None) -> HostFacts:
     made: Any = parts or Parts()
-    return Look(config, made, made, made)
+    return HostFacts(config, made, made, made)
 
 
 def test_a_host_as_a_whole(config: Config) -> None:

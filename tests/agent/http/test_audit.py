@@ -16,7 +16,7 @@ from tests.agent.http.test_server import ask
 from tests.agent.test_peer import offer, proof
 
 from vmferry.agent.auditlog import log as trail_module
-from vmferry.agent.auditlog.log import Trail
+from vmferry.agent.auditlog.log import AuditLog
 from vmferry.agent.http import audit
 from vmferry.agent.http.app import document
 from vmferry.client import Client
@@ -207,7 +207,7 @@ def test_what_was_never_answered_is_recorded(tmp_path: Path) -> None:
     async def unsent(message: Message) -> None:
         raise AssertionError
 
-    trail = Trail(tmp_path / "audit.log")
+    trail = AuditLog(tmp_path / "audit.log")
     scope = {
         "type": "http",
         "method": "POST",
@@ -222,7 +222,7 @@ def test_what_was_never_answered_is_recorded(tmp_path: Path) -> None:
 
 def test_file_is_the_owners_and_outlives_rotation(tmp_path: Path) -> None:
     path = tmp_path / "log" / "audit.log"
-    trail = Trail(path)
+    trail = AuditLog(path)
     trail.append(record(1))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -236,7 +236,7 @@ def test_file_is_the_owners_and_outlives_rotation(tmp_path: Path) -> None:
 
 def test_damaged_lines_hide_nothing(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    trail = Trail(path)
+    trail = AuditLog(path)
     trail.append(record(1))
     with path.open("ab") as file:
         file.write(b'{"at": "2026\n\xff\n{}\n')
@@ -246,7 +246,7 @@ def test_damaged_lines_hide_nothing(tmp_path: Path) -> None:
 
 def test_the_newest_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trail_module, "MOST", 2)
-    trail = Trail(tmp_path / "audit.log")
+    trail = AuditLog(tmp_path / "audit.log")
     for number in range(4):
         trail.append(record(number))
     assert trail.read() == [record(2), record(3)]
@@ -256,13 +256,13 @@ def test_no_link_is_followed_and_what_cannot_be_written_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "audit.log").symlink_to(tmp_path / "elsewhere")
-    Trail(tmp_path / "audit.log").append(record(1))
+    AuditLog(tmp_path / "audit.log").append(record(1))
     assert not (tmp_path / "elsewhere").exists()
     assert '"job":"0001"' in caplog.text
 
 
 def test_since(kvm1: "Node") -> None:
-    Trail(kvm1.config.audit_log).append(record(1, at=datetime.now(UTC) - timedelta(hours=2)))
+    AuditLog(kvm1.config.audit_log).append(record(1, at=datetime.now(UTC) - timedelta(hours=2)))
     kvm1.client.enable()
     assert len(kvm1.client.audit()) == 2
     assert [line.action for line in kvm1.client.audit(since=3600.0)] == ["enable_migration"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmferry.agent.http.clienthello import Hello, peek, read
+from vmferry.agent.http.clienthello import ClientHello, peek, read
 
 
 def hello(*offered: str, server: str | None = None) -> bytes:
@@ -26,12 +26,12 @@ def hello(*offered: str, server: str | None = None) -> bytes:
 @pytest.mark.parametrize("offered", [(), ("http/1.1",), ("h2", "vmferry-peer/1", "http/1.1")])
 @pytest.mark.parametrize("server", [None, "kvm1.example"])
 def test_protocols_and_server_name(offered: tuple[str, ...], server: str | None) -> None:
-    assert read(hello(*offered, server=server)) == Hello(list(offered), server)
+    assert read(hello(*offered, server=server)) == ClientHello(list(offered), server)
 
 
 @given(st.binary(max_size=400))
 def test_nonsense_offers_nothing(data: bytes) -> None:
-    assert read(data) == Hello([], None)
+    assert read(data) == ClientHello([], None)
 
 
 @given(st.data())

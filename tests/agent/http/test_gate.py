@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from vmferry.agent.auditlog.log import Trail
+from vmferry.agent.auditlog.log import AuditLog
 from vmferry.agent.http.audit import Audit
 from vmferry.agent.http.gate import Gate
 from vmferry.identity.kerberos import HostKeys
@@ -59,7 +59,7 @@ def test_a_kind_of_caller_that_is_new(path: str, status: int, tmp_path: Path) ->
         "state": {"origin": Session("ann"), "vouch": lambda: vouched.append(True)},
     }
     database = Database(tmp_path / "db")
-    trail = Trail(tmp_path / "audit.log")
+    trail = AuditLog(tmp_path / "audit.log")
     try:
         gate = Gate(app, Tokens(database), HostKeys(tmp_path / "keytab", "kvm1"), "kvm1")
         asyncio.run(Audit(gate, trail, "kvm1")(scope, receive, send))

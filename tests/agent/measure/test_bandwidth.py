@@ -8,7 +8,7 @@ import pytest
 from tests.preflight.make import end
 
 from vmferry.agent.measure.bandwidth import Bandwidths
-from vmferry.agent.measure.lock import Quiet
+from vmferry.agent.measure.lock import MeasurementLock
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import PreflightError, UsageError, VmferryError
@@ -42,7 +42,7 @@ class Two:
             jobs = Jobs(database, name)
             self.databases.append(database)
             self.jobs.append(jobs)
-            self.ends.append(Bandwidths(config, settings, Quiet(name, jobs), mine))
+            self.ends.append(Bandwidths(config, settings, MeasurementLock(name, jobs), mine))
         self.requests: list[BandwidthRequest] = []
 
     def peer(self, name: str, fingerprint: str) -> Peer:

@@ -34,7 +34,7 @@ from vmferry.store.settings import Settings
 
 pytest.importorskip("libvirt")
 from vmferry.agent.moves import offers
-from vmferry.agent.moves.incoming import Arrivals
+from vmferry.agent.moves.incoming import IncomingMoves
 
 PEER = Peer("kvm1", "10.91.0.1", 6601, "PEM", "f1", ("*",), 0.0, "root")
 ON = HostSettings(migration=True)
@@ -81,7 +81,7 @@ def seen() -> Seen:
 
 
 @pytest.fixture
-def arrivals(tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arrivals]:
+def incoming(tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Iterator[IncomingMoves]:
     monkeypatch.setattr(interfaces, "addresses", lambda: [Local("10.91.0.2", 24, "mgmt")])
     config = Config(name="kvm2", state_folder=tmp_path, run_folder=tmp_path / "run", advertise="10.91.0.2")
     made: Any = seen
@@ -91,7 +91,7 @@ def arrivals(tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Ite
         settings.save(ON)
         peers = Peers(database)
         peers.add(PEER)
-        yield Arrivals(
+        yield IncomingMoves(
             config=config,
             jobs=Jobs(database, "kvm2"),
             admissions=Admissions(database, "kvm2"),
@@ -108,59 +108,59 @@ def offer(**changes: Any) -> Offer:
     return Offer(**dict(proposal(**changes)), job="0123456789ab", certificate="PEM")
 
 
-def test_a_check_says_how_the_vm_would_be(arrivals: Arrivals, seen: Seen) -> None:
-    report = arrivals.check(proposal(), PEER)
+def test_a_check_says_how_the_vm_would_be(incoming: IncomingMoves, seen: Seen) -> None:
+    report = incoming.check(proposal(), PEER)
     assert (report.vm, report.source, report.destination, report.findings) == ("web01", "kvm1", "kvm2", [])
     assert report.addresses == ["10.91.0.2"]
     assert seen.asked == [report.live_xml, report.persistent_xml]
-    assert arrivals.jobs.list() == []
+    assert incoming.jobs.list() == []
 
 
-def test_only_what_was_drawn_for_the_source_and_the_vm_is_looked_for(arrivals: Arrivals, seen: Seen) -> None:
+def test_only_what_was_drawn_for_the_source_and_the_vm_is_looked_for(incoming: IncomingMoves, seen: Seen) -> None:
     def check(nonce: str) -> str | None:
         disk = proposal().disks[0].model_copy(update={"nonce": nonce, "nonce_file": "/srv/.vmferry-1-vda"})
-        arrivals.check(proposal(disks=[disk]), PEER)
+        incoming.check(proposal(disks=[disk]), PEER)
         return seen.nonces[-1]
 
-    drawn = arrivals.challenge(ChallengeRequest(uuid=proposal().uuid), PEER).nonce
+    drawn = incoming.challenge(ChallengeRequest(uuid=proposal().uuid), PEER).nonce
     assert check("5a" * 16) is None, "the source has made it up"
-    assert check(arrivals.challenge(ChallengeRequest(uuid=proposal().uuid), KVM3).nonce) is None
-    assert check(arrivals.challenge(ChallengeRequest(uuid="0" * 36), PEER).nonce) is None
+    assert check(incoming.challenge(ChallengeRequest(uuid=proposal().uuid), KVM3).nonce) is None
+    assert check(incoming.challenge(ChallengeRequest(uuid="0" * 36), PEER).nonce) is None
     assert check(drawn) == drawn
     assert check(drawn) is None, "it is used up"
 
 
-def test_libvirt_sees_nothing_in_which_something_was_found(arrivals: Arrivals, seen: Seen) -> None:
+def test_libvirt_sees_nothing_in_which_something_was_found(incoming: IncomingMoves, seen: Seen) -> None:
     seen.here = HERE.model_copy(update={"networks": {}})
-    assert [finding.code for finding in arrivals.check(proposal(), PEER).findings] == ["network-missing"]
+    assert [finding.code for finding in incoming.check(proposal(), PEER).findings] == ["network-missing"]
     assert seen.asked == []
 
 
-def test_what_libvirt_says_is_a_finding(arrivals: Arrivals, seen: Seen) -> None:
+def test_what_libvirt_says_is_a_finding(incoming: IncomingMoves, seen: Seen) -> None:
     seen.refuses = "unsupported configuration: no"
-    (found,) = arrivals.check(proposal(), PEER).findings
+    (found,) = incoming.check(proposal(), PEER).findings
     assert (found.code, found.destination) == ("libvirt-refused", "unsupported configuration: no")
 
 
-def test_an_offer_is_refused_at_the_first_blocker_and_leaves_no_job(arrivals: Arrivals, seen: Seen) -> None:
+def test_an_offer_is_refused_at_the_first_blocker_and_leaves_no_job(incoming: IncomingMoves, seen: Seen) -> None:
     seen.here = HERE.model_copy(update={"names": {"u-8": "web01"}, "networks": {}})
     with pytest.raises(PreflightError) as caught:
-        arrivals.offer(offer(), PEER)
+        incoming.offer(offer(), PEER)
     assert caught.value.code.name == "name-taken"
-    assert arrivals.jobs.list() == []
+    assert incoming.jobs.list() == []
 
 
-def test_a_grant_carries_the_warnings(arrivals: Arrivals, seen: Seen) -> None:
+def test_a_grant_carries_the_warnings(incoming: IncomingMoves, seen: Seen) -> None:
     seen.here = HERE.model_copy(update={"clock": 2000.0})
-    grant = arrivals.offer(offer(), PEER)
+    grant = incoming.offer(offer(), PEER)
     assert [finding.code for finding in grant.findings] == ["clock-differs"]
-    assert [job.id for job in arrivals.jobs.list()] == ["0123456789ab"]
+    assert [job.id for job in incoming.jobs.list()] == ["0123456789ab"]
 
 
-def test_a_host_speaks_only_for_itself(arrivals: Arrivals) -> None:
+def test_a_host_speaks_only_for_itself(incoming: IncomingMoves) -> None:
     for ask in (
-        lambda: arrivals.check(proposal(source="kvm3"), PEER),
-        lambda: arrivals.offer(offer(source="kvm3"), PEER),
+        lambda: incoming.check(proposal(source="kvm3"), PEER),
+        lambda: incoming.offer(offer(source="kvm3"), PEER),
     ):
         with pytest.raises(UsageError):
             ask()
@@ -179,15 +179,15 @@ def test_a_host_speaks_only_for_itself(arrivals: Arrivals) -> None:
     ],
 )
 def test_an_offer_that_the_settings_forbid(
-    arrivals: Arrivals, settings: HostSettings, options: MoveOptions, code: object
+    incoming: IncomingMoves, settings: HostSettings, options: MoveOptions, code: object
 ) -> None:
-    arrivals.settings.save(settings)
+    incoming.settings.save(settings)
     with pytest.raises(PreflightError) as caught:
-        arrivals.offer(offer(options=options), PEER)
+        incoming.offer(offer(options=options), PEER)
     assert caught.value.code is code
     assert "kvm2" in caught.value.reason
-    assert arrivals.jobs.list() == []
-    (found,) = arrivals.check(proposal(options=options), PEER).findings
+    assert incoming.jobs.list() == []
+    (found,) = incoming.check(proposal(options=options), PEER).findings
     assert (found.code, found.source) == (caught.value.code.name, "")
     assert found.destination
 
@@ -217,114 +217,114 @@ def numbered(number: int, **changes: Any) -> Offer:
     return Offer(**dict(made), job=f"{number:012x}", certificate="PEM")
 
 
-def test_an_offer_to_a_full_host_is_authorised_and_waits(arrivals: Arrivals) -> None:
-    arrivals.settings.save(ONE)
+def test_an_offer_to_a_full_host_is_authorised_and_waits(incoming: IncomingMoves) -> None:
+    incoming.settings.save(ONE)
     first, second = numbered(1), numbered(2)
-    assert arrivals.offer(first, PEER).refusal is None
+    assert incoming.offer(first, PEER).refusal is None
     full = "kvm2 takes part in 1 move, and its limit is 1"
-    assert arrivals.offer(second, PEER).refusal == full
-    assert arrivals.hold(second.job).refusal == full
+    assert incoming.offer(second, PEER).refusal == full
+    assert incoming.hold(second.job).refusal == full
     with pytest.raises(PreflightError) as caught:
-        arrivals.admit(second.job)
+        incoming.admit(second.job)
     assert (caught.value.code, caught.value.fields["reason"]) == (codes.LIMIT_REACHED, full)
-    assert [row.state for row in arrivals.jobs.list()] == [State.WAITING, State.WAITING]
-    arrivals.release(first.job)
-    assert arrivals.hold(second.job).refusal == f"kvm2 has a free slot, which goes to job {first.job}: " + (
+    assert [row.state for row in incoming.jobs.list()] == [State.WAITING, State.WAITING]
+    incoming.release(first.job)
+    assert incoming.hold(second.job).refusal == f"kvm2 has a free slot, which goes to job {first.job}: " + (
         "it has waited for longer"
     )
-    arrivals.abort(first.job, "cancelled")
-    assert arrivals.hold(second.job).refusal is None
+    incoming.abort(first.job, "cancelled")
+    assert incoming.hold(second.job).refusal is None
 
 
-def test_a_move_that_is_cancelled_at_the_source_is_cancelled_here_too(arrivals: Arrivals) -> None:
+def test_a_move_that_is_cancelled_at_the_source_is_cancelled_here_too(incoming: IncomingMoves) -> None:
     for number, (by, state) in enumerate((("root", State.CANCELLED), ("", State.FAILED)), start=1):
-        arrivals.offer(numbered(number), PEER)
-        arrivals.abort(numbered(number).job, f"Job {number} was cancelled by root.", by)
-        row = arrivals.jobs.get(numbered(number).job)
+        incoming.offer(numbered(number), PEER)
+        incoming.abort(numbered(number).job, f"Job {number} was cancelled by root.", by)
+        row = incoming.jobs.get(numbered(number).job)
         assert (row.state, row.error and row.error["code"]) == (state, "cancelled" if by else "move-failed")
         assert row.reason is not None
         assert ".." not in row.reason
 
 
-def test_an_offer_that_wants_no_place_takes_none(arrivals: Arrivals) -> None:
-    arrivals.settings.save(ONE)
-    assert arrivals.offer(numbered(1).model_copy(update={"place": False}), PEER).refusal is None
-    assert arrivals.admissions.entries() == []
+def test_an_offer_that_wants_no_place_takes_none(incoming: IncomingMoves) -> None:
+    incoming.settings.save(ONE)
+    assert incoming.offer(numbered(1).model_copy(update={"place": False}), PEER).refusal is None
+    assert incoming.admissions.entries() == []
 
 
-def test_the_same_memory_is_never_counted_twice(arrivals: Arrivals, seen: Seen) -> None:
+def test_the_same_memory_is_never_counted_twice(incoming: IncomingMoves, seen: Seen) -> None:
     seen.here = HERE.model_copy(update={"memory": 5 * GIB})
-    arrivals.offer(numbered(1, memory=3 * GIB), PEER)
+    incoming.offer(numbered(1, memory=3 * GIB), PEER)
     with pytest.raises(PreflightError) as caught:
-        arrivals.offer(numbered(2, memory=3 * GIB), PEER)
+        incoming.offer(numbered(2, memory=3 * GIB), PEER)
     assert (caught.value.code, caught.value.fields["free"]) == (codes.MEMORY_SHORT, 2 * GIB)
     # What the first one has taken is not free any more; only the rest is still booked.
     seen.here = HERE.model_copy(update={"memory": 4 * GIB})
     seen.taken = {"web01": 1 * GIB}
-    assert arrivals.offer(numbered(3, memory=2 * GIB), PEER).refusal is None
+    assert incoming.offer(numbered(3, memory=2 * GIB), PEER).refusal is None
 
 
-def test_the_same_space_is_never_counted_twice(arrivals: Arrivals) -> None:
+def test_the_same_space_is_never_counted_twice(incoming: IncomingMoves) -> None:
     full = {"options": STORAGE.model_copy(update={"full_space": True})}  # 10 GiB each, and 10 are free
-    arrivals.offer(numbered(1), PEER)  # 2 GiB
+    incoming.offer(numbered(1), PEER)  # 2 GiB
     with pytest.raises(PreflightError) as caught:
-        arrivals.offer(numbered(2, **full), PEER)
+        incoming.offer(numbered(2, **full), PEER)
     assert (caught.value.code, caught.value.fields["free"]) == (codes.STORAGE_FULL, 8 * GIB)
-    arrivals.abort(numbered(1).job, "cancelled")
-    arrivals.offer(numbered(3, **full), PEER)
+    incoming.abort(numbered(1).job, "cancelled")
+    incoming.offer(numbered(3, **full), PEER)
     with pytest.raises(PreflightError):
-        arrivals.offer(numbered(4), PEER)
+        incoming.offer(numbered(4), PEER)
 
 
-def test_a_move_that_waited_is_looked_at_again_and_books_what_it_needs_then(arrivals: Arrivals, seen: Seen) -> None:
-    arrivals.settings.save(ONE)
-    arrivals.offer(numbered(1), PEER)
-    first = arrivals.offer(numbered(2), PEER)
-    arrivals.abort(numbered(1).job, "cancelled")
-    assert arrivals.hold(numbered(2).job).refusal is None
-    grant = arrivals.renew(numbered(2).job, numbered(2, memory=2 * GIB))
+def test_a_move_that_waited_is_checked_again_and_books_what_it_needs_then(incoming: IncomingMoves, seen: Seen) -> None:
+    incoming.settings.save(ONE)
+    incoming.offer(numbered(1), PEER)
+    first = incoming.offer(numbered(2), PEER)
+    incoming.abort(numbered(1).job, "cancelled")
+    assert incoming.hold(numbered(2).job).refusal is None
+    grant = incoming.renew(numbered(2).job, numbered(2, memory=2 * GIB))
     assert (grant.job_key, grant.certificate) == (first.job_key, first.certificate)
-    (entry,) = arrivals.admissions.entries()
+    (entry,) = incoming.admissions.entries()
     assert (entry.memory, entry.space) == (2 * GIB, {"1": 2 * GIB})
     seen.here = HERE.model_copy(update={"networks": {}})
     with pytest.raises(PreflightError) as caught:
-        arrivals.renew(numbered(2).job, numbered(2))
+        incoming.renew(numbered(2).job, numbered(2))
     assert caught.value.code is codes.NETWORK_MISSING
 
 
 @pytest.mark.parametrize(
     "change", [{"vm": "db01"}, {"uuid": "u"}, {"certificate": "other"}, {"caller": proposal().caller, "source": "kvm3"}]
 )
-def test_only_the_vm_that_was_offered_comes(arrivals: Arrivals, change: dict[str, Any]) -> None:
-    arrivals.offer(numbered(1), PEER)
+def test_only_the_vm_that_was_offered_comes(incoming: IncomingMoves, change: dict[str, Any]) -> None:
+    incoming.offer(numbered(1), PEER)
     with pytest.raises(UsageError):
-        arrivals.renew(numbered(1).job, numbered(1).model_copy(update=change))
+        incoming.renew(numbered(1).job, numbered(1).model_copy(update=change))
 
 
-def test_a_source_is_told_that_its_move_was_admitted_already(arrivals: Arrivals) -> None:
-    arrivals.offer(numbered(1), PEER)
-    assert not arrivals.hold(numbered(1).job).admitted
-    arrivals.jobs.mark(numbered(1).job, State.RUNNING, None)
-    held = arrivals.hold(numbered(1).job)
+def test_a_source_is_told_that_its_move_was_admitted_already(incoming: IncomingMoves) -> None:
+    incoming.offer(numbered(1), PEER)
+    assert not incoming.hold(numbered(1).job).admitted
+    incoming.jobs.mark(numbered(1).job, State.RUNNING, None)
+    held = incoming.hold(numbered(1).job)
     assert (held.refusal, held.admitted) == (None, True)
 
 
-def test_the_source_may_offer_a_vm_anew_that_waits_here(arrivals: Arrivals) -> None:
-    arrivals.offer(numbered(1), PEER)
-    arrivals.offer(numbered(1).model_copy(update={"job": "a" * 12}), PEER)
-    assert [(row.id, row.state) for row in arrivals.jobs.list()] == [
+def test_the_source_may_offer_a_vm_anew_that_waits_here(incoming: IncomingMoves) -> None:
+    incoming.offer(numbered(1), PEER)
+    incoming.offer(numbered(1).model_copy(update={"job": "a" * 12}), PEER)
+    assert [(row.id, row.state) for row in incoming.jobs.list()] == [
         (numbered(1).job, State.FAILED),
         ("a" * 12, State.WAITING),
     ]
     with pytest.raises(VmferryError):
-        arrivals.hold(numbered(1).job)
+        incoming.hold(numbered(1).job)
 
 
-def test_disabling_migration_ends_what_waits(arrivals: Arrivals) -> None:
-    arrivals.offer(numbered(1), PEER)
-    arrivals.settings.save(HostSettings())
+def test_disabling_migration_ends_what_waits(incoming: IncomingMoves) -> None:
+    incoming.offer(numbered(1), PEER)
+    incoming.settings.save(HostSettings())
     with pytest.raises(PreflightError) as caught:
-        arrivals.hold(numbered(1).job)
+        incoming.hold(numbered(1).job)
     assert caught.value.code is codes.MIGRATION_DISABLED
 
 
@@ -345,14 +345,19 @@ AWAY = UnreachableError(codes.HOST_UNREACHABLE, host="kvm1", address="x", why="n
     ],
 )
 def test_what_its_source_has_given_up_waits_no_more(
-    arrivals: Arrivals, seen: Seen, monkeypatch: pytest.MonkeyPatch, says: str | Exception, age: float, state: State
+    incoming: IncomingMoves,
+    seen: Seen,
+    monkeypatch: pytest.MonkeyPatch,
+    says: str | Exception,
+    age: float,
+    state: State,
 ) -> None:
-    arrivals.offer(numbered(1), PEER)
+    incoming.offer(numbered(1), PEER)
     seen.says = says
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + age)
-    arrivals.tidy()
-    assert arrivals.jobs.get(numbered(1).job).state is state
+    incoming.tidy()
+    assert incoming.jobs.get(numbered(1).job).state is state
 
 
 # --- what one host may have here ------------------------------------------------------------------------------------
@@ -364,67 +369,67 @@ def from_kvm3(made: Offer, number: int) -> Offer:
     return made.model_copy(update={"source": "kvm3", "job": f"{number:012x}"})
 
 
-def test_an_offer_that_waits_keeps_no_other_host_from_its_name(arrivals: Arrivals) -> None:
-    arrivals.peers.add(KVM3)
+def test_an_offer_that_waits_keeps_no_other_host_from_its_name(incoming: IncomingMoves) -> None:
+    incoming.peers.add(KVM3)
     squatter, honest = numbered(1).model_copy(update={"place": False}), from_kvm3(numbered(1), 77)
-    arrivals.offer(squatter, PEER)
-    assert arrivals.offer(honest, KVM3).refusal is None
-    assert arrivals.jobs.active_for(honest.vm) is None  # nor this host's own VM of that name
-    arrivals.jobs.create("own", Role.SOURCE, honest.vm, "kvm3", honest.caller, {})
-    arrivals.jobs.end("own", State.DONE)
+    incoming.offer(squatter, PEER)
+    assert incoming.offer(honest, KVM3).refusal is None
+    assert incoming.jobs.active_for(honest.vm) is None  # nor this host's own VM of that name
+    incoming.jobs.create("own", Role.SOURCE, honest.vm, "kvm3", honest.caller, {})
+    incoming.jobs.end("own", State.DONE)
 
 
 @pytest.mark.parametrize("same", ["vm", "uuid"])
-def test_only_one_of_them_is_admitted(arrivals: Arrivals, same: str) -> None:
-    arrivals.peers.add(KVM3)
+def test_only_one_of_them_is_admitted(incoming: IncomingMoves, same: str) -> None:
+    incoming.peers.add(KVM3)
     first, second = numbered(1), from_kvm3(numbered(2 if same == "uuid" else 1), 77)
     second = second.model_copy(update={"uuid": first.uuid} if same == "uuid" else {})
-    arrivals.offer(first, PEER)
-    arrivals.settings.save(HostSettings(migration=True, max_migrations=9, max_storage_migrations=9))
-    arrivals.jobs.create(second.job, Role.DESTINATION, second.vm, "kvm3", second.caller, {}, State.WAITING)
-    folder = arrivals.config.state_folder
+    incoming.offer(first, PEER)
+    incoming.settings.save(HostSettings(migration=True, max_migrations=9, max_storage_migrations=9))
+    incoming.jobs.create(second.job, Role.DESTINATION, second.vm, "kvm3", second.caller, {}, State.WAITING)
+    folder = incoming.config.state_folder
     spec.save(folder, spec.load(folder, first.job).model_copy(update={"offer": second}))
-    arrivals.jobs.mark(first.job, State.RUNNING, None)
+    incoming.jobs.mark(first.job, State.RUNNING, None)
     with pytest.raises(PreflightError) as refused:
-        arrivals.admit(second.job)
+        incoming.admit(second.job)
     assert refused.value.code is codes.VM_BUSY
-    assert arrivals.jobs.get(second.job).state is State.WAITING
+    assert incoming.jobs.get(second.job).state is State.WAITING
 
 
-def test_offers_of_one_host_are_bounded(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offers_of_one_host_are_bounded(incoming: IncomingMoves, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offers, "MOST", 3)
-    arrivals.peers.add(KVM3)
+    incoming.peers.add(KVM3)
     for number in range(3):
-        arrivals.offer(numbered(number).model_copy(update={"place": False}), PEER)
+        incoming.offer(numbered(number).model_copy(update={"place": False}), PEER)
     with pytest.raises(PreflightError) as refused:
-        arrivals.offer(numbered(3).model_copy(update={"place": False}), PEER)
+        incoming.offer(numbered(3).model_copy(update={"place": False}), PEER)
     assert refused.value.code is codes.PEER_LIMIT
-    arrivals.offer(from_kvm3(numbered(4), 77), KVM3)  # others have their own
-    arrivals.offer(numbered(2).model_copy(update={"job": "0123456789ff", "place": False}), PEER)  # anew, not more
+    incoming.offer(from_kvm3(numbered(4), 77), KVM3)  # others have their own
+    incoming.offer(numbered(2).model_copy(update={"job": "0123456789ff", "place": False}), PEER)  # anew, not more
 
 
-def test_offers_of_one_host_are_bounded_by_size(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
-    arrivals.offer(numbered(1).model_copy(update={"place": False}), PEER)
-    monkeypatch.setattr(offers, "SIZE", 2 * spec.size(arrivals.config.state_folder, numbered(1).job))
-    arrivals.offer(numbered(2).model_copy(update={"place": False}), PEER)
+def test_offers_of_one_host_are_bounded_by_size(incoming: IncomingMoves, monkeypatch: pytest.MonkeyPatch) -> None:
+    incoming.offer(numbered(1).model_copy(update={"place": False}), PEER)
+    monkeypatch.setattr(offers, "SIZE", 2 * spec.size(incoming.config.state_folder, numbered(1).job))
+    incoming.offer(numbered(2).model_copy(update={"place": False}), PEER)
     with pytest.raises(PreflightError) as refused:
-        arrivals.offer(numbered(3).model_copy(update={"place": False}), PEER)
+        incoming.offer(numbered(3).model_copy(update={"place": False}), PEER)
     assert refused.value.code is codes.PEER_LIMIT
 
 
-def test_what_one_host_begins_in_a_day_is_bounded(arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_one_host_begins_in_a_day_is_bounded(incoming: IncomingMoves, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offers, "DAILY", 3)
-    arrivals.peers.add(KVM3)
+    incoming.peers.add(KVM3)
     for number in range(3):
-        arrivals.offer(numbered(number), PEER)
-        arrivals.abort(numbered(number).job, "enough")
+        incoming.offer(numbered(number), PEER)
+        incoming.abort(numbered(number).job, "enough")
     with pytest.raises(PreflightError) as refused:
-        arrivals.offer(numbered(3), PEER)
+        incoming.offer(numbered(3), PEER)
     assert refused.value.code is codes.PEER_LIMIT
-    arrivals.offer(from_kvm3(numbered(4), 77), KVM3)
+    incoming.offer(from_kvm3(numbered(4), 77), KVM3)
     day = time.time() + 86401
     monkeypatch.setattr(time, "time", lambda: day)
-    arrivals.offer(numbered(3), PEER)
+    incoming.offer(numbered(3), PEER)
 
 
 # --- what is true when a job is admitted, and not when it was offered -------------------------------------------------
@@ -432,30 +437,30 @@ def test_what_one_host_begins_in_a_day_is_bounded(arrivals: Arrivals, monkeypatc
 
 @pytest.mark.parametrize("lapse", ["release", "wait"])
 def test_a_place_without_what_was_booked_with_it_admits_nothing(
-    arrivals: Arrivals, monkeypatch: pytest.MonkeyPatch, lapse: str
+    incoming: IncomingMoves, monkeypatch: pytest.MonkeyPatch, lapse: str
 ) -> None:
     made = numbered(1)
-    arrivals.offer(made, PEER)
+    incoming.offer(made, PEER)
     if lapse == "release":
-        arrivals.release(made.job)
+        incoming.release(made.job)
     else:
         later = time.time() + 2 * HOLD
-        monkeypatch.setattr(arrivals.admissions, "_clock", lambda: later)
+        monkeypatch.setattr(incoming.admissions, "_clock", lambda: later)
     with pytest.raises(PreflightError) as refused:
-        arrivals.admit(made.job)
+        incoming.admit(made.job)
     assert refused.value.code is codes.LIMIT_REACHED
-    assert arrivals.jobs.get(made.job).state is State.WAITING
-    assert arrivals.hold(made.job).refusal is None  # what an honest source does then
-    arrivals.renew(made.job, made)
-    begin(arrivals, made.job)
+    assert incoming.jobs.get(made.job).state is State.WAITING
+    assert incoming.hold(made.job).refusal is None  # what an honest source does then
+    incoming.renew(made.job, made)
+    begin(incoming, made.job)
 
 
-def begin(arrivals: Arrivals, job: str) -> None:
+def begin(incoming: IncomingMoves, job: str) -> None:
     """Admit a job whose worker fails at once."""
     failed = InternalError(codes.INTERNAL, why="no worker").problem()
-    launcher: Any = Worker(lambda: arrivals.jobs.end(job, State.FAILED, failed))
+    launcher: Any = Worker(lambda: incoming.jobs.end(job, State.FAILED, failed))
     with pytest.raises(InternalError, match="no worker"):
-        replace(arrivals, launcher=launcher).admit(job)
+        replace(incoming, launcher=launcher).admit(job)
 
 
 class Worker:
@@ -472,42 +477,44 @@ class Worker:
     ("settings", "code"),
     [(HostSettings(), codes.MIGRATION_DISABLED), (ON, codes.ENCRYPTION_DIFFERS)],
 )
-def test_settings_that_were_changed_meanwhile_hold(arrivals: Arrivals, settings: HostSettings, code: object) -> None:
-    arrivals.settings.save(ON.model_copy(update={"encryption": Protection.OPTIONAL}))
+def test_settings_that_were_changed_meanwhile_hold(
+    incoming: IncomingMoves, settings: HostSettings, code: object
+) -> None:
+    incoming.settings.save(ON.model_copy(update={"encryption": Protection.OPTIONAL}))
     made = numbered(1, options=STORAGE.model_copy(update={"encryption": Encryption.OFF}))
-    arrivals.offer(made, PEER)
-    arrivals.settings.save(settings)
+    incoming.offer(made, PEER)
+    incoming.settings.save(settings)
     with pytest.raises(PreflightError) as refused:
-        arrivals.admit(made.job)
+        incoming.admit(made.job)
     assert refused.value.code is code
-    assert arrivals.jobs.get(made.job).state is State.WAITING
+    assert incoming.jobs.get(made.job).state is State.WAITING
 
 
-def test_an_offer_that_was_admitted_meanwhile_is_not_dropped(arrivals: Arrivals, seen: Seen) -> None:
+def test_an_offer_that_was_admitted_meanwhile_is_not_dropped(incoming: IncomingMoves, seen: Seen) -> None:
     made = numbered(1)
-    arrivals.offer(made, PEER)
-    row = arrivals.jobs.get(made.job)
-    arrivals.jobs.mark(made.job, State.RUNNING, None)
-    assert not arrivals._offers.drop(row, "too late")
-    assert arrivals.jobs.get(made.job).state is State.RUNNING
-    assert spec.load(arrivals.config.state_folder, made.job).offer == made
+    incoming.offer(made, PEER)
+    row = incoming.jobs.get(made.job)
+    incoming.jobs.mark(made.job, State.RUNNING, None)
+    assert not incoming._offers.drop(row, "too late")
+    assert incoming.jobs.get(made.job).state is State.RUNNING
+    assert spec.load(incoming.config.state_folder, made.job).offer == made
 
 
-def test_an_offer_that_is_admitted_while_it_is_renewed_stays_as_it_was(arrivals: Arrivals, seen: Seen) -> None:
+def test_an_offer_that_is_admitted_while_it_is_renewed_stays_as_it_was(incoming: IncomingMoves, seen: Seen) -> None:
     made = numbered(1)
-    arrivals.offer(made, PEER)
-    before = arrivals.admissions.entries()
-    seen.meanwhile = lambda: arrivals.jobs.mark(made.job, State.RUNNING, None)
+    incoming.offer(made, PEER)
+    before = incoming.admissions.entries()
+    seen.meanwhile = lambda: incoming.jobs.mark(made.job, State.RUNNING, None)
     with pytest.raises(UsageError):
-        arrivals.renew(made.job, numbered(1, memory=2 * GIB))
-    assert spec.load(arrivals.config.state_folder, made.job).offer == made
-    assert arrivals.admissions.entries() == before
+        incoming.renew(made.job, numbered(1, memory=2 * GIB))
+    assert spec.load(incoming.config.state_folder, made.job).offer == made
+    assert incoming.admissions.entries() == before
 
 
-def test_a_worker_that_has_yet_to_listen_hears_that_the_move_is_given_up(arrivals: Arrivals) -> None:
+def test_a_worker_that_has_yet_to_listen_hears_that_the_move_is_given_up(incoming: IncomingMoves) -> None:
     made = numbered(1)
-    arrivals.offer(made, PEER)
-    arrivals.jobs.mark(made.job, State.RUNNING, None)
+    incoming.offer(made, PEER)
+    incoming.jobs.mark(made.job, State.RUNNING, None)
     heard: Queue[Any] = Queue()
 
     def handle(request: WorkerRequest) -> WorkerAnswer:
@@ -515,15 +522,15 @@ def test_a_worker_that_has_yet_to_listen_hears_that_the_move_is_given_up(arrival
         return RequestTaken(ended=True)
 
     launcher: Any = Worker(lambda: None)
-    thread = threading.Thread(target=replace(arrivals, launcher=launcher).abort, args=(made.job, "enough"))
+    thread = threading.Thread(target=replace(incoming, launcher=launcher).abort, args=(made.job, "enough"))
     thread.start()
-    place = control.path(arrivals.config.run_folder, made.job)
+    place = control.path(incoming.config.run_folder, made.job)
     place.parent.mkdir(parents=True)
     server = control.ControlServer(place, handle)
     try:
         assert heard.get(timeout=10) == Abort(why="enough")
         thread.join(10)
         assert not thread.is_alive()
-        assert arrivals.jobs.get(made.job).state is State.RUNNING
+        assert incoming.jobs.get(made.job).state is State.RUNNING
     finally:
         server.close()

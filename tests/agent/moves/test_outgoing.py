@@ -9,7 +9,7 @@ import pytest
 from tests.agent.world import ANN, ENDLESS, FULL, HERE, LATE, LATER, NOWHERE, ON, ONLY, World, another, found
 
 from vmferry.agent.moves import outgoing
-from vmferry.agent.moves.outgoing import Moves
+from vmferry.agent.moves.outgoing import OutgoingMoves
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.job import Phase, Role, State
@@ -21,19 +21,19 @@ from vmferry.jobs import spec
 from vmferry.store.jobs import Jobs
 
 
-def refused(moves: Moves, options: MoveOptions | None = None) -> VmferryError:
+def refused(moves: OutgoingMoves, options: MoveOptions | None = None) -> VmferryError:
     with pytest.raises(VmferryError) as caught:
         moves.move("web01", "kvm2", options or MoveOptions(), ANN)
     return caught.value
 
 
-def test_a_vm_that_is_moved_already(moves: Moves) -> None:
+def test_a_vm_that_is_moved_already(moves: OutgoingMoves) -> None:
     moves.jobs.create("0123456789ab", Role.SOURCE, "web01", "kvm2", ANN, {})
     assert found(moves) == ["vm-busy"]
     assert refused(moves).code is codes.VM_BUSY
 
 
-def test_a_move_is_refused_for_the_vm_itself_before_the_destination_is_asked(moves: Moves, world: World) -> None:
+def test_a_move_is_refused_for_the_vm_before_the_destination_is_asked(moves: OutgoingMoves, world: World) -> None:
     world.vm = world.vm.model_copy(update={"state": "paused", "disks": []})
     error = refused(moves)
     assert isinstance(error, PreflightError)
@@ -51,7 +51,7 @@ def test_a_move_is_refused_for_the_vm_itself_before_the_destination_is_asked(mov
         (MoveOptions(performance=Performance.SMB), codes.NOT_BUILT),
     ],
 )
-def test_a_request_that_cannot_be_meant(moves: Moves, world: World, options: MoveOptions, code: Any) -> None:
+def test_a_request_that_cannot_be_meant(moves: OutgoingMoves, world: World, options: MoveOptions, code: Any) -> None:
     with pytest.raises(UsageError) as caught:
         moves.prospects.check("web01", "kvm2", options, ANN)
     assert caught.value.code is code
@@ -68,7 +68,7 @@ def test_a_request_that_cannot_be_meant(moves: Moves, world: World, options: Mov
     ],
 )
 def test_what_the_settings_forbid(
-    moves: Moves, world: World, settings: HostSettings, options: MoveOptions, code: object
+    moves: OutgoingMoves, world: World, settings: HostSettings, options: MoveOptions, code: object
 ) -> None:
     moves.settings.save(settings)
     error = refused(moves, options)
@@ -80,13 +80,13 @@ def test_what_the_settings_forbid(
     assert world.asked == ["check"]
 
 
-def test_a_switch_that_falls_while_the_vm_is_looked_at_is_seen(moves: Moves, world: World) -> None:
+def test_a_switch_that_falls_while_the_vm_is_looked_at_is_seen(moves: OutgoingMoves, world: World) -> None:
     world.on_describe = lambda: moves.settings.save(HostSettings())
     assert refused(moves).code is codes.MIGRATION_DISABLED
     assert moves.jobs.list() == []
 
 
-def test_what_the_destination_warns_of_is_told_with_the_job(moves: Moves, world: World) -> None:
+def test_what_the_destination_warns_of_is_told_with_the_job(moves: OutgoingMoves, world: World) -> None:
     world.findings = [LATE]
     world.admission = Admission(addresses=[Address(host="10.92.0.2", port=6610)])
     job, warnings = moves.move("web01", "kvm2", MoveOptions(), ANN)
@@ -94,7 +94,7 @@ def test_what_the_destination_warns_of_is_told_with_the_job(moves: Moves, world:
     assert warnings == [LATE]
 
 
-def test_the_destination_is_told_where_the_move_keeps_to(moves: Moves, world: World) -> None:
+def test_the_destination_is_told_where_the_move_keeps_to(moves: OutgoingMoves, world: World) -> None:
     moves.settings.save(ONLY)
     assert refused(moves).code is codes.HOST_UNREACHABLE
     assert world.proposed[-1].networks == ["10.92.0.0/24"]
@@ -104,7 +104,7 @@ def test_the_destination_is_told_where_the_move_keeps_to(moves: Moves, world: Wo
     assert world.proposed[-1].networks == []
 
 
-def test_without_a_common_network_nothing_is_made_there(moves: Moves, world: World) -> None:
+def test_without_a_common_network_nothing_is_made_there(moves: OutgoingMoves, world: World) -> None:
     moves.settings.save(ONLY)
     assert found(moves) == []
     world.addresses = ["10.91.0.2", "kvm2.example"]
@@ -120,7 +120,7 @@ def test_without_a_common_network_nothing_is_made_there(moves: Moves, world: Wor
 # --- what cannot be promised without a prediction -------------------------------------------------------------------
 
 
-def test_a_move_that_cannot_be_in_time_is_refused_before_anything_is_made(moves: Moves, world: World) -> None:
+def test_a_move_that_cannot_be_in_time_is_refused_before_anything_is_made(moves: OutgoingMoves, world: World) -> None:
     world.foretold = [LATER]
     assert refused(moves, MoveOptions(deadline=9.0)).code is codes.DEADLINE_MISSED
     assert world.asked == ["check", "foretell"]
@@ -128,13 +128,13 @@ def test_a_move_that_cannot_be_in_time_is_refused_before_anything_is_made(moves:
     assert nonce_files(world) == []
 
 
-def test_what_is_foretold_is_warned_of_with_the_job(moves: Moves, world: World) -> None:
+def test_what_is_foretold_is_warned_of_with_the_job(moves: OutgoingMoves, world: World) -> None:
     world.foretold, world.admission = [ENDLESS], HERE
     _, warnings = moves.move("web01", "kvm2", MoveOptions(max_downtime=0.1), ANN)
     assert warnings == [ENDLESS]
 
 
-def test_a_move_that_waits_is_given_up_at_its_deadline(moves: Moves, world: World) -> None:
+def test_a_move_that_waits_is_given_up_at_its_deadline(moves: OutgoingMoves, world: World) -> None:
     world.refusal = FULL
     job, _ = moves.move("web01", "kvm2", MoveOptions(deadline=0.2), ANN)
     late = spec.load(moves.config.state_folder, job)
@@ -152,12 +152,12 @@ def nonce_files(world: World) -> list[Path]:
     return list(Path(world.vm.disks[0].path).parent.glob(".vmferry-*"))
 
 
-def state(moves: Moves, job: str) -> tuple[State, str | None]:
+def state(moves: OutgoingMoves, job: str) -> tuple[State, str | None]:
     row = moves.jobs.get(job)
     return row.state, row.reason
 
 
-def test_a_move_waits_while_the_destination_is_full_and_then_begins(moves: Moves, world: World) -> None:
+def test_a_move_waits_while_the_destination_is_full_and_then_begins(moves: OutgoingMoves, world: World) -> None:
     world.refusal, world.admission = FULL, HERE
     job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
     assert state(moves, job) == (State.WAITING, FULL)
@@ -176,7 +176,7 @@ def test_a_move_waits_while_the_destination_is_full_and_then_begins(moves: Moves
     assert len(nonce_files(world)) == 1
 
 
-def test_a_full_source_does_not_ask_for_a_place_at_the_destination(moves: Moves, world: World) -> None:
+def test_a_full_source_does_not_ask_for_a_place_at_the_destination(moves: OutgoingMoves, world: World) -> None:
     world.admission = HERE
     first, second = another(moves, "a" * 12), another(moves, "b" * 12)
     job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
@@ -194,7 +194,7 @@ def test_a_full_source_does_not_ask_for_a_place_at_the_destination(moves: Moves,
     assert moves.admissions.entries()[0].expires_at is None
 
 
-def test_a_place_at_the_destination_is_given_back_when_there_is_none_here(moves: Moves, world: World) -> None:
+def test_a_place_at_the_destination_is_given_back_when_there_is_none_here(moves: OutgoingMoves, world: World) -> None:
     world.refusal = FULL
     job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
     world.refusal = None
@@ -209,7 +209,7 @@ def test_a_place_at_the_destination_is_given_back_when_there_is_none_here(moves:
     assert state(moves, job) == (State.WAITING, "kvm1 takes part in 2 moves, and its limit is 2")
 
 
-def test_a_place_at_the_destination_that_went_to_another_is_waited_for(moves: Moves, world: World) -> None:
+def test_a_place_at_the_destination_that_went_to_another_is_waited_for(moves: OutgoingMoves, world: World) -> None:
     world.refusal = FULL
     job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
     world.refusal = None
@@ -223,7 +223,9 @@ def test_a_place_at_the_destination_that_went_to_another_is_waited_for(moves: Mo
     assert not any(entry.granted for entry in moves.admissions.entries())
 
 
-def test_a_move_that_was_admitted_begins_by_that_plan_when_the_answer_was_lost(moves: Moves, world: World) -> None:
+def test_a_move_that_was_admitted_begins_by_that_plan_if_the_answer_was_lost(
+    moves: OutgoingMoves, world: World
+) -> None:
     world.refusal, world.admission = FULL, HERE
     job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
     world.refusal = None
@@ -245,7 +247,7 @@ def test_a_move_that_was_admitted_begins_by_that_plan_when_the_answer_was_lost(m
     assert len(nonce_files(world)) == 1
 
 
-def test_moves_to_one_destination_keep_their_order(moves: Moves, world: World) -> None:
+def test_moves_to_one_destination_keep_their_order(moves: OutgoingMoves, world: World) -> None:
     world.refusal, world.admission = FULL, HERE
     first, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
     world.vm = world.vm.model_copy(update={"name": "web02"})
@@ -258,7 +260,7 @@ def test_moves_to_one_destination_keep_their_order(moves: Moves, world: World) -
     assert moves.begin(second)
 
 
-def test_a_move_that_may_not_wait_fails_and_leaves_nothing(moves: Moves, world: World) -> None:
+def test_a_move_that_may_not_wait_fails_and_leaves_nothing(moves: OutgoingMoves, world: World) -> None:
     world.refusal = FULL
     with pytest.raises(PreflightError) as caught:
         moves.move("web01", "kvm2", MoveOptions(), ANN, wait=False)
@@ -269,7 +271,7 @@ def test_a_move_that_may_not_wait_fails_and_leaves_nothing(moves: Moves, world: 
     assert nonce_files(world) == []
 
 
-def test_a_move_that_waits_can_be_cancelled(moves: Moves, world: World) -> None:
+def test_a_move_that_waits_can_be_cancelled(moves: OutgoingMoves, world: World) -> None:
     world.refusal = FULL
     job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
     moves.cancel(job, ANN)
@@ -284,7 +286,7 @@ def test_a_move_that_waits_can_be_cancelled(moves: Moves, world: World) -> None:
     assert caught.value.code is codes.JOB_ENDED
 
 
-def test_a_move_that_waits_fails_when_it_cannot_be_any_more(moves: Moves, world: World) -> None:
+def test_a_move_that_waits_fails_when_it_cannot_be_any_more(moves: OutgoingMoves, world: World) -> None:
     world.refusal = FULL
     job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
     world.refusal = None
@@ -297,7 +299,7 @@ def test_a_move_that_waits_fails_when_it_cannot_be_any_more(moves: Moves, world:
     assert world.asked[-1] == "abort"
 
 
-def test_a_move_waits_on_while_the_destination_is_away(moves: Moves, world: World) -> None:
+def test_a_move_waits_on_while_the_destination_is_away(moves: OutgoingMoves, world: World) -> None:
     world.refusal, world.admission = FULL, HERE
     job, _ = moves.move("web01", "kvm2", MoveOptions(), ANN)
     world.away = True
@@ -307,7 +309,7 @@ def test_a_move_waits_on_while_the_destination_is_away(moves: Moves, world: Worl
     assert moves.begin(job)
 
 
-def test_a_check_tries_the_way_and_a_move_leaves_that_to_its_workers(moves: Moves, world: World) -> None:
+def test_a_check_tries_the_way_and_a_move_leaves_that_to_its_workers(moves: OutgoingMoves, world: World) -> None:
     world.unreached = [Finding.blocks(codes.DATA_UNREACHABLE, ("", "x"), host="kvm2", addresses="x", why="y")]
     assert found(moves) == ["data-port-unreachable"]
     assert world.tried == ["kvm2"]
@@ -322,7 +324,7 @@ def test_a_check_tries_the_way_and_a_move_leaves_that_to_its_workers(moves: Move
 
 @pytest.mark.parametrize("granted", [False, True])
 def test_whatever_fails_before_a_move_begins_ends_it_on_both_hosts(
-    moves: Moves, world: World, monkeypatch: pytest.MonkeyPatch, granted: bool
+    moves: OutgoingMoves, world: World, monkeypatch: pytest.MonkeyPatch, granted: bool
 ) -> None:
     """The job stayed as it was, and its VM was busy until vmferryd was started anew."""
 
@@ -347,7 +349,7 @@ def test_whatever_fails_before_a_move_begins_ends_it_on_both_hosts(
 
 @pytest.mark.parametrize("granted", [False, True])
 def test_a_move_that_fails_while_the_database_is_locked_does_not_wait_on(
-    moves: Moves, world: World, monkeypatch: pytest.MonkeyPatch, granted: bool
+    moves: OutgoingMoves, world: World, monkeypatch: pytest.MonkeyPatch, granted: bool
 ) -> None:
     """It was said to have failed, and would have been moved later."""
     locked = InternalError(codes.DATABASE_FAILED, path="vmferry.db", host="kvm1", why="database is locked")
@@ -378,7 +380,7 @@ def test_a_move_that_fails_while_the_database_is_locked_does_not_wait_on(
 
 @pytest.mark.parametrize("how", ["begin", "cancel"])
 def test_a_move_whose_end_was_never_written_down_is_not_begun(
-    moves: Moves, world: World, monkeypatch: pytest.MonkeyPatch, how: str
+    moves: OutgoingMoves, world: World, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """The database was locked for longer than anybody waits: the user was told that the move has failed."""
     world.refusal = FULL

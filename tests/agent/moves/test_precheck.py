@@ -5,13 +5,13 @@ from pathlib import Path
 from tests.agent.world import ANN, LATE, MISSING, ONLY, World, another, found
 from tests.preflight.make import THERE
 
-from vmferry.agent.moves.outgoing import Moves
+from vmferry.agent.moves.outgoing import OutgoingMoves
 from vmferry.core import codes
 from vmferry.core.messages.finding import Finding
 from vmferry.core.messages.offer import MoveOptions
 
 
-def test_both_halves_make_one_report(moves: Moves, world: World) -> None:
+def test_both_halves_make_one_report(moves: OutgoingMoves, world: World) -> None:
     assert found(moves) == []
     world.findings = [MISSING, LATE]
     world.vm = world.vm.model_copy(update={"snapshots": 1})
@@ -20,7 +20,7 @@ def test_both_halves_make_one_report(moves: Moves, world: World) -> None:
     assert world.proposed[-1].caller == ANN
 
 
-def test_a_check_leaves_nothing(moves: Moves, world: World, tmp_path: Path) -> None:
+def test_a_check_leaves_nothing(moves: OutgoingMoves, world: World, tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     found(moves)
     assert world.nonces == [world.proposed[0].disks[0].nonce]
@@ -30,7 +30,7 @@ def test_a_check_leaves_nothing(moves: Moves, world: World, tmp_path: Path) -> N
     assert world.asked == ["check"]
 
 
-def test_a_destination_without_a_network_is_not_told_of_twice(moves: Moves, world: World) -> None:
+def test_a_destination_without_a_network_is_not_told_of_twice(moves: OutgoingMoves, world: World) -> None:
     moves.settings.save(ONLY)
     world.addresses = []
     world.findings = [
@@ -39,7 +39,7 @@ def test_a_destination_without_a_network_is_not_told_of_twice(moves: Moves, worl
     assert found(moves) == ["migration-network-missing"]
 
 
-def test_a_check_foretells_when_it_is_asked_to_or_has_to(moves: Moves, world: World) -> None:
+def test_a_check_foretells_when_it_is_asked_to_or_has_to(moves: OutgoingMoves, world: World) -> None:
     for predict, options, asked in (
         (False, MoveOptions(), ["check"]),
         (True, MoveOptions(), ["check", "foretell"]),
@@ -51,7 +51,7 @@ def test_a_check_foretells_when_it_is_asked_to_or_has_to(moves: Moves, world: Wo
         assert world.asked == asked
 
 
-def test_a_check_warns_of_a_host_that_is_full(moves: Moves) -> None:
+def test_a_check_warns_of_a_host_that_is_full(moves: OutgoingMoves) -> None:
     assert found(moves) == []
     for number in (1, 2):
         another(moves, str(number) * 12)

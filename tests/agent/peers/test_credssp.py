@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.agent.peers.test_incoming_signin import ANN, BOUND, World, refused, ticket, vm
 
-from vmferry.agent.peers.credssp import AT_ONCE, LASTS, CredSsps
+from vmferry.agent.peers.credssp import AT_ONCE, LASTS, CredSspSignIns
 from vmferry.core import codes
 from vmferry.core.messages.signin import CredSspAnswer, CredSspMessage, SignIn
 from vmferry.core.policy.settings import Authentication, HostSettings
@@ -39,7 +39,7 @@ class Door:
     def __init__(self, world: World) -> None:
         self.world = world
         world.settings.save(HostSettings(operators=[ANN], authentication=Authentication.CREDSSP))
-        self.credssp = CredSsps(world.sign_ins, acceptor=Acceptor, clock=lambda: world.now)  # type: ignore[arg-type]
+        self.credssp = CredSspSignIns(world.sign_ins, acceptor=Acceptor, clock=lambda: world.now)  # type: ignore[arg-type]
 
     def begin(self, **changes: Any) -> CredSspAnswer:
         asked = self.world.request(authentication=Authentication.CREDSSP, tokens={}, **changes)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vmferry.agent.peers.outgoing_signin import Entrance
+from vmferry.agent.peers.outgoing_signin import OutgoingSignIn
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.ad.keytab import KeytabEntry as Account
@@ -34,7 +34,7 @@ class World:
         users = folder / "passwd"
         users.write_text("root:x:0:0::/root:/bin/sh\nbackup:x:34:34::/:/bin/sh\n")
         keys: Any = self
-        self.entrance = Entrance(config, "MINE", self.peers, self.settings, keys, self.sign_in, local_users=users)
+        self.entrance = OutgoingSignIn(config, "MINE", self.peers, self.settings, keys, self.sign_in, local_users=users)
 
     def serves(self, service: str) -> bool:
         return self.there

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from vmferry.agent.auditlog.log import Trail
+from vmferry.agent.auditlog.log import AuditLog
 from vmferry.config import Config
 from vmferry.core.auditlog import chain
 from vmferry.core.auditlog.chain import LogHead, Verification, Witness
@@ -15,7 +15,7 @@ _AT_ONCE = 8  # hosts that are asked side by side
 Client = Callable[[Config, Peer], PeerClient]
 
 
-def verify(config: Config, trail: Trail, peers: list[Peer], client: Client = PeerClient) -> Verification:
+def verify(config: Config, trail: AuditLog, peers: list[Peer], client: Client = PeerClient) -> Verification:
     """Walk along the log, and see that it still has every head that these hosts were told.
 
     A host that does not answer is named in the result, and ends nothing: the others have heads too.

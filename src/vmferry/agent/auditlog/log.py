@@ -31,7 +31,7 @@ MOST = 1000  # records that are read at once
 log = logging.getLogger("vmferry.audit")
 
 
-class Trail:
+class AuditLog:
     """The file. One process alone appends to it.
 
     Arguments:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from vmferry.agent.doctor.facts import Look, paired
+from vmferry.agent.doctor.facts import HostFacts, paired
 from vmferry.agent.measure import reachability
 from vmferry.agent.measure.reachability import Reacher
 from vmferry.config import Config
@@ -40,13 +40,13 @@ AT_ONCE = 16  # hosts that are asked at the same time
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnostician:
+class Doctor:
     """Examines this host and those that it is paired with (agent/services.py: Doctor). Every method blocks."""
 
     config: Config
     peers: Peers
     settings: Settings
-    look: Look
+    look: HostFacts
     client: Callable[[Config, Peer], PeerClient] = PeerClient
     reach: Reacher = reachability.reach
 

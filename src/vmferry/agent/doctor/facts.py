@@ -37,7 +37,7 @@ _LINKS = Path("/sys/class/net")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class HostFacts:
     """Gathers how this host stands. Every method blocks."""
 
     config: Config

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vmferry.agent.auditlog.log import Trail
+from vmferry.agent.auditlog.log import AuditLog
 from vmferry.agent.http import actions, problems
 from vmferry.core.auditlog.record import (
     LONGEST,
@@ -44,7 +44,7 @@ class Audit:
         clock: gives Unix time.
     """
 
-    def __init__(self, app: ASGIApp, trail: Trail, host: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, app: ASGIApp, trail: AuditLog, host: str, clock: Callable[[], float] = time.time) -> None:
         self._app = app
         self._trail = trail
         self._host = host

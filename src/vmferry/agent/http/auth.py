@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request
 
-from vmferry.agent.auditlog.log import Trail
+from vmferry.agent.auditlog.log import AuditLog
 from vmferry.agent.http.events import Live
 from vmferry.agent.moves.endings import Endings
 from vmferry.agent.moves.queue import Queue
@@ -21,7 +21,7 @@ from vmferry.core.job import Role as End
 from vmferry.core.messages.offer import Caller, CallerMethod
 from vmferry.identity import limits, site
 from vmferry.identity.access import UserRole, require
-from vmferry.identity.origin import Origin, Policy, Stranger
+from vmferry.identity.origin import Origin, RolePolicy, Stranger
 from vmferry.identity.peer import PROOF_HEADER, PROOF_PURPOSE
 from vmferry.identity.vouched import REACH_HEADER
 from vmferry.jobs import spec
@@ -38,7 +38,7 @@ class Agent:
     site: Site
     live: Live
     queue: Queue
-    trail: Trail
+    trail: AuditLog
     endings: Endings
     resolutions: Resolutions
 
@@ -72,9 +72,9 @@ class Require:
         return found.caller
 
 
-def _policy(agent: Agent) -> Policy:
+def _policy(agent: Agent) -> RolePolicy:
     settings = agent.services.stores.settings
-    return Policy(agent.services.config, settings.host(), settings.sids)
+    return RolePolicy(agent.services.config, settings.host(), settings.sids)
 
 
 class Limits:

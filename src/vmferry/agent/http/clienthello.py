@@ -53,7 +53,7 @@ async def _readable(sock: socket.socket) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class ClientHello:
     """What a client says of itself.
 
     Arguments:
@@ -65,12 +65,12 @@ class Hello:
     server_name: str | None
 
 
-def read(record: bytes) -> Hello:
+def read(record: bytes) -> ClientHello:
     """Read a ClientHello; one that is damaged says nothing."""
     try:
         return _hello(_Reader(record))
     except ValueError:
-        return Hello([], None)
+        return ClientHello([], None)
 
 
 class _Reader:
@@ -103,7 +103,7 @@ class _Reader:
         return self.take(len(self._data) - self._at)
 
 
-def _hello(record: _Reader) -> Hello:
+def _hello(record: _Reader) -> ClientHello:
     record.take(_RECORD_HEADER)
     if record.number(1) != 1:
         raise ValueError("not a ClientHello")
@@ -125,4 +125,4 @@ def _hello(record: _Reader) -> Hello:
             name = extension.vector(2)
             if name.number(1) == 0:  # a host name, the only kind there is
                 server_name = name.vector(2).rest().decode("latin-1")
-    return Hello(protocols, server_name)
+    return ClientHello(protocols, server_name)

@@ -46,7 +46,7 @@ _SO_PEERGROUPS = 59  # asm-generic/socket.h; not in Python's socket module
 log = logging.getLogger("vmferry.agent")
 
 
-class Connection(H11Protocol):
+class ClientConnection(H11Protocol):
     """One connection, whose requests carry its origin and whose client must say something soon.
 
     Arguments:
@@ -220,7 +220,7 @@ class Server:
     async def _serve_unix(self, sock: socket.socket) -> None:
         user = _unix_user(sock)
         await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: Connection(self._uvicorn, self._state, lambda _: self._admit(LocalUser(user))), sock
+            lambda: ClientConnection(self._uvicorn, self._state, lambda _: self._admit(LocalUser(user))), sock
         )
 
     # --- HTTPS ------------------------------------------------------------------------------------------
@@ -231,7 +231,9 @@ class Server:
         address = sock.getpeername()[0]
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(self._uvicorn, self._state, lambda transport: self._admit(_tls_client(transport))),
+                lambda: ClientConnection(
+                    self._uvicorn, self._state, lambda transport: self._admit(_tls_client(transport))
+                ),
                 sock,
                 ssl=context,
                 ssl_handshake_timeout=HANDSHAKE_TIME,
@@ -243,7 +245,7 @@ class Server:
 
     def _admit(self, new: Origin) -> Origin:
         """Make room for a connection among those of its kind."""
-        held: list[tuple[Connection, str]] = []
+        held: list[tuple[ClientConnection, str]] = []
         for one in sorted(self._connections(), key=lambda one: one.began):
             if one.origin is not None and one.origin.share == new.share:
                 held.append((one, origin(one.origin.address)))
@@ -254,12 +256,12 @@ class Server:
             self._make_room(held, PEER if new.audience is Audience.HOSTS else USER)
         return new
 
-    def _make_room(self, held: list[tuple[Connection, str]], limit: int) -> None:
+    def _make_room(self, held: list[tuple[ClientConnection, str]], limit: int) -> None:
         if len(held) >= limit:
             _cut(gives_way(held).transport)
 
-    def _connections(self) -> list[Connection]:
-        return [one for one in self._state.connections if isinstance(one, Connection)]
+    def _connections(self) -> list[ClientConnection]:
+        return [one for one in self._state.connections if isinstance(one, ClientConnection)]
 
 
 def _tcp(address: str, port: int) -> socket.socket | None:

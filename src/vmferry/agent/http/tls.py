@@ -9,7 +9,7 @@ from vmferry.agent.http import clienthello
 from vmferry.config import Config
 from vmferry.core.messages.api import PINNED
 from vmferry.identity import kerberos, site
-from vmferry.identity.certificates import Identity
+from vmferry.identity.certificates import HostIdentity
 from vmferry.identity.peer import ALPN
 from vmferry.net import tls
 from vmferry.store.peers import PeerKind, Peers
@@ -37,7 +37,7 @@ class Contexts:
     server name says that the client knows this host's own.
     """
 
-    def __init__(self, config: Config, identity: Identity, peers: Peers) -> None:
+    def __init__(self, config: Config, identity: HostIdentity, peers: Peers) -> None:
         self._config = config
         self._identity = identity
         self._peers = peers

@@ -5,7 +5,7 @@ import secrets
 import threading
 from dataclasses import dataclass
 
-from vmferry.agent.measure.lock import Quiet
+from vmferry.agent.measure.lock import MeasurementLock
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import UsageError
@@ -37,7 +37,7 @@ class Bandwidths:
 
     config: Config
     settings: Settings
-    quiet: Quiet
+    quiet: MeasurementLock
     fingerprint: str
 
     def open(self, request: BandwidthRequest, peer: Peer) -> BandwidthOpening:

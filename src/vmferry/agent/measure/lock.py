@@ -12,7 +12,7 @@ from vmferry.store.jobs import Jobs
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
+class MeasurementLock:
     """A host, as far as it takes part in moves and in measurements.
 
     Arguments:

@@ -29,7 +29,7 @@ log = logging.getLogger("vmferry.agent")
 
 
 @dataclass(frozen=True, slots=True)
-class Listeners:
+class ReachabilityTests:
     """Listens for paired hosts that want to know whether they reach this one (agent/services.py: Probes)."""
 
     config: Config

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from vmferry.agent.moves import workers
-from vmferry.agent.services import Launcher, Outgoing
+from vmferry.agent.services import LauncherService, OutgoingMovesService
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import CancelledError, InternalError, UsageError
@@ -33,8 +33,8 @@ class Endings:
 
     config: Config
     jobs: Jobs
-    outgoing: Outgoing
-    launcher: Launcher
+    outgoing: OutgoingMovesService
+    launcher: LauncherService
     patience: float = PATIENCE
 
     def force(self, job: str, caller: Caller) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from vmferry.agent.moves import workers
 from vmferry.agent.moves.nonces import Challenges
 from vmferry.agent.moves.offers import Offers
-from vmferry.agent.services import Launcher
+from vmferry.agent.services import LauncherService
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import (
@@ -59,7 +59,7 @@ log = logging.getLogger("vmferry.agent")
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class IncomingMoves:
     """Takes VMs in from paired hosts (agent/services.py: Incoming)."""
 
     config: Config
@@ -68,7 +68,7 @@ class Arrivals:
     peers: Peers
     settings: Settings
     snapshots: Snapshots
-    launcher: Launcher
+    launcher: LauncherService
     fingerprint: str
     client: Callable[[Config, Peer], PeerClient] = PeerClient
     challenges: Challenges = field(default_factory=Challenges)

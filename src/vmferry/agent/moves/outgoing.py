@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from vmferry.agent.auditlog.log import Trail
+from vmferry.agent.auditlog.log import AuditLog
 from vmferry.agent.moves import nonces, workers
-from vmferry.agent.moves.precheck import Prospects
+from vmferry.agent.moves.precheck import Precheck
 from vmferry.agent.moves.resolutions import settled
-from vmferry.agent.services import Launcher
+from vmferry.agent.services import LauncherService
 from vmferry.config import Config
 from vmferry.core import codes, jobkey
 from vmferry.core.errors import (
@@ -50,16 +50,16 @@ log = logging.getLogger("vmferry.agent")
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
+class OutgoingMoves:
     """Starts moves of this host's VMs to other hosts (agent/services.py: Outgoing)."""
 
     config: Config
     jobs: Jobs
     admissions: Admissions
     settings: Settings
-    launcher: Launcher
-    prospects: Prospects
-    trail: Trail | None = None
+    launcher: LauncherService
+    prospects: Precheck
+    trail: AuditLog | None = None
     patience: float = workers.PATIENCE
     turns: dict[str, threading.Lock] = field(default_factory=dict)
 

@@ -35,7 +35,7 @@ from vmferry.store.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Prospects:
+class Precheck:
     """Looks at moves of this host's VMs to other hosts (agent/services.py: Preview).
 
     Arguments:

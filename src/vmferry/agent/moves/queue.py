@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 
-from vmferry.agent.services import Outgoing
+from vmferry.agent.services import OutgoingMovesService
 from vmferry.core.policy.admission import AGAIN
 from vmferry.store.jobs import JobRow, Jobs
 
@@ -24,7 +24,7 @@ class Queue:
         begun: is told of each job that waits no more.
     """
 
-    def __init__(self, jobs: Jobs, outgoing: Outgoing, begun: Callable[[str], None]) -> None:
+    def __init__(self, jobs: Jobs, outgoing: OutgoingMovesService, begun: Callable[[str], None]) -> None:
         self._jobs = jobs
         self._outgoing = outgoing
         self._begun = begun

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from vmferry.agent.moves import nonces
-from vmferry.agent.services import Domains, Incoming
+from vmferry.agent.services import DomainsService, IncomingMovesService
 from vmferry.config import Config
 from vmferry.core import codes
 from vmferry.core.errors import AccessError, InternalError, PreflightError, UnreachableError, UsageError, VmferryError
@@ -46,8 +46,8 @@ class Resolutions:
     database: Database
     jobs: Jobs
     peers: Peers
-    incoming: Incoming
-    domains: Callable[[], Domains]
+    incoming: IncomingMovesService
+    domains: Callable[[], DomainsService]
     client: Callable[[Config, Peer], PeerClient] = PeerClient
     patience: float = PATIENCE
     work: Callable[[Config, str], int] = _work

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vmferry.agent.moves import nonces
 from vmferry.agent.moves.resolutions import Resolutions, settled
-from vmferry.agent.services import Domains
+from vmferry.agent.services import DomainsService
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
 from vmferry.core.job import Phase
@@ -33,7 +33,7 @@ class Sweep:
     config: Config
     jobs: Jobs
     resolutions: Resolutions
-    domains: Callable[[], Domains]
+    domains: Callable[[], DomainsService]
 
     def run(self, *, first: bool = False) -> None:
         """Remove what is left of jobs that have ended.

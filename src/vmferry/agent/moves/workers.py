@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from vmferry.agent.services import Launcher
+from vmferry.agent.services import LauncherService
 from vmferry.config import Config
 from vmferry.core.errors import VmferryError
 from vmferry.core.move.messages import Abort, Go
@@ -18,7 +18,7 @@ _LOOK = 0.05  # seconds between two tries
 def tell(
     config: Config,
     jobs: Jobs,
-    launcher: Launcher,
+    launcher: LauncherService,
     job: str,
     request: CancelRequest | Go | Abort,
     *,

@@ -13,7 +13,7 @@ from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.messages.signin import CredSspAnswer, CredSspMessage, Service, SignIn
 from vmferry.core.policy.settings import Authentication
-from vmferry.identity.credssp import STEPS, Acceptor
+from vmferry.identity.credssp import STEPS, CredSspAcceptor
 
 LASTS = 30.0  # seconds from the first message to the last
 AT_ONCE = 16
@@ -25,13 +25,13 @@ class _Session:
     request: SignIn
     address: str
     bound: bytes
-    acceptor: Acceptor
+    acceptor: CredSspAcceptor
     until: float
     steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class CredSsps:
+class CredSspSignIns:
     """Takes sign-ins with a password.
 
     Arguments:
@@ -40,7 +40,7 @@ class CredSsps:
     """
 
     sign_ins: SignIns
-    acceptor: Callable[..., Acceptor] = Acceptor
+    acceptor: Callable[..., CredSspAcceptor] = CredSspAcceptor
     clock: Callable[[], float] = time.monotonic
     sessions: dict[str, _Session] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)

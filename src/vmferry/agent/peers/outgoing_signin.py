@@ -55,7 +55,7 @@ Enter = Callable[[str, MoveOptions, Caller, Any], Entry | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
+class OutgoingSignIn:
     """Signs in at other hosts for those who ask this one for moves. It blocks.
 
     Arguments:

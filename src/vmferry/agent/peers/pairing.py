@@ -13,7 +13,7 @@ from vmferry.core import codes
 from vmferry.core.crowd import origin
 from vmferry.core.errors import AccessError, UsageError, VmferryError
 from vmferry.core.messages.api import Invitation, PairingAnswer, PairingRequest
-from vmferry.identity.certificates import Identity, checked, fingerprint
+from vmferry.identity.certificates import HostIdentity, checked, fingerprint
 from vmferry.identity.pairing import Token, redeem
 from vmferry.identity.peer import PeerClient
 from vmferry.store.peers import Peer
@@ -76,7 +76,7 @@ class Pairing:
     def __init__(
         self,
         config: Config,
-        identity: Identity,
+        identity: HostIdentity,
         stores: Stores,
         changed: Callable[[], None],
         clock: Callable[[], float] = time.time,

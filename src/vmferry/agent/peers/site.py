@@ -15,7 +15,7 @@ from vmferry.core import codes
 from vmferry.core.errors import AccessError, UsageError
 from vmferry.core.messages.siteapi import Authority, CertificateRequest, HostCertificate, TrustAnswer, TrustRequest
 from vmferry.identity import certificates, site
-from vmferry.identity.certificates import Identity
+from vmferry.identity.certificates import HostIdentity
 from vmferry.identity.site import Certificate, Trust
 from vmferry.net import tls
 from vmferry.store.peers import PeerKind
@@ -34,7 +34,7 @@ class Site:
     def __init__(
         self,
         config: Config,
-        identity: Identity,
+        identity: HostIdentity,
         stores: Stores,
         changed: Callable[[], None],
         clock: Callable[[], float] = time.time,
