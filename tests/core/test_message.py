@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from vmferry.core import message
 from vmferry.core.auditlog import chain
 from vmferry.core.errors import PreflightError, VmferryError
-from vmferry.core.message import Message, Value
+from vmferry.core.message import Message, Named, Value
 from vmferry.core.messages import api, bandwidth, diagnosis, finding, offer, probe, signin
 from vmferry.core.messages.finding import Severity
 from vmferry.core.move import messages as worker
@@ -27,7 +27,7 @@ def _messages() -> list[type[Message]]:
         kind
         for module in MODULES
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Message) and kind not in (Message, WorkerMessage)
+        if isinstance(kind, type) and issubclass(kind, Message) and kind not in (Message, Named, WorkerMessage)
     }
     return sorted(found, key=lambda kind: (kind.__name__, kind.__module__))
 
