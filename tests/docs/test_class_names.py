@@ -6,9 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "src" / "vmferry"
 # Names that still stand for two classes. The list only gets shorter: take a name out when its second class is renamed.
-ALLOWED: set[str] = {
-    "Lock",
-}
+ALLOWED: set[str] = {"Lock"}
 
 
 def _public_classes() -> dict[str, list[str]]:

@@ -32,7 +32,7 @@ _ALLOWED = {
     "hypervisor/resources.py::_read": _SYSTEM,
     "safefiles.py": "through descriptors",
     "hypervisor/snapshot.py": _SYSTEM,
-    "agent/peers/outgoing_signin.py::Entrance": _SYSTEM,
+    "agent/peers/outgoing_signin.py::OutgoingSignIn": _SYSTEM,
     "agent/doctor/hook.py": _SYSTEM,
     "agent/moves/joblog.py::_end": _STATE,
     "agent/doctor/facts.py": _SYSTEM,
@@ -47,7 +47,7 @@ _ALLOWED = {
     "agent/moves/sweep.py::Sweep": _STATE,
     "agent/moves/sweep.py::_free": _STATE,
     "agent/http/tls.py::Contexts": _STATE,
-    "agent/auditlog/log.py::Trail": _LOGS,
+    "agent/auditlog/log.py::AuditLog": _LOGS,
 }
 
 _OF_MODULES = {
