@@ -6,12 +6,13 @@ from typing import Any
 from tests.preflight.make import proposal
 
 from vmferry.core import codes
-from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError
+from vmferry.core.errors import InternalError, PreflightError, UnreachableError, UsageError, VmferryError
 from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase, Role
 from vmferry.core.messages.api import Outcome
 from vmferry.core.messages.offer import Offer
 from vmferry.core.messages.vm import Presence
+from vmferry.core.move.events import LinkBroken, MessageHeard, WorkerEvent
 from vmferry.core.move.messages import FromDestination, WorkerMessage
 from vmferry.core.move.phases import may_follow
 
@@ -20,6 +21,9 @@ REFUSED = "refused"
 DIED, DIED_DONE = "the worker dies", "the worker dies after the step was taken"
 ENDS = "the VM ends"
 FAULTS = (AWAY, AWAY_DONE, REFUSED, DIED, DIED_DONE)
+
+
+CUT = VmferryError(codes.LINK_LOST, peer="kvm2", phase="going", why="cut", vm="web01", host="kvm1")
 
 
 class Died(BaseException):
@@ -199,13 +203,13 @@ def offer(*, persistent: bool = True, autostart: bool = True) -> Offer:
     return Offer(**dict(told), job="0123456789ab", certificate="PEM")
 
 
-def events(*messages: FromDestination) -> Callable[[float], tuple[str, Any]]:
+def events(*messages: FromDestination) -> Callable[[float], WorkerEvent]:
     """Return what waits for an event: these messages, and then the end of the session."""
     left: Iterator[FromDestination] = iter(messages)
 
-    def following(_timeout: float) -> tuple[str, Any]:
+    def following(_timeout: float) -> WorkerEvent:
         message = next(left, None)
-        return ("broken", "cut") if message is None else ("message", message)
+        return LinkBroken(CUT) if message is None else MessageHeard(message)
 
     return following
 

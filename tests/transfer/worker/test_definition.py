@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from tests.jobs.test_spec import make
 from tests.preflight.make import proposal, xml
+from tests.transfer.worker.ends import CUT
 
 from vmferry.core import codes
 from vmferry.core.errors import VmferryError
 from vmferry.core.messages.offer import Offer
 from vmferry.core.move import messages
+from vmferry.core.move.events import LinkBroken, MessageHeard, TimePassed, WorkerEvent
 from vmferry.core.move.messages import Define, NotRedefined, Redefined, WorkerMessage
 from vmferry.core.text import cleaned
 from vmferry.jobs.spec import Spec
@@ -20,9 +22,9 @@ from vmferry.transfer.worker.definition import Teller
 
 TITLED = xml().replace("</uuid>", "</uuid><title>new</title>")
 REFUSED = VmferryError(codes.DEFINITION_REFUSED, host="kvm2", vm="web01", why="its disk vdb is not moved with it")
-DONE = ("message", Redefined())
-NOT = ("message", NotRedefined(problem=REFUSED.problem()))
-BROKEN = ("broken", "reset")
+DONE = MessageHeard(Redefined())
+NOT = MessageHeard(NotRedefined(problem=REFUSED.problem()))
+BROKEN = LinkBroken(CUT)
 
 Seen = tuple[str, bool] | None
 
@@ -30,7 +32,7 @@ Seen = tuple[str, bool] | None
 class Side:
     """The source's libvirt and its session with the destination."""
 
-    def __init__(self, *seen: Seen, answers: tuple[tuple[str, Any], ...] = ()) -> None:
+    def __init__(self, *seen: Seen, answers: tuple[WorkerEvent, ...] = ()) -> None:
         self._seen = deque(seen)
         self._answers = deque(answers)
         self.said: list[tuple[str | None, bool]] = []
@@ -45,7 +47,7 @@ class Side:
         self.said.append((None if message.xml is None else definition._unpacked(message.xml), message.autostart))
         return bool(self._answers)
 
-    def next_event(self, _timeout: float) -> tuple[str, Any]:
+    def next_event(self, _timeout: float) -> WorkerEvent:
         return self._answers.popleft()
 
     def teller(self, folder: Path, todo: Spec | None = None, **offered: Any) -> Teller:
@@ -74,7 +76,7 @@ def test_a_definition_that_is_as_it_was_offered_is_not_told(tmp_path: Path) -> N
 
 def test_what_was_changed_is_told_until_the_destination_has_it(tmp_path: Path) -> None:
     other = TITLED.replace("new", "newer")
-    side = Side((TITLED, True), (other, True), answers=(("tick", None), DONE, DONE))
+    side = Side((TITLED, True), (other, True), answers=(TimePassed(), DONE, DONE))
     assert side.tell(tmp_path) is None
     assert side.said == [(TITLED, True), (other, True)]
 
@@ -97,9 +99,7 @@ def test_an_autostart_that_was_set_meanwhile_goes_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("answers", "why"), [((NOT,), "vdb is not moved"), ((BROKEN,), "answer"), ((), "answer")])
-def test_what_is_not_taken_over_is_kept_and_named(
-    tmp_path: Path, answers: tuple[tuple[str, Any], ...], why: str
-) -> None:
+def test_what_is_not_taken_over_is_kept_and_named(tmp_path: Path, answers: tuple[WorkerEvent, ...], why: str) -> None:
     left = Side((TITLED, True), answers=answers).tell(tmp_path)
     kept = tmp_path / "definitions" / "0123456789ab.xml"
     assert left is not None

@@ -14,6 +14,7 @@ from tests.transfer.wire import sessions
 
 from vmferry.config import Config
 from vmferry.core.job import Role
+from vmferry.core.move.events import LinkBroken, MessageHeard, TimePassed
 from vmferry.core.move.messages import Cancel, Go
 from vmferry.store.database import Database
 from vmferry.transfer.session.session import Session
@@ -48,7 +49,7 @@ def test_a_message_becomes_an_event(ends: tuple[Session, Destination]) -> None:
     source, end = ends
     source.send({"do": "hint", "optional": True})
     source.send({"do": "go", "suspended": True, "later": 1})
-    assert end.next_event(10) == ("message", Go(suspended=True))
+    assert end.next_event(10) == MessageHeard(Go(suspended=True))
 
 
 def test_a_message_is_sent_as_json(ends: tuple[Session, Destination]) -> None:
@@ -77,8 +78,8 @@ def test_a_message_that_breaks_the_protocol_ends_the_session_with_its_reason(
     source.send(said)
     with suppress(OSError):  # the session may have ended by now
         source.send({"do": "go"})
-    kind, reason = end.next_event(10)
-    assert kind == "broken"
-    assert why in reason
+    event = end.next_event(10)
+    assert isinstance(event, LinkBroken)
+    assert why in event.error.reason
     assert why in reasons.get(timeout=10)
-    assert end.next_event(0) == ("tick", None), "nothing is heard after it"
+    assert end.next_event(0) == TimePassed(), "nothing is heard after it"

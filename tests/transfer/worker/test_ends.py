@@ -33,6 +33,7 @@ from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.api import Outcome
 from vmferry.core.messages.offer import ArtifactPlan, Offer
 from vmferry.core.messages.vm import Presence
+from vmferry.core.move.events import WorkerEvent
 from vmferry.core.move.messages import Defined, Go, Went
 from vmferry.jobs.decision import suspended
 from vmferry.store.jobs import JournalStep
@@ -183,7 +184,7 @@ def test_a_copy_that_somebody_started_anew_is_waited_out_untouched() -> None:
 
 
 def depart(
-    record: Record, host: Host, vm: Offer, *, ask: Callable[[], Outcome], heard: Callable[[float], tuple[str, Any]]
+    record: Record, host: Host, vm: Offer, *, ask: Callable[[], Outcome], heard: Callable[[float], WorkerEvent]
 ) -> tuple[VmferryError | None, list[str], list[str]]:
     """Give a VM away as the source does; returns the problem, what stays, and what was removed."""
     removed: list[str] = []
@@ -243,7 +244,7 @@ def test_the_daemon_is_told_at_once_when_the_session_is_gone() -> None:
     record, host = Record(failing), Host(failing, Presence.OFF, defined=True)
     record.hears = False
 
-    def heard(_timeout: float) -> tuple[str, Any]:
+    def heard(_timeout: float) -> WorkerEvent:
         raise AssertionError("nothing can come")
 
     assert depart(record, host, offer(), ask=outcome, heard=heard)[0] is None

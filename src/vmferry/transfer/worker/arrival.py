@@ -14,13 +14,16 @@ from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
 from vmferry.core.messages.offer import ArtifactPlan, Offer
 from vmferry.core.messages.vm import Presence
+from vmferry.core.move import actions as do
+from vmferry.core.move.destination import DestinationState, step
+from vmferry.core.move.events import ActionDone, Event, VmSeen
 from vmferry.core.move.messages import Went, WorkerMessage
+from vmferry.core.move.phases import Verdict
 from vmferry.jobs.decision import COMMIT_LIMIT
-from vmferry.jobs.persist import Persistence, overtaken, pauses, why
+from vmferry.transfer.worker.carrying import carry_out
 
 _LOOK_AGAIN = 1.0
 _AT_WORK = 0.05
-_PATIENCE = 40  # looks at a VM that libvirt is at work on, before that is said
 
 
 class Ledger(Protocol):
@@ -82,11 +85,12 @@ class Arrival:
         self._xml = xml
         self._disks = disks
         self._sleep = sleep
-        self._persistence = Persistence(ledger.doubt, sleep)
-        self.resumed_at: float | None = None
+        self._gone = False
 
     def take(self, *, noted: bool, ran: bool | None, suspended: bool = False) -> VmferryError | None:
         """Let the VM run and define it. May be called again after it was cut off at any point.
+
+        core/move/destination.py says what is done next.
 
         Arguments:
             noted: whether the journal has `going` already.
@@ -98,78 +102,72 @@ class Arrival:
 
         Raises:
             UsageError: job-ended; somebody else ended the job.
+            InternalError: phase-refused; the journal has to be read again.
         """
-        if ran is None:
-            going = {"suspended": suspended}
-            noted = noted or self._note(going)
-            ran = self._let_run(suspended=suspended)
-            if ran:
-                self.resumed_at = time.monotonic()
+        phase = Phase.SETTLING if ran is not None else Phase.GOING if noted else Phase.FINISHING
+        state = DestinationState(
+            phase=phase,
+            verdict=Verdict.GO,
+            persistent=self._offer.persistent,
+            own=self._vm is not None,
+            lost=lost(self._offer, self._host),
+            suspended=suspended,
+            ran=ran,
+            awake=True,
+            went=ran is not None,
+        )
+        event: Event | None = None
+        while True:
+            state, (action,) = step(state, event)
+            if isinstance(action, do.EndJob):
+                return action.error
+            event = carry_out(action, self._perform, self._waiting, self._ledger.doubt, self._sleep)
+
+    def _perform(self, action: do.Action) -> Event:
+        match action:
+            case do.Journal(phase=Phase.SETTLING):
+                self._ledger.journal(Phase.SETTLING, ran=action.ran)
+            case do.Journal(quick=True):
+                self._ledger.journal(action.phase, wait=COMMIT_LIMIT, suspended=action.suspended)
+            case do.Journal():
+                self._ledger.journal(action.phase, suspended=action.suspended)
+            case do.LookAtVm():
+                return self._look(action)
+            case do.Resume():
+                assert self._vm is not None
+                self._domains.resume(self._vm)
+            case do.SayWent():
                 self._ledger.say(Went())
-            if not noted:
-                self._write(Phase.GOING, **going)
-            self._write(Phase.SETTLING, ran=ran)
-        if self._offer.persistent:
-            if not ran:
-                self._persistence.take(f"{self._offer.vm} ended here at its switch", self._see_disks)
-            self._persistence.take(f"{self._offer.vm} is {self._host}'s and cannot be defined yet", self._define)
-        return None if ran else lost(self._offer, self._host)
+            case do.CheckDisks():
+                for plan in self._disks:
+                    Path(plan.path).stat()
+            case do.DefineVm():
+                self._domains.define(self._xml, autostart=self._offer.autostart)
+        return ActionDone(action)
 
-    def _note(self, going: dict[str, Any]) -> bool:
-        """Journal the verdict, unless that takes longer than a guest that stands still should wait."""
-        try:
-            self._ledger.journal(Phase.GOING, wait=COMMIT_LIMIT, **going)
-        except VmferryError as error:
-            if overtaken(error):
-                raise
-            return False  # the source has it on record: a later life asks it again, and its word does not change
-        return True
+    def _look(self, look: do.LookAtVm) -> VmSeen:
+        assert self._vm is not None
+        if look.concern:
+            self._ledger.doubt(f"libvirt is still at work on {self._offer.vm} here, which cannot be resumed yet")
+        if look.again:
+            self._sleep(_LOOK_AGAIN if self._gone else _AT_WORK)
+        presence = self._domains.presence(self._vm.uuid, self._vm.name)
+        self._gone = presence in (Presence.OFF, Presence.ABSENT)
+        return VmSeen(presence)
 
-    def _write(self, phase: Phase, **detail: Any) -> None:
-        self._persistence.take("the journal cannot be written", lambda: self._ledger.journal(phase, **detail))
-
-    def _let_run(self, *, suspended: bool) -> bool:
-        """Return whether the VM runs (or stays suspended, as a person wanted it); False: it has ended."""
-        vm = self._vm
-        if vm is None:
-            return False
-        gone = busy = 0
-        for pause in pauses():
-            try:
-                presence = self._domains.presence(vm.uuid, vm.name)
-                if presence is Presence.PAUSED and not suspended:
-                    self._domains.resume(vm)
-                    return True
-                if presence in (Presence.RUNNING, Presence.CRASHED, Presence.PAUSED):
-                    return True
-                gone = gone + 1 if presence in (Presence.OFF, Presence.ABSENT) else 0
-                busy += presence is Presence.BUSY
-                if gone > 1:
-                    return False
-                if busy == _PATIENCE:
-                    self._ledger.doubt(
-                        f"libvirt is still at work on {self._offer.vm} here, which cannot be resumed yet"
-                    )
-            except VmferryError as error:
-                if overtaken(error):
-                    raise
-                gone = 0
-                self._doubt(error)
-                self._sleep(pause)
-            else:
-                self._sleep(_LOOK_AGAIN if gone else _AT_WORK)
-        raise AssertionError("the pauses have no end")
-
-    def _doubt(self, error: VmferryError) -> None:
-        self._ledger.doubt(f"{self._offer.vm} is {self._host}'s and cannot be resumed yet: {why(error)}")
-
-    def _see_disks(self) -> None:
-        """See that the copies are there, before anybody is told that they are whole."""
-        for plan in self._disks:
-            Path(plan.path).stat()
-
-    def _define(self) -> None:
-        self._domains.define(self._xml, autostart=self._offer.autostart)
+    def _waiting(self, action: do.Action, _error: Exception) -> str:
+        """Return what waits while an action cannot be carried out."""
+        own = f"{self._offer.vm} is {self._host}'s and cannot be"
+        match action:
+            case do.LookAtVm() | do.Resume():
+                return f"{own} resumed yet"
+            case do.DefineVm():
+                return f"{own} defined yet"
+            case do.CheckDisks():
+                return f"{self._offer.vm} ended here at its switch"
+            case do.Journal(quick=False):
+                return "the journal cannot be written"
+        return ""  # the source has it on record: a later life asks it again, and its word does not change
 
 
 def lost(offer: Offer, host: str) -> VmferryError:

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from vmferry.core import codes
 from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.messages.vm import Ending, Presence
-from vmferry.core.move.phases import Verdict
+from vmferry.core.move.events import CommitFound
+from vmferry.core.move.judgement import judge
 from vmferry.jobs.decision import Decision
 from vmferry.jobs.persist import Persistence, why
 
@@ -174,8 +175,7 @@ class Commit:
         try:
             self._lock.hold()  # as `take` did unless the worker died
             self._domains.settle(self._uuid)
-            presence = self._domains.presence(self._uuid)
-            found = self._judge(presence)
+            found = judge(self._look())
         except VmferryError as error:  # libvirt is away or at work on it, or the lock cannot be written
             self._doubt(f"whether the VM was handed over is not known yet: {why(error)}")
             self._sleep(0.2)  # none of these gives a sign when it is over
@@ -188,39 +188,18 @@ class Commit:
             "what became of the VM cannot be written down", lambda: self.decision.decide(verdict, reason, **detail)
         )
 
-    def _judge(self, presence: Presence) -> tuple[Verdict, str] | None:
-        if presence in (Presence.RUNNING, Presence.CRASHED):
-            return Verdict.ABORT, "libvirt runs the VM here"
-        if presence is Presence.PAUSED:
-            # `go` is journaled before it is sent, so it never was: the copy here is complete, and free to run.
-            return Verdict.ABORT, "libvirt left the VM paused here; it goes on here"
-        if presence in (Presence.OFF, Presence.ABSENT):
-            return self._judge_ended()
-        return None  # libvirt is still at work on it
-
-    def _judge_ended(self) -> tuple[Verdict, str] | None:
-        """Tell a VM that was handed over from one that ran on here, because the reply was lost, and then ended.
-
-        Of the latter the destination's copy is out of date: its disks here have what it wrote since.
-        """
+    def _look(self) -> CommitFound:
+        """Return what can be told of the VM now."""
+        presence = self._domains.presence(self._uuid)
+        if presence not in (Presence.OFF, Presence.ABSENT):
+            return CommitFound(presence)
         migration = self.migration
         resumed, ending = (None, None) if migration is None else (migration.resumed, migration.ending)
-        if resumed is not None and ending is None and not self._waited():
-            return None  # libvirt's events are on their way
+        told = ending is not None
+        waited = told or resumed is None or self._waited()
         if ending is None:
-            ending = self._domains.ending(self._uuid)
-        passed = self._read()
-        if ending is Ending.MIGRATED:
-            return Verdict.GO, "libvirt handed the VM over"
-        if resumed or ending is Ending.HERE:
-            return Verdict.ABORT, "the VM ended here, and was not handed over"
-        if resumed is False:
-            return Verdict.GO, "the VM ended while it stood still for the switch; only its copy has its memory"
-        if passed is None:
-            return Verdict.GO, "this host was started anew at the switch; only the VM's copy has its memory"
-        if passed:
-            return Verdict.GO, "libvirt had the reply that hands the VM over"
-        return Verdict.ABORT, "libvirt had no reply, so that the VM ran on here until it ended"
+            ending = self._domains.ending(self._uuid) if waited else Ending.UNKNOWN
+        return CommitFound(presence, ending, told, resumed, self._read(), waited)
 
     def _waited(self) -> bool:
         now = time.monotonic()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vmferry import safefiles
 from vmferry.config import Config
@@ -21,6 +21,7 @@ from vmferry.core.libvirt import domainxml, hostpolicy
 from vmferry.core.libvirt.xmldiff import differences
 from vmferry.core.messages.offer import Offer
 from vmferry.core.messages.snapshot import DiskTarget
+from vmferry.core.move.events import LinkBroken, MessageHeard, WorkerEvent
 from vmferry.core.move.messages import Define, NotRedefined, Redefined, WorkerMessage
 from vmferry.hypervisor.domains import Domains
 from vmferry.hypervisor.snapshot import Snapshots
@@ -143,7 +144,7 @@ class Teller:
         work: Spec,
         domains: Definitions,
         say: Callable[[WorkerMessage], bool],
-        next_event: Callable[[float], tuple[str, Any]],
+        next_event: Callable[[float], WorkerEvent],
     ) -> None:
         self._state_folder = state_folder
         self._work = work
@@ -194,7 +195,7 @@ class Teller:
 
 
 def _ask(
-    say: Callable[[WorkerMessage], bool], next_event: Callable[[float], tuple[str, Any]], message: Define
+    say: Callable[[WorkerMessage], bool], next_event: Callable[[float], WorkerEvent], message: Define
 ) -> Redefined | NotRedefined | None:
     """Send the destination's worker a definition and wait for its answer; None: there is none."""
     limit = time.monotonic() + _ANSWER_LIMIT
@@ -203,11 +204,11 @@ def _ask(
     except ValueError:
         return None  # longer than a message can be
     while said and time.monotonic() < limit:
-        kind, value = next_event(_TICK)
-        if kind == "broken":
-            return None
-        if kind == "message" and isinstance(value, (Redefined, NotRedefined)):
-            return value
+        match next_event(_TICK):
+            case LinkBroken():
+                return None
+            case MessageHeard(Redefined() | NotRedefined() as answer):
+                return answer
     return None
 
 

@@ -5,23 +5,40 @@ Nothing here fails: what cannot be done now is done later, and what libvirt or a
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from vmferry.core import codes
-from vmferry.core.errors import UnreachableError, VmferryError
+from vmferry.core.errors import InternalError, VmferryError
 from vmferry.core.identifiers import VmIdentity
 from vmferry.core.job import Phase
 from vmferry.core.messages.api import Outcome
 from vmferry.core.messages.offer import Offer
 from vmferry.core.messages.vm import Presence
+from vmferry.core.move import actions as do
+from vmferry.core.move.events import (
+    ActionDone,
+    ActionNotNow,
+    Answered,
+    EndHeard,
+    Event,
+    LinkBroken,
+    MessageHeard,
+    Starts,
+    TimePassed,
+    VmSeen,
+    WentHeard,
+    WorkerEvent,
+)
 from vmferry.core.move.messages import Defined, Go, Stuck, Went
-from vmferry.jobs.persist import Persistence, overtaken, pauses, why
+from vmferry.core.move.phases import Verdict
+from vmferry.core.move.source import step
+from vmferry.core.move.source_state import SourceState
+from vmferry.jobs.persist import why
 from vmferry.transfer.worker.arrival import Ledger, lost
+from vmferry.transfer.worker.carrying import carry_out
 
 _TICK = 0.5
-_ANSWER_LIMIT = 10.0
 _ASK_AGAIN = 0.5
-_TRIES = 5  # of what libvirt refuses, or a file system
 _LOOK_AGAIN = 0.02
 
 
@@ -78,7 +95,7 @@ class Departure:
         lock: Lock,
         offer: Offer,
         peer: str,
-        next_event: Callable[[float], tuple[str, Any]],
+        next_event: Callable[[float], WorkerEvent],
         ask: Callable[[], Outcome],
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -90,8 +107,8 @@ class Departure:
         self._next_event = next_event
         self._ask = ask
         self._sleep = sleep
-        self._persistence = Persistence(ledger.doubt, sleep)
-        self._barred = False
+        self._asked = self._ended = False
+        self._refusal = ""
         self._taken: tuple[str, bool] | None = None
         self.started = False
         self.vm = VmIdentity(offer.uuid, offer.vm)
@@ -127,128 +144,129 @@ class Departure:
         Raises:
             UsageError: job-ended; somebody else ended the job.
         """
-        if not noted:
-            self._persistence.take("the journal cannot be written", lambda: self._ledger.journal(Phase.GOING))
-        if not said:
-            self._end_here()
-            said = self._ledger.say(go)
-        problem = self._hear(said=said)
-        self._end_here()
-        vm = self._offer.vm
-        self._persistence.take(f"{vm} can be started here, and that cannot be barred yet", self._bar)
-        if problem is not None:
-            if problem.code is not codes.VM_LOST_AT_SWITCH:
-                self.left.append(
-                    f"the definition and the disks of {vm}: {self._peer} ended its job otherwise, so "
-                    f"see there where the VM is before you start or remove anything"
-                )
-                return problem
-            problem = lost(self._offer, self._peer)  # in this host's words
-            self.lost = True
-        self.left += self._persistence.take(
-            f"the definition of {vm} cannot be looked at yet", lambda: tell(self.started)
+        state = SourceState(
+            phase=Phase.GOING if noted else Phase.COMMITTING,
+            verdict=Verdict.GO,
+            suspended=go.suspended,
+            started=self.started,
+            said=True if said else None,
         )
-        self._persistence.take("the journal cannot be written", lambda: self._ledger.journal(Phase.SETTLING))
-        if self._forget():
-            self._lock.lift()
-            self.left += tell_last(self._taken, self.started)
-            self.left += remove()
-        return problem
-
-    def _end_here(self) -> None:
-        """Wait until this host's copy is off; libvirt ends it, unless it was killed on the way there."""
-        vm, peer = self._offer.vm, self._peer
-        doubted = False
-        for pause in pauses():
-            try:
-                presence = self._domains.presence(self._offer.uuid)
-                if presence in (Presence.OFF, Presence.ABSENT):
-                    return
-                if presence is Presence.PAUSED:
-                    self._domains.destroy(self.vm)
-                if presence in (Presence.RUNNING, Presence.CRASHED) and not doubted:
-                    # Nothing of ours lets it run again: a person did. Killing what they run is theirs to decide.
-                    self._ledger.doubt(f"{vm} was handed to {peer} and yet runs here; stop one of the two")
-                    doubted = True
-                self._sleep(_LOOK_AGAIN)
-            except UnreachableError as error:
-                self._ledger.doubt(f"{vm} is {peer}'s; what is left of it here waits for libvirt: {why(error)}")
-                self._sleep(pause)
-            except VmferryError as error:
-                if overtaken(error):
-                    raise
-                self._sleep(_LOOK_AGAIN)  # libvirt ended it at the same moment
-
-    def _hear(self, *, said: bool) -> VmferryError | None:
-        """See to it that the destination has `go`; returns why the VM does not run there, if it does not."""
-        limit = time.monotonic() + _ANSWER_LIMIT
-        while said and time.monotonic() < limit:
-            kind, value = self._next_event(_TICK)
-            if kind == "broken":
-                break
-            if kind == "tick":
-                self._try_to_bar()
-            match value if kind == "message" else None:
-                case Went():
-                    self.went_at = time.monotonic()
-                case Defined():
-                    return None
-                case Stuck():
-                    return VmferryError.from_problem(value.problem)
-        return self._insist()
-
-    def _insist(self) -> VmferryError | None:
-        """Tell the destination's daemon until its job has ended: whatever else is wrong, the VM may wait there."""
+        self._tell, self._tell_last, self._remove = tell, tell_last, remove
+        event: Event | None = None
         while True:
-            try:
-                outcome = self._ask()
-            except VmferryError as error:
-                self._ledger.doubt(f"{self._peer} has to be told that {self._offer.vm} is its own: {why(error)}")
+            state, asked = step(state, event)
+            self.started, self._ended, self.lost = state.started, state.ended, state.lost is not None
+            if not asked:
+                event = self._wait()
+            elif isinstance(asked[0], do.RemoveProofs):
+                return self._outcome(state)
             else:
-                if outcome.ended:
-                    return VmferryError.from_problem(outcome.problem) if outcome.problem else None
-                if outcome.reason:
-                    self._ledger.doubt(f"{self._offer.vm} is {self._peer}'s, which says: {outcome.reason}")
-            self._try_to_bar()
-            self._sleep(_ASK_AGAIN)
+                event = carry_out(asked[0], self._perform, self._waiting, self._ledger.doubt, self._sleep)
 
-    def _bar(self) -> None:
-        """See that nothing starts the VM here: the lock bars it where libvirt has the hook, no autostart elsewhere."""
-        if not self._barred:
-            self._lock.hold()
-            if self._domains.starts_with_host(self.vm):
-                self._ledger.journal(Phase.GOING, started=True)
-                self.started = True
+    def _outcome(self, state: SourceState) -> VmferryError | None:
+        """Return why the VM does not run there, if it does not, and note what stays here."""
+        if state.lost is not None and state.lost.code is not codes.VM_LOST_AT_SWITCH:
+            self.left.append(
+                f"the definition and the disks of {self._offer.vm}: {self._peer} ended its job otherwise, so "
+                f"see there where the VM is before you start or remove anything"
+            )
+            return state.lost
+        if state.gone is False:
+            command = f"virsh undefine {self._offer.vm} --snapshots-metadata --checkpoints-metadata --keep-nvram"
+            self.left.append(
+                f"the definition of {self._offer.vm} and its disks: {self._refusal}. It is {self._peer}'s, so do not "
+                f"start it here; remove it: {command}"
+            )
+        return lost(self._offer, self._peer) if state.lost is not None else None  # in this host's words
+
+    def _wait(self) -> Event | None:
+        """Wait for what the destination says; None: it was nothing that matters here."""
+        match self._next_event(_TICK):
+            case LinkBroken() | TimePassed() as event:
+                return event
+            case MessageHeard(Went()):
+                self.went_at = time.monotonic()
+                return WentHeard()
+            case MessageHeard(Defined()):
+                return EndHeard(None)
+            case MessageHeard(Stuck(problem=problem)):
+                return EndHeard(VmferryError.from_problem(problem))
+        return None
+
+    def _perform(self, action: do.Action) -> Event:  # noqa: C901 (one line an action)
+        match action:
+            case do.Journal(started=True):
+                self._ledger.journal(action.phase, started=True)
+            case do.Journal(phase=Phase.GOING):
+                self._ledger.journal(action.phase, suspended=action.suspended)
+            case do.Journal():
+                self._ledger.journal(action.phase)
+            case do.SayGo():
+                if not self._ledger.say(Go(suspended=action.suspended)):
+                    return ActionNotNow(action, InternalError(codes.INTERNAL, why="the session has ended"))
+            case do.TellDaemonGo():
+                return self._ask_daemon()
+            case do.LookAtVm():
+                return self._look(action)
+            case do.Destroy():
+                self._domains.destroy(self.vm)
+            case do.KeepFromStarting():
+                self._lock.hold()
+                return Starts(self._domains.starts_with_host(self.vm))
+            case do.EndAutostart():
                 self._domains.autostart(self.vm, on=False)
-            self._barred = True
+            case do.TellDefinition():
+                self.left += self._tell(action.started)
+            case do.Forget():
+                self._forget()
+            case do.LiftLock():
+                self._lock.lift()
+            case do.RemoveDisks():
+                told = self._tell_last(self._taken, action.started)
+                self.left += told + self._remove()
+        return ActionDone(action)
 
-    def _try_to_bar(self) -> None:
-        """Do so while the destination is waited for: this host may be started anew any time."""
+    def _look(self, look: do.LookAtVm) -> VmSeen:
+        if look.concern:
+            self._ledger.doubt(f"{self._offer.vm} was handed to {self._peer} and yet runs here; stop one of the two")
+        if look.again:
+            self._sleep(_LOOK_AGAIN)
+        return VmSeen(self._domains.presence(self._offer.uuid))
+
+    def _forget(self) -> None:
         try:
-            self._bar()
-        except VmferryError:
-            pass  # taken up again
+            self._taken = self._domains.forget(self.vm)
+        except VmferryError as error:
+            self._refusal = why(error)
+            raise
 
-    def _forget(self) -> bool:
-        """Take the definition away; returns whether it is gone, so that its disks may go too."""
-        vm = self._offer.vm
-        refusals = 0
-        for pause in pauses():
-            try:
-                self._taken = self._domains.forget(self.vm)
-            except VmferryError as error:
-                refusals += not isinstance(error, UnreachableError)
-                self._ledger.doubt(
-                    f"{vm} runs on {self._peer}, and its definition here cannot be removed: {why(error)}"
-                )
-                if refusals == _TRIES:
-                    command = f"virsh undefine {vm} --snapshots-metadata --checkpoints-metadata --keep-nvram"
-                    self.left.append(
-                        f"the definition of {vm} and its disks: {why(error)}. It is {self._peer}'s, so do not start it "
-                        f"here; remove it: {command}"
-                    )
-                    return False
-            else:
-                return True
-            self._sleep(pause)
-        raise AssertionError("the pauses have no end")
+    def _ask_daemon(self) -> Answered:
+        """Tell the destination's daemon: whatever else is wrong, the VM may wait there."""
+        if self._asked:
+            self._sleep(_ASK_AGAIN)
+        self._asked = True
+        outcome = self._ask()
+        if not outcome.ended and outcome.reason:
+            self._ledger.doubt(f"{self._offer.vm} is {self._peer}'s, which says: {outcome.reason}")
+        problem = VmferryError.from_problem(outcome.problem) if outcome.problem else None
+        return Answered(outcome.ended, problem, outcome.reason or "")
+
+    def _waiting(self, action: do.Action, _error: Exception) -> str:
+        """Return what waits while an action cannot be carried out; empty: nothing has to be said of it."""
+        vm, peer = self._offer.vm, self._peer
+        match action:
+            case do.Journal(started=None):
+                return "the journal cannot be written"
+            case do.LookAtVm():
+                return f"{vm} is {peer}'s; what is left of it here waits for libvirt"
+            case do.TellDaemonGo():
+                return f"{peer} has to be told that {vm} is its own"
+            case do.Journal() | do.KeepFromStarting() | do.EndAutostart() if self._ended:
+                return f"{vm} can be started here, and that cannot be barred yet"
+            case do.TellDefinition():
+                return f"the definition of {vm} cannot be looked at yet"
+            case do.Forget():
+                return f"{vm} runs on {peer}, and its definition here cannot be removed"
+            case do.LiftLock() | do.RemoveDisks():
+                return f"what is left of {vm} here cannot be removed yet"
+        return ""

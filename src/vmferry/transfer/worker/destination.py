@@ -15,6 +15,7 @@ from vmferry.core.libvirt import firmware
 from vmferry.core.messages.api import KnownVerdict
 from vmferry.core.messages.offer import Address
 from vmferry.core.move import phases as table
+from vmferry.core.move.events import LinkBroken, MessageHeard, SomethingFailed, TimePassed
 from vmferry.core.move.messages import (
     Abort,
     Bye,
@@ -129,8 +130,8 @@ class Destination(Endpoint):
             self._undo()
         else:
             self._vigil.start()
-            if recovery is Recovery.OBEY:  # it was said while no worker could hear it
-                self.events.put(("message", resolved(steps)))
+            if (word := resolved(steps)) is not None:  # it was said while no worker could hear it
+                self.events.put(MessageHeard(word))
             self._conclude()
 
     def answer(self, request: WorkerRequest) -> WorkerAnswer:
@@ -142,7 +143,7 @@ class Destination(Endpoint):
                     raise self._trouble or self.failure("the worker ended before it listened")
                 return Listening(addresses=[Address(host=host, port=port) for host, port in self._listener.addresses])
             case Go() | Abort():
-                self.events.put(("message", request))
+                self.events.put(MessageHeard(request))
                 if self.session is None and self._listener is not None:
                     self._listener.close()  # wakes a worker that still waits for the source to connect
                 self._ended.wait(12.0)
@@ -205,21 +206,19 @@ class Destination(Endpoint):
         silence = Silence(self.config.silence_limit)
         room = SpaceGuard(self.offer, self.spec.grant.disks, self.config.name)
         while True:
-            kind, value = self.next_event(1.0)
-            if kind == "message" and isinstance(value, (Go, Abort)):
-                self.events.put((kind, value))  # the verdict: taken up in _conclude
-                return
-            if kind == "message" and isinstance(value, Medium):
-                self._comparison.claim(value.target, value.digest)
-            if kind == "trouble":
-                raise value
-            if kind == "broken":
-                raise self.lost(str(value))
-            if kind == "tick":
-                self.report(wire_bytes=session.received)
-                room.check()
-                if silence.too_long(session.arrived) and not self._finishing:
-                    raise self.failure(f"{self.spec.peer} has sent nothing for {self.config.silence_limit:g} s")
+            match self.next_event(1.0):
+                case MessageHeard(Go() | Abort()) as verdict:
+                    self.events.put(verdict)  # taken up in _conclude
+                    return
+                case MessageHeard(Medium(target=target, digest=claimed)):
+                    self._comparison.claim(target, claimed)
+                case LinkBroken(error) | SomethingFailed(error):
+                    raise error
+                case TimePassed():
+                    self.report(wire_bytes=session.received)
+                    room.check()
+                    if silence.too_long(session.arrived) and not self._finishing:
+                        raise self.failure(f"{self.spec.peer} has sent nothing for {self.config.silence_limit:g} s")
 
     def _take(self, kind: str, stream: Stream) -> None:
         """Connect a stream that the source opened to its end here."""
@@ -280,7 +279,7 @@ class Destination(Endpoint):
                 raise UsageError(codes.PAST_FORCE, job=self.job, vm=offer.vm, peer=self.spec.peer)
             self._given_up = True
         self._trouble = CancelledError(codes.CANCELLED, job=self.job, caller=caller, vm=offer.vm, host=offer.source)
-        self.events.put(("trouble", self._trouble))
+        self.events.put(SomethingFailed(self._trouble))
         if self.session is None and self._listener is not None:
             self._listener.close()  # wakes a worker that still waits for the source to connect
 
@@ -333,17 +332,19 @@ class Destination(Endpoint):
             The source's word `go`; None: the move is given up.
         """
         while True:
-            kind, value = self.next_event(_ASK_AGAIN if self._finishing else 0.0)
-            if kind == "message" and isinstance(value, Abort):
-                said = self._given_up_there(value)
-                if self._trouble is None or isinstance(said, CancelledError):
-                    self._trouble = said
+            event = self.next_event(_ASK_AGAIN if self._finishing else 0.0)
+            match event:
+                case MessageHeard(Abort() as message):
+                    said = self._given_up_there(message)
+                    if self._trouble is None or isinstance(said, CancelledError):
+                        self._trouble = said
+                    return None
+                case MessageHeard(Go() as message) if self._finishing:
+                    return message
+            to_ask = isinstance(event, TimePassed | LinkBroken)
+            if not self._finishing and (to_ask or self.session is None):
                 return None
-            if kind == "message" and isinstance(value, Go) and self._finishing:
-                return value
-            if not self._finishing and (kind in ("tick", "broken") or self.session is None):
-                return None
-            if kind not in ("tick", "broken"):
+            if not to_ask:
                 continue
             try:
                 said_there = self.peer().verdict(self.job, self.proof())
@@ -413,10 +414,10 @@ class Destination(Endpoint):
         """Stay until the source has heard the end, so that nothing it waits for is cut off."""
         limit = time.monotonic() + 5.0
         while self.session is not None and time.monotonic() < limit:
-            kind, value = self.next_event(0.5)
-            if kind == "message" and isinstance(value, Define):
-                self.say(take(self.config, self.domains, self.spec, value))
-            if kind == "broken" or (kind == "message" and isinstance(value, Bye)):
-                break
+            match self.next_event(0.5):
+                case MessageHeard(Define() as message):
+                    self.say(take(self.config, self.domains, self.spec, message))
+                case LinkBroken() | MessageHeard(Bye()):
+                    break
         if self._listener is not None:
             self._listener.close()

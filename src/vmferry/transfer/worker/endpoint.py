@@ -14,6 +14,7 @@ from vmferry.core import codes, jobkey
 from vmferry.core.errors import AccessError, InternalError, PreflightError, UsageError, VmferryError
 from vmferry.core.job import Phase, Progress, Role, State, Summary
 from vmferry.core.move import messages
+from vmferry.core.move.events import LinkBroken, MessageHeard, SomethingFailed, TimePassed, WorkerEvent
 from vmferry.core.move.messages import FromDestination, FromSource, WorkerMessage
 from vmferry.core.request import Sockets
 from vmferry.hypervisor.domains import Domains
@@ -54,7 +55,7 @@ class Endpoint:
         self.jobs = Jobs(self.database, config.name)
         self.settings = Settings(self.database).host()
         self.domains = Domains(config.libvirt_uri, config.name, work.offer.vm)
-        self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
         self.session: Session | None = None
         self.interface: str | None = None  # that carries the session
         self.started = time.monotonic()
@@ -149,12 +150,12 @@ class Endpoint:
         way = "to" if self.spec.role is Role.SOURCE else "from"
         return f"job {self.job}, {self.offer.vm} {way} {self.spec.peer}"
 
-    def next_event(self, timeout: float) -> tuple[str, Any]:
-        """Wait for what happens next; `("tick", None)` after `timeout` seconds of nothing."""
+    def next_event(self, timeout: float) -> WorkerEvent:
+        """Wait for what happens next, at most `timeout` seconds."""
         try:
             return self.events.get(timeout=timeout)
         except queue.Empty:
-            return "tick", None
+            return TimePassed()
 
     def say(self, message: WorkerMessage) -> bool:
         """Send the peer's worker a message; False when it cannot be reached over the session.
@@ -191,7 +192,7 @@ class Endpoint:
         self.session = session
         self.interface = interfaces.of(session.address)
         session.on_message(self._receive_message)
-        session.on_broken(lambda reason: self.events.put(("broken", reason)))
+        session.on_broken(lambda reason: self.events.put(LinkBroken(self.lost(reason))))
 
     def _receive_message(self, said: dict[str, Any]) -> None:
         """Read a message of the peer's worker.
@@ -208,7 +209,7 @@ class Endpoint:
 
     def hear(self, message: FromSource | FromDestination) -> None:
         """Take a message of the peer's worker: it becomes an event."""
-        self.events.put(("message", message))
+        self.events.put(MessageHeard(message))
 
     def proof(self) -> str:
         """Give the proof of the job key that the peer's daemon wants to see."""
@@ -233,7 +234,7 @@ class Endpoint:
 
     def failed(self, error: Exception) -> None:
         """Have whatever ended a thread end the copying, with its reason."""
-        self.events.put(("trouble", error if isinstance(error, VmferryError) else self.unexpected(error)))
+        self.events.put(SomethingFailed(error if isinstance(error, VmferryError) else self.unexpected(error)))
 
     def unexpected(self, error: Exception) -> VmferryError:
         """Return the error of a move that failed before the commit by an exception of any kind."""

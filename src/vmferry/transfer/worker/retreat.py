@@ -7,12 +7,16 @@ from typing import Protocol
 from vmferry.core import codes
 from vmferry.core.errors import VmferryError
 from vmferry.core.identifiers import VmIdentity
+from vmferry.core.job import Phase
 from vmferry.core.messages.vm import Presence
-from vmferry.jobs.persist import overtaken, pauses, why
+from vmferry.core.move import actions as do
+from vmferry.core.move.events import ActionDone, Changed, Event, VmSeen
+from vmferry.core.move.phases import Verdict
+from vmferry.core.move.source import step
+from vmferry.core.move.source_state import SourceState
+from vmferry.transfer.worker.carrying import carry_out
 
-_AT_WORK = 400  # looks at a VM that libvirt is at work on, before that is said
 _LOOK_AGAIN = 0.05
-_RESUMES = 3  # of a VM that stops again by itself, e.g. because its disk is full
 _WORDS = {
     Presence.RUNNING: "runs",
     Presence.PAUSED: "is paused",
@@ -58,39 +62,44 @@ def keep_running(
         sleep: waits for so many seconds.
         suspended: whether a person suspended the VM before the migration or during it.
 
+    core/move/source_next.py says what is done next.
+
     Returns:
         How it stands; that is found out, however long libvirt is away.
 
     Raises:
         UsageError: job-ended; somebody else ended the job.
     """
-    vm, resumed, at_work = own.name, 0, 0
-    for pause in pauses():
-        try:
-            if suspended:
-                domains.settle(own.uuid)
-            presence = domains.presence(own.uuid)
-            if suspended and presence is Presence.RUNNING:
-                return Presence.PAUSED if domains.suspend_after(own) else presence
-            if presence is Presence.PAUSED and not suspended and resumed < _RESUMES:
-                if not domains.resume_after(own):
-                    return presence
-                resumed += 1
-            elif presence is not Presence.BUSY:
-                return presence
-            else:
-                at_work += 1
-                if at_work == _AT_WORK:
+    vm = own.name
+
+    def perform(action: do.Action) -> Event:
+        match action:
+            case do.Resume():
+                return Changed(domains.resume_after(own))
+            case do.Suspend():
+                return Changed(domains.suspend_after(own))
+            case do.LookAtVm(settle=settle, again=again, concern=concern):
+                if concern:
                     doubt(f"the move of {vm} is given up, and libvirt is still at work on it here")
-            sleep(_LOOK_AGAIN)
-        except VmferryError as error:
-            if overtaken(error):
-                raise
-            if error.code is codes.NOT_THIS_VM:
-                return Presence.PAUSED
-            doubt(f"the move of {vm} is given up; whether it runs on here is not known yet: {why(error)}")
-            sleep(pause)
-    raise AssertionError("the pauses have no end")
+                if again:
+                    sleep(_LOOK_AGAIN)
+                if settle:
+                    domains.settle(own.uuid)
+                return VmSeen(domains.presence(own.uuid))
+        return ActionDone(action)
+
+    def waiting(_action: do.Action, error: Exception) -> str:
+        if isinstance(error, VmferryError) and error.code is codes.NOT_THIS_VM:
+            return ""
+        return f"the move of {vm} is given up; whether it runs on here is not known yet"
+
+    state = SourceState(phase=Phase.UNDOING, verdict=Verdict.ABORT, suspended=suspended, told=True, closed=True)
+    event: Event | None = None
+    while True:
+        state, (action,) = step(state, event)
+        if state.stands is not None:
+            return state.stands
+        event = carry_out(action, perform, waiting, doubt, sleep)
 
 
 def standing(error: VmferryError, presence: Presence) -> VmferryError:

@@ -12,6 +12,7 @@ from vmferry.core.job import Phase, Role, State, Summary
 from vmferry.core.kinds import CopiedBy
 from vmferry.core.messages.offer import Artifact
 from vmferry.core.move import phases as table
+from vmferry.core.move.events import Handed, LinkBroken, MessageHeard, SomethingFailed, TimePassed
 from vmferry.core.move.messages import (
     Abort,
     Bye,
@@ -238,20 +239,14 @@ class Source(Endpoint):
         self._first_byte_at = time.time()
         # Only a cancel aborts while this runs, and it says so in an event that comes after the verdict has changed.
         while self._decision.verdict is not Verdict.GO:
-            kind, value = self.next_event(_TICK)
-            if kind == "tick":
-                self._report()
-                self._note_suspension()
-            elif kind == "broken":
-                raise self.lost(str(value))
-            elif kind == "trouble":
-                raise value
-            elif kind == "migrated":
-                raise self.failure(value or "libvirt ended the migration without handing the VM over")
-            elif kind == "unread":
-                raise self.failure("libvirt did not read the reply that ends the migration")
-            elif kind == "message":
-                self._heard(value)
+            match self.next_event(_TICK):
+                case TimePassed():
+                    self._report()
+                    self._note_suspension()
+                case LinkBroken(error) | SomethingFailed(error):
+                    raise error
+                case MessageHeard(message):
+                    self._heard(message)
 
     def _take_rpc(self, connection: Any) -> None:
         assert self.session is not None
@@ -299,31 +294,33 @@ class Source(Endpoint):
             self._see_suspension()
             self._decision.read(suspended=self._suspended)
             self._go_sent = self.say(self._go())
-            self.events.put(("decided", None))
+            self.events.put(Handed())
         else:
-            self.events.put(("unread", None))
+            self.failed(self.failure("libvirt did not read the reply that ends the migration"))
 
     def _await_migration(self) -> None:
         assert self._migration is not None
         self._migration.done.wait()
-        self.events.put(("migrated", self._migration.error))
+        why = self._migration.error or "libvirt ended the migration without handing the VM over"
+        self.failed(self.failure(why))
 
-    def _heard(self, message: FromDestination) -> None:
+    def _heard(self, message: FromSource | FromDestination) -> None:
         match message:
             case Failed():
                 raise VmferryError.from_problem(message.problem)
             case Cancel():
-                self._cancel(message.caller)
+                with suppress(UsageError):  # it comes too late, which ends nothing
+                    self._cancel(message.caller)
 
     def _cancel(self, caller: str) -> None:
         if not self._decision.abort(f"cancelled by {caller}"):
             raise UsageError(codes.TOO_LATE, job=self.job)
         error = CancelledError(codes.CANCELLED, job=self.job, caller=caller, vm=self.offer.vm, host=self.config.name)
-        self.events.put(("trouble", error))
+        self.events.put(SomethingFailed(error))
 
     def _give_up(self) -> None:
         if self._decision.abort("its deadline has come"):
-            self.events.put(("trouble", self.spec.deadline_error()))
+            self.events.put(SomethingFailed(self.spec.deadline_error()))
 
     # --- the verdict, and what follows from it ------------------------------------------------------------------
 
@@ -405,17 +402,15 @@ class Source(Endpoint):
             VmferryError: why the move was given up meanwhile.
         """
         while True:
-            kind, value = self.next_event(_TICK)
-            if kind == "tick":
-                self._report()
-            elif kind == "broken":
-                raise self.lost(str(value))
-            elif kind == "trouble":
-                raise value
-            elif kind == "message" and isinstance(value, kinds):
-                return
-            elif kind == "message":
-                self._heard(value)
+            match self.next_event(_TICK):
+                case TimePassed():
+                    self._report()
+                case LinkBroken(error) | SomethingFailed(error):
+                    raise error
+                case MessageHeard(message) if isinstance(message, kinds):
+                    return
+                case MessageHeard(message):
+                    self._heard(message)
 
     def _report(self) -> None:
         assert self.session is not None
