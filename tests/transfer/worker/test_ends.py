@@ -397,6 +397,27 @@ def test_the_source_ends_only_what_ran_as_the_copying_began() -> None:
     assert ended == [OWN]
 
 
+def test_what_the_destination_did_not_take_is_said_though_the_disks_cannot_be_removed_at_once() -> None:
+    failing = Failing([])
+    host, record = Host(failing, Presence.OFF, defined=True), Record(failing)
+    tries: list[str] = []
+
+    def tell_last(_taken: object, _started: bool) -> list[str]:
+        return [] if tries else ["an older definition"]  # told once: what was told is known after that
+
+    def remove() -> list[str]:
+        tries.append("disks")
+        if len(tries) == 1:
+            raise away()
+        return ["a disk"]
+
+    departure = Departure(record, host, host, offer(), "kvm2", events(Defined()), outcome, no_sleep)
+    steps = {**UNTOLD, "tell_last": tell_last, "remove": remove}
+    assert departure.take(noted=False, said=False, go=Go(), **steps) is None
+    assert departure.left == ["an older definition", "a disk"]
+    assert len(tries) == 2
+
+
 def test_a_vm_that_stops_again_by_itself_is_not_resumed_for_ever() -> None:
     host = Host(Failing([]), Presence.PAUSED, defined=True)
     host.resume = lambda vm: host.calls.append("resume")  # type: ignore[method-assign]

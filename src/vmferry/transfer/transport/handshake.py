@@ -49,8 +49,9 @@ def dial(connection: TransportConnection, credentials: Credentials, said: Hello,
         hello.check(said, answer)
         hello.require_sealed(said, answer.features, credentials.peer)
         _check_proof(credentials, "destination", mine, theirs, _message(connection))
-        connection.send(_prove(credentials, "source", mine, theirs))
-        asked_at = time.monotonic()
+        proof = _prove(credentials, "source", mine, theirs)
+        asked_at = time.monotonic()  # before it is sent: this thread may be held up right after
+        connection.send(proof)
         _read(Welcome, _message(connection))
         round_trip = time.monotonic() - asked_at
         control_key = seal.key(credentials, said.session)

@@ -222,8 +222,8 @@ class Departure:
             case do.LiftLock():
                 self._lock.lift()
             case do.RemoveDisks():
-                told = self._tell_last(self._taken, action.started)
-                self.left += told + self._remove()
+                self.left += self._tell_last(self._taken, action.started)  # on record whatever comes of the rest
+                self.left += self._remove()
         return ActionDone(action)
 
     def _look(self, look: do.LookAtVm) -> VmSeen:
