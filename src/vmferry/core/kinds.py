@@ -1,7 +1,7 @@
 """Kinds of moves: what each one carries and by whom, what it asks of libvirt, and how it commits.
 
-Everything that differs between kinds is read from `KINDS`. A peer of another release need not know each kind: the
-source names every kind but the first in `requires` (core/message.py), so that a host which does not know it refuses.
+Everything that differs between kinds is read from `KINDS`. A host of another release need not know each kind: it
+refuses an offer whose `kind` it does not know.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,6 @@ class MoveKind(StrEnum):
     """What moves, and how."""
 
     LIVE = "live"
-
-    @property
-    def requirement(self) -> str:
-        """What a message about such a move requires its reader to understand."""
-        return f"kind-{self.value}"
 
 
 class ArtifactType(StrEnum):

@@ -136,7 +136,7 @@ class Proposal(Message):
     artifacts: list[Artifact] = Field(max_length=DISKS, description="its disks, and the file of its UEFI variables")
     options: MoveOptions
     kind: MoveKind = Field(
-        default=MoveKind.LIVE, description="what moves, and how; each but the first is named in `requires`"
+        default=MoveKind.LIVE, description="what moves, and how; a host refuses a kind that it does not know"
     )
     networks: list[Subnet] = Field(default=[], max_length=1000, description="subnets that the source uses; empty: any")
 
