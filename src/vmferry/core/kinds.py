@@ -1,7 +1,7 @@
-"""Kinds of moves: what each one carries and by whom, what it asks of libvirt, and how it commits.
+"""Kinds of moves: what each one carries and by whom, and what it asks of libvirt.
 
-Everything that differs between kinds is read from `KINDS`. A host of another release need not know each kind: it
-refuses an offer whose `kind` it does not know.
+How a kind commits is in its two ends (transfer/worker/main.py, ENDS). Everything else that differs is read from
+`KINDS`. A host of another release need not know each kind: it refuses an offer whose `kind` it does not know.
 """
 
 from dataclasses import dataclass
@@ -43,30 +43,19 @@ class CopiedBy(StrEnum):
         return self in (CopiedBy.MIRROR, CopiedBy.FILE, CopiedBy.MEMORY)
 
 
-class CommitBy(StrEnum):
-    """What hands the VM over."""
-
-    FINISH = "finish"
-    """libvirt's Finish call, which the workers hold up between the two libvirts (docs/design.md, The commit)."""
-
-
 @dataclass(frozen=True, slots=True)
 class KindRow:
     """One kind of move.
 
     Arguments:
-        title: what moves, for people.
         states: libvirt's states (and reasons, where only one of them will do) in which the VM may be.
         flags: that every such migration has.
         carriers: who may bring each type of artifact.
-        commit: what hands the VM over.
     """
 
-    title: str
     states: frozenset[tuple[str, str | None]]
     flags: Flag
     carriers: dict[ArtifactType, frozenset[CopiedBy]]
-    commit: CommitBy
 
     def allows(self, state: str, reason: str) -> bool:
         """Return whether a VM in such a state can be moved so."""
@@ -78,7 +67,6 @@ SUSPENDED = "suspended by somebody"
 
 KINDS = {
     MoveKind.LIVE: KindRow(
-        title="the running VM: its memory, and the disks that the hosts do not share",
         states=frozenset({("running", None), ("paused", SUSPENDED)}),
         # Never PERSIST_DEST: the destination's worker defines the VM, so no cookie is trusted with that. Never
         # UNDEFINE_SOURCE: the source's definition goes last of all. Always PAUSED: docs/design.md, The commit.
@@ -87,6 +75,5 @@ KINDS = {
             ArtifactType.DISK: frozenset({CopiedBy.MIRROR, CopiedBy.FILE, CopiedBy.PRESENT, CopiedBy.NONE}),
             ArtifactType.FIRMWARE_VARIABLES: frozenset({CopiedBy.MEMORY}),
         },
-        commit=CommitBy.FINISH,
     )
 }
